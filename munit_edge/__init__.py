@@ -1,0 +1,28 @@
+"""munit-edge: train MUNIT, export it, and translate pictures on any device.
+
+`Translator` is the way in for programs; `munit-edge` is the command line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from munit_edge.errors import MunitEdgeError
+    from munit_edge.translator import Translator
+
+__all__ = ["MunitEdgeError", "Translator", "__version__"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    # Lazy, so that `munit-edge --help` pays for nothing that it does not show.
+    if name == "Translator":
+        from munit_edge.translator import Translator
+
+        return Translator
+    if name == "MunitEdgeError":
+        from munit_edge.errors import MunitEdgeError
+
+        return MunitEdgeError
+    raise AttributeError(f"module 'munit_edge' has no attribute '{name}'")

@@ -1,0 +1,51 @@
+"""The `munit-edge` program: gathers the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from munit_edge import __version__
+from munit_edge.cli.errors import DEBUG_ENVIRONMENT
+
+app = typer.Typer(
+    name="munit-edge",
+    help="Train MUNIT, export it, and translate pictures: one photo, many translations.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"munit-edge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error. Anywhere on the line.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Train MUNIT, export it, and translate pictures: one photo, many translations."""
+    if debug:
+        os.environ[DEBUG_ENVIRONMENT] = "1"
+
+
+def main() -> None:
+    """Entry point: `--debug` may stand anywhere on the line."""
+    arguments = sys.argv[1:]
+    if "--debug" in arguments:
+        arguments = ["--debug", *(a for a in arguments if a != "--debug")]
+    app(arguments)

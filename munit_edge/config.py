@@ -1,0 +1,246 @@
+"""What a model is: its validated configuration, saved with the weights and in the manifest.
+
+What a run wants (training, exporting, translating) is configured elsewhere, beside its owner.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from munit_edge.errors import ConfigError
+
+Domain = Literal["a", "b"]
+Direction = Literal["a2b", "b2a"]
+Architecture = Literal["munit", "munit-sn"]
+Padding = Literal["reflect", "zero", "replicate"]
+Activation = Literal["relu", "lrelu", "prelu", "selu", "tanh", "none"]
+DiscriminatorKind = Literal["multiscale-patch", "multiresolution-patch", "global-residual"]
+Channels = Annotated[Literal[1, 3, 4], Field()]
+
+DOMAINS: tuple[Domain, ...] = get_args(Domain)
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class StrictModel(BaseModel):
+    """Base of every configuration: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class DiscriminatorConfig(StrictModel):
+    """One discriminator; each domain has its own, built alike."""
+
+    kind: DiscriminatorKind = "multiscale-patch"
+    """`multiscale-patch`: the paper's, 4x4 convolutions on an average-pooled pyramid.
+    `multiresolution-patch`, `global-residual`: those of the improved release (spectral norm)."""
+    width: int = Field(64, ge=1)
+    """Channels of the first convolution."""
+    max_width: int | None = Field(None, ge=1)
+    """Channels are never more than this; null: no limit."""
+    num_layers: int = Field(4, ge=1)
+    """Stride-2 convolutions (patch) or residual blocks (global)."""
+    num_scales: int = Field(3, ge=1)
+    """Image scales; each has its own network. `global-residual` looks at one scale only."""
+    norm: Literal["none", "instance", "layer"] = "none"
+    """Normalisation after every convolution but the first and the last (`multiscale-patch` only)."""
+    padding: Padding = "reflect"
+    """Padding of the convolutions; `multiresolution-patch` and `global-residual`: zero."""
+    activation: Activation = "lrelu"
+    """Activation; `lrelu` has slope 0.2."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DiscriminatorConfig:
+        if self.kind != "multiscale-patch" and (self.norm != "none" or self.padding != "zero"):
+            raise ValueError(
+                f"kind '{self.kind}' takes norm 'none' and padding 'zero', "
+                f"got norm '{self.norm}' and padding '{self.padding}'"
+            )
+        if self.kind == "global-residual" and self.num_scales != 1:
+            raise ValueError(
+                f"kind 'global-residual' looks at one scale: set num_scales to 1, "
+                f"got {self.num_scales}"
+            )
+        return self
+
+    @property
+    def spectral_norm(self) -> bool:
+        """Whether the convolutions are spectrally normalised."""
+        return self.kind != "multiscale-patch"
+
+    @property
+    def min_image_size(self) -> int:
+        """The smallest height and width in pixels that every layer of every scale can take."""
+        if self.kind == "global-residual":
+            return 4 * 2**self.num_layers  # the 4x4 convolution without padding comes last
+        # Reflection by 1 needs 2 pixels before every stride-2 convolution; a 1-pixel map needs none.
+        smallest = 2**self.num_layers
+        return int(smallest * 2 ** (self.num_scales - 1))
+
+
+class ModelConfig(StrictModel):
+    """Everything that fixes the networks of one model, for both domains."""
+
+    architecture: Architecture = "munit"
+    """`munit`: the paper's. `munit-sn`: the improved release's, with spectral norm, AdaIN in the
+    up-sampling blocks and no tanh."""
+    channels_a: Channels = 3
+    """Channels of domain a: 1 (grey), 3 (RGB) or 4 (RGBA)."""
+    channels_b: Channels = 3
+    """Channels of domain b: 1 (grey), 3 (RGB) or 4 (RGBA)."""
+    width: int = Field(64, ge=1)
+    """Channels of the first convolution of both encoders."""
+    max_width: int | None = Field(None, ge=1)
+    """Channels are never more than this; null: no limit."""
+    num_downsamples: int = Field(2, ge=1, le=6)
+    """Stride-2 convolutions of the content encoder: content is 2**num_downsamples times smaller."""
+    num_style_downsamples: int = Field(4, ge=2, le=8)
+    """Stride-2 convolutions of the style encoder; only the first two double the channels."""
+    num_res_blocks: int = Field(4, ge=1)
+    """Residual blocks of the content encoder, and as many of the decoder."""
+    style_dim: int = Field(8, ge=1)
+    """Numbers in a style code; the prior is N(0, I)."""
+    mlp_dim: int = Field(256, ge=1)
+    """Hidden width of the MLP that turns a style code into AdaIN parameters."""
+    num_mlp_layers: int = Field(3, ge=1)
+    """Linear layers of that MLP (`munit`: the last one gives the AdaIN parameters themselves)."""
+    padding: Padding = "reflect"
+    """Padding of every convolution of the generators."""
+    activation: Activation = "relu"
+    """Activation of the generators; `lrelu` has slope 0.2."""
+    pre_activation: bool = False
+    """Residual blocks normalise and activate before each convolution (`munit-sn` only)."""
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    """The discriminators that train the model."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelConfig:
+        if self.architecture == "munit" and self.pre_activation:
+            raise ValueError("pre_activation is for architecture 'munit-sn': set it to false")
+        if self.architecture == "munit" and self.num_mlp_layers < 2:
+            raise ValueError("num_mlp_layers of architecture 'munit' must be at least 2")
+        return self
+
+    @property
+    def spectral_norm(self) -> bool:
+        """Whether the generators' convolutions are spectrally normalised while training."""
+        return self.architecture == "munit-sn"
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width of what the content encoder takes are multiples of this (pixels)."""
+        return int(2**self.num_downsamples)
+
+    @property
+    def content_min_size(self) -> int:
+        """The smallest height and width in pixels that the content encoder and decoder take."""
+        return int(2 ** (self.num_downsamples + 1))
+
+    @property
+    def style_min_size(self) -> int:
+        """The smallest height and width in pixels that the style encoder takes."""
+        return int(2**self.num_style_downsamples)
+
+    @property
+    def content_channels(self) -> int:
+        """Channels of a content code."""
+        return self.capped(self.width * 2**self.num_downsamples)
+
+    def capped(self, channels: int) -> int:
+        """`channels`, but at most `max_width`."""
+        return channels if self.max_width is None else min(channels, self.max_width)
+
+    def channels(self, domain: Domain) -> int:
+        """Image channels of `domain`."""
+        return self.channels_a if domain == "a" else self.channels_b
+
+
+def split_direction(direction: str) -> tuple[Domain, Domain]:
+    """Source and target domain of "a2b" or "b2a".
+
+    Raises:
+        ConfigError: `direction` is something else.
+    """
+    if direction == "a2b":
+        return "a", "b"
+    if direction == "b2a":
+        return "b", "a"
+    raise ConfigError(f"direction '{direction}' is not known: use 'a2b' or 'b2a'")
+
+
+def closest(name: str, allowed: list[str]) -> str:
+    """ "did you mean 'x'?" for the nearest of `allowed`, or the list of them when none is near."""
+    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else "allowed: " + ", ".join(sorted(allowed))
+
+
+def validate(model: type[T], data: Any, source: str) -> T:
+    """Build `model` from plain data; every fault goes into one message.
+
+    Args:
+        model: the configuration class.
+        data: mappings, lists and scalars, as YAML or JSON gives them.
+        source: what the message calls the data, such as the file's path.
+
+    Raises:
+        ConfigError: an unknown key (the closest one is named), a wrong value, a broken rule.
+    """
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{source}: expected keys and values, got {type(data).__name__}")
+    try:
+        return model.model_validate(data)
+    except ValidationError as exc:
+        faults = [_describe(model, dict(error)) for error in exc.errors(include_url=False)]
+        raise ConfigError(f"{source}: " + "; ".join(faults)) from exc
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML or holds no mapping.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise ConfigError(f"configuration file {path} does not exist") from exc
+    except IsADirectoryError as exc:
+        raise ConfigError(f"{path} is a folder: name a YAML file") from exc
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected keys and values, got {type(data).__name__}")
+    return data
+
+
+def _describe(model: type[BaseModel], error: dict[str, Any]) -> str:
+    location = [part for part in error["loc"] if isinstance(part, str)]
+    name = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        return f"unknown key '{name}': {closest(location[-1], _keys_at(model, location[:-1]))}"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return f"'{name}' is missing"
+    if error["type"] == "value_error":
+        return f"{name}: {message}" if name else message
+    return f"'{name}' is {error['input']!r}: {message}"
+
+
+def _keys_at(model: type[BaseModel], location: list[str]) -> list[str]:
+    """Field names of the nested model that `location` leads to."""
+    for part in location:
+        field = model.model_fields.get(part)
+        if field is None:
+            continue
+        candidates = [field.annotation, *get_args(field.annotation)]
+        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if nested:
+            model = nested[0]
+    return list(model.model_fields)

@@ -1,0 +1,70 @@
+"""The errors that users meet.
+
+    MunitEdgeError
+    ├── ConfigError            a configuration file or option that cannot be used
+    ├── InputError             a path, folder, picture or size that cannot be used
+    │   └── UnreadableImageError   one picture is broken: skip it and go on
+    ├── ModelError             a model directory or checkpoint that is damaged or foreign
+    ├── EngineError            a backend or device that cannot run the graphs
+    │   └── MissingExtraError      an optional dependency is not installed
+    ├── ParityError            exported graphs differ from the networks
+    ├── TrainingError          a run that cannot go on
+    └── OutputError            results that cannot be written
+
+Every message says what came, what is allowed and what to do. The command line prints it as one
+line and ends with exit code 2 (`UnreadableImageError` and `ParityError`: 1).
+"""
+
+from __future__ import annotations
+
+
+class MunitEdgeError(Exception):
+    """Base of every error that munit-edge raises on purpose."""
+
+    exit_code = 2
+
+
+class ConfigError(MunitEdgeError):
+    """A configuration file or option that cannot be used."""
+
+
+class InputError(MunitEdgeError):
+    """A path, folder, picture or size that cannot be used."""
+
+
+class UnreadableImageError(InputError):
+    """One picture is empty, truncated or no picture at all; others may still be fine."""
+
+    exit_code = 1
+
+
+class ModelError(MunitEdgeError):
+    """A model directory or checkpoint that is damaged, incomplete or foreign."""
+
+
+class EngineError(MunitEdgeError):
+    """A backend or device that cannot run the graphs."""
+
+
+class MissingExtraError(EngineError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package '{package}', which is not installed: "
+            f"run `pip install 'munit-edge[{extra}]'`"
+        )
+
+
+class ParityError(MunitEdgeError):
+    """Exported graphs differ from the networks by more than the tolerance."""
+
+    exit_code = 1
+
+
+class TrainingError(MunitEdgeError):
+    """A training run that cannot go on."""
+
+
+class OutputError(MunitEdgeError):
+    """Results that cannot be written."""

@@ -1,0 +1,310 @@
+"""Checkpoints: a folder of safetensors, YAML and JSON; nothing in it is ever unpickled.
+
+    checkpoint.json             what it is: format version, iteration, origin (`CheckpointInfo`)
+    model.yaml                  the model's configuration (`ModelConfig`)
+    generators.safetensors      live weights, keys `a.` and `b.`, spectral norm unfolded
+    average.safetensors         moving average of the generators, spectral norm folded in (optional)
+    discriminators.safetensors  (optional)
+    training.safetensors        tensors of optimisers and random states (optional)
+    training.json               the rest of the training state (optional)
+
+A run folder keeps its checkpoints in `checkpoints/<iteration>/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from munit_edge.config import DOMAINS, ModelConfig, StrictModel, read_yaml, validate
+from munit_edge.errors import InputError, MissingExtraError, ModelError
+from munit_edge.files import PARTIAL_PREFIX, atomic_folder, sha256
+from munit_edge.trainer.networks import Generator, build_discriminator, fold_spectral_norm
+
+try:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save_file
+except ImportError as exc:
+    raise MissingExtraError("safetensors", "train", "reading and writing checkpoints") from exc
+
+FORMAT_VERSION = 1
+CHECKPOINTS_FOLDER = "checkpoints"
+
+INFO_FILE = "checkpoint.json"
+CONFIG_FILE = "model.yaml"
+GENERATORS_FILE = "generators.safetensors"
+AVERAGE_FILE = "average.safetensors"
+DISCRIMINATORS_FILE = "discriminators.safetensors"
+TRAINING_TENSORS_FILE = "training.safetensors"
+TRAINING_VALUES_FILE = "training.json"
+
+Weights = Literal["average", "live"]
+
+
+class CheckpointInfo(StrictModel):
+    """What a checkpoint says of itself."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    """Version of this layout."""
+    iteration: int = 0
+    """Optimiser steps taken."""
+    origin: str = "munit-edge"
+    """Program that trained the weights."""
+    licence_note: str | None = None
+    """Terms that come with foreign weights; carried into every export."""
+
+
+@dataclass
+class TrainingState:
+    """What resuming needs besides the weights; the training loop owns its meaning."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    """Plain JSON data."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An opened checkpoint folder; weights are read when asked for."""
+
+    path: Path
+    info: CheckpointInfo
+    config: ModelConfig
+
+    @property
+    def has_average(self) -> bool:
+        """Whether a moving average of the generators was kept."""
+        return (self.path / AVERAGE_FILE).is_file()
+
+    @property
+    def has_discriminators(self) -> bool:
+        """Whether the discriminators' weights were kept."""
+        return (self.path / DISCRIMINATORS_FILE).is_file()
+
+    @property
+    def has_training_state(self) -> bool:
+        """Whether training can be resumed from here."""
+        return (self.path / TRAINING_VALUES_FILE).is_file()
+
+    def generators(self, weights: Weights | None = None) -> nn.ModuleDict:
+        """Both generators, keys `a` and `b`, in eval mode with spectral norm folded in.
+
+        Args:
+            weights: which weights; None takes the average where there is one, else the live ones.
+
+        Raises:
+            ModelError: the average is asked for and there is none, or a file does not fit.
+        """
+        if weights is None:
+            weights = "average" if self.has_average else "live"
+        if weights == "average" and not self.has_average:
+            raise ModelError(f"{self.path} has no moving average: use --weights live")
+        networks = build_generators(self.config)
+        if weights == "average":
+            fold_spectral_norm(networks)
+            self._load(networks, AVERAGE_FILE)
+        else:
+            self._load(networks, GENERATORS_FILE)
+            fold_spectral_norm(networks)
+        return networks.eval().requires_grad_(False)
+
+    def load_live_generators(self, networks: nn.ModuleDict) -> None:
+        """Copy the live generator weights into `networks` (made by `build_generators`)."""
+        self._load(networks, GENERATORS_FILE)
+
+    def load_average(self, networks: nn.ModuleDict) -> None:
+        """Copy the moving average into `networks`, whose spectral norm is folded."""
+        self._load(networks, AVERAGE_FILE)
+
+    def load_discriminators(self, networks: nn.ModuleDict) -> None:
+        """Copy the discriminator weights into `networks` (made by `build_discriminators`)."""
+        self._load(networks, DISCRIMINATORS_FILE)
+
+    def training_state(self) -> TrainingState:
+        """What the training loop saved for resuming.
+
+        Raises:
+            ModelError: the checkpoint holds none, as a converted one does.
+        """
+        if not self.has_training_state:
+            raise ModelError(
+                f"{self.path} holds weights only and cannot be resumed: start a new run"
+            )
+        values = json.loads((self.path / TRAINING_VALUES_FILE).read_text(encoding="utf-8"))
+        return TrainingState(_read_tensors(self.path / TRAINING_TENSORS_FILE), values)
+
+    def weights_sha256(self, weights: Weights | None = None) -> str:
+        """Hash of the configuration and the weights file that `generators(weights)` reads."""
+        average = self.has_average if weights is None else weights == "average"
+        files = [self.path / CONFIG_FILE, self.path / (AVERAGE_FILE if average else GENERATORS_FILE)]
+        return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
+
+    def _load(self, networks: nn.ModuleDict, file: str) -> None:
+        load_weights(networks, _read_tensors(self.path / file), str(self.path / file))
+
+
+def build_generators(config: ModelConfig) -> nn.ModuleDict:
+    """New generators for both domains, keys `a` and `b`, randomly initialised."""
+    return nn.ModuleDict({d: Generator(config, config.channels(d)) for d in DOMAINS})
+
+
+def build_discriminators(config: ModelConfig) -> nn.ModuleDict:
+    """New discriminators for both domains, keys `a` and `b`, randomly initialised."""
+    return nn.ModuleDict(
+        {d: build_discriminator(config.discriminator, config.channels(d)) for d in DOMAINS}
+    )
+
+
+def load_weights(networks: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Copy `tensors` into `networks`; names and shapes must be exactly theirs.
+
+    Raises:
+        ModelError: lists every missing, unknown and mis-shaped tensor.
+    """
+    expected = networks.state_dict()
+    faults = [f"missing {name}" for name in expected if name not in tensors]
+    faults += [f"unknown {name}" for name in tensors if name not in expected]
+    faults += [
+        f"{name} has shape {tuple(tensors[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in tensors and tensors[name].shape != value.shape
+    ]
+    if faults:
+        raise ModelError(f"{source} does not fit the model's configuration: " + "; ".join(faults))
+    networks.load_state_dict(dict(tensors))
+
+
+def save_checkpoint(
+    path: Path,
+    config: ModelConfig,
+    info: CheckpointInfo,
+    *,
+    generators: nn.ModuleDict,
+    average: nn.ModuleDict | None = None,
+    discriminators: nn.ModuleDict | None = None,
+    training: TrainingState | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a checkpoint folder: complete under its name, or not there at all.
+
+    Args:
+        path: the folder to make.
+        config: the model's configuration.
+        info: what the checkpoint says of itself.
+        generators: live weights, spectral norm unfolded.
+        average: moving average with spectral norm folded in.
+        discriminators: their weights.
+        training: what resuming needs.
+        overwrite: replace an earlier folder of that name.
+
+    Raises:
+        OutputError: the folder exists, or cannot be written.
+    """
+    with atomic_folder(path, overwrite=overwrite) as partial:
+        (partial / INFO_FILE).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        (partial / CONFIG_FILE).write_text(settings, encoding="utf-8")
+        networks = {
+            GENERATORS_FILE: generators,
+            AVERAGE_FILE: average,
+            DISCRIMINATORS_FILE: discriminators,
+        }
+        for file, module in networks.items():
+            if module is not None:
+                _write_tensors(partial / file, module.state_dict())
+        if training is not None:
+            _write_tensors(partial / TRAINING_TENSORS_FILE, training.tensors)
+            text = json.dumps(training.values, indent=2)
+            (partial / TRAINING_VALUES_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether `path` looks like a checkpoint folder."""
+    return (path / INFO_FILE).is_file()
+
+
+def newest_checkpoint(run: Path) -> Path | None:
+    """The checkpoint with the highest iteration in a run folder, or None."""
+    folder = run / CHECKPOINTS_FOLDER
+    if not folder.is_dir():
+        return None
+    found = [
+        p for p in folder.iterdir() if is_checkpoint(p) and not p.name.startswith(PARTIAL_PREFIX)
+    ]
+    return max(found, key=lambda p: p.name, default=None)
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Open a checkpoint folder, or the newest checkpoint of a run folder.
+
+    Raises:
+        InputError: there is nothing at `path`, or neither of the two.
+        ModelError: the checkpoint is damaged or of an unknown version.
+    """
+    if not path.exists():
+        raise InputError(f"checkpoint {path} does not exist")
+    folder = path if is_checkpoint(path) else newest_checkpoint(path)
+    if folder is None:
+        raise InputError(
+            f"{path} is neither a checkpoint nor a run folder: name one that `munit-edge train` "
+            "or `munit-edge convert` made (public .pt files need `munit-edge convert` first)"
+        )
+    try:
+        data = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
+    except ValueError as exc:
+        raise ModelError(f"{folder / INFO_FILE} is not JSON: the checkpoint is damaged") from exc
+    version = data.get("format_version") if isinstance(data, dict) else None
+    if version != FORMAT_VERSION:
+        raise ModelError(
+            f"{folder} has checkpoint format {version!r} and this version reads {FORMAT_VERSION}: "
+            "install the munit-edge that wrote it"
+        )
+    info = validate(CheckpointInfo, data, str(folder / INFO_FILE))
+    config = validate(ModelConfig, read_yaml(folder / CONFIG_FILE), str(folder / CONFIG_FILE))
+    return Checkpoint(folder, info, config)
+
+
+def average_weights(average: nn.ModuleDict, live: nn.ModuleDict, decay: float) -> None:
+    """Move `average` (folded) towards the present `live` weights: a = decay * a + (1 - decay) * w."""
+    average_state = average.state_dict()
+    for name, value in folded_state(live).items():
+        average_state[name].lerp_(value, 1 - decay)
+
+
+def folded_state(networks: nn.Module) -> dict[str, Tensor]:
+    """State of `networks` as it would be with spectral norm folded in; `networks` is unchanged."""
+    was_training = networks.training
+    networks.eval()  # while training, reading a spectrally normalised weight takes a power iteration
+    state: dict[str, Tensor] = {}
+    for prefix, module in networks.named_modules():
+        if "parametrizations" in prefix.split("."):
+            continue
+        names = [name for name, _ in module.named_parameters(recurse=False)]
+        names += [name for name, _ in module.named_buffers(recurse=False)]
+        if parametrize.is_parametrized(module):
+            names += list(module.parametrizations)  # type: ignore[arg-type]
+        for name in names:
+            state[f"{prefix}.{name}" if prefix else name] = getattr(module, name).detach()
+    networks.train(was_training)
+    return state
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return dict(load_file(path))
+    except FileNotFoundError as exc:
+        raise ModelError(f"{path} is missing: the checkpoint is incomplete") from exc
+    except (SafetensorError, OSError) as exc:
+        raise ModelError(f"{path} cannot be read: the checkpoint is damaged ({exc})") from exc
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
