@@ -1,0 +1,84 @@
+"""Progress on standard error: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+PLAIN_INTERVAL_S = 10.0
+"""Seconds between two lines where no terminal shows a bar."""
+
+
+class Progress(Protocol):
+    """What a long job reports to."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """`steps` more are done; `note` is shown beside the bar."""
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int, *, quiet: bool = False) -> Iterator[Progress]:
+    """A progress display for `total` steps.
+
+    Args:
+        description: what is being done, such as "translating".
+        total: number of steps.
+        quiet: show nothing.
+    """
+    if quiet:
+        yield _Quiet()
+    elif sys.stderr.isatty():
+        yield from _bar(description, total)
+    else:
+        yield _Plain(description, total)
+
+
+def _bar(description: str, total: int) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with RichProgress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(description, total=total, note="")
+
+        class Bar:
+            def advance(self, steps: int = 1, note: str = "") -> None:
+                bar.update(task, advance=steps, note=note)
+
+        yield Bar()
+
+
+class _Quiet:
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        pass
+
+
+class _Plain:
+    def __init__(self, description: str, total: int) -> None:
+        self._description = description
+        self._total = total
+        self._done = 0
+        self._last = time.monotonic()
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self._done += steps
+        now = time.monotonic()
+        if now - self._last >= PLAIN_INTERVAL_S:
+            self._last = now
+            line = f"{self._description}: {self._done}/{self._total} {note}".rstrip()
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
