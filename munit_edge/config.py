@@ -50,7 +50,7 @@ class DiscriminatorConfig(StrictModel):
     num_scales: int = Field(3, ge=1)
     """Image scales; each has its own network. `global-residual` looks at one scale only."""
     norm: Literal["none", "instance", "layer"] = "none"
-    """Normalisation after every convolution but the first and the last (`multiscale-patch` only)."""
+    """Normalisation behind every convolution but the first and the last (`multiscale-patch`)."""
     padding: Padding = "reflect"
     """Padding of the convolutions; `multiresolution-patch` and `global-residual`: zero."""
     activation: Activation = "lrelu"
@@ -79,10 +79,9 @@ class DiscriminatorConfig(StrictModel):
     def min_image_size(self) -> int:
         """The smallest height and width in pixels that every layer of every scale can take."""
         if self.kind == "global-residual":
-            return 4 * 2**self.num_layers  # the 4x4 convolution without padding comes last
-        # Reflection by 1 needs 2 pixels before every stride-2 convolution; a 1-pixel map needs none.
-        smallest = 2**self.num_layers
-        return int(smallest * 2 ** (self.num_scales - 1))
+            return int(4 * 2**self.num_layers)  # the 4x4 convolution without padding comes last
+        # Reflection by 1 needs 2 pixels before every stride-2 convolution, none behind the last.
+        return int(2 ** (self.num_layers + self.num_scales - 1))
 
 
 class ModelConfig(StrictModel):
@@ -176,7 +175,7 @@ def split_direction(direction: str) -> tuple[Domain, Domain]:
 
 
 def closest(name: str, allowed: list[str]) -> str:
-    """ "did you mean 'x'?" for the nearest of `allowed`, or the list of them when none is near."""
+    """The nearest of `allowed` as "did you mean 'x'?", or the whole list when none is near."""
     near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'?" if near else "allowed: " + ", ".join(sorted(allowed))
 

@@ -61,9 +61,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     with output_errors(path):
         # The suffix stays: libraries choose a format by it.
-        handle, name = tempfile.mkstemp(
-            prefix=PARTIAL_PREFIX, suffix=path.suffix, dir=path.parent
-        )
+        handle, name = tempfile.mkstemp(prefix=PARTIAL_PREFIX, suffix=path.suffix, dir=path.parent)
         os.close(handle)
         partial = Path(name)
         try:

@@ -21,21 +21,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from munit_edge.config import DOMAINS, ModelConfig, StrictModel, read_yaml, validate
-from munit_edge.errors import InputError, MissingExtraError, ModelError
+from munit_edge.errors import InputError, ModelError
+from munit_edge.extras import require
 from munit_edge.files import PARTIAL_PREFIX, atomic_folder, sha256
 from munit_edge.trainer.networks import Generator, build_discriminator, fold_spectral_norm
+from munit_edge.trainer.torch_api import Tensor, nn, parametrize
 
-try:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
-except ImportError as exc:
-    raise MissingExtraError("safetensors", "train", "reading and writing checkpoints") from exc
-
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 CHECKPOINTS_FOLDER = "checkpoints"
 
 INFO_FILE = "checkpoint.json"
@@ -144,7 +138,10 @@ class Checkpoint:
     def weights_sha256(self, weights: Weights | None = None) -> str:
         """Hash of the configuration and the weights file that `generators(weights)` reads."""
         average = self.has_average if weights is None else weights == "average"
-        files = [self.path / CONFIG_FILE, self.path / (AVERAGE_FILE if average else GENERATORS_FILE)]
+        files = [
+            self.path / CONFIG_FILE,
+            self.path / (AVERAGE_FILE if average else GENERATORS_FILE),
+        ]
         return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
 
     def _load(self, networks: nn.ModuleDict, file: str) -> None:
@@ -273,7 +270,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 
 def average_weights(average: nn.ModuleDict, live: nn.ModuleDict, decay: float) -> None:
-    """Move `average` (folded) towards the present `live` weights: a = decay * a + (1 - decay) * w."""
+    """Move `average` (folded) towards the `live` weights: a = decay * a + (1 - decay) * w."""
     average_state = average.state_dict()
     for name, value in folded_state(live).items():
         average_state[name].lerp_(value, 1 - decay)
@@ -282,7 +279,7 @@ def average_weights(average: nn.ModuleDict, live: nn.ModuleDict, decay: float) -
 def folded_state(networks: nn.Module) -> dict[str, Tensor]:
     """State of `networks` as it would be with spectral norm folded in; `networks` is unchanged."""
     was_training = networks.training
-    networks.eval()  # while training, reading a spectrally normalised weight takes a power iteration
+    networks.eval()  # in training, reading a spectrally normalised weight changes its buffers
     state: dict[str, Tensor] = {}
     for prefix, module in networks.named_modules():
         if "parametrizations" in prefix.split("."):
@@ -290,7 +287,7 @@ def folded_state(networks: nn.Module) -> dict[str, Tensor]:
         names = [name for name, _ in module.named_parameters(recurse=False)]
         names += [name for name, _ in module.named_buffers(recurse=False)]
         if parametrize.is_parametrized(module):
-            names += list(module.parametrizations)  # type: ignore[arg-type]
+            names += list(module.parametrizations)
         for name in names:
             state[f"{prefix}.{name}" if prefix else name] = getattr(module, name).detach()
     networks.train(was_training)
@@ -298,13 +295,17 @@ def folded_state(networks: nn.Module) -> dict[str, Tensor]:
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
+    safetensors = require("safetensors", "reading checkpoints")
     try:
-        return dict(load_file(path))
+        return dict(require("safetensors.torch", "reading checkpoints").load_file(path))
     except FileNotFoundError as exc:
         raise ModelError(f"{path} is missing: the checkpoint is incomplete") from exc
-    except (SafetensorError, OSError) as exc:
+    except (safetensors.SafetensorError, OSError) as exc:
         raise ModelError(f"{path} cannot be read: the checkpoint is damaged ({exc})") from exc
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
+    safetensors = require("safetensors.torch", "writing checkpoints")
+    # Through memory: our own file system calls carry the system's error number, as for a full disk.
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    path.write_bytes(safetensors.save(plain))

@@ -22,13 +22,10 @@ Order of this file: primitives, blocks, encoders, decoder, generator, discrimina
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.utils import parametrizations, parametrize
+from typing import Literal
 
 from munit_edge.config import Activation, DiscriminatorConfig, ModelConfig, Padding
+from munit_edge.trainer.torch_api import F, Tensor, nn, parametrizations, parametrize, torch
 
 NORM_EPS = 1e-5
 LEAKY_SLOPE = 0.2
@@ -41,7 +38,11 @@ Unstyled = tuple[()]
 # ----------------------------------------------------------------------------------------------
 # Primitives
 
-_PADDING_MODES = {"reflect": "reflect", "zero": "zeros", "replicate": "replicate"}
+_PADDING_MODES: dict[str, Literal["reflect", "zeros", "replicate"]] = {
+    "reflect": "reflect",
+    "zero": "zeros",
+    "replicate": "replicate",
+}
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -101,7 +102,8 @@ class LayerNorm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.rand(channels))  # uniform in [0, 1), as the paper's authors
+        # Uniform in [0, 1), as the paper's authors began.
+        self.weight = nn.Parameter(torch.rand(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -196,7 +198,9 @@ class ResidualBlock(nn.Module):
         return x + self.block_1(self.block_0(x, adain_0), adain_1)  # type: ignore[no-any-return]
 
 
-def residual_block(channels: int, config: ModelConfig, norm: Callable[[], nn.Module]) -> ResidualBlock:
+def residual_block(
+    channels: int, config: ModelConfig, norm: Callable[[], nn.Module]
+) -> ResidualBlock:
     """The residual block of `config`: two 3x3 convolutions, each with its norm.
 
     Only `munit` has no activation behind the second convolution.
