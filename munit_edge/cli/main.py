@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from munit_edge import __version__
-from munit_edge.cli.errors import DEBUG_ENVIRONMENT
+from munit_edge.cli.errors import DEBUG_ENVIRONMENT, reporting_errors
+from munit_edge.cli.sample_data import sample_data
 
 app = typer.Typer(
     name="munit-edge",
@@ -41,6 +42,9 @@ def root(
     """Train MUNIT, export it, and translate pictures: one photo, many translations."""
     if debug:
         os.environ[DEBUG_ENVIRONMENT] = "1"
+
+
+app.command("sample-data")(reporting_errors(sample_data))
 
 
 def main() -> None:
