@@ -1,0 +1,194 @@
+"""What a training run wants: its validated configuration. Needs no torch.
+
+What the model *is* lies below `model` (`munit_edge.config.ModelConfig`) and is saved with the
+weights; all the rest belongs to the run and is saved in its folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from munit_edge.config import Domain, ModelConfig, StrictModel
+
+GanLoss = Literal["lsgan", "nsgan", "hinge"]
+GanConvention = Literal["paper", "improved"]
+Initialisation = Literal["kaiming", "xavier", "orthogonal", "gaussian", "default"]
+Schedule = Literal["step", "constant"]
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+class ImageSource(StrictModel):
+    """Where the images of one domain lie."""
+
+    folder: Path
+    """Folder of pictures, searched with all folders below it."""
+    list: Path | None = None
+    """Text file that names the pictures to use, one path relative to `folder` a line; null: all."""
+
+
+class DataConfig(StrictModel):
+    """Pictures and what is done to them. The two domains are not paired."""
+
+    root: Path | None = None
+    """Folder that holds `trainA`, `trainB` (and `testA`, `testB` for the picture grids), or
+    `images_a`, `images_b`. Null where `train_a` and `train_b` are given, or `--data` will be."""
+    train_a: ImageSource | None = None
+    """Training images of domain a, where they do not lie in `root`."""
+    train_b: ImageSource | None = None
+    """Training images of domain b, where they do not lie in `root`."""
+    test_a: ImageSource | None = None
+    """Images of domain a for the picture grids; null: `testA` of `root`, else training images."""
+    test_b: ImageSource | None = None
+    """Images of domain b for the picture grids; null: `testB` of `root`, else training images."""
+    resize: int | None = Field(256, ge=1)
+    """Shorter side in pixels before the crop; null: as it is. An image too small for the crop is
+    enlarged until it fits."""
+    resize_b: int | None = Field(None, ge=1)
+    """Shorter side in pixels for domain b, where it is not `resize`."""
+    crop_height: int = Field(256, ge=1)
+    """Height of the random crop in pixels; a multiple of 2**model.num_downsamples."""
+    crop_width: int = Field(256, ge=1)
+    """Width of the random crop in pixels; a multiple of 2**model.num_downsamples."""
+    flip: bool = True
+    """Mirror every other image, drawn at random, left to right."""
+    workers: int = Field(2, ge=0)
+    """Processes that read and prepare batches; 0: the training process itself. No effect on which
+    images are drawn."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        if (self.train_a is None) != (self.train_b is None):
+            given = "train_b" if self.train_a is None else "train_a"
+            raise ValueError(f"{given} is given alone: give both train_a and train_b, or root")
+        if self.root is not None and self.train_a is not None:
+            raise ValueError("root and train_a, train_b are both given: keep one of them")
+        return self
+
+    def shorter_side(self, domain: Domain) -> int | None:
+        """Shorter side in pixels that images of `domain` are resized to; None: as they are."""
+        return self.resize_b if domain == "b" and self.resize_b is not None else self.resize
+
+
+class LossConfig(StrictModel):
+    """The objective: equation 5 of the paper, and the optional explicit cycle loss."""
+
+    gan: GanLoss = "lsgan"
+    """`lsgan`: least squares, the paper's. `nsgan`: non-saturating. `hinge`: of the improved
+    release."""
+    gan_convention: GanConvention = "paper"
+    """`paper`: summed over the discriminator's scales. `improved`: the mean over them, and least
+    squares halved."""
+    gan_weight: Weight = 1.0
+    """Weight of the GAN loss, in both updates."""
+    image_weight: Weight = 10.0
+    """Weight of the image reconstruction (mean absolute error, images in [-1, 1])."""
+    style_weight: Weight = 1.0
+    """Weight of the style reconstruction (mean absolute error)."""
+    content_weight: Weight = 1.0
+    """Weight of the content reconstruction (mean absolute error)."""
+    cycle_weight: Weight = 0.0
+    """Weight of the style-augmented cycle loss (mean absolute error); 0: not computed. 10 is usual
+    where domains differ much or guided styles look wrong."""
+    detach_content_target: bool = False
+    """Stop the gradient of the content reconstruction at its target. The paper's program does not;
+    without it the encoder is also drawn towards codes that are easy to reconstruct."""
+
+
+class OptimizerConfig(StrictModel):
+    """Adam with L2 weight decay in the gradient, for generators and discriminators."""
+
+    generator_lr: Rate = 1e-4
+    """Learning rate of the generators at the start."""
+    discriminator_lr: Rate = 1e-4
+    """Learning rate of the discriminators at the start."""
+    beta1: float = Field(0.5, ge=0, lt=1)
+    """Adam's decay of the mean gradient."""
+    beta2: float = Field(0.999, ge=0, lt=1)
+    """Adam's decay of the mean squared gradient."""
+    weight_decay: Weight = 1e-4
+    """This times the parameter is added to its gradient; biases too."""
+    schedule: Schedule = "step"
+    """`step`: multiply both learning rates by `gamma` every `step_size` iterations. `constant`."""
+    step_size: int = Field(100_000, ge=1)
+    """Iterations between two steps of the schedule; the first step is at iteration `step_size`."""
+    gamma: Rate = 0.5
+    """Factor of each step."""
+
+    def factor(self, iteration: int) -> float:
+        """What the learning rates are multiplied by in `iteration`, counted from 1."""
+        steps = iteration // self.step_size if self.schedule == "step" else 0
+        return float(self.gamma**steps)
+
+
+class TrainConfig(StrictModel):
+    """A whole training run."""
+
+    model: ModelConfig = ModelConfig()
+    """The networks."""
+    data: DataConfig = DataConfig()
+    """The pictures."""
+    loss: LossConfig = LossConfig()
+    """The objective."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """The optimisers and their schedule."""
+    batch_size: int = Field(1, ge=1)
+    """Images of each domain in one iteration."""
+    iterations: int = Field(1_000_000, ge=1)
+    """Updates of discriminators and generators, one each in an iteration."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Of the first weights, the order and crops of the images, and the drawn styles."""
+    generator_init: Initialisation = "kaiming"
+    """First weights of the generators' convolutions and linear layers: `kaiming` normal (fan in),
+    `xavier` normal and `orthogonal` (gain root 2), `gaussian` (deviation 0.02), or torch's
+    `default`. Biases begin at 0 (but with `default`)."""
+    discriminator_init: Initialisation = "gaussian"
+    """The same for the discriminators."""
+    average_decay: float | None = Field(None, ge=0, lt=1)
+    """Keep a moving average of the generators: a = decay * a + (1 - decay) * weights after every
+    iteration (less at the start, so that the first weights are soon forgotten). 0.999 is usual;
+    null: none. Exports take the average where there is one."""
+    log_interval: int = Field(10, ge=1)
+    """Iterations between two points of the loss curves."""
+    image_interval: int = Field(1000, ge=1)
+    """Iterations between two picture grids; the last iteration has one too."""
+    num_display_images: int = Field(8, ge=1)
+    """Images of each domain in a grid."""
+    num_display_styles: int = Field(4, ge=1)
+    """Random styles in a grid, always the same ones."""
+    checkpoint_interval: int = Field(10_000, ge=1)
+    """Iterations between two checkpoints; the last iteration has one too."""
+    keep_checkpoints: int = Field(3, ge=1)
+    """The newest of them that are kept."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        sides = {"crop_height": self.data.crop_height, "crop_width": self.data.crop_width}
+        for name, size in sides.items():
+            for part, minimum, mend in self._minimum_sizes():
+                if size < minimum:
+                    raise ValueError(
+                        f"data.{name} {size} is too small: the {part} takes at least {minimum} "
+                        f"pixels a side; raise data.{name} or lower {mend}"
+                    )
+            if size % self.model.size_multiple:
+                raise ValueError(
+                    f"data.{name} {size} is not a multiple of {self.model.size_multiple} "
+                    f"(2**model.num_downsamples): change data.{name}"
+                )
+        return self
+
+    def _minimum_sizes(self) -> list[tuple[str, int, str]]:
+        """Network, smallest side in pixels, and the keys that lower it."""
+        layers = "model.discriminator.num_layers"
+        if self.model.discriminator.kind != "global-residual":
+            layers += " or model.discriminator.num_scales"
+        return [
+            ("content encoder", self.model.content_min_size, "model.num_downsamples"),
+            ("style encoder", self.model.style_min_size, "model.num_style_downsamples"),
+            ("discriminator", self.model.discriminator.min_image_size, layers),
+        ]
