@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,10 +21,13 @@ Architecture = Literal["munit", "munit-sn"]
 Padding = Literal["reflect", "zero", "replicate"]
 Activation = Literal["relu", "lrelu", "prelu", "selu", "tanh", "none"]
 DiscriminatorKind = Literal["multiscale-patch", "multiresolution-patch", "global-residual"]
-Channels = Annotated[Literal[1, 3, 4], Field()]
+GraphKind = Literal["content_encoder", "style_encoder", "decoder"]
+TensorIO = Literal["uint8", "float32"]
+Channels = Literal[1, 3, 4]
 
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+GRAPH_KINDS: tuple[GraphKind, ...] = get_args(GraphKind)
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -80,8 +83,14 @@ class DiscriminatorConfig(StrictModel):
         """The smallest height and width in pixels that every layer of every scale can take."""
         if self.kind == "global-residual":
             return int(4 * 2**self.num_layers)  # the 4x4 convolution without padding comes last
-        # Reflection by 1 needs 2 pixels before every stride-2 convolution, none behind the last.
-        return int(2 ** (self.num_layers + self.num_scales - 1))
+        pooled = 2 ** (self.num_scales - 1)
+        if self.kind == "multiresolution-patch":
+            return int(pooled)  # halving rounds down, and 3x3 with zero padding takes one pixel
+        # 4x4 convolutions need 2 pixels each, and instance norm behind the last one 2 again.
+        last = 2**self.num_layers
+        if self.norm == "instance" and self.num_layers > 1:
+            last *= 2
+        return int((last - 1) * pooled + 1)  # pooling rounds up
 
 
 class ModelConfig(StrictModel):
@@ -97,7 +106,7 @@ class ModelConfig(StrictModel):
     width: int = Field(64, ge=1)
     """Channels of the first convolution of both encoders."""
     max_width: int | None = Field(None, ge=1)
-    """Channels are never more than this; null: no limit."""
+    """Channels of the content encoder and decoder are never more than this; null: no limit."""
     num_downsamples: int = Field(2, ge=1, le=6)
     """Stride-2 convolutions of the content encoder: content is 2**num_downsamples times smaller."""
     num_style_downsamples: int = Field(4, ge=2, le=8)

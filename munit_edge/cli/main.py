@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from munit_edge import __version__
+from munit_edge.cli import export
 from munit_edge.cli.errors import DEBUG_ENVIRONMENT, reporting_errors
 from munit_edge.cli.sample_data import sample_data
 
@@ -45,6 +46,8 @@ def root(
 
 
 app.command("sample-data")(reporting_errors(sample_data))
+
+app.add_typer(export.app, name="export")
 
 
 def main() -> None:

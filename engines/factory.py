@@ -1,0 +1,59 @@
+"""From a path and a backend's name to opened graphs: the one door into this room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, get_args
+
+from munit_edge.engines.base import GraphSet
+from munit_edge.errors import ConfigError, InputError
+from munit_edge.manifest import MANIFEST_FILE, is_model_directory
+
+Engine = Literal["auto", "onnxruntime", "torch"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+
+
+def open_graphs(path: Path, engine: str = "auto", device: str = "auto") -> GraphSet:
+    """Open a model on a backend; graphs themselves are opened when first used.
+
+    Args:
+        path: model directory; for torch a checkpoint or run folder.
+        engine: "onnxruntime" or "torch"; "auto" takes ONNX Runtime for a model directory and torch
+            for a checkpoint or run folder.
+        device: "cpu", "cuda", "cuda:N" or "auto".
+
+    Raises:
+        ConfigError: the engine's or device's name is not known.
+        InputError: there is nothing of use at `path`.
+        ModelError: the model is damaged.
+        EngineError: the backend is not installed, or cannot use the device.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"engine '{engine}' is not known: use {', '.join(ENGINES)}")
+    if not path.exists():
+        raise InputError(f"model {path} does not exist")
+    if engine == "auto":
+        engine = "torch" if _looks_like_checkpoint(path) else "onnxruntime"
+    return _opener(engine)(path, device)
+
+
+def _opener(engine: str) -> Callable[[Path, str], GraphSet]:
+    if engine == "torch":
+        from munit_edge.engines.torch_runner import open_torch
+
+        return open_torch
+    from munit_edge.engines.onnxruntime_runner import open_onnxruntime
+
+    return open_onnxruntime
+
+
+def _looks_like_checkpoint(path: Path) -> bool:
+    if is_model_directory(path):
+        return False
+    if (path / "checkpoint.json").is_file() or (path / "checkpoints").is_dir():
+        return True
+    raise InputError(
+        f"{path} is neither a model directory (with {MANIFEST_FILE}) nor a checkpoint or run "
+        "folder: make one with `munit-edge export onnx` or `munit-edge train`"
+    )

@@ -1,0 +1,122 @@
+"""One torch graph to one ONNX model, by torch's own exporter."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from munit_edge import __version__
+from munit_edge.config import Domain, GraphKind, ModelConfig
+from munit_edge.errors import ModelError
+from munit_edge.export.options import ExportOptions
+from munit_edge.extras import require
+from munit_edge.manifest import TensorEntry, graph_tensors
+from munit_edge.trainer.graphs import build_graph
+from munit_edge.trainer.torch_api import nn, torch
+
+EXAMPLE_BATCH = 2  # 1 would be taken for a constant
+EXAMPLE_PIXELS = 64
+EXAMPLE_CONTENT = 16
+
+
+def export_graph(
+    generators: nn.ModuleDict,
+    config: ModelConfig,
+    kind: GraphKind,
+    domain: Domain,
+    options: ExportOptions,
+    metadata: dict[str, str],
+) -> Any:
+    """Trace one graph and return it as a checked `onnx.ModelProto`.
+
+    Args:
+        generators: both generators with spectral norm folded.
+        config: the model's configuration.
+        kind: which of the three graphs.
+        domain: whose.
+        options: operator set, border types and fixed sizes.
+        metadata: key-value pairs to keep in the file.
+
+    Raises:
+        MissingExtraError: onnx or onnxscript is not installed.
+        ModelError: the exporter made a graph that onnx's checker refuses.
+    """
+    onnx = require("onnx", "exporting graphs")
+    require("onnxscript", "exporting graphs")
+    module = build_graph(generators, kind, domain, options.io)
+    inputs, outputs = graph_tensors(
+        config, kind, domain, options.io, batch=options.batch, size_hw=options.size_hw
+    )
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            module,
+            tuple(_example(entry) for entry in inputs),
+            dynamo=True,
+            dynamic_shapes=tuple(_free_axes(entry) for entry in inputs),
+            input_names=[entry.name for entry in inputs],
+            output_names=[entry.name for entry in outputs],
+            opset_version=options.opset,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _tidy(model, inputs, outputs)
+    model.graph.name = f"{kind}_{domain}"
+    onnx.helper.set_model_props(model, metadata)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as exc:  # the checker raises several undocumented classes
+        raise ModelError(f"onnx's checker refuses {kind}_{domain}: {exc}") from exc
+    return model
+
+
+def _example(entry: TensorEntry) -> Any:
+    """An input that tracing may look at: free sizes get numbers that differ from each other."""
+    first = EXAMPLE_CONTENT if entry.name == "content" else EXAMPLE_PIXELS
+    free = {"batch": EXAMPLE_BATCH, "height": first, "width": first * 3 // 2}
+    shape = [
+        size if isinstance(size, int) else free[size.removeprefix("content_")]
+        for size in entry.shape
+    ]
+    return torch.zeros(shape, dtype=getattr(torch, entry.dtype))
+
+
+def _free_axes(entry: TensorEntry) -> dict[int, Any]:
+    dynamic = torch.export.Dim.DYNAMIC
+    return {axis: dynamic for axis, size in enumerate(entry.shape) if isinstance(size, str)}
+
+
+def _tidy(model: Any, inputs: Sequence[TensorEntry], outputs: Sequence[TensorEntry]) -> None:
+    """Name the free axes, and drop what the exporter noted of source files and inner shapes."""
+    graph = model.graph
+    for value, entry in zip([*graph.input, *graph.output], [*inputs, *outputs], strict=True):
+        assert value.name == entry.name
+        for axis, size in zip(value.type.tensor_type.shape.dim, entry.shape, strict=True):
+            if isinstance(size, str):
+                axis.dim_param = size
+            else:
+                axis.dim_value = size
+    del graph.value_info[:]
+    for item in [model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer]:
+        item.ClearField("doc_string")
+        item.ClearField("metadata_props")
+    model.producer_name = "munit-edge"
+    model.producer_version = __version__
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """The exporter warns of packages that this model does not use, and of its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,146 @@
+"""Proof of an export: the graphs in ONNX Runtime against the networks in torch.
+
+Every graph and both whole translations, at two batch sizes and two image sizes, one not square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from munit_edge.config import DIRECTIONS, DOMAINS, GRAPH_KINDS, Domain, ModelConfig, split_direction
+from munit_edge.engines.base import GraphSet
+from munit_edge.export.options import ExportOptions
+from munit_edge.manifest import ParityEntry
+from munit_edge.normalisation import floats_from_bytes
+from munit_edge.styles import sample_styles
+
+LEVEL_TOLERANCE = 1.0
+"""Largest difference of a picture, in 8-bit levels: where two roundings meet one half."""
+RELATIVE_TOLERANCE = 1e-4
+"""Largest difference of a code, as a part of its largest value (at least of 1)."""
+
+Array = NDArray[Any]
+
+
+class Case(NamedTuple):
+    """One batch that both sides get."""
+
+    batch: int
+    size_hw: tuple[int, int]
+
+
+def check_parity(
+    exported: GraphSet, reference: GraphSet, options: ExportOptions
+) -> list[ParityEntry]:
+    """Compare two graph sets of the same model.
+
+    Args:
+        exported: the graphs in ONNX Runtime.
+        reference: the networks in torch, with the same types at the border.
+        options: fixed sizes, which limit what can be compared.
+
+    Returns:
+        One entry for each comparison, failed ones too.
+    """
+    return [
+        entry
+        for case in parity_cases(reference.config, options)
+        for entry in _check_case(exported, reference, case)
+    ]
+
+
+def failures(entries: list[ParityEntry]) -> list[str]:
+    """One line for each entry beyond its tolerance (a NaN is beyond it)."""
+    return [
+        f"{e.check} at batch {e.batch}, {e.size_hw[0]} x {e.size_hw[1]} pixels: "
+        f"difference {e.worst:.3g}, tolerance {e.tolerance:.3g} ({e.unit})"
+        for e in entries
+        if not e.worst <= e.tolerance
+    ]
+
+
+def parity_cases(config: ModelConfig, options: ExportOptions) -> list[Case]:
+    """Batches to compare: 1 and 2, a square and a wide image, unless they are fixed."""
+    minimum = max(config.content_min_size, config.style_min_size)
+    base = 2 * max(minimum, 32)
+    sizes = [(base, base), (base, base + base // 2)]
+    if options.height is not None and options.width is not None:
+        sizes = [(options.height, options.width)]
+    batches = [1, 2] if options.batch is None else [options.batch]
+    return [Case(batch, size) for size in sizes for batch in batches]
+
+
+def test_images(case: Case, channels: int, seed: int) -> NDArray[np.uint8]:
+    """Pictures with soft areas and noise, so that every path is exercised: [N, H, W, C]."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    height, width = case.size_hw
+    coarse = generator.uniform(0, 255, (case.batch, -(-height // 8), -(-width // 8), channels))
+    soft = coarse.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width]
+    noise = generator.normal(0, 12, soft.shape)
+    return np.clip(soft + noise, 0, 255).astype(np.uint8)
+
+
+def _check_case(exported: GraphSet, reference: GraphSet, case: Case) -> Iterator[ParityEntry]:
+    config = reference.config
+    style = sample_styles(case.batch, config.style_dim, seed=case.batch)
+    images: dict[Domain, Array] = {
+        domain: test_images(case, config.channels(domain), seed)
+        for seed, domain in enumerate(DOMAINS)
+    }
+    if reference.io == "float32":
+        images = {domain: floats_from_bytes(batch) for domain, batch in images.items()}
+    contents: dict[tuple[str, Domain], Array] = {}
+    for domain in DOMAINS:
+        for kind in GRAPH_KINDS:
+            feeds: dict[str, Array] = {"image": images[domain]}
+            if kind == "decoder":
+                feeds = {"content": contents["reference", domain], "style": style}
+            got, expected = (
+                next(iter(graphs.runner(kind, domain).run(feeds).values()))
+                for graphs in (exported, reference)
+            )
+            if kind == "content_encoder":
+                contents["exported", domain] = got
+                contents["reference", domain] = expected
+            unit: Literal["levels", "absolute"] = "levels" if kind == "decoder" else "absolute"
+            yield _entry(f"{kind}_{domain}", case, got, expected, unit)
+    for direction in DIRECTIONS:
+        source, target = split_direction(direction)
+        got, expected = (
+            next(
+                iter(
+                    graphs.runner("decoder", target)
+                    .run({"content": contents[side, source], "style": style})
+                    .values()
+                )
+            )
+            for side, graphs in (("exported", exported), ("reference", reference))
+        )
+        yield _entry(direction, case, got, expected, "levels")
+
+
+def _entry(
+    check: str, case: Case, got: Array, expected: Array, unit: Literal["levels", "absolute"]
+) -> ParityEntry:
+    if got.shape != expected.shape:
+        worst = float("inf")
+    else:
+        worst = float(np.abs(got.astype(np.float64) - expected.astype(np.float64)).max())
+    if unit == "levels":
+        if got.dtype != np.uint8:
+            worst *= 127.5  # floats in [-1, 1]
+        tolerance = LEVEL_TOLERANCE
+    else:
+        tolerance = RELATIVE_TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    return ParityEntry(
+        check=check,
+        batch=case.batch,
+        size_hw=case.size_hw,
+        worst=worst,
+        tolerance=tolerance,
+        unit=unit,
+    )

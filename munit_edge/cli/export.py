@@ -1,0 +1,110 @@
+"""`munit-edge export`: from a checkpoint to what a device runs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
+
+import typer
+
+from munit_edge.cli.errors import reporting_errors
+from munit_edge.cli.progress import progress
+
+if TYPE_CHECKING:
+    from munit_edge.manifest import Manifest
+
+app = typer.Typer(help="Turn a checkpoint into what a device runs.", no_args_is_help=True)
+
+
+def onnx(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Checkpoint, or run folder (its newest checkpoint is taken).")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Model directory to make.")],
+    opset: Annotated[int, typer.Option(help="ONNX operator set, 18 to 22.")] = 18,
+    io: Annotated[
+        Literal["uint8", "float32"],
+        typer.Option(
+            help="Pictures at the graphs' borders: uint8 NHWC with the normalisation inside, or "
+            "float32 NCHW in [-1, 1]."
+        ),
+    ] = "uint8",
+    weights: Annotated[
+        Optional[Literal["average", "live"]],  # noqa: UP045 - Typer reads it on Python 3.10
+        typer.Option(
+            help="Which weights of the checkpoint.",
+            show_default="the moving average where there is one",
+        ),
+    ] = None,
+    batch: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Fix the batch, in images.", show_default="any"),
+    ] = None,
+    height: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Fix the image height, in pixels.", show_default="any"),
+    ] = None,
+    width: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Fix the image width, in pixels.", show_default="any"),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier model directory.")
+    ] = False,
+) -> None:
+    """Export three ONNX graphs for each domain, proved equal to the networks in torch."""
+    from munit_edge.config import validate
+    from munit_edge.extras import require
+
+    require("torch", "exporting graphs", extra="export")
+    from munit_edge.export.model_directory import NUM_GRAPHS, export_model
+    from munit_edge.export.options import ExportOptions
+
+    wishes = {
+        "opset": opset,
+        "io": io,
+        "weights": weights,
+        "batch": batch,
+        "height": height,
+        "width": width,
+    }
+    options = validate(ExportOptions, wishes, "options of `munit-edge export onnx`")
+    started = time.monotonic()
+    with progress("exporting", NUM_GRAPHS) as bar:
+        manifest = export_model(
+            checkpoint,
+            output,
+            options,
+            overwrite=overwrite,
+            on_step=lambda graph: bar.advance(note=graph),
+        )
+    _report(output, manifest, time.monotonic() - started)
+
+
+def _report(output: Path, manifest: Manifest, seconds: float) -> None:
+    for entry in manifest.graphs:
+        size = (output / entry.file).stat().st_size
+        name = f"{entry.kind}_{entry.domain}"
+        worst = max((p for p in manifest.parity if p.check == name), key=lambda p: p.worst)
+        typer.echo(
+            f"{entry.file:<24} {size / 1e6:8.2f} MB   largest difference from torch: "
+            f"{worst.worst:.2g} {_unit(worst.unit)}"
+        )
+    for direction in ("a2b", "b2a"):
+        levels = max(p.worst for p in manifest.parity if p.check == direction)
+        typer.echo(f"{direction}: largest difference from torch: {levels:.2g} of 255 levels")
+    if manifest.licence_note:
+        typer.echo(f"licence: {manifest.licence_note}")
+    typer.echo(
+        f"wrote {output} ({manifest.weights} weights, iteration {manifest.checkpoint_iteration}, "
+        f"{len(manifest.parity)} comparisons passed) in {seconds:.1f} s"
+    )
+    typer.echo(f"next: munit-edge translate {output} PHOTO.jpg -o results --direction a2b")
+
+
+def _unit(unit: str) -> str:
+    return "of 255 levels" if unit == "levels" else "in the code"
+
+
+app.command("onnx")(reporting_errors(onnx))

@@ -1,0 +1,258 @@
+"""The manifest: what a model directory says of itself, and the check that its files are whole.
+
+model/
+munit_edge.json          this manifest
+content_encoder_a.onnx   ... three graphs for each domain
+styles/*.json            saved style codes (optional)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from munit_edge.config import Domain, GraphKind, ModelConfig, StrictModel, TensorIO, validate
+from munit_edge.errors import ConfigError, InputError, ModelError
+
+MANIFEST_FILE = "munit_edge.json"
+FORMAT_VERSION: Literal[1] = 1
+
+Precision = Literal["fp32"]
+
+
+class TensorEntry(StrictModel):
+    """One input or output of a graph."""
+
+    name: str
+    """`image`, `content` or `style`."""
+    dtype: Literal["uint8", "float32"]
+    """Element type."""
+    shape: tuple[int | str, ...]
+    """A number where the size is fixed, a name where it is free."""
+
+
+class GraphEntry(StrictModel):
+    """One graph of the model directory."""
+
+    kind: GraphKind
+    """Which of the three."""
+    domain: Domain
+    """Whose."""
+    file: str
+    """File name inside the model directory."""
+    sha256: str
+    """Hash of the file, hexadecimal."""
+    opset: int
+    """ONNX operator set."""
+    precision: Precision = "fp32"
+    """Type of weights and arithmetic."""
+    inputs: tuple[TensorEntry, ...]
+    """In the order of the graph."""
+    outputs: tuple[TensorEntry, ...]
+    """In the order of the graph."""
+
+
+class ParityEntry(StrictModel):
+    """One comparison of the exported graphs with the networks in torch."""
+
+    check: str
+    """Graph (`decoder_b`) or direction (`a2b`)."""
+    batch: int
+    """Images in the batch."""
+    size_hw: tuple[int, int]
+    """Image height and width in pixels."""
+    worst: float
+    """Largest difference: 8-bit levels of a picture, absolute of a code."""
+    tolerance: float
+    """Largest difference that passes."""
+    unit: Literal["levels", "absolute"]
+    """What `worst` and `tolerance` count."""
+
+
+class StylePrior(StrictModel):
+    """What random styles are drawn from."""
+
+    distribution: Literal["normal"] = "normal"
+    """Independent normal numbers."""
+    mean: float = 0.0
+    """Mean of each number."""
+    standard_deviation: float = 1.0
+    """Standard deviation of each number."""
+
+
+class Normalisation(StrictModel):
+    """How bytes and the networks' numbers in [-1, 1] belong together; it is inside uint8 graphs."""
+
+    divisor: float = 127.5
+    """Network value = byte / divisor - offset."""
+    offset: float = 1.0
+    """See `divisor`; back: byte = round(clip((value + offset) * divisor, 0, 255))."""
+
+
+class SizeRules(StrictModel):
+    """What image sizes the graphs take, in pixels; the host pads by reflection and crops back."""
+
+    multiple: int = Field(ge=1)
+    """Height and width given to the content encoder are multiples of this."""
+    content_minimum: int = Field(ge=1)
+    """Smallest height and width for the content encoder."""
+    style_minimum: int = Field(ge=1)
+    """Smallest height and width for the style encoder."""
+
+
+class Manifest(StrictModel):
+    """Contents of `munit_edge.json`."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    """Version of this layout."""
+    model: ModelConfig
+    """The networks' configuration."""
+    io: TensorIO
+    """Pictures at the graphs' borders: uint8 NHWC, or float32 NCHW in [-1, 1]."""
+    sizes: SizeRules
+    """Image sizes."""
+    normalisation: Normalisation = Normalisation()
+    """Bytes to numbers."""
+    style_prior: StylePrior = StylePrior()
+    """Random styles."""
+    graphs: tuple[GraphEntry, ...]
+    """Three for each domain."""
+    parity: tuple[ParityEntry, ...]
+    """Proof of the export."""
+    weights: Literal["average", "live"]
+    """Which weights of the checkpoint were exported."""
+    checkpoint_sha256: str
+    """Hash of configuration and weights: the model's identity, the same in every export."""
+    checkpoint_iteration: int
+    """Optimiser steps behind the weights."""
+    origin: str
+    """Program that trained the weights."""
+    licence_note: str | None = None
+    """Terms that come with foreign weights."""
+    versions: dict[str, str]
+    """Versions of the programs that made the export."""
+
+    def graph(self, kind: GraphKind, domain: Domain) -> GraphEntry:
+        """The entry of one graph.
+
+        Raises:
+            ModelError: the manifest lists none.
+        """
+        for entry in self.graphs:
+            if entry.kind == kind and entry.domain == domain:
+                return entry
+        raise ModelError(f"the manifest lists no {kind}_{domain}: export the model again")
+
+
+def graph_tensors(
+    config: ModelConfig,
+    kind: GraphKind,
+    domain: Domain,
+    io: TensorIO,
+    *,
+    batch: int | None = None,
+    size_hw: tuple[int | None, int | None] = (None, None),
+) -> tuple[tuple[TensorEntry, ...], tuple[TensorEntry, ...]]:
+    """Inputs and outputs of one graph.
+
+    Args:
+        config: the model's configuration.
+        kind: which of the three graphs.
+        domain: whose.
+        io: pictures at its border.
+        batch: fixed batch; None: free.
+        size_hw: fixed image height and width in pixels; None: free.
+    """
+    num: int | str = batch or "batch"
+    height, width = size_hw[0] or "height", size_hw[1] or "width"
+    channels = config.channels(domain)
+    shape = (num, height, width, channels) if io == "uint8" else (num, channels, height, width)
+    image = TensorEntry(name="image", dtype=io, shape=shape)
+    factor = config.size_multiple
+    content_hw = (
+        size // factor if size else name
+        for size, name in zip(size_hw, ("content_height", "content_width"), strict=True)
+    )
+    content_shape = (num, config.content_channels, *content_hw)
+    content = TensorEntry(name="content", dtype="float32", shape=content_shape)
+    style = TensorEntry(name="style", dtype="float32", shape=(num, config.style_dim))
+    if kind == "content_encoder":
+        return (image,), (content,)
+    if kind == "style_encoder":
+        return (image,), (style,)
+    return (content, style), (image,)
+
+
+def size_rules(config: ModelConfig) -> SizeRules:
+    """The size rules of a model."""
+    return SizeRules(
+        multiple=config.size_multiple,
+        content_minimum=config.content_min_size,
+        style_minimum=config.style_min_size,
+    )
+
+
+def is_model_directory(path: Path) -> bool:
+    """Whether `path` looks like a model directory."""
+    return (path / MANIFEST_FILE).is_file()
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read and check the manifest of a model directory; graph files are checked when opened.
+
+    Raises:
+        InputError: there is no model directory at that path.
+        ModelError: the manifest is damaged or of an unknown version.
+    """
+    path = directory / MANIFEST_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise InputError(
+            f"{directory} is no model directory: it has no {MANIFEST_FILE}; "
+            "make one with `munit-edge export onnx`"
+        ) from exc
+    except (ValueError, OSError) as exc:
+        raise ModelError(f"{path} cannot be read ({exc}): export the model again") from exc
+    version = data.get("format_version") if isinstance(data, dict) else None
+    if version != FORMAT_VERSION:
+        raise ModelError(
+            f"{path} has format version {version!r} and this munit-edge reads {FORMAT_VERSION}: "
+            "export the model again or install the munit-edge that wrote it"
+        )
+    try:
+        return validate(Manifest, data, str(path))
+    except ConfigError as exc:
+        raise ModelError(f"{exc}; export the model again") from exc
+
+
+def read_graph(directory: Path, entry: GraphEntry) -> bytes:
+    """The bytes of a graph file, after its hash was compared with the manifest.
+
+    Raises:
+        ModelError: the file is missing, or not the one that was exported.
+    """
+    path = directory / entry.file
+    if Path(entry.file).name != entry.file:
+        raise ModelError(f"the manifest names '{entry.file}', which lies outside {directory}")
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise ModelError(f"{path} cannot be read ({exc.strerror}): export the model again") from exc
+    found = hashlib.sha256(data).hexdigest()
+    if found != entry.sha256:
+        raise ModelError(
+            f"{path} is not the file that was exported: its SHA-256 is {found[:12]}..., the "
+            f"manifest says {entry.sha256[:12]}...; copy the model directory again or export it"
+        )
+    return data
+
+
+def manifest_json(manifest: Manifest) -> str:
+    """The manifest as indented JSON text."""
+    data: dict[str, Any] = manifest.model_dump(mode="json")
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,26 @@
+"""Bytes and the networks' numbers: the one place on the NumPy side that knows how they belong.
+
+Inside uint8 graphs the same arithmetic is part of the graph (`munit_edge.trainer.graphs`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+HALF_RANGE = np.float32(127.5)
+ONE = np.float32(1)
+
+
+def floats_from_bytes(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 [N, H, W, C] -> float32 [N, C, H, W] in [-1, 1]: u8 / 127.5 - 1."""
+    floats = images.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+    floats /= HALF_RANGE
+    floats -= ONE
+    return floats
+
+
+def bytes_from_floats(images: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """float32 [N, C, H, W], any range -> uint8 [N, H, W, C]: round(clip((x + 1) * 127.5))."""
+    scaled = np.rint(np.clip((images + ONE) * HALF_RANGE, 0, 255))
+    return np.ascontiguousarray(scaled.astype(np.uint8).transpose(0, 2, 3, 1))

@@ -1,0 +1,253 @@
+"""`Translator`: pictures in, translated pictures out, on whatever engine is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from munit_edge import styles as style_codes
+from munit_edge.config import Direction, Domain, ModelConfig, split_direction
+from munit_edge.engines.base import GraphSet, Runner
+from munit_edge.engines.factory import open_graphs
+from munit_edge.errors import InputError
+from munit_edge.images import pad_to_multiple
+from munit_edge.normalisation import bytes_from_floats, floats_from_bytes
+from munit_edge.styles import Styles
+
+Images = NDArray[np.uint8]
+
+DECODE_PIXELS = 1 << 20
+"""Pixels that the decoder is given at once, so that memory does not grow with the styles."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """Content codes of images of one size; keep it and decode it again with other styles."""
+
+    codes: NDArray[Any]
+    """Float [N, content_channels, h, w], of the padded images."""
+    size_hw: tuple[int, int]
+    """Height and width in pixels of the images before padding."""
+
+
+class Translator:
+    """Translates pictures between domains a and b. Safe to use from several threads.
+
+    Only the graphs that a call needs are opened, at the first call that needs them.
+
+    Example:
+        >>> with Translator.open("model") as translator:
+        ...     styles = translator.sample_styles(4, seed=0)
+        ...     results = translator.translate(images, "a2b", styles=styles)
+    """
+
+    def __init__(self, graphs: GraphSet) -> None:
+        self._graphs = graphs
+
+    @classmethod
+    def open(cls, path: str | Path, *, engine: str = "auto", device: str = "auto") -> Translator:
+        """Open a model.
+
+        Args:
+            path: model directory; with torch a checkpoint or run folder.
+            engine: "auto", "onnxruntime" or "torch".
+            device: "auto", "cpu", "cuda" or "cuda:N". A device that cannot be used is an error;
+                only "auto" chooses, and `device` says what it took.
+
+        Raises:
+            MunitEdgeError: see `munit_edge.engines.factory.open_graphs`.
+        """
+        return cls(open_graphs(Path(path), engine, device))
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's configuration."""
+        return self._graphs.config
+
+    @property
+    def engine(self) -> str:
+        """The backend in use."""
+        return self._graphs.engine
+
+    @property
+    def device(self) -> str:
+        """The device in use."""
+        return self._graphs.device
+
+    @property
+    def model_id(self) -> str:
+        """SHA-256 of configuration and weights; saved styles carry it."""
+        return self._graphs.model_id
+
+    @property
+    def opened_graphs(self) -> list[str]:
+        """Names of the graphs opened so far."""
+        return self._graphs.opened
+
+    def sample_styles(self, count: int, seed: int = 0) -> Styles:
+        """Random style codes, float32 [count, style_dim] from N(0, 1); see `styles.sample_styles`."""
+        return style_codes.sample_styles(count, self.config.style_dim, seed)
+
+    def translate(self, images: Images, direction: Direction, *, styles: Styles) -> Images:
+        """Translate every image with every style: each image is encoded once.
+
+        Args:
+            images: uint8 [N, H, W, C], C channels of the source domain, any H and W.
+            direction: "a2b" or "b2a".
+            styles: float32 [S, style_dim] for the target domain.
+
+        Returns:
+            uint8 [N, S, H, W, C], C channels of the target domain.
+
+        Raises:
+            InputError: an array has the wrong type or shape.
+            EngineError: the engine failed.
+        """
+        source, target = split_direction(direction)
+        return self.decode(self.encode_content(images, source), styles, target)
+
+    def encode_content(self, images: Images, domain: Domain) -> Content:
+        """Content codes of images.
+
+        Args:
+            images: uint8 [N, H, W, C] of `domain`, any H and W.
+            domain: the images' domain.
+
+        Raises:
+            InputError: `images` has the wrong type or shape, or is larger than a fixed-size graph.
+        """
+        self._check_images(images, domain)
+        runner = self._graphs.runner("content_encoder", domain)
+        config = self.config
+        padded = self._fit(runner, images, config.size_multiple, config.content_min_size)
+        return Content(self._encode(runner, padded), (images.shape[1], images.shape[2]))
+
+    def encode_style(self, images: Images, domain: Domain) -> Styles:
+        """Style codes of reference images, float32 [N, style_dim].
+
+        Args:
+            images: uint8 [N, H, W, C] of `domain`, any H and W; they are not padded unless they are
+                smaller than the style encoder takes, or the graph has a fixed size.
+            domain: the references' domain.
+
+        Raises:
+            InputError: `images` has the wrong type or shape, or is larger than a fixed-size graph.
+        """
+        self._check_images(images, domain)
+        runner = self._graphs.runner("style_encoder", domain)
+        return self._encode(runner, self._fit(runner, images, 1, self.config.style_min_size))
+
+    def decode(self, content: Content, styles: Styles, domain: Domain) -> Images:
+        """Decode every content code with every style.
+
+        Args:
+            content: N codes, from either domain.
+            styles: float32 [S, style_dim] for `domain`.
+            domain: the domain of the result.
+
+        Returns:
+            uint8 [N, S, H, W, C], the size that the encoded images had.
+
+        Raises:
+            InputError: an array has the wrong shape.
+        """
+        styles = style_codes.check_styles(styles, self.config)
+        codes = content.codes
+        if codes.ndim != 4 or codes.shape[1] != self.config.content_channels:
+            raise InputError(
+                f"content codes have shape {codes.shape}: this model takes "
+                f"[N, {self.config.content_channels}, height, width]"
+            )
+        runner = self._graphs.runner("decoder", domain)
+        num_images, num_styles = len(codes), len(styles)
+        height, width = content.size_hw
+        shape = (num_images, num_styles, height, width, self.config.channels(domain))
+        result = np.empty(shape, dtype=np.uint8)
+        flat = result.reshape(num_images * num_styles, *shape[2:])
+        pixels = codes.shape[2] * codes.shape[3] * self.config.size_multiple**2
+        step = _fixed(runner, "style", 0) or max(1, DECODE_PIXELS // pixels)
+        for start in range(0, len(flat), step):
+            pairs = np.arange(start, min(start + step, len(flat)))
+            feeds = {"content": codes[pairs // num_styles], "style": styles[pairs % num_styles]}
+            images = _run_in_batches(runner, feeds)
+            if self._graphs.io == "float32":
+                images = bytes_from_floats(images)
+            flat[pairs] = images[:, :height, :width]
+        return result
+
+    def close(self) -> None:
+        """Free the engine's memory."""
+        self._graphs.close()
+
+    def __enter__(self) -> Translator:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_images(self, images: Images, domain: Domain) -> None:
+        channels = self.config.channels(domain)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != channels:
+            raise InputError(
+                f"images have type {images.dtype} and shape {images.shape}: domain {domain} takes "
+                f"uint8 [N, height, width, {channels}]"
+            )
+        if 0 in images.shape:
+            raise InputError(f"images have shape {images.shape}: there is nothing to translate")
+
+    def _fit(self, runner: Runner, images: Images, multiple: int, minimum: int) -> Images:
+        """Pad `images` to a size that the graph takes."""
+        axis = 1 if self._graphs.io == "uint8" else 2
+        fixed = [_fixed(runner, "image", axis), _fixed(runner, "image", axis + 1)]
+        size = images.shape[1:3]
+        if any(want is not None and want < have for want, have in zip(fixed, size, strict=True)):
+            limit = " x ".join(str(want or "any") for want in fixed)
+            raise InputError(
+                f"an image of {size[0]} x {size[1]} pixels (height x width) does not fit graph "
+                f"{runner.name}, exported for {limit}: make it smaller (--size) or export again "
+                "without --height and --width"
+            )
+        padded = pad_to_multiple(images, multiple, minimum)
+        missing = [
+            (want or have) - have for want, have in zip(fixed, padded.shape[1:3], strict=True)
+        ]
+        if not any(missing):
+            return padded
+        return np.pad(padded, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)), mode="reflect")
+
+    def _encode(self, runner: Runner, images: Images) -> NDArray[Any]:
+        fed = images if self._graphs.io == "uint8" else floats_from_bytes(images)
+        return _run_in_batches(runner, {"image": fed})
+
+
+def _fixed(runner: Runner, tensor: str, axis: int) -> int | None:
+    """The fixed size of an input's axis, or None where it is free."""
+    for spec in runner.inputs:
+        if spec.name == tensor:
+            size = spec.shape[axis]
+            return size if isinstance(size, int) else None
+    return None
+
+
+def _run_in_batches(runner: Runner, feeds: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    """Run a graph of one output; a fixed batch is filled up by repeating the last item."""
+    count = len(next(iter(feeds.values())))
+    batch = _fixed(runner, runner.inputs[0].name, 0)
+    if batch is None or batch == count:
+        return next(iter(runner.run(feeds).values()))
+    results = []
+    for start in range(0, count, batch):
+        chosen = np.minimum(np.arange(start, start + batch), count - 1)
+        part = runner.run({name: array[chosen] for name, array in feeds.items()})
+        results.append(next(iter(part.values())))
+    return np.concatenate(results)[:count]
