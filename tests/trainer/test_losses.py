@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from munit_edge.trainer import losses
 
 REAL = [torch.tensor([[2.0, 0.0]]), torch.tensor([[0.5]])]
