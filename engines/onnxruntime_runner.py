@@ -157,7 +157,7 @@ def _installed_wheels() -> list[str]:
 def _cuda_fault() -> str | None:
     """The loader's own reason why the CUDA provider cannot be loaded, or None when it can."""
     onnxruntime = require("onnxruntime", "running ONNX graphs")
-    library = Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
+    library = Path(str(onnxruntime.__file__)).parent / "capi" / "libonnxruntime_providers_cuda.so"
     if not library.is_file():
         return _no_cuda_provider()
     try:

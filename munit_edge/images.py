@@ -1,29 +1,342 @@
-"""Pictures as arrays: padding."""
+"""Pictures in and out: reading, resizing, padding, writing.
+
+Everything inside munit-edge is uint8 [H, W, C] with 1, 3 or 4 channels. Reading turns the picture
+upright (EXIF), refuses decompression bombs before decoding and names what is wrong with a file.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Literal, get_args
+
 import numpy as np
-from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
-Images = NDArray[np.uint8]
+from munit_edge.config import closest
+from munit_edge.errors import ConfigError, InputError, OutputError, UnreadableImageError
+from munit_edge.files import atomic_file
+from munit_edge.pixel_formats import Images, Picture, profile_fits, to_picture
+
+__all__ = [
+    "FORMATS",
+    "ImageFormat",
+    "Images",
+    "Picture",
+    "check_size",
+    "decode_image",
+    "encode_image",
+    "image_format",
+    "keeps_alpha",
+    "on_white",
+    "pad_to",
+    "pad_to_multiple",
+    "read_image",
+    "resize_picture",
+    "resize_shorter",
+    "write_image",
+]
+
+ImageFormat = Literal["png", "jpg", "webp"]
+FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
+
+DEFAULT_MAX_MEGAPIXELS = 100.0
+"""Larger pictures are refused unless the caller allows them."""
+
+# Formats that hold pictures and nothing that runs: Pillow hands EPS to Ghostscript, for one.
+_READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "TGA")
+_ORIENTATION_TAG = 0x0112
 
 
-def pad_to_multiple(images: Images, multiple: int, minimum: int = 1) -> Images:
+@dataclass(frozen=True)
+class _Encoder:
+    """How Pillow writes one format."""
+
+    name: str
+    options: dict[str, int | bool]
+    max_side: int
+    """Largest height and width in pixels that the format can hold."""
+
+
+_ENCODERS: dict[ImageFormat, _Encoder] = {
+    "png": _Encoder("PNG", {}, 2**31 - 1),
+    "jpg": _Encoder("JPEG", {"quality": 95, "subsampling": 0}, 65_535),
+    "webp": _Encoder("WEBP", {"quality": 95, "exact": True}, 16_383),
+}
+
+
+def read_image(
+    path: Path, channels: int, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+) -> Picture:
+    """Read a picture file upright, in the form that a domain takes.
+
+    Args:
+        path: PNG, JPEG, WebP, TIFF, BMP, GIF (its first picture), PPM, JPEG 2000, AVIF or TGA.
+        channels: 1 grey, 3 RGB (alpha is kept beside it) or 4 RGBA.
+        max_megapixels: larger pictures are refused before they are decoded (million pixels).
+
+    Raises:
+        UnreadableImageError: the file is missing, empty, truncated or no picture.
+        InputError: the picture is larger than allowed.
+    """
+    try:
+        with path.open("rb") as file:
+            return _decode(file, channels, str(path), max_megapixels)
+    except OSError as exc:
+        raise UnreadableImageError(f"{path} cannot be opened: {exc.strerror or exc}") from exc
+
+
+def decode_image(
+    data: bytes, channels: int, *, name: str, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+) -> Picture:
+    """The same as `read_image` for a file's bytes; messages call them `name`."""
+    return _decode(io.BytesIO(data), channels, name, max_megapixels)
+
+
+def resize_shorter(image: Images, size: int) -> Images:
+    """Resize so that the shorter side has `size` pixels; the longer one is rounded down.
+
+    The filter is Pillow's bilinear, which averages over all of the source when it makes a picture
+    smaller: what MUNIT's public releases resize with, in training and in testing.
+
+    Args:
+        image: uint8 [H, W, C].
+        size: pixels, at least 1.
+    """
+    height, width = image.shape[:2]
+    shorter = min(height, width)
+    if shorter == size:
+        return image
+    target = tuple(max(1, side * size // shorter) for side in (width, height))
+    resized = _to_pillow(image).resize(target, Image.Resampling.BILINEAR)
+    return np.array(resized).reshape(target[1], target[0], image.shape[2])
+
+
+def resize_picture(picture: Picture, size: int) -> Picture:
+    """`resize_shorter` for pixels and alpha."""
+    alpha = picture.alpha
+    if alpha is not None:
+        alpha = resize_shorter(alpha[..., None], size)[..., 0]
+    return replace(picture, pixels=resize_shorter(picture.pixels, size), alpha=alpha)
+
+
+def check_size(height: int, width: int, max_megapixels: float, name: str) -> None:
+    """Refuse what has more pixels than allowed.
+
+    Raises:
+        InputError: it has.
+    """
+    if height * width > max_megapixels * 1e6:
+        raise InputError(
+            f"{name} has {width} x {height} pixels, {height * width / 1e6:.1f} megapixels, and "
+            f"{max_megapixels:g} are allowed: make it smaller, or raise --max-megapixels if you "
+            "trust it"
+        )
+
+
+def pad_to(images: Images, size_hw: tuple[int, int]) -> Images:
     """Pad by reflection at the bottom and on the right.
 
     Crop the result back with ``padded[..., :height, :width, :]``.
 
     Args:
         images: uint8 [..., H, W, C], any H and W from 1 up.
-        multiple: height and width of the result are multiples of this (pixels).
-        minimum: and at least this (pixels).
+        size_hw: height and width of the result (pixels), not below H and W.
     """
-    height, width = images.shape[-3:-1]
-    below, right = (
-        -(-max(side, minimum) // multiple) * multiple - side for side in (height, width)
-    )
+    below, right = (new - old for new, old in zip(size_hw, images.shape[-3:-1], strict=True))
     if not below and not right:
         return images
     before = [(0, 0)] * (images.ndim - 3)
     # NumPy reflects again and again where the padding is wider than the picture.
     return np.pad(images, [*before, (0, below), (0, right), (0, 0)], mode="reflect")
+
+
+def pad_to_multiple(images: Images, multiple: int, minimum: int = 1) -> Images:
+    """`pad_to` the next height and width that are multiples of `multiple`, `minimum` at least.
+
+    Args:
+        images: uint8 [..., H, W, C].
+        multiple: in pixels.
+        minimum: in pixels.
+    """
+    height, width = (-(-max(x, minimum) // multiple) * multiple for x in images.shape[-3:-1])
+    return pad_to(images, (height, width))
+
+
+def image_format(name: str) -> ImageFormat:
+    """The format that a user calls `name`: png, jpg (jpeg) or webp.
+
+    Raises:
+        ConfigError: it is another.
+    """
+    wanted = name.lower().removeprefix(".").replace("jpeg", "jpg")
+    for known in FORMATS:
+        if known == wanted:
+            return known
+    raise ConfigError(f"format '{name}' is not known: {closest(wanted, list(FORMATS))}")
+
+
+def keeps_alpha(format: ImageFormat) -> bool:  # noqa: A002
+    """Whether files of a format can be transparent."""
+    return format != "jpg"
+
+
+def on_white(pixels: Images, alpha: Images) -> Images:
+    """Lay pixels [H, W, C] with alpha [H, W] on white: uint8 [H, W, C]."""
+    share = alpha[..., None].astype(np.float32) / 255
+    return np.asarray(np.rint(255 - (255 - pixels.astype(np.float32)) * share), np.uint8)
+
+
+def encode_image(picture: Picture, format: ImageFormat) -> bytes:  # noqa: A002
+    """A picture file as bytes; the same picture gives the same bytes.
+
+    JPEG and WebP are written with quality 95. Where the format has no alpha the picture is laid on
+    white. The colour profile is kept when it fits the pixels that are written.
+
+    Raises:
+        OutputError: the format cannot hold a picture of this size.
+    """
+    encoder = _ENCODERS[format]
+    height, width = picture.pixels.shape[:2]
+    if max(height, width) > encoder.max_side:
+        raise OutputError(
+            f"{encoder.name} holds at most {encoder.max_side} pixels a side and the picture has "
+            f"{width} x {height}: use --format png"
+        )
+    image = _with_alpha(picture, keeps_alpha(format))
+    if format == "webp" and image.mode in ("L", "LA"):
+        image = image.convert(image.mode.replace("L", "RGB"))
+    profile = picture.icc_profile if profile_fits(picture.icc_profile, image.mode) else None
+    buffer = io.BytesIO()
+    image.save(buffer, encoder.name, icc_profile=profile, **encoder.options)
+    return buffer.getvalue()
+
+
+def write_image(path: Path, picture: Picture) -> None:
+    """Write a picture file, whole or not at all, in the format that the suffix names.
+
+    Raises:
+        ConfigError: the suffix names no format that can be written.
+        OutputError: the file cannot be written.
+    """
+    data = encode_image(picture, image_format(path.suffix))
+    with atomic_file(path) as partial:
+        partial.write_bytes(data)
+
+
+def _decode(file: IO[bytes], channels: int, name: str, max_megapixels: float) -> Picture:
+    if not file.read(1):
+        raise UnreadableImageError(f"{name} is empty (0 bytes): copy or download it again")
+    with _pillows_guard_lifted():
+        image = _open(file, name)
+        with image:
+            check_size(image.height, image.width, max_megapixels, name)
+            return _load(image, channels, name)
+
+
+def _open(file: IO[bytes], name: str) -> Image.Image:
+    try:
+        return Image.open(file, formats=_READABLE)
+    except UnidentifiedImageError as exc:
+        raise UnreadableImageError(
+            f"{name} is no picture that can be read: use PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, "
+            "JPEG 2000, AVIF or TGA"
+        ) from exc
+    except Exception as exc:  # decoders raise anything at all on damaged headers
+        raise _damaged(name, exc) from exc
+
+
+def _load(image: Image.Image, channels: int, name: str) -> Picture:
+    try:
+        image.load()
+        picture = to_picture(image, channels)
+    except MemoryError as exc:
+        raise InputError(
+            f"{name} needs more memory than there is ({image.width} x {image.height} pixels): "
+            "make it smaller"
+        ) from exc
+    except Exception as exc:  # and on damaged pixels
+        raise _damaged(name, exc) from exc
+    return _upright(picture, _orientation(image))
+
+
+def _damaged(name: str, exc: Exception) -> UnreadableImageError:
+    cause = " ".join(str(exc).split()) or type(exc).__name__
+    return UnreadableImageError(f"{name} is damaged ({cause}): copy or download it again")
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8; 1 where there is none, or nonsense."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # damaged EXIF data is no reason to refuse the picture
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(picture: Picture, orientation: int) -> Picture:
+    alpha = picture.alpha
+    return replace(
+        picture,
+        pixels=_turn(picture.pixels, orientation),
+        alpha=None if alpha is None else _turn(alpha, orientation),
+    )
+
+
+def _turn(array: Images, orientation: int) -> Images:
+    """Undo an EXIF orientation: 5 to 8 swap the sides, and half of each kind mirror."""
+    if orientation >= 5:
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return np.ascontiguousarray(array)
+
+
+def _to_pillow(pixels: Images) -> Image.Image:
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _with_alpha(picture: Picture, keep: bool) -> Image.Image:
+    """Pillow image L, LA, RGB or RGBA; alpha is laid on white unless it is kept."""
+    pixels, alpha = picture.pixels, picture.alpha
+    if pixels.shape[2] == 4:
+        pixels, alpha = pixels[..., :3], pixels[..., 3]
+    if alpha is None:
+        return _to_pillow(pixels)
+    if not keep:
+        return _to_pillow(on_white(pixels, alpha))
+    image = _to_pillow(pixels)
+    image.putalpha(Image.fromarray(alpha))
+    return image
+
+
+_guard_lock = threading.Lock()
+_guard_users = 0
+_guard_limit: int | None = None
+
+
+@contextlib.contextmanager
+def _pillows_guard_lifted() -> Iterator[None]:
+    """Within the block only our own size limit counts.
+
+    Pillow keeps its limit in a global and warns or raises by it. It is lifted when the first thread
+    enters and put back when the last one leaves.
+    """
+    global _guard_users, _guard_limit
+    with _guard_lock:
+        if _guard_users == 0:
+            _guard_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _guard_users += 1
+    try:
+        yield
+    finally:
+        with _guard_lock:
+            _guard_users -= 1
+            if _guard_users == 0:
+                Image.MAX_IMAGE_PIXELS = _guard_limit

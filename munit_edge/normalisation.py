@@ -14,7 +14,7 @@ ONE = np.float32(1)
 
 def floats_from_bytes(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """uint8 [N, H, W, C] -> float32 [N, C, H, W] in [-1, 1]: u8 / 127.5 - 1."""
-    floats = images.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+    floats: NDArray[np.float32] = images.transpose(0, 3, 1, 2).astype(np.float32, order="C")
     floats /= HALF_RANGE
     floats -= ONE
     return floats

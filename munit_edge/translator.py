@@ -15,7 +15,7 @@ from munit_edge.config import Direction, Domain, ModelConfig, split_direction
 from munit_edge.engines.base import GraphSet, Runner
 from munit_edge.engines.factory import open_graphs
 from munit_edge.errors import InputError
-from munit_edge.images import pad_to_multiple
+from munit_edge.images import pad_to
 from munit_edge.normalisation import bytes_from_floats, floats_from_bytes
 from munit_edge.styles import Styles
 
@@ -208,22 +208,17 @@ class Translator:
     def _fit(self, runner: Runner, images: Images, multiple: int, minimum: int) -> Images:
         """Pad `images` to a size that the graph takes."""
         axis = 1 if self._graphs.io == "uint8" else 2
-        fixed = [_fixed(runner, "image", axis), _fixed(runner, "image", axis + 1)]
-        size = images.shape[1:3]
-        if any(want is not None and want < have for want, have in zip(fixed, size, strict=True)):
-            limit = " x ".join(str(want or "any") for want in fixed)
+        height, width = images.shape[1:3]
+        fixed = _fixed(runner, "image", axis), _fixed(runner, "image", axis + 1)
+        if height > (fixed[0] or height) or width > (fixed[1] or width):
             raise InputError(
-                f"an image of {size[0]} x {size[1]} pixels (height x width) does not fit graph "
-                f"{runner.name}, exported for {limit}: make it smaller (--size) or export again "
-                "without --height and --width"
+                f"an image of {height} x {width} pixels (height x width) does not fit graph "
+                f"{runner.name}, exported for {fixed[0]} x {fixed[1]}: make it smaller (--size) or "
+                "export again without --height and --width"
             )
-        padded = pad_to_multiple(images, multiple, minimum)
-        missing = [
-            (want or have) - have for want, have in zip(fixed, padded.shape[1:3], strict=True)
-        ]
-        if not any(missing):
-            return padded
-        return np.pad(padded, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)), mode="reflect")
+        free = (-(-max(side, minimum) // multiple) * multiple for side in (height, width))
+        target_height, target_width = (f or size for f, size in zip(fixed, free, strict=True))
+        return pad_to(images, (target_height, target_width))
 
     def _encode(self, runner: Runner, images: Images) -> NDArray[Any]:
         fed = images if self._graphs.io == "uint8" else floats_from_bytes(images)

@@ -1,0 +1,75 @@
+"""Fixtures that many tests share: tiny seeded models, never trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from munit_edge.config import ModelConfig
+
+TINY_CONFIGS = {
+    "munit": ModelConfig(width=8, num_res_blocks=1, mlp_dim=16),
+    "munit-sn": ModelConfig(
+        architecture="munit-sn",
+        channels_a=1,
+        channels_b=4,
+        width=8,
+        max_width=24,
+        num_downsamples=1,
+        num_res_blocks=1,
+        num_mlp_layers=2,
+        mlp_dim=16,
+        style_dim=5,
+        padding="replicate",
+        pre_activation=True,
+    ),
+}
+
+
+def make_checkpoint(path: Path, config: ModelConfig, seed: int = 0) -> Path:
+    """A checkpoint of `config` with seeded random weights, every bias and scale non-zero."""
+    import torch
+
+    from munit_edge.trainer.checkpoint import CheckpointInfo, build_generators, save_checkpoint
+
+    torch.manual_seed(seed)
+    generators = build_generators(config)
+    with torch.no_grad():
+        for parameter in generators.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    save_checkpoint(path, config, CheckpointInfo(iteration=7), generators=generators)
+    return path
+
+
+def _export(checkpoint: Path, path: Path) -> Path:
+    from munit_edge.export.model_directory import export_model
+    from munit_edge.export.options import ExportOptions
+
+    export_model(checkpoint, path, ExportOptions())
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `munit` checkpoint, RGB to RGB."""
+    return make_checkpoint(tmp_path_factory.mktemp("munit") / "checkpoint", TINY_CONFIGS["munit"])
+
+
+@pytest.fixture(scope="session")
+def tiny_sn_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `munit-sn` checkpoint, grey to RGBA, replicate padding, style_dim 5."""
+    return make_checkpoint(tmp_path_factory.mktemp("sn") / "checkpoint", TINY_CONFIGS["munit-sn"])
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_checkpoint: Path) -> Path:
+    """The model directory of `tiny_checkpoint`. Do not write to it."""
+    return _export(tiny_checkpoint, tiny_checkpoint.with_name("model"))
+
+
+@pytest.fixture(scope="session")
+def tiny_sn_model(tiny_sn_checkpoint: Path) -> Path:
+    """The model directory of `tiny_sn_checkpoint`. Do not write to it."""
+    return _export(tiny_sn_checkpoint, tiny_sn_checkpoint.with_name("model"))
