@@ -167,28 +167,34 @@ class TrainConfig(StrictModel):
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
-        sides = {"crop_height": self.data.crop_height, "crop_width": self.data.crop_width}
-        for name, size in sides.items():
-            for part, minimum, mend in self._minimum_sizes():
-                if size < minimum:
+        multiple = self.model.size_multiple
+        for key in ("crop_height", "crop_width"):
+            size: int = getattr(self.data, key)
+            for network, minimum, mend in self._minimum_sizes():
+                needed = -(-minimum // multiple) * multiple
+                if size < needed:
                     raise ValueError(
-                        f"data.{name} {size} is too small: the {part} takes at least {minimum} "
-                        f"pixels a side; raise data.{name} or lower {mend}"
+                        f"data.{key} {size} is too small: the {network} takes at least {needed} "
+                        f"pixels a side; raise data.{key} or lower {mend}"
                     )
-            if size % self.model.size_multiple:
+            if size % multiple:
                 raise ValueError(
-                    f"data.{name} {size} is not a multiple of {self.model.size_multiple} "
-                    f"(2**model.num_downsamples): change data.{name}"
+                    f"data.{key} {size} is not a multiple of {multiple} "
+                    f"(2**model.num_downsamples): take {size // multiple * multiple} "
+                    f"or {(size // multiple + 1) * multiple}"
                 )
         return self
 
     def _minimum_sizes(self) -> list[tuple[str, int, str]]:
         """Network, smallest side in pixels, and the keys that lower it."""
-        layers = "model.discriminator.num_layers"
-        if self.model.discriminator.kind != "global-residual":
-            layers += " or model.discriminator.num_scales"
+        discriminator = self.model.discriminator
+        keys = {
+            "multiscale-patch": "model.discriminator.num_layers or model.discriminator.num_scales",
+            "multiresolution-patch": "model.discriminator.num_scales",
+            "global-residual": "model.discriminator.num_layers",
+        }
         return [
             ("content encoder", self.model.content_min_size, "model.num_downsamples"),
             ("style encoder", self.model.style_min_size, "model.num_style_downsamples"),
-            ("discriminator", self.model.discriminator.min_image_size, layers),
+            ("discriminator", discriminator.min_image_size, keys[discriminator.kind]),
         ]

@@ -1,0 +1,105 @@
+"""Configuration files of training runs: our own, recipes by name, and NVlabs/MUNIT's as they are.
+
+Needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from munit_edge.config import closest, read_yaml, validate
+from munit_edge.errors import ConfigError
+from munit_edge.trainer.config import TrainConfig
+from munit_edge.trainer.foreign_config import is_imaginaire_yaml, is_munit_yaml
+from munit_edge.trainer.foreign_training import train_data_from_munit
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with munit-edge."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def find_config(name: str) -> Path:
+    """The file that a user means: a path, or the name of a recipe where no such file exists.
+
+    Raises:
+        ConfigError: neither.
+    """
+    path = Path(name)
+    if path.exists():
+        return path
+    if name in recipe_names():
+        return RECIPES / f"{name}.yaml"
+    raise ConfigError(
+        f"configuration file {name} does not exist and no recipe has that name "
+        f"({closest(name, recipe_names())})"
+    )
+
+
+def read_train_config(
+    path: Path, overrides: Sequence[str] = (), data_root: Path | None = None
+) -> TrainConfig:
+    """Read a YAML file, with settings from the command line on top.
+
+    Args:
+        path: our own configuration or one of NVlabs/MUNIT.
+        overrides: `key=value`, the key dotted ("loss.cycle_weight=10"), the value YAML.
+        data_root: replaces every place for images that the file names.
+
+    Raises:
+        ConfigError: the file, a key or a value cannot be used.
+    """
+    data = read_yaml(path)
+    if is_imaginaire_yaml(data):
+        raise ConfigError(
+            f"{path} is a configuration of NVlabs/imaginaire, whose training settings are not "
+            f"read: start from a recipe ({', '.join(recipe_names())}) and --set what differs"
+        )
+    if is_munit_yaml(data):
+        data = train_data_from_munit(data, str(path))
+    if data_root is not None:
+        data["data"] = _with_root(data.get("data"), data_root)
+    for override in overrides:
+        set_key(data, override)
+    source = f"{path} with --set" if overrides else str(path)
+    return validate(TrainConfig, data, source)
+
+
+def dump_train_config(config: TrainConfig) -> str:
+    """`config` as YAML that `read_train_config` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def set_key(data: dict[str, Any], override: str) -> None:
+    """Change one value of nested `data` as "a.b=value" says; missing levels are made.
+
+    Raises:
+        ConfigError: there is no "=", the value is not YAML, or "a" is not a mapping.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"--set takes key=value, such as loss.cycle_weight=10; got '{override}'")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"--set {override}: the value is not YAML") from exc
+    *parents, last = key.split(".")
+    for parent in parents:
+        if data.get(parent) is None:
+            data[parent] = {}
+        data = data[parent]
+        if not isinstance(data, dict):
+            raise ConfigError(f"--set {override}: '{parent}' holds no keys of its own")
+    data[last] = value
+
+
+def _with_root(data: Any, root: Path) -> dict[str, Any]:
+    kept = data if isinstance(data, dict) else {}
+    sources = ("train_a", "train_b", "test_a", "test_b")
+    return {k: v for k, v in kept.items() if k not in sources} | {"root": str(root)}
