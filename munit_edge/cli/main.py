@@ -10,6 +10,7 @@ import typer
 
 from munit_edge import __version__
 from munit_edge.cli import export
+from munit_edge.cli.convert import convert
 from munit_edge.cli.errors import DEBUG_ENVIRONMENT, reporting_errors
 from munit_edge.cli.sample_data import sample_data
 
@@ -46,6 +47,7 @@ def root(
 
 
 app.command("sample-data")(reporting_errors(sample_data))
+app.command("convert")(reporting_errors(convert))
 
 app.add_typer(export.app, name="export")
 

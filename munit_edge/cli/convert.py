@@ -1,0 +1,86 @@
+"""`munit-edge convert`: take over a public MUNIT checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from munit_edge.config import ModelConfig
+    from munit_edge.trainer.convert import Conversion
+    from munit_edge.trainer.torch_api import nn
+
+
+def convert(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="gen_*.pt of NVlabs/MUNIT (dis_*.pt beside it is taken along) or "
+            "*_checkpoint.pt of NVlabs/imaginaire. Nothing in it is run.",
+        ),
+    ],
+    config: Annotated[
+        Path,
+        typer.Option(
+            metavar="CONFIG.yaml", help="The YAML file of that program that the model is from."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="OUT", help="Checkpoint folder to make.")
+    ],
+    weights: Annotated[
+        Optional[Literal["average", "live"]],  # noqa: UP045 - Typer reads it on Python 3.10
+        typer.Option(
+            help="average: keep the moving average beside the live weights; exports then use it. "
+            "live: leave it out.",
+            show_default="average where the file has one",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUT if it exists already.")
+    ] = False,
+) -> None:
+    """Convert a checkpoint of NVlabs/MUNIT or NVlabs/imaginaire.
+
+    What the program and the released weights allow does not change: mostly non-commercial use.
+    """
+    from munit_edge.trainer.convert import convert_checkpoint
+
+    done = convert_checkpoint(checkpoint, config, output, weights=weights, overwrite=overwrite)
+    for note in done.notes:
+        typer.secho(f"warning: {note}", fg=typer.colors.YELLOW, err=True)
+    for line in _report(done):
+        typer.echo(line)
+    typer.echo(f"checkpoint: {output}")
+    typer.echo(f"licence: {done.licence_note}")
+    typer.echo(f"next: munit-edge export onnx {output} -o MODEL")
+
+
+def _report(done: Conversion) -> list[str]:
+    iteration = "unknown" if done.iteration is None else str(done.iteration)
+    kept = "live weights and their moving average" if done.average else "live weights"
+    lines = [
+        f"from: {done.program}, iteration {iteration}",
+        f"architecture: {_describe(done.config)}",
+        f"generators: {_parameters(done.generators)} ({kept})",
+    ]
+    if done.discriminators is not None:
+        kind = done.config.discriminator.kind
+        lines.append(f"discriminators: {_parameters(done.discriminators)} ({kind})")
+    return lines
+
+
+def _describe(config: ModelConfig) -> str:
+    return (
+        f"{config.architecture}, channels {config.channels_a} and {config.channels_b}, "
+        f"width {config.width}, {config.num_downsamples} down-samplings, "
+        f"{config.num_res_blocks} residual blocks, style {config.style_dim}"
+    )
+
+
+def _parameters(networks: nn.ModuleDict) -> str:
+    each = [sum(p.numel() for p in networks[domain].parameters()) for domain in ("a", "b")]
+    return f"{each[0]:,} + {each[1]:,} parameters"
