@@ -50,9 +50,11 @@ class MissingExtraError(EngineError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
+        # The two wheels of ONNX Runtime overwrite each other's files: the user has to choose.
+        choice = " (or 'munit-edge[gpu]' for an NVIDIA GPU, never both)" if extra == "cpu" else ""
         super().__init__(
             f"{purpose} needs the package '{package}', which is not installed: "
-            f"run `pip install 'munit-edge[{extra}]'`"
+            f"run `pip install 'munit-edge[{extra}]'`{choice}"
         )
 
 

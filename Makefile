@@ -1,0 +1,60 @@
+# The jobs of this project, each with all the set-up that it needs: Python 3.10 or newer and make.
+
+PYTHON ?= python3
+# Where `make edges2handbags` finds trainA, trainB, testA and testB.
+DATA ?= ../shared/data/edges2handbags
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format check-py310 golden bench edges2handbags venv clean
+
+help:  ## show this list
+	@echo "make TARGET, with PYTHON=python3.12 for another Python than python3:"
+	@sed -n 's/^\([a-z0-9-]*\):.*  ## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+demo: $(INSTALLED)  ## draw sample data, train, export and translate: a picture after some minutes
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/demo.sh
+
+test: $(INSTALLED)  ## run the tests
+	@$(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy $(wildcard tools/*.py benchmarks/*.py)
+
+format: $(INSTALLED)  ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check-py310: $(INSTALLED)  ## check that Python 3.10 can install what a device needs (asks the network)
+	@$(BIN)/python tools/check_python310.py
+
+golden: $(INSTALLED)  ## write the help texts of tests/cli/golden anew
+	@MUNIT_EDGE_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/cli/test_help.py
+
+bench: $(INSTALLED)  ## measure the start of the command line
+	@$(BIN)/python benchmarks/cli_startup.py
+
+edges2handbags: $(INSTALLED)  ## the whole chain at 256 x 256 with the paper's sizes, on DATA=folder
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/edges2handbags.sh "$(DATA)"
+
+venv: $(INSTALLED)  ## only set up: a virtual environment in .venv
+
+clean:  ## remove what these targets made
+	rm -rf $(VENV) demo build dist munit_edge.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+# Brought up to date when the requirements change; begun again when the last set-up failed or the
+# checkout has moved, since the programs in a virtual environment know its path.
+ifneq ($(shell cat $(INSTALLED) 2>/dev/null),$(CURDIR))
+.PHONY: $(INSTALLED)
+endif
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) tools/check_python.py
+	@test "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "$(CURDIR)" > $@

@@ -1,0 +1,20 @@
+#!/bin/sh
+# The whole chain on drawn pictures, in the folder demo/: every command is shown before it runs.
+# `make demo` sets up and runs this.
+set -eu
+cd "$(dirname "$0")/.."
+rm -rf demo
+start=$(date +%s)
+
+run() {
+    printf '\n$ munit-edge %s\n' "$*"
+    munit-edge "$@"
+}
+
+run sample-data demo/data --size 32
+run train demo --data demo/data -o demo/run
+run export onnx demo/run -o demo/model
+run translate demo/model demo/data/testA -o demo/pictures --direction a2b --styles 4 --grid
+
+seconds=$(($(date +%s) - start))
+printf '\nDone in %d min %02d s. Look at %s:\n' $((seconds / 60)) $((seconds % 60)) "$(pwd)/demo/pictures"
