@@ -90,7 +90,7 @@ class Translator:
         return self._graphs.opened
 
     def sample_styles(self, count: int, seed: int = 0) -> Styles:
-        """Random style codes, float32 [count, style_dim] from N(0, 1); see `styles.sample_styles`."""
+        """Random codes, float32 [count, style_dim] from N(0, 1); see `styles.sample_styles`."""
         return style_codes.sample_styles(count, self.config.style_dim, seed)
 
     def translate(self, images: Images, direction: Direction, *, styles: Styles) -> Images:

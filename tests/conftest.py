@@ -27,6 +27,12 @@ TINY_CONFIGS = {
 }
 
 
+@pytest.fixture(scope="session")
+def tiny_configs() -> dict[str, ModelConfig]:
+    """The configurations of the tiny models, by architecture."""
+    return TINY_CONFIGS
+
+
 def make_checkpoint(path: Path, config: ModelConfig, seed: int = 0) -> Path:
     """A checkpoint of `config` with seeded random weights, every bias and scale non-zero."""
     import torch

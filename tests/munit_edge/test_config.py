@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from munit_edge.config import ModelConfig, read_yaml, split_direction, validate
+from munit_edge.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"widht": 8}, "unknown key 'widht': did you mean 'width'"),
+        ({"discriminator": {"num_layer": 3}}, r"'discriminator\.num_layer': did you mean 'num_l"),
+        ({"qqqqqq": 1}, "unknown key 'qqqqqq': allowed: activation, architecture"),
+        ({"channels_a": 2}, "'channels_a' is 2: .*1, 3 or 4"),
+        ({"padding": "circular"}, "'padding' is 'circular'"),
+        ({"width": 0}, "'width' is 0"),
+        ({"pre_activation": True}, "set it to false"),
+        ({"discriminator": {"kind": "global-residual"}}, "takes norm 'none' and padding 'zero'"),
+        (
+            {"discriminator": {"kind": "global-residual", "padding": "zero"}},
+            "set num_scales to 1, got 3",
+        ),
+        ([1], "expected keys and values, got list"),
+    ],
+)
+def test_faults_are_named(data: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        validate(ModelConfig, data, "model.yaml")
+
+
+def test_all_faults_come_in_one_message() -> None:
+    with pytest.raises(ConfigError) as caught:
+        validate(ModelConfig, {"width": "x", "depth": 1, "style_dim": -1}, "model.yaml")
+    assert str(caught.value).startswith("model.yaml: ")
+    assert all(f"'{name}'" in str(caught.value) for name in ("width", "depth", "style_dim"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [", "is not YAML"), ("- 1", "got list"), ("", "got NoneType"), ("a: \xff", "not YAML")],
+)
+def test_bad_yaml(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(ConfigError, match=message):
+        read_yaml(path)
+
+
+def test_missing_yaml(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_yaml(tmp_path / "x.yaml")
+    with pytest.raises(ConfigError, match="is a folder"):
+        read_yaml(tmp_path)
+
+
+def test_sizes() -> None:
+    config = ModelConfig(num_downsamples=3, width=10, max_width=50)
+    assert (config.size_multiple, config.content_min_size, config.style_min_size) == (8, 16, 16)
+    assert config.content_channels == 50
+
+
+def test_direction() -> None:
+    assert split_direction("b2a") == ("b", "a")
+    with pytest.raises(ConfigError, match="use 'a2b' or 'b2a'"):
+        split_direction("ab")
