@@ -1,0 +1,91 @@
+"""Exported graphs in ONNX Runtime against what the original programs gave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from munit_edge.config import Domain
+from munit_edge.engines.base import GraphSet
+from munit_edge.engines.factory import open_graphs
+from munit_edge.export.model_directory import export_model
+from munit_edge.export.options import ExportOptions
+from munit_edge.normalisation import bytes_from_floats
+from munit_edge.trainer.convert import convert_checkpoint
+
+CODE_TOLERANCE = 1e-4
+LEVEL_TOLERANCE = 1
+
+
+def test_munit(munit_case: Any, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    arrays = munit_case.arrays
+    with exported(request, munit_case, tmp_path, "live") as graphs:
+        check_codes(graphs, arrays, prefix="")
+        check_translations(graphs, arrays, prefix="")
+
+
+@pytest.mark.parametrize("weights", ["live", "average"])
+def test_imaginaire(
+    imaginaire_case: Any, weights: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    arrays = imaginaire_case.arrays
+    if f"{weights}_c_a" not in arrays:
+        pytest.skip(f"this case has no {weights} weights")
+    with exported(request, imaginaire_case, tmp_path, weights) as graphs:
+        check_codes(graphs, arrays, prefix=f"{weights}_")
+        check_translations(graphs, arrays, prefix=f"{weights}_")
+
+
+def exported(request: pytest.FixtureRequest, case: Any, folder: Path, weights: str) -> GraphSet:
+    """The case converted and exported, opened in ONNX Runtime."""
+    convert_checkpoint(case.checkpoint, case.config, folder / "checkpoint")
+    options = ExportOptions(weights=weights)  # type: ignore[arg-type]
+    if not request.node.callspec.id.startswith("reference"):
+        # Cases of our own only add settings of the networks: fixed sizes trace faster.
+        batch, _, height, width = case.arrays["x_a"].shape
+        options = ExportOptions(weights=weights, batch=batch, height=height, width=width)
+    export_model(folder / "checkpoint", folder / "model", options)
+    return open_graphs(folder / "model", device="cpu")
+
+
+def check_codes(graphs: GraphSet, arrays: dict[str, np.ndarray], prefix: str) -> None:
+    domains: tuple[Domain, ...] = ("a", "b")
+    for domain in domains:
+        image = bytes_from_floats(arrays[f"x_{domain}"])
+        content = graphs.runner("content_encoder", domain).run({"image": image})["content"]
+        assert_close(content, arrays[f"{prefix}c_{domain}"])
+        style = graphs.runner("style_encoder", domain).run({"image": image})["style"]
+        assert_close(style, arrays[f"{prefix}s_{domain}_prime"][:, :, 0, 0])
+
+
+def check_translations(graphs: GraphSet, arrays: dict[str, np.ndarray], prefix: str) -> None:
+    cases: dict[str, tuple[Domain, Domain, str]] = {
+        "x_ab": ("a", "b", "s_b"),
+        "x_ba": ("b", "a", "s_a"),
+        "x_ab_guided": ("a", "b", f"{prefix}s_b_prime"),
+        "x_ba_guided": ("b", "a", f"{prefix}s_a_prime"),
+        "x_a_recon": ("a", "a", f"{prefix}s_a_prime"),
+        "x_b_recon": ("b", "b", f"{prefix}s_b_prime"),
+    }
+    checked = []
+    for name, (source, target, style) in cases.items():
+        if prefix + name not in arrays:
+            continue
+        image = bytes_from_floats(arrays[f"x_{source}"])
+        content = graphs.runner("content_encoder", source).run({"image": image})["content"]
+        feeds = {"content": content, "style": arrays[style][:, :, 0, 0]}
+        picture = graphs.runner("decoder", target).run(feeds)["image"]
+        expected = bytes_from_floats(arrays[prefix + name])
+        assert picture.shape == expected.shape
+        worst = np.abs(picture.astype(int) - expected.astype(int)).max()
+        assert worst <= LEVEL_TOLERANCE, f"{prefix}{name}: {worst} levels"
+        checked.append(name)
+    assert {"x_ab", "x_ba"} <= set(checked)
+
+
+def assert_close(got: np.ndarray, expected: np.ndarray) -> None:
+    assert got.shape == expected.shape
+    assert np.abs(got - expected).max() <= CODE_TOLERANCE
