@@ -35,7 +35,7 @@ check-py310: $(INSTALLED)  ## check that Python 3.10 can install what a device n
 	@$(BIN)/python tools/check_python310.py
 
 golden: $(INSTALLED)  ## write the help texts of tests/cli/golden anew
-	@MUNIT_EDGE_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/cli/test_help.py
+	@MUNIT_EDGE_WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/cli/test_help.py
 
 bench: $(INSTALLED)  ## measure the start of the command line
 	@$(BIN)/python benchmarks/cli_startup.py

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from munit_edge.config import ModelConfig
+
+# CI's size, before torch is imported: on many cores tiny networks only wait for each other, and the
+# order of sums differs.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 TINY_CONFIGS = {
     "munit": ModelConfig(width=8, num_res_blocks=1, mlp_dim=16),
@@ -31,6 +36,15 @@ TINY_CONFIGS = {
 def tiny_configs() -> dict[str, ModelConfig]:
     """The configurations of the tiny models, by architecture."""
     return TINY_CONFIGS
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Settings of the person who runs the tests, or of the test before, change no result."""
+    monkeypatch.setenv("MUNIT_EDGE_DEBUG", "")
+    monkeypatch.setenv("MUNIT_EDGE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def make_checkpoint(path: Path, config: ModelConfig, seed: int = 0) -> Path:

@@ -95,9 +95,8 @@ def _resolve(
             errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
             return "; ".join(errors) or done.stderr.strip(), {}
         installs = json.loads(report.read_text())["install"]
-    versions = {
-        canonicalize_name(i["metadata"]["name"]): i["metadata"]["version"] for i in installs
-    }
+    found = (install["metadata"] for install in installs)
+    versions = {str(canonicalize_name(m["name"])): str(m["version"]) for m in found}
     pinned = {canonicalize_name(constraint.name) for constraint in constraints}
     unpinned = sorted(versions.keys() - pinned - FOLLOW_THE_DRIVER)
     return f"not in constraints.txt: {', '.join(unpinned)}" if unpinned else "", versions

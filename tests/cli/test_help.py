@@ -1,0 +1,57 @@
+"""The help texts, word for word: a change of the command line is seen in the diff.
+
+`make golden` writes them anew.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from munit_edge.cli.main import app
+
+GOLDEN = Path(__file__).parent / "golden"
+WRITE = bool(os.environ.get("MUNIT_EDGE_WRITE_GOLDEN"))
+
+
+def _commands(command: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The command, and every command below it, each as the words that call it."""
+    below = getattr(command, "commands", {})
+    return [path] + [p for name in below for p in _commands(below[name], (*path, name))]
+
+
+COMMANDS = _commands(typer.main.get_command(app))
+
+
+def _file(command: tuple[str, ...]) -> Path:
+    return GOLDEN / f"help_{'_'.join(command) or 'munit-edge'}.txt"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_is_as_recorded(command: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(
+        app,
+        [*command, "--help"],
+        prog_name="munit-edge",
+        env={"COLUMNS": "100", "NO_COLOR": "1"},
+        terminal_width=100,
+    )
+    assert result.exit_code == 0, result.output
+    assert result.output.isascii(), "help must print on any terminal"
+    assert max(map(len, result.output.splitlines())) <= 100
+    if WRITE:
+        GOLDEN.mkdir(exist_ok=True)
+        _file(command).write_text(result.output, encoding="utf-8")
+    assert result.output == _file(command).read_text(encoding="utf-8"), "see `make golden`"
+
+
+def test_no_golden_file_is_left_over() -> None:
+    if WRITE:
+        for stale in set(GOLDEN.iterdir()) - {_file(command) for command in COMMANDS}:
+            stale.unlink()
+    assert set(GOLDEN.iterdir()) == {_file(command) for command in COMMANDS}

@@ -1,0 +1,147 @@
+"""What importing costs and needs."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("munit_edge", "engines", "export", "trainer")
+
+# Hides the packages named in the first argument, then imports the modules named after it.
+IMPORT_WITHOUT = """
+import importlib, sys
+
+hidden = set(sys.argv[1].split(","))
+
+
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in hidden:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None
+
+
+sys.meta_path.insert(0, Hide())
+for name in sys.argv[2:]:
+    importlib.import_module(name)
+"""
+
+LOADED_MODULES = """
+import sys
+
+sys.argv = ["munit-edge", *sys.argv[1:]]
+from munit_edge.cli.main import main
+
+try:
+    main()
+except SystemExit as exit:
+    assert not exit.code, exit.code
+finally:
+    print(",".join(sys.modules), file=sys.stderr)
+"""
+
+
+def _run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # Isolated: the working directory, with its folders of the same names, is not on the path.
+    command = [sys.executable, "-I", "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _modules() -> list[str]:
+    """Every module of the package, found as files."""
+    names = []
+    for room in ROOMS:
+        for file in sorted((ROOT / room).rglob("*.py")):
+            parts = file.relative_to(ROOT).with_suffix("").parts
+            if room == "munit_edge" and len(parts) > 2 and parts[1] in ROOMS:
+                continue  # through a link
+            full = parts if room == "munit_edge" else ("munit_edge", *parts)
+            names.append(".".join(full[:-1] if full[-1] == "__init__" else full))
+    return names
+
+
+def _base_distributions() -> set[str]:
+    """The distributions that `pip install munit-edge` brings, dependencies of dependencies too."""
+    found: set[str] = set()
+    todo = ["munit-edge"]
+    while todo:
+        name = canonicalize_name(todo.pop())
+        if name in found:
+            continue
+        found.add(name)
+        for text in importlib.metadata.requires(name) or ():
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                todo.append(requirement.name)
+    return found
+
+
+@functools.cache
+def _optional() -> str:
+    """Top-level import names of everything that is installed besides, with commas between."""
+    base = _base_distributions()
+    return ",".join(
+        module
+        for module, owners in importlib.metadata.packages_distributions().items()
+        if not {canonicalize_name(owner) for owner in owners} & base
+    )
+
+
+def test_optional_packages_are_known() -> None:
+    """Guards the tests below: hiding nothing, or missing modules, would make them worthless."""
+    optional = set(_optional().split(","))
+    assert {"torch", "onnx", "onnxruntime", "onnxscript", "safetensors", "accelerate"} <= optional
+    assert not {"munit_edge", "numpy", "PIL", "pydantic", "yaml", "typer", "rich"} & optional
+    assert {"munit_edge.cli.main", "munit_edge.trainer.networks"} <= set(_modules())
+
+
+def test_hidden_packages_are_hidden() -> None:
+    done = _run(IMPORT_WITHOUT, _optional(), "torch")
+    assert "ModuleNotFoundError: No module named 'torch'" in done.stderr
+
+
+@pytest.mark.parametrize("module", _modules())
+def test_every_module_imports_with_the_base_alone(module: str) -> None:
+    """Each in a fresh process: none needs another to have been imported before it, either."""
+    done = _run(IMPORT_WITHOUT, _optional(), module)
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_package_is_cheap() -> None:
+    done = _run("import sys, munit_edge; print(','.join(sys.modules))")
+    loaded = set(done.stdout.strip().split(","))
+    assert "munit_edge" in loaded
+    assert not {"torch", "onnxruntime", "numpy", "PIL", "pydantic", "typer"} & loaded
+
+
+def test_lazy_names_of_the_package() -> None:
+    done = _run(
+        "import munit_edge\n"
+        "assert all(getattr(munit_edge, name) for name in munit_edge.__all__)\n"
+        "munit_edge.nothing"
+    )
+    assert "AttributeError: module 'munit_edge' has no attribute 'nothing'" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("translate", "--help")])
+def test_help_loads_no_engine_and_no_arrays(arguments: tuple[str, ...]) -> None:
+    done = _run(LOADED_MODULES, *arguments)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stderr.strip().splitlines()[-1].split(","))
+    assert "munit_edge.cli.main" in loaded
+    assert not {"torch", "onnxruntime", "onnx", "numpy", "PIL", "pydantic", "yaml"} & loaded
+
+
+@pytest.mark.parametrize("room", ["engines", "export", "trainer"])
+def test_bare_folder_names_are_refused(room: str) -> None:
+    command = [sys.executable, "-c", f"import {room}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert f"ImportError: import munit_edge.{room}, not {room}" in done.stderr
