@@ -193,7 +193,7 @@ class _Faults:
             "missing": [],
             "unknown": [],
             "of another shape": [],
-            "not finite numbers": [],
+            "not real, finite numbers": [],
         }
 
     def __bool__(self) -> bool:
@@ -223,13 +223,14 @@ class _Faults:
         if given.shape != wanted.shape:
             shapes = f"{tuple(given.shape)} instead of {tuple(wanted.shape)}"
             self._found["of another shape"].append(f"{name} {shapes}")
-        elif not given.is_floating_point() or not bool(given.isfinite().all()):
-            self._found["not finite numbers"].append(name)
+        elif not given.is_floating_point() or not bool(given.float().isfinite().all()):
+            self._found["not real, finite numbers"].append(name)
 
 
 def _listed(names: list[str]) -> str:
     more = len(names) - MAX_LISTED
-    return ", ".join(names[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
+    shown = [name if name.isprintable() else repr(name) for name in names[:MAX_LISTED]]
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def _check_program(foreign: ForeignCheckpoint, model: ModelConfig, config: Path) -> None:

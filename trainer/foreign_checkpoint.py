@@ -187,11 +187,12 @@ def _by_domain(path: Path, tensors: dict[str, Tensor], network: str, what: str) 
     prefixes: dict[Domain, str] = {}
     for domain in DOMAINS:
         own = sorted(prefix for prefix in found if prefix.endswith(f"_{domain}."))
-        if len(own) != 1:
-            several = f"under {' and under '.join(own)}" if own else "missing"
+        if not own:
+            raise ModelError(f"{path} holds no {what} weights of domain {domain}: {_EXPECTED}")
+        if len(own) > 1:
             raise ModelError(
-                f"{path}: the {what} weights of domain {domain} are {several}, not there once: "
-                f"{_EXPECTED}"
+                f"{path} holds {what} weights of domain {domain} more than once, under "
+                f"{' and '.join(own)}: {_EXPECTED}"
             )
         prefixes[domain] = own[0]
     return ForeignWeights(tensors, prefixes)
@@ -206,12 +207,22 @@ def _tensors(path: Path, part: str, data: Any) -> dict[str, Tensor]:
     if not isinstance(data, Mapping):
         raise ModelError(f"{path}: {part} is a {type(data).__name__}, not tensors by name")
     for name, value in data.items():
-        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+        if not isinstance(name, str) or not _is_plain(value):
             raise ModelError(
-                f"{path}: {part} holds {name!r}, a {type(value).__name__} and no tensor: "
+                f"{path}: {part} holds {name!r}, a {type(value).__name__} and no plain tensor: "
                 f"{_EXPECTED}"
             )
     return dict(data)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether `value` is a tensor with numbers in it, neither sparse nor quantised nor empty."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.layout is torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+    )
 
 
 def _number_behind(word: str, path: Path) -> int | None:

@@ -274,8 +274,9 @@ class _Section:
         known = sorted(self._asked | set(more))
         for key in self.data:
             if key not in known:
+                name = key if isinstance(key, str) and key.isprintable() else repr(key)
                 self._fault(
-                    f"{self._full(str(key))} is {_shown(self.data[key])}, a setting that "
+                    f"{self._full(name)} is {_shown(self.data[key])}, a setting that "
                     f"{self._reader.program} does not have: remove it or correct its name "
                     f"({closest(str(key), known)})"
                 )
