@@ -98,7 +98,7 @@ def _load(path: Path) -> Any:
     except PermissionError as exc:
         raise InputError(f"{path} may not be read: permission denied") from exc
     except pickle.UnpicklingError as exc:
-        if (needed := re.search(r"GLOBAL (\S+) was not an allowed global", str(exc))) is None:
+        if (needed := re.search(r"GLOBAL ([\w.]+)", str(exc))) is None:
             raise ModelError(_damaged(path)) from exc
         raise ModelError(
             f"{path} holds Python objects ({needed.group(1)}), which could run any code when "

@@ -122,7 +122,8 @@ def _munit_discriminator(shapes: Shapes) -> dict[str, Implied]:
 
 def _imaginaire_configured(config: ModelConfig) -> dict[str, Any]:
     dis = config.discriminator
-    return {
+    patch = dis.kind == "multiresolution-patch"
+    settings = {
         "gen.num_image_channels": config.channels_a,
         "gen.num_filters": config.width,
         "gen.max_num_filters": config.max_width,
@@ -134,13 +135,13 @@ def _imaginaire_configured(config: ModelConfig) -> dict[str, Any]:
         "gen.num_mlp_blocks": config.num_mlp_layers,
         "gen.weight_norm_type": "spectral",
         "gen.apply_noise": False,
-        "dis.patch_wise": dis.kind == "multiresolution-patch",
+        "dis.patch_wise": patch,
         "dis.num_filters": dis.width,
         "dis.max_num_filters": dis.max_width,
         "dis.num_layers": dis.num_layers,
-        "dis.num_discriminators": dis.num_scales,
         "dis.weight_norm_type": "spectral",
     }
+    return settings | ({"dis.num_discriminators": dis.num_scales} if patch else {})
 
 
 def _imaginaire_generator(shapes: Shapes) -> dict[str, Implied]:
