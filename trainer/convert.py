@@ -9,6 +9,7 @@ from typing import Any
 
 from munit_edge.config import DOMAINS, ModelConfig, read_yaml
 from munit_edge.errors import ConfigError, ModelError, OutputError
+from munit_edge.extras import require
 from munit_edge.trainer.checkpoint import (
     CheckpointInfo,
     Weights,
@@ -96,8 +97,11 @@ def convert_checkpoint(
         ModelError: the checkpoint is damaged, foreign, has no average although it is asked for, or
             does not fit the configuration: all missing, unknown and mis-shaped tensors are listed.
         OutputError: `out` exists already or cannot be written.
+        MissingExtraError: torch or safetensors is not installed.
     """
-    if out.exists() and not overwrite:  # before minutes of work
+    for package in ("torch", "safetensors"):
+        require(package, "converting checkpoints")
+    if out.exists() and not overwrite:  # said before the work, not after it
         raise OutputError(f"{out} exists already: name another folder or pass --overwrite")
     settings = read_yaml(config)
     model = model_config(settings, str(config))

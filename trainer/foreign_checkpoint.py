@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from munit_edge.config import DOMAINS, Domain
-from munit_edge.errors import InputError, ModelError
+from munit_edge.errors import InputError, MissingExtraError, ModelError
 from munit_edge.trainer.foreign_config import IMAGINAIRE, MUNIT
 from munit_edge.trainer.torch_api import Tensor, torch
 
@@ -92,9 +92,8 @@ def _load(path: Path) -> Any:
         raise InputError(f"checkpoint {path} does not exist: {_EXPECTED}")
     if path.is_dir():
         raise InputError(f"{path} is a folder: {_EXPECTED}")
-    load = torch.load  # outside of the block: without torch this says what to install
     try:
-        return load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError as exc:
         raise InputError(f"{path} may not be read: permission denied") from exc
     except pickle.UnpicklingError as exc:
@@ -105,6 +104,8 @@ def _load(path: Path) -> Any:
             "loaded: only plain tensors are read; where you trust the file, save its state "
             "dictionaries alone with the program that wrote it"
         ) from exc
+    except MissingExtraError:
+        raise
     except Exception as exc:  # a damaged file can make the unpickler fail in any way
         raise ModelError(_damaged(path)) from exc
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import shutil
@@ -284,3 +285,17 @@ def test_interrupted_leaves_nothing(munit: Path, monkeypatch: pytest.MonkeyPatch
     code, out, err = run_on(munit)
     assert (code, out, err.count("\n")) == (130, "", 1)
     assert sorted(munit.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("package", ["torch", "safetensors"])
+def test_missing_extra_is_named(munit: Path, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(name: str) -> object:
+        if name == package:
+            raise ModuleNotFoundError(name=name)
+        return import_module(name)
+
+    import_module = importlib.import_module
+    monkeypatch.setattr(importlib, "import_module", gone)
+    message = refused(munit)
+    assert f"converting checkpoints needs the package '{package}'" in message
+    assert "pip install 'munit-edge[train]'" in message
