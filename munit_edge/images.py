@@ -34,7 +34,6 @@ __all__ = [
     "keeps_alpha",
     "on_white",
     "pad_to",
-    "pad_to_multiple",
     "read_image",
     "resize_picture",
     "resize_shorter",
@@ -153,18 +152,6 @@ def pad_to(images: Images, size_hw: tuple[int, int]) -> Images:
     before = [(0, 0)] * (images.ndim - 3)
     # NumPy reflects again and again where the padding is wider than the picture.
     return np.pad(images, [*before, (0, below), (0, right), (0, 0)], mode="reflect")
-
-
-def pad_to_multiple(images: Images, multiple: int, minimum: int = 1) -> Images:
-    """`pad_to` the next height and width that are multiples of `multiple`, `minimum` at least.
-
-    Args:
-        images: uint8 [..., H, W, C].
-        multiple: in pixels.
-        minimum: in pixels.
-    """
-    height, width = (-(-max(x, minimum) // multiple) * multiple for x in images.shape[-3:-1])
-    return pad_to(images, (height, width))
 
 
 def image_format(name: str) -> ImageFormat:

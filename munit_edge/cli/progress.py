@@ -53,7 +53,10 @@ def _bar(description: str, total: int) -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with RichProgress(*columns, console=Console(stderr=True)) as bar:
+    # Lines on standard output are moved above the bar only where both are one terminal: results
+    # that go to a file or another program must not end up on the terminal.
+    console, one_terminal = Console(stderr=True), sys.stdout.isatty()
+    with RichProgress(*columns, console=console, redirect_stdout=one_terminal) as bar:
         task = bar.add_task(description, total=total, note="")
 
         class Bar:

@@ -1,0 +1,58 @@
+"""Lines and bytes on the standard streams, on good terms with a progress bar and a full disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+
+from munit_edge.files import output_errors
+
+
+def write_line(text: str) -> None:
+    """Print one line of results and hand it on at once.
+
+    Raises:
+        OutputError: nothing more can be written, as on a full disk.
+    """
+    with _told_like_any_output():
+        encoding = sys.stdout.encoding or "utf-8"
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
+        # Through sys.stdout as it is now: while a bar is shown the line then goes above it.
+        print(text, flush=True)  # noqa: T201
+
+
+def write_bytes(data: bytes) -> None:
+    """Write a file's bytes to standard output.
+
+    Raises:
+        OutputError: nothing more can be written, as on a full disk.
+    """
+    with _told_like_any_output():
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def warn(message: str) -> None:
+    """Print one yellow line to standard error."""
+    line = f"warning: {message}"
+    if sys.stderr.isatty():
+        line = typer.style(line, fg=typer.colors.YELLOW)
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+@contextlib.contextmanager
+def _told_like_any_output() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # the reader has gone: `reporting_errors` knows what to do
+    except OSError:
+        # Else Python tries to write what is left once more at the end, and complains in its way.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with output_errors(Path("standard output")):
+            raise

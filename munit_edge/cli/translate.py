@@ -1,0 +1,237 @@
+"""`munit-edge translate`: pictures in, many translations out."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
+
+import typer
+
+from munit_edge.cli.progress import progress
+from munit_edge.cli.streams import warn, write_bytes, write_line
+from munit_edge.errors import OutputError, UnreadableImageError
+
+if TYPE_CHECKING:
+    from munit_edge.translate_job import Plan, TranslatedInput, TranslateJob
+    from munit_edge.translate_options import TranslateOptions
+
+
+def translate(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="Model directory of `munit-edge export`; with --engine torch a checkpoint or run.",
+        ),
+    ],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Pictures, folders of pictures, or - for one picture on standard input.",
+        ),
+    ],
+    direction: Annotated[Literal["a2b", "b2a"], typer.Option(help="From which domain to which.")],
+    output: Annotated[
+        Optional[Path],  # noqa: UP045 - Typer reads it on Python 3.10
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="Folder of the results: OUT/NAME_00.png, NAME_01.png, ... for NAME.jpg, in "
+            "folders as they were found. Two inputs of one name become NAME_jpg and NAME_png.",
+            show_default="standard output for the input -",
+        ),
+    ] = None,
+    styles: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="Random styles, as many results for each picture; every picture gets the same.",
+            show_default="4; 1 for the input -",
+        ),
+    ] = None,
+    seed: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="Seed of the random styles: the same one gives the same results, byte for byte.",
+            show_default="0",
+        ),
+    ] = None,
+    style_image: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(
+            metavar="REF",
+            help="Picture of the target domain to take the style from, instead of random styles. "
+            "May be given several times.",
+        ),
+    ] = None,
+    style: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE.json", help="Saved styles, instead of or after those of REF."),
+    ] = None,
+    size: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="Resize the shorter side of inputs and references to this many pixels; results "
+            "have that size.",
+            show_default="results have the size of their input",
+        ),
+    ] = None,
+    grid: Annotated[
+        bool,
+        typer.Option(
+            "--grid",
+            help="Write OUT/contact_sheet.png too (24 inputs each): inputs, references, results. "
+            "With the input - the contact sheet is the result.",
+        ),
+    ] = False,
+    format: Annotated[  # noqa: A002
+        Literal["png", "jpg", "webp"],
+        typer.Option(help="Format of the results. JPEG holds no transparency: white instead."),
+    ] = "png",
+    on_error: Annotated[
+        Optional[Literal["stop", "skip"]],  # noqa: UP045
+        typer.Option(
+            help="What to do when a picture cannot be read. Exit code 1 in the end either way.",
+            show_default="skip if an INPUT is a folder, else stop",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results that are there already.")
+    ] = False,
+    recursive: Annotated[
+        bool, typer.Option("-r", "--recursive", help="Look in the folders below a folder too.")
+    ] = False,
+    json_lines: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one JSON object a line for each input: input, outputs, size (height, "
+            "width), styles, seconds, error.",
+        ),
+    ] = False,
+    max_megapixels: Annotated[
+        float,
+        typer.Option(help="Refuse larger pictures before decoding them (million pixels)."),
+    ] = 100.0,
+    engine: Annotated[
+        Literal["auto", "onnxruntime", "torch"],
+        typer.Option(help="What runs the model. auto: ONNX Runtime for a model directory."),
+    ] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or cuda:N. Only auto chooses by itself.")
+    ] = "auto",
+) -> None:
+    """Translate pictures from one domain to the other, each in several styles.
+
+    Prints the paths of the results, one a line. The exit code is 1 when a picture could not be
+    read, 2 after any other error.
+    """
+    from munit_edge.config import validate
+    from munit_edge.translate_options import TranslateOptions
+
+    wishes = {
+        "inputs": inputs,
+        "output": output,
+        "direction": direction,
+        "styles": styles,
+        "seed": seed,
+        "style_images": style_image or (),
+        "style_file": style,
+        "size": size,
+        "grid": grid,
+        "format": format,
+        "on_error": on_error,
+        "overwrite": overwrite,
+        "recursive": recursive,
+        "json_lines": json_lines,
+        "max_megapixels": max_megapixels,
+    }
+    options = validate(TranslateOptions, wishes, "options of `munit-edge translate`")
+    with warnings.catch_warnings():
+        # What Pillow says of odd metadata is of no use here; damaged pixels are errors.
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+        if options.from_stdin:
+            _translate_stream(model, options, engine, device)
+        else:
+            _translate_files(model, options, engine, device)
+
+
+def _translate_files(model: Path, options: TranslateOptions, engine: str, device: str) -> None:
+    from munit_edge.image_files import find_images
+    from munit_edge.style_set import choose_styles
+    from munit_edge.translate_job import TranslateJob, plan_results
+    from munit_edge.translator import Translator
+
+    started = time.monotonic()
+    files = find_images(options.inputs, recursive=options.recursive, exclude=options.output)
+    with Translator.open(model, engine=engine, device=device) as translator:
+        styles = choose_styles(translator, options)
+        plan = plan_results(files, len(styles.codes), options)
+        job = TranslateJob(translator, styles, options)
+        unreadable = _run(job, plan, options)
+        where = f"{translator.engine} on {translator.device}"
+    _tell_the_rest(job)
+    seconds = time.monotonic() - started
+    typer.echo(f"{_summary(plan, unreadable, options)} ({seconds:.1f} s, {where})", err=True)
+    if unreadable:
+        raise typer.Exit(1)
+
+
+def _run(job: TranslateJob, plan: Plan, options: TranslateOptions) -> int:
+    """Translate everything planned; the number of pictures that could not be read."""
+    unreadable = 0
+    with progress("translating", len(plan.inputs)) as bar:
+        for outcome in job.run(plan):
+            bar.advance(note=Path(outcome.input).name)
+            _report(outcome, options)
+            unreadable += outcome.error is not None
+    return unreadable
+
+
+def _tell_the_rest(job: TranslateJob) -> None:
+    if job.flattened:
+        warn(f"{_counted(job.flattened, 'picture')} with transparency was laid on white for JPEG")
+    for sheet in job.sheets:
+        typer.echo(f"contact sheet: {sheet}", err=True)
+
+
+def _summary(plan: Plan, unreadable: int, options: TranslateOptions) -> str:
+    done = len(plan.inputs) - unreadable
+    num_results = sum(len(planned.outputs) for planned in plan.inputs[:1]) * done
+    text = f"{_counted(done, 'picture')} translated, {_counted(num_results, 'result')}"
+    text += f" in {options.output}"
+    return f"{text}; {_counted(unreadable, 'picture')} could not be read" if unreadable else text
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _report(outcome: TranslatedInput, options: TranslateOptions) -> None:
+    if options.json_lines:
+        write_line(outcome.model_dump_json())
+    else:
+        for path in outcome.outputs:
+            write_line(path)
+    if outcome.error is None:
+        return
+    if not options.skips_unreadable:
+        raise UnreadableImageError(f"{outcome.error} (--on-error skip goes on with the others)")
+    warn(f"skipped: {outcome.error}")
+
+
+def _translate_stream(model: Path, options: TranslateOptions, engine: str, device: str) -> None:
+    from munit_edge.style_set import choose_styles
+    from munit_edge.translate_job import TranslateJob
+    from munit_edge.translator import Translator
+
+    if sys.stdout.isatty():
+        raise OutputError("the result is a picture: send standard output to a file or a program")
+    data = sys.stdin.buffer.read()
+    with Translator.open(model, engine=engine, device=device) as translator:
+        job = TranslateJob(translator, choose_styles(translator, options), options)
+        write_bytes(job.translate_bytes(data, "standard input"))

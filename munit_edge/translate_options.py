@@ -1,0 +1,107 @@
+"""What a run of `munit-edge translate` wants, checked before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from munit_edge.config import Direction, StrictModel
+from munit_edge.images import DEFAULT_MAX_MEGAPIXELS, ImageFormat
+
+OnError = Literal["stop", "skip"]
+
+STANDARD_STREAM = Path("-")
+DEFAULT_STYLES = 4
+
+
+class TranslateOptions(StrictModel):
+    """Which pictures are translated with which styles, and where the results go."""
+
+    inputs: tuple[Path, ...] = Field(min_length=1)
+    """Files and folders, or `-` alone for standard input."""
+    output: Path | None = None
+    """Folder of the results; None with standard input."""
+    direction: Direction
+    """From which domain to which."""
+    styles: int | None = Field(None, ge=1)
+    """Random styles for each picture; None: 4, or 1 where only one picture can be written."""
+    seed: int | None = Field(None, ge=0)
+    """Seed of the random styles; None: 0."""
+    style_images: tuple[Path, ...] = ()
+    """Pictures of the target domain; each gives one style."""
+    style_file: Path | None = None
+    """Saved style codes; each gives one style."""
+    size: int | None = Field(None, ge=1)
+    """Shorter side in pixels that inputs and reference pictures are resized to; None: as it is."""
+    grid: bool = False
+    """Write contact sheets too; with standard input a contact sheet instead of the result."""
+    format: ImageFormat = "png"
+    """File format of the results."""
+    on_error: OnError | None = None
+    """What a picture that cannot be read does; None: `skip` where an input is a folder."""
+    overwrite: bool = False
+    """Replace results that are there already."""
+    recursive: bool = False
+    """Take the folders below input folders too."""
+    json_lines: bool = False
+    """One JSON object for each input on standard output."""
+    max_megapixels: float = Field(DEFAULT_MAX_MEGAPIXELS, gt=0)
+    """Larger pictures are refused (million pixels)."""
+
+    @property
+    def from_stdin(self) -> bool:
+        """Whether one picture goes from standard input to standard output."""
+        return self.inputs == (STANDARD_STREAM,)
+
+    @property
+    def guided(self) -> bool:
+        """Whether the styles come from pictures or a file rather than from the prior."""
+        return bool(self.style_images) or self.style_file is not None
+
+    @property
+    def num_random_styles(self) -> int:
+        """How many styles to draw when nothing guides them."""
+        if self.styles is not None:
+            return self.styles
+        return 1 if self.from_stdin and not self.grid else DEFAULT_STYLES
+
+    @property
+    def skips_unreadable(self) -> bool:
+        """Whether a picture that cannot be read is passed over."""
+        if self.on_error is None:
+            return any(path.is_dir() for path in self.inputs)
+        return self.on_error == "skip"
+
+    @model_validator(mode="after")
+    def _check_styles(self) -> TranslateOptions:
+        random = [f"--{name}" for name in ("styles", "seed") if getattr(self, name) is not None]
+        if self.guided and random:
+            raise ValueError(
+                f"{' and '.join(random)} is for random styles, and --style-image and --style bring "
+                "their own: leave one or the other out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_streams(self) -> TranslateOptions:
+        if STANDARD_STREAM in self.inputs and len(self.inputs) > 1:
+            raise ValueError("'-' stands for one picture on standard input: name no other input")
+        if not self.from_stdin:
+            if self.output is None:
+                raise ValueError("-o is missing: name a folder for the results")
+            return self
+        without_effect = {
+            "-o": self.output is not None,
+            "--json": self.json_lines,
+            "--overwrite": self.overwrite,
+            "--recursive": self.recursive,
+            "--on-error": self.on_error is not None,
+        }
+        given = [option for option, is_given in without_effect.items() if is_given]
+        if given:
+            raise ValueError(
+                f"the result of '-' goes to standard output: leave out {' and '.join(given)}"
+            )
+        return self
