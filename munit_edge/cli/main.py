@@ -13,6 +13,7 @@ from munit_edge.cli import export
 from munit_edge.cli.convert import convert
 from munit_edge.cli.errors import DEBUG_ENVIRONMENT, reporting_errors
 from munit_edge.cli.sample_data import sample_data
+from munit_edge.cli.train import train
 from munit_edge.cli.translate import translate
 
 app = typer.Typer(
@@ -50,6 +51,7 @@ def root(
 app.command("sample-data")(reporting_errors(sample_data))
 app.command("translate")(reporting_errors(translate))
 app.command("convert")(reporting_errors(convert))
+app.command("train")(reporting_errors(train))
 
 app.add_typer(export.app, name="export")
 

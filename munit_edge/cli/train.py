@@ -1,0 +1,147 @@
+"""`munit-edge train`: from two folders of pictures to a checkpoint."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
+
+import typer
+
+from munit_edge.cli.errors import fail
+from munit_edge.cli.progress import Progress, progress
+
+if TYPE_CHECKING:
+    from munit_edge.trainer.loop import TrainingResult, TrainingRun
+    from munit_edge.trainer.torch_api import nn
+
+SIGNAL_EXIT_CODE = 128
+"""A program that a signal ended exits with this plus the signal's number: 130 for Ctrl-C."""
+
+
+def train(
+    config: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG.yaml",
+            help="Training configuration; one of NVlabs/MUNIT is taken as it is. Where no such "
+            "file exists, the name of a recipe: paper, demo.",
+        ),
+    ],
+    data: Annotated[
+        Optional[Path],  # noqa: UP045 - Typer reads it on Python 3.10
+        typer.Option(
+            metavar="DIR",
+            help="Folder with trainA and trainB (testA and testB for the picture grids), or with "
+            "images_a and images_b; no pairs needed.",
+            show_default="as the configuration says",
+        ),
+    ] = None,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "-o", "--output", metavar="RUN", help="Run folder.", show_default="runs/CONFIG"
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on from the newest checkpoint in RUN, exactly as if it had never stopped.",
+        ),
+    ] = False,
+    settings: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change one setting, such as loss.cycle_weight=10; may be repeated.",
+        ),
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        typer.Option(help="Where to compute; auto: the GPU where there is one."),
+    ] = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run that is in RUN already.")
+    ] = False,
+) -> None:
+    """Train a model on two folders of pictures.
+
+    Ctrl-C saves a checkpoint and stops; --resume goes on from there. Loss curves and picture grids
+    lie in RUN: `tensorboard --logdir RUN`.
+    """
+    from munit_edge.trainer.config_files import find_config, read_train_config
+    from munit_edge.trainer.loop import prepare_run
+
+    path = find_config(config)
+    if str(path) != config:
+        typer.echo(f"no file {config} here: taking the recipe of that name, {path}", err=True)
+    folder = output or Path("runs") / path.stem
+    run = prepare_run(
+        read_train_config(path, settings or (), data),
+        folder,
+        device=device,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    for line in _facts(run):
+        typer.echo(line, err=True)
+    with progress("training", run.remaining) as bar:
+        result = run.train(_Display(bar))
+    _report(run, result)
+
+
+class _Display:
+    """The progress bar, and messages that do not disturb it."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self._bar.advance(steps, note)
+
+    def message(self, text: str) -> None:
+        typer.echo(text, err=True)
+
+
+def _facts(run: TrainingRun) -> list[str]:
+    counts = [len(run.sets[domain].names) for domain in ("a", "b")]
+    done = run.state.iteration
+    return [
+        f"device: {run.device}",
+        f"generators: {_parameters(run.state.generators)}",
+        f"discriminators: {_parameters(run.state.discriminators)}",
+        f"training images: {counts[0]:,} of domain a, {counts[1]:,} of domain b",
+        f"iterations: {run.config.iterations:,}" + (f", {done:,} done already" if done else ""),
+    ]
+
+
+def _parameters(networks: nn.ModuleDict) -> str:
+    each = [sum(p.numel() for p in networks[domain].parameters()) for domain in ("a", "b")]
+    return f"{each[0]:,} + {each[1]:,} parameters"
+
+
+def _report(run: TrainingRun, result: TrainingResult) -> None:
+    folder = run.folder
+    if result.broken_images:
+        typer.echo(f"skipped {result.broken_images} images that could not be read", err=True)
+    if result.stopped_by is not None:
+        resume = (
+            f"munit-edge train {_quoted(folder.config_file)} -o {_quoted(folder.path)} --resume"
+        )
+        fail(
+            f"stopped by {result.stopped_by.name} after iteration {result.iteration}; checkpoint "
+            f"saved: {result.checkpoint}; go on with: {resume}",
+            SIGNAL_EXIT_CODE + result.stopped_by,
+        )
+    typer.echo(f"trained {result.iteration:,} iterations, {result.images_per_second:.1f} images/s")
+    typer.echo(f"checkpoint: {result.checkpoint}")
+    picture = folder.picture(result.iteration, "a2b")
+    if picture.is_file():
+        typer.echo(f"pictures: {picture}")
+    typer.echo(f"next: munit-edge export onnx {_quoted(folder.path)} -o MODEL")
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))

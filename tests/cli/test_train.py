@@ -1,0 +1,170 @@
+"""`munit-edge train` from the outside."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from training_runs import tiny_settings, write_data
+from typer.testing import CliRunner, Result
+
+from munit_edge.cli.main import app
+from munit_edge.trainer.checkpoint import newest_checkpoint
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with tiny.yaml and pictures in data/."""
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_settings()))
+    write_data(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def train(*arguments: str) -> Result:
+    result = CliRunner().invoke(app, ["train", "tiny.yaml", "--device", "cpu", *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def test_a_run_says_what_it_does_and_what_comes_next(here: Path) -> None:
+    result = train("--data", "data", "-o", "run")
+    assert result.exit_code == 0, result.stderr
+    for line in (
+        r"device: cpu",
+        r"generators: [\d,]+ \+ [\d,]+ parameters",
+        r"discriminators: [\d,]+ \+ [\d,]+ parameters",
+        r"training images: 5 of domain a, 5 of domain b",
+        r"iterations: 6",
+    ):
+        assert re.search(f"^{line}$", result.stderr, re.MULTILINE), line
+    assert re.fullmatch(
+        r"trained 6 iterations, [\d.]+ images/s\n"
+        r"checkpoint: run/checkpoints/00000006\n"
+        r"pictures: run/images/00000006_a2b.png\n"
+        r"next: munit-edge export onnx run -o MODEL\n",
+        result.stdout,
+    )
+    assert (here / "run" / "images" / "00000006_a2b.png").is_file()
+
+
+def test_the_run_folder_is_named_after_the_configuration(here: Path) -> None:
+    assert train("--data", "data", "--set", "iterations=1").exit_code == 0
+    assert (here / "runs" / "tiny" / "train.yaml").is_file()
+
+
+def test_resume_goes_on_from_the_runs_own_configuration(here: Path) -> None:
+    train("--data", "data", "-o", "run", "--set", "iterations=3")
+    command = ["train", "run/train.yaml", "-o", "run", "--resume", "--set", "iterations=5"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.stderr
+    assert "iterations: 5, 3 done already" in result.stderr
+    assert "trained 5 iterations" in result.stdout
+
+
+def test_a_recipe_by_name(here: Path) -> None:
+    small = ("iterations=1", "model.width=4", "model.discriminator.width=4", "batch_size=1")
+    settings = [word for setting in small for word in ("--set", setting)]
+    result = CliRunner().invoke(app, ["train", "demo", "--data", "data", *settings])
+    assert result.exit_code == 0, result.stderr
+    assert "no file demo here: taking the recipe of that name" in result.stderr
+    assert (here / "runs" / "demo" / "checkpoints" / "00000001").is_dir()
+
+
+def test_broken_pictures_are_named_and_counted(here: Path) -> None:
+    (here / "data" / "trainA" / "01.png").write_bytes(b"")
+    result = train("--data", "data", "-o", "run")
+    assert result.exit_code == 0
+    assert "skipped: data/trainA/01.png is empty" in result.stderr
+    assert "skipped 1 images that could not be read" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "pass --data DIR"),
+        (("--data", "none"), "data folder none does not exist"),
+        (("--data", "one"), "domain b has 1 picture in one/trainB"),
+        (("--data", "data", "--resume"), "holds no training run to resume"),
+        (("--data", "data", "--set", "seeed=1"), "unknown key 'seeed': did you mean 'seed'?"),
+        (("--data", "data", "--set", "data.crop_width=4"), "takes at least 8 pixels a side"),
+        (("--data", "data", "--resume", "--overwrite"), "choose one"),
+        (("--data", "data", "-o", "data"), "data exists and is no training run"),
+        (("--data", "data", "-o", "tiny.yaml/run"), "cannot write tiny.yaml/run"),
+    ],
+)
+def test_bad_input_ends_with_one_line(arguments: tuple[str, ...], words: str, here: Path) -> None:
+    shutil.copytree(here / "data", here / "one")
+    for name in ("01", "02", "03", "04"):
+        (here / "one" / "trainB" / f"{name}.png").unlink()
+    before = sorted(here.rglob("*"))
+    result = train(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    *_, last = result.stderr.splitlines()
+    assert last.startswith("error: ")
+    assert words in last
+    assert sorted(here.rglob("*")) == before
+
+
+def test_an_unknown_configuration() -> None:
+    result = CliRunner().invoke(app, ["train", "papre"])
+    assert result.exit_code == 2
+    assert "configuration file papre does not exist and no recipe has that name" in result.stderr
+
+
+def test_a_run_is_replaced_only_when_asked(here: Path) -> None:
+    train("--data", "data", "-o", "run", "--set", "iterations=1")
+    again = train("--data", "data", "-o", "run", "--set", "iterations=1")
+    assert again.exit_code == 2
+    assert "pass --resume to go on with it, --overwrite to begin anew" in again.stderr
+    assert (
+        train("--data", "data", "-o", "run", "--set", "iterations=2", "--overwrite").exit_code == 0
+    )
+    assert newest_checkpoint(here / "run") == here / "run" / "checkpoints" / "00000002"
+
+
+def test_a_resumed_run_keeps_its_settings(here: Path) -> None:
+    train("--data", "data", "-o", "run", "--set", "iterations=1")
+    result = train("--data", "data", "-o", "run", "--resume", "--set", "loss.cycle_weight=5")
+    assert result.exit_code == 2
+    assert "loss.cycle_weight was 10.0 and is 5.0" in result.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_with_a_checkpoint_and_the_way_on(
+    number: signal.Signals, code: int, here: Path
+) -> None:
+    program = [sys.executable, "-c", "from munit_edge.cli.main import main; main()"]
+    options = ["--data", "data", "-o", "my run", "--set", "iterations=100000", "--device", "cpu"]
+    checkpoints = here / "my run" / "checkpoints"
+    process = subprocess.Popen(
+        [*program, "train", "tiny.yaml", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not checkpoints.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, out) == (code, "")
+    assert "Traceback" not in err
+    newest = newest_checkpoint(here / "my run")
+    assert newest is not None
+    done = int(newest.name)
+    assert err.splitlines()[-1] == (
+        f"error: stopped by {number.name} after iteration {done}; checkpoint saved: "
+        f"my run/checkpoints/{done:08d}; go on with: munit-edge train 'my run/train.yaml' "
+        "-o 'my run' --resume"
+    )

@@ -1,0 +1,247 @@
+"""Configuration files: recipes, NVlabs/MUNIT's own, and settings from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from munit_edge.errors import ConfigError
+from munit_edge.trainer.config import TrainConfig
+from munit_edge.trainer.config_files import (
+    RECIPES,
+    dump_train_config,
+    find_config,
+    read_train_config,
+    recipe_names,
+    set_key,
+)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_load_and_survive_a_round_trip(name: str, tmp_path: Path) -> None:
+    config = read_train_config(find_config(name))
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(dump_train_config(config))
+    assert read_train_config(copy) == config
+
+
+def test_the_papers_recipe_is_the_default_and_names_every_key() -> None:
+    assert read_train_config(find_config("paper")) == TrainConfig()
+    written = yaml.safe_load((RECIPES / "paper.yaml").read_text())
+    assert _keys(written) == _keys(TrainConfig().model_dump())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_key_of_a_recipe_is_explained(name: str) -> None:
+    lines = (RECIPES / f"{name}.yaml").read_text().splitlines()
+    assert lines[0].startswith("#")
+    settings = [line for line in lines if ": " in line and not line.lstrip().startswith("#")]
+    assert [line for line in settings if "#" not in line] == []
+
+
+def test_a_file_goes_before_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_config("paper") == RECIPES / "paper.yaml"
+    (tmp_path / "paper").write_text("seed: 3")
+    assert read_train_config(find_config("paper")).seed == 3
+
+
+def test_an_unknown_name_is_refused_with_the_closest_recipe() -> None:
+    with pytest.raises(ConfigError, match=r"papr does not exist .*did you mean 'paper'\?"):
+        find_config("papr")
+
+
+def test_overrides_and_data_folder(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("data: {train_a: {folder: a}, train_b: {folder: b}, crop_width: 128}")
+    config = read_train_config(
+        file, ["loss.cycle_weight=10", "optimizer.generator_lr=1e-3"], tmp_path
+    )
+    assert (config.data.root, config.data.train_a, config.data.crop_width) == (tmp_path, None, 128)
+    assert (config.loss.cycle_weight, config.optimizer.generator_lr) == (10, 0.001)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("loss.cycl_weight=1", "with --set: unknown key 'loss.cycl_weight': did you mean 'cycle_"),
+        ("lss.gan=hinge", "unknown key 'lss': did you mean 'loss'?"),
+        ("seed", "--set takes key=value, such as loss.cycle_weight=10; got 'seed'"),
+        ("loss..gan=x", "--set takes key=value"),
+        ("seed=[", "--set seed=[: the value is not YAML"),
+        ("seed.x=1", "--set seed.x=1: 'seed' holds no keys of its own"),
+        ("loss.gan=wgan", "'loss.gan' is 'wgan'"),
+    ],
+)
+def test_overrides_that_cannot_be(override: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("seed: 1")
+    with pytest.raises(ConfigError) as caught:
+        read_train_config(file, [override])
+    assert words in str(caught.value)
+
+
+def test_set_key_makes_missing_levels() -> None:
+    data: dict[str, Any] = {"data": {"train_a": None}}
+    set_key(data, "data.train_a.folder=x")
+    assert data == {"data": {"train_a": {"folder": "x"}}}
+
+
+# ----------------------------------------------------------------------------------------------
+# NVlabs/MUNIT's files
+
+MUNIT: dict[str, Any] = {
+    "image_save_iter": 100,
+    "image_display_iter": 50,
+    "display_size": 4,
+    "snapshot_save_iter": 200,
+    "log_iter": 5,
+    "max_iter": 1000,
+    "batch_size": 2,
+    "weight_decay": 0.001,
+    "beta1": 0.4,
+    "beta2": 0.99,
+    "init": "xavier",
+    "lr": 0.0002,
+    "lr_policy": "step",
+    "step_size": 300,
+    "gamma": 0.25,
+    "gan_w": 2,
+    "recon_x_w": 20,
+    "recon_s_w": 3,
+    "recon_c_w": 4,
+    "recon_x_cyc_w": 5,
+    "vgg_w": 0,
+    "gen": {
+        "dim": 8,
+        "mlp_dim": 16,
+        "style_dim": 4,
+        "activ": "relu",
+        "n_downsample": 2,
+        "n_res": 1,
+        "pad_type": "reflect",
+    },
+    "dis": {
+        "dim": 8,
+        "norm": "none",
+        "activ": "lrelu",
+        "n_layer": 3,
+        "gan_type": "nsgan",
+        "num_scales": 2,
+        "pad_type": "reflect",
+    },
+    "input_dim_a": 1,
+    "input_dim_b": 3,
+    "num_workers": 6,
+    "new_size": 72,
+    "crop_image_height": 64,
+    "crop_image_width": 32,
+    "data_root": "./datasets/x",
+}
+
+
+def read_munit(tmp_path: Path, changes: dict[str, Any], *drop: str) -> TrainConfig:
+    file = tmp_path / "munit.yaml"
+    data = {key: value for key, value in (MUNIT | changes).items() if key not in drop}
+    file.write_text(yaml.safe_dump(data))
+    return read_train_config(file)
+
+
+def test_munit_files_are_taken_as_they_are(tmp_path: Path) -> None:
+    config = read_munit(tmp_path, {})
+    assert config.model.width == 8
+    assert (config.model.channels_a, config.model.channels_b) == (1, 3)
+    assert config.data.model_dump() == {
+        **DATA_DEFAULTS,
+        "root": Path("datasets/x"),
+        "resize": 72,
+        "crop_height": 64,
+        "crop_width": 32,
+        "workers": 6,
+    }
+    assert config.loss.model_dump() == {
+        "gan": "nsgan",
+        "gan_convention": "paper",
+        "gan_weight": 2,
+        "image_weight": 20,
+        "style_weight": 3,
+        "content_weight": 4,
+        "cycle_weight": 5,
+        "detach_content_target": False,
+    }
+    assert config.optimizer.model_dump() == {
+        "generator_lr": 0.0002,
+        "discriminator_lr": 0.0002,
+        "beta1": 0.4,
+        "beta2": 0.99,
+        "weight_decay": 0.001,
+        "schedule": "step",
+        "step_size": 300,
+        "gamma": 0.25,
+    }
+    rest = {"model", "data", "loss", "optimizer"}
+    assert config.model_dump(exclude=rest) == {
+        **TrainConfig().model_dump(exclude=rest),
+        "batch_size": 2,
+        "iterations": 1000,
+        "generator_init": "xavier",
+        "discriminator_init": "gaussian",
+        "log_interval": 5,
+        "image_interval": 100,
+        "num_display_images": 4,
+        "checkpoint_interval": 200,
+    }
+
+
+DATA_DEFAULTS = TrainConfig().data.model_dump()
+
+
+def test_munit_files_with_lists_and_two_sizes(tmp_path: Path) -> None:
+    folders = {f"data_folder_train_{d}": f"pictures/{d}" for d in "ab"}
+    lists = {f"data_list_train_{d}": f"{d}.txt" for d in "ab"}
+    sizes = {"new_size_a": 72, "new_size_b": 80}
+    config = read_munit(tmp_path, folders | lists | sizes, "data_root", "new_size").data
+    assert (config.resize, config.resize_b, config.root) == (72, 80, None)
+    assert config.train_b is not None
+    assert (config.train_b.folder, config.train_b.list) == (Path("pictures/b"), Path("b.txt"))
+    assert config.test_a is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "drop", "words"),
+    [
+        ({"vgg_w": 1}, (), "vgg_w is 1: the perceptual loss is not supported, set vgg_w to 0"),
+        ({}, ("lr",), "'lr' is missing"),
+        ({}, ("new_size",), "new_size is missing"),
+        ({"lr_polcy": "step"}, (), "unknown key 'lr_polcy': did you mean 'lr_policy'?"),
+        ({"lr_policy": "linear"}, (), "'lr_policy' is 'linear'"),
+        ({"data_list_train_a": "a.txt"}, ("data_root",), "needs data_folder_train_a"),
+        ({"crop_image_width": 30}, (), "data.crop_width 30"),
+    ],
+)
+def test_munit_files_that_cannot_be_used(
+    changes: dict[str, Any], drop: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_munit(tmp_path, changes, *drop)
+    assert words in str(caught.value)
+
+
+def test_lr_policy_may_be_absent(tmp_path: Path) -> None:
+    assert read_munit(tmp_path, {}, "lr_policy").optimizer.schedule == "constant"
+
+
+def test_imaginaire_files_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    file = tmp_path / "imaginaire.yaml"
+    file.write_text("gen: {type: imaginaire.generators.munit}\ndis: {}\n")
+    with pytest.raises(ConfigError, match=r"start from a recipe \(demo, paper\)"):
+        read_train_config(file)
+
+
+def _keys(data: Any, prefix: str = "") -> set[str]:
+    if not isinstance(data, dict):
+        return {prefix}
+    return set().union(*(_keys(value, f"{prefix}.{key}") for key, value in data.items()))

@@ -1,0 +1,95 @@
+"""Which pictures are trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from training_runs import write_data, write_pictures
+
+from munit_edge.errors import ConfigError, InputError
+from munit_edge.trainer.config import DataConfig, ImageSource
+from munit_edge.trainer.image_sets import ImageSet, display_images, find_images, training_images
+
+
+def touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def test_folders_are_searched_deeply_in_a_fixed_order(tmp_path: Path) -> None:
+    touch(tmp_path, "b.PNG", "a/2.jpg", "a/1.webp", "notes.txt", ".hidden.png", ".cache/x.png")
+    assert find_images(ImageSource(folder=tmp_path)).names == ("a/1.webp", "a/2.jpg", "b.PNG")
+
+
+def test_a_list_decides_names_and_order(tmp_path: Path) -> None:
+    touch(tmp_path / "all", "1.png", "2.png", "3.png")
+    chosen = tmp_path / "list.txt"
+    chosen.write_text("3.png\n\n1.png\n")
+    assert find_images(ImageSource(folder=tmp_path / "all", list=chosen)).names == (
+        "3.png",
+        "1.png",
+    )
+    chosen.write_text("3.png\n4.png\n")
+    with pytest.raises(InputError, match=r"names 1 files that are not in .*all, such as '4.png'"):
+        find_images(ImageSource(folder=tmp_path / "all", list=chosen))
+    with pytest.raises(InputError, match=r"none\.txt cannot be read: name a text file"):
+        find_images(ImageSource(folder=tmp_path, list=tmp_path / "none.txt"))
+
+
+@pytest.mark.parametrize("layout", [("trainA", "trainB"), ("images_a", "images_b")])
+def test_both_layouts_of_a_root(layout: tuple[str, str], tmp_path: Path) -> None:
+    for name in layout:
+        touch(tmp_path / name, "1.png", "2.png")
+    sets = training_images(DataConfig(root=tmp_path))
+    assert [sets["a"].folder.name, sets["b"].folder.name] == list(layout)
+
+
+def test_configured_sources(tmp_path: Path) -> None:
+    sources = {f"train_{d}": {"folder": touch(tmp_path / d, "1.png", "2.png")} for d in ("a", "b")}
+    assert training_images(DataConfig(**sources))["b"].path(1) == tmp_path / "b" / "2.png"
+
+
+def test_one_picture_is_too_few(tmp_path: Path) -> None:
+    touch(tmp_path, "trainA/1.png", "trainA/2.png", "trainB/1.png")
+    with pytest.raises(InputError, match=r"domain b has 1 picture in .*at least 2 in each domain"):
+        training_images(DataConfig(root=tmp_path))
+    (tmp_path / "trainB" / "1.png").unlink()
+    with pytest.raises(InputError, match=r"domain b has no pictures in .*trainB"):
+        training_images(DataConfig(root=tmp_path))
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="names no images: pass --data DIR"):
+        training_images(DataConfig())
+    with pytest.raises(InputError, match="none does not exist"):
+        training_images(DataConfig(root=tmp_path / "none"))
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file is not a folder"):
+        training_images(DataConfig(root=tmp_path / "file"))
+    (tmp_path / "trainA").mkdir()
+    with pytest.raises(InputError, match="holds file, trainA: a data folder holds trainA and tr"):
+        training_images(DataConfig(root=tmp_path))
+    with pytest.raises(InputError, match=r"image folder .*none does not exist"):
+        find_images(ImageSource(folder=tmp_path / "none"))
+
+
+def test_grids_show_test_images_where_there_are_any(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    write_pictures(tmp_path / "testA", 1)
+    other = write_pictures(tmp_path / "other", 1)
+    config = DataConfig(root=tmp_path)
+    training = training_images(config)
+    shown = display_images(config, training)
+    assert (shown["a"].folder.name, shown["b"]) == ("testA", training["b"])
+    config = DataConfig(root=tmp_path, test_b={"folder": other})
+    assert display_images(config, training)["b"].folder == other
+
+
+def test_fingerprint_follows_the_names() -> None:
+    one, two = (ImageSet(Path("x"), names) for names in (("a", "b"), ("b", "a")))
+    assert one.fingerprint != two.fingerprint
+    assert one.fingerprint == ImageSet(Path("elsewhere"), ("a", "b")).fingerprint

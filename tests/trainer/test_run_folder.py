@@ -1,0 +1,105 @@
+"""Where a run may begin and go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from training_runs import tiny_config
+
+from munit_edge.errors import ConfigError, InputError, OutputError
+from munit_edge.files import PARTIAL_PREFIX
+from munit_edge.trainer.config_files import read_train_config
+from munit_edge.trainer.run_folder import MAY_CHANGE, RunFolder, differing_keys
+
+
+def begun(path: Path, *overrides: str) -> RunFolder:
+    folder = RunFolder(path)
+    folder.begin(tiny_config(*overrides), anew=True)
+    return folder
+
+
+def test_the_configuration_is_kept(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run", "seed=7")
+    assert read_train_config(folder.config_file) == tiny_config("seed=7")
+
+
+def test_a_run_is_not_overwritten_unasked(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run")
+    with pytest.raises(OutputError, match="pass --resume to go on with it, --overwrite to begin"):
+        folder.check_free(overwrite=False)
+    folder.check_free(overwrite=True)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_other_folders_are_never_taken(overwrite: bool, tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").touch()
+    with pytest.raises(OutputError, match="exists and is no training run"):
+        RunFolder(tmp_path).check_free(overwrite=overwrite)
+    with pytest.raises(OutputError, match="exists and is no training run"):
+        RunFolder(tmp_path / "precious.txt").check_free(overwrite=overwrite)
+    RunFolder(tmp_path / "new").check_free(overwrite=overwrite)
+
+
+def test_beginning_anew_removes_the_run_and_nothing_else(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    folder.checkpoint(3).mkdir(parents=True)
+    folder.begin(tiny_config("seed=2"), anew=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "train.yaml"]
+
+
+def test_resuming_keeps_the_run_and_removes_half_written_checkpoints(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    folder.checkpoint(3).mkdir(parents=True)
+    half = folder.checkpoint(3).with_name(f"{PARTIAL_PREFIX}x")
+    half.mkdir()
+    folder.begin(tiny_config("iterations=20"), anew=False)
+    assert folder.checkpoint(3).is_dir()
+    assert not half.exists()
+    assert read_train_config(folder.config_file).iterations == 20
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no training run to resume: leave out --resume"):
+        RunFolder(tmp_path).check_resumable(tiny_config())
+
+
+def test_settings_that_change_the_steps_may_not_differ(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        folder.check_resumable(
+            tiny_config("optimizer.generator_lr=0.01", "model.width=8", "iterations=50")
+        )
+    assert "model.width was 4 and is 8; optimizer.generator_lr was 0.0001 and is 0.01" in str(
+        caught.value
+    )
+    assert "iterations" not in str(caught.value)
+
+
+def test_settings_that_do_not_change_the_steps_may_differ(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    sources = [f"data.{part}_{d}={{folder: x}}" for part in ("train", "test") for d in "ab"]
+    other = tiny_config(
+        *sources,
+        "data.workers=1",
+        "iterations=9",
+        "log_interval=2",
+        "image_interval=2",
+        "num_display_images=1",
+        "num_display_styles=1",
+        "checkpoint_interval=1",
+        "keep_checkpoints=1",
+    )
+    assert set(differing_keys(tiny_config("data.root=y"), other)) == set(MAY_CHANGE)
+    folder.check_resumable(other)
+
+
+def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    for iteration in (5, 100, 20):
+        path = folder.checkpoint(iteration)
+        path.mkdir(parents=True)
+        (path / "checkpoint.json").touch()
+    folder.prune(2)
+    assert sorted(p.name for p in folder.checkpoint(5).parent.iterdir()) == ["00000020", "00000100"]

@@ -1,0 +1,176 @@
+"""The update step: what moves, what does not, and the loss curves of 20 steps.
+
+`MUNIT_EDGE_WRITE_GOLDEN=1 pytest tests/trainer/test_step.py` writes the curves anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from training_runs import tiny_config
+
+from munit_edge.trainer.config import TrainConfig
+from munit_edge.trainer.data import draw_styles
+from munit_edge.trainer.run_state import RunState
+from munit_edge.trainer.step import Losses, Pair, TrainingStep
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "training_curves.json"
+CPU = torch.device("cpu")
+
+TERMS = ("image", "style", "content", "gan")
+
+
+def images(config: TrainConfig, seed: int = 0) -> Pair:
+    random = np.random.default_rng(seed)
+    shape = (2, config.data.crop_height, config.data.crop_width)
+    return Pair(
+        *(
+            torch.from_numpy(
+                random.uniform(-1, 1, (shape[0], config.model.channels(d), *shape[1:]))
+            )
+            for d in ("a", "b")
+        )
+    )
+
+
+def styles(config: TrainConfig, iteration: int, update: int) -> Pair:
+    codes = (
+        draw_styles(config.seed, iteration, 2 * update + i, 2, config.model.style_dim)
+        for i in range(2)
+    )
+    return Pair(*(torch.from_numpy(c).double() for c in codes))
+
+
+def double_precision_step(config: TrainConfig) -> TrainingStep:
+    state = RunState(config, CPU)
+    return TrainingStep(state.generators.double(), state.discriminators.double(), config)
+
+
+def run(step: TrainingStep, config: TrainConfig, iteration: int = 1) -> Losses:
+    return step.run(
+        iteration,
+        images(config, iteration),
+        styles(config, iteration, 0),
+        styles(config, iteration, 1),
+    )
+
+
+def weights(step: TrainingStep) -> dict[str, torch.Tensor]:
+    found = {f"g.{n}": p.detach().clone() for n, p in step.generators.named_parameters()}
+    return found | {f"d.{n}": p.detach().clone() for n, p in step.discriminators.named_parameters()}
+
+
+def moved(before: dict[str, torch.Tensor], step: TrainingStep) -> set[str]:
+    return {name for name, value in weights(step).items() if not torch.equal(value, before[name])}
+
+
+def test_each_update_moves_its_own_networks_only() -> None:
+    config = tiny_config()
+    step = double_precision_step(config)
+    before = weights(step)
+    step.update_discriminators(images(config), styles(config, 1, 0))
+    assert moved(before, step) == {name for name in before if name.startswith("d.")}
+    before = weights(step)
+    step.update_generators(images(config), styles(config, 1, 1))
+    assert moved(before, step) == {name for name in before if name.startswith("g.")}
+
+
+def test_every_loss_is_reported_and_the_totals_are_weighted() -> None:
+    config = tiny_config("loss.gan_weight=2", "loss.style_weight=3", "loss.content_weight=4")
+    losses = run(double_precision_step(config), config)
+    names = {f"{term}_{d}" for term in (*TERMS, "cycle", "discriminator") for d in ("a", "b")}
+    assert set(losses) == names | {"discriminator_total", "generator_total"}
+    assert not any(value.requires_grad for value in losses.values())
+    weight = {"gan": 2, "image": 10, "style": 3, "content": 4, "cycle": 10}
+    total = sum(w * (losses[f"{t}_a"] + losses[f"{t}_b"]) for t, w in weight.items())
+    assert losses["generator_total"].item() == pytest.approx(float(total))
+    total = 2 * (losses["discriminator_a"] + losses["discriminator_b"])
+    assert losses["discriminator_total"].item() == pytest.approx(float(total))
+
+
+def test_the_cycle_loss_is_left_out_when_its_weight_is_0() -> None:
+    config = tiny_config("loss.cycle_weight=0")
+    assert not any("cycle" in name for name in run(double_precision_step(config), config))
+
+
+def test_learning_rates_follow_the_schedule() -> None:
+    config = tiny_config(
+        "optimizer.generator_lr=0.1",
+        "optimizer.discriminator_lr=0.4",
+        "optimizer.step_size=2",
+    )
+    step = double_precision_step(config)
+    for iteration, factor in ((1, 1), (2, 0.5), (4, 0.25)):
+        step.set_learning_rates(iteration)
+        assert step.generator_optimizer.param_groups[0]["lr"] == 0.1 * factor
+        assert step.discriminator_optimizer.param_groups[0]["lr"] == 0.4 * factor
+
+
+def test_a_detached_content_target_changes_gradients_and_no_loss() -> None:
+    results = []
+    for detached in ("false", "true"):
+        config = tiny_config(f"loss.detach_content_target={detached}")
+        step = double_precision_step(config)
+        results.append((run(step, config)["generator_total"], weights(step)))
+    (loss, plain), (same_loss, detached_weights) = results
+    assert torch.equal(loss, same_loss)
+    assert any(not torch.equal(plain[n], detached_weights[n]) for n in plain)
+
+
+def test_style_reconstruction_reaches_the_decoder_of_the_other_domain() -> None:
+    """s_b is given to the decoder of b, and the style encoder of b must find it again."""
+    weights_0 = [f"loss.{name}_weight=0" for name in ("gan", "image", "content", "cycle")]
+    config = tiny_config(*weights_0, "optimizer.weight_decay=0")
+    step = double_precision_step(config)
+    before = weights(step)
+    step.update_generators(images(config), styles(config, 1, 1))
+    parts = {".".join(name.split(".")[1:3]) for name in moved(before, step)}
+    assert parts == {
+        f"{d}.{p}" for d in "ab" for p in ("content_encoder", "style_encoder", "decoder")
+    }
+
+
+# ----------------------------------------------------------------------------------------------
+# Curves
+
+CURVES: dict[str, tuple[str, ...]] = {
+    "munit, lsgan, cycle": ("optimizer.step_size=10", "optimizer.generator_lr=0.001"),
+    "munit-sn, hinge": (
+        "model.architecture=munit-sn",
+        "model.pre_activation=true",
+        "model.discriminator={kind: multiresolution-patch, padding: zero, width: 4, num_layers: 2}",
+        "loss.gan=hinge",
+        "loss.gan_convention=improved",
+        "loss.cycle_weight=0",
+        "optimizer.generator_lr=0.001",
+        "optimizer.discriminator_lr=0.004",
+    ),
+}
+
+
+def curve(overrides: tuple[str, ...]) -> dict[str, list[float]]:
+    config = tiny_config(*overrides)
+    step = double_precision_step(config)
+    rows = [run(step, config, i) for i in range(1, 21)]
+    names = ("discriminator_total", "generator_total", "image_a", "style_b", "content_a", "gan_b")
+    return {name: [float(f"{row[name].item():.6g}") for row in rows] for name in names}
+
+
+def test_losses_of_20_steps_are_as_recorded() -> None:
+    """In float64: rounding differs between machines and would add up in float32."""
+    curves: dict[str, Any] = {name: curve(overrides) for name, overrides in CURVES.items()}
+    if os.environ.get("MUNIT_EDGE_WRITE_GOLDEN"):
+        GOLDEN.write_text(json.dumps(curves, indent=1) + "\n")
+    recorded = json.loads(GOLDEN.read_text())
+    assert curves.keys() == recorded.keys()
+    for name, curve_now in curves.items():
+        for term, values in curve_now.items():
+            np.testing.assert_allclose(
+                values, recorded[name][term], rtol=1e-4, err_msg=f"{name}: {term}"
+            )

@@ -1,0 +1,173 @@
+"""Training images: which ones an iteration sees, and how they are prepared.
+
+Everything random is drawn from (seed, what for, which place in the run) and from nothing else. The
+batch of an iteration is therefore the same after a resume and with any number of worker processes.
+Needs no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from munit_edge.config import DOMAINS, Domain
+from munit_edge.errors import InputError, MunitEdgeError
+from munit_edge.images import Images, read_image, resize_shorter
+from munit_edge.trainer.config import DataConfig, TrainConfig
+from munit_edge.trainer.image_sets import ImageSet, ImageSets
+
+# What random numbers are for: each purpose and each domain draws from a stream of its own.
+_ORDER, _CROP, _STYLE = range(3)
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """Prepared pictures of one iteration."""
+
+    images: dict[Domain, Images]
+    """uint8 [B, H, W, C]."""
+    broken: tuple[str, ...]
+    """What was wrong with pictures that had to be skipped; others stand in for them."""
+
+
+# ----------------------------------------------------------------------------------------------
+# Which images an iteration sees
+
+
+class TrainingBatches:
+    """The batch of any iteration, by its number (from 1).
+
+    Each domain is gone through in an order of its own, shuffled anew for every round.
+    """
+
+    def __init__(self, sets: ImageSets, config: TrainConfig) -> None:
+        self._sets = sets
+        self._config = config
+
+    def __getitem__(self, iteration: int) -> RawBatch | MunitEdgeError:
+        """The batch, or the error that stops training: worker processes hand errors over whole."""
+        try:
+            return self.batch(iteration)
+        except MunitEdgeError as exc:
+            return exc
+
+    def batch(self, iteration: int) -> RawBatch:
+        """The batch of `iteration`.
+
+        Raises:
+            InputError: no picture of a domain can be read.
+        """
+        size = self._config.batch_size
+        broken: list[str] = []
+        images = {
+            domain: np.stack(
+                [self._picture(domain, (iteration - 1) * size + i, broken) for i in range(size)]
+            )
+            for domain in DOMAINS
+        }
+        return RawBatch(images, tuple(broken))
+
+    def _picture(self, domain: Domain, position: int, broken: list[str]) -> Images:
+        """The picture at a place of the whole run, or the next one that can be read."""
+        pictures = self._sets[domain]
+        seed, stream = self._config.seed, DOMAINS.index(domain)
+        count = len(pictures.names)
+        epoch, offset = divmod(position, count)
+        order = _permutation(seed, stream, epoch, count)
+        for k in range(count):
+            path = pictures.path(int(order[(offset + k) % count]))
+            try:
+                picture = read_image(path, self._config.model.channels(domain)).pixels
+            except InputError as exc:
+                broken.append(str(exc))
+                continue
+            random = _random(seed, _CROP, stream, position)
+            return augment(picture, self._config.data, domain, random)
+        raise InputError(
+            f"no picture of domain {domain} in {pictures.folder} can be read: {broken[-1]}"
+        )
+
+
+@functools.lru_cache(maxsize=8)
+def _permutation(seed: int, stream: int, epoch: int, count: int) -> NDArray[np.int64]:
+    return _random(seed, _ORDER, stream, epoch).permutation(count)
+
+
+def draw_styles(
+    seed: int, iteration: int, use: int, count: int, style_dim: int
+) -> NDArray[np.float32]:
+    """Style codes from N(0, 1) for one iteration, float32 [count, style_dim].
+
+    Args:
+        seed: of the run.
+        iteration: counted from 1.
+        use: tells the draws of one iteration apart.
+        count: how many.
+        style_dim: numbers in each.
+    """
+    random = _random(seed, _STYLE, use, iteration)
+    return random.standard_normal((count, style_dim), dtype=np.float32)
+
+
+def _random(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
+
+
+# ----------------------------------------------------------------------------------------------
+# How they are prepared
+
+
+def augment(
+    picture: Images, config: DataConfig, domain: Domain, random: np.random.Generator
+) -> Images:
+    """Resize, crop and perhaps mirror: uint8 [H, W, C] -> [crop_height, crop_width, C]."""
+    picture = fit(picture, config, domain)
+    top = int(random.integers(picture.shape[0] - config.crop_height + 1))
+    left = int(random.integers(picture.shape[1] - config.crop_width + 1))
+    mirror = bool(random.integers(2)) and config.flip
+    return _crop(picture, config, top, left)[:, :: -1 if mirror else 1]
+
+
+def centre_crop(picture: Images, config: DataConfig, domain: Domain) -> Images:
+    """The same without chance, for pictures to look at: the middle, not mirrored."""
+    picture = fit(picture, config, domain)
+    top = (picture.shape[0] - config.crop_height) // 2
+    left = (picture.shape[1] - config.crop_width) // 2
+    return _crop(picture, config, top, left)
+
+
+def first_pictures(pictures: ImageSet, domain: Domain, config: TrainConfig, count: int) -> Images:
+    """The middles of the first `count` pictures that can be read, or fewer: uint8 [N, H, W, C].
+
+    Raises:
+        InputError: none can be read.
+    """
+    found: list[Images] = []
+    for i in range(len(pictures.names)):
+        with contextlib.suppress(InputError):
+            picture = read_image(pictures.path(i), config.model.channels(domain)).pixels
+            found.append(centre_crop(picture, config.data, domain))
+        if len(found) == count:
+            break
+    if not found:
+        raise InputError(f"no picture of domain {domain} in {pictures.folder} can be read")
+    return np.stack(found)
+
+
+def fit(picture: Images, config: DataConfig, domain: Domain) -> Images:
+    """Resize to the configured shorter side, or to more where the crop needs it."""
+    height, width = picture.shape[:2]
+    shorter = min(height, width)
+    wanted = config.shorter_side(domain) or shorter
+    needed = max(
+        -(-config.crop_height * shorter // height), -(-config.crop_width * shorter // width)
+    )
+    return resize_shorter(picture, max(wanted, needed))
+
+
+def _crop(picture: Images, config: DataConfig, top: int, left: int) -> Images:
+    return picture[top : top + config.crop_height, left : left + config.crop_width]

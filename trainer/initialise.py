@@ -1,0 +1,48 @@
+"""First weights of convolutions and linear layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from munit_edge.trainer.config import Initialisation
+from munit_edge.trainer.torch_api import Tensor, nn, parametrize, torch
+
+GAUSSIAN_DEVIATION = 0.02
+NUM_POWER_ITERATIONS = 15
+"""After the weights change, the singular vectors of spectral norm are found anew in so many."""
+
+_FILL: dict[Initialisation, Callable[[Tensor], object]] = {
+    "kaiming": lambda weight: nn.init.kaiming_normal_(weight, mode="fan_in"),
+    "xavier": lambda weight: nn.init.xavier_normal_(weight, gain=math.sqrt(2)),
+    "orthogonal": lambda weight: nn.init.orthogonal_(weight, gain=math.sqrt(2)),
+    "gaussian": lambda weight: nn.init.normal_(weight, std=GAUSSIAN_DEVIATION),
+}
+
+
+def initialise(networks: nn.Module, kind: Initialisation) -> None:
+    """Draw new weights for every convolution and linear layer, in place; biases become 0.
+
+    Norms keep what they were made with, and `default` leaves everything so.
+
+    Args:
+        networks: new networks in training mode.
+        kind: how to draw, see `TrainConfig.generator_init`.
+    """
+    if kind == "default":
+        return
+    with torch.no_grad():
+        for module in networks.modules():
+            if not isinstance(module, (nn.Conv2d, nn.Linear)):
+                continue
+            spectral = parametrize.is_parametrized(module, "weight")
+            _FILL[kind](
+                module.parametrizations.weight.original  # type: ignore[union-attr, arg-type]
+                if spectral
+                else module.weight
+            )
+            if module.bias is not None:
+                module.bias.zero_()
+            if spectral:
+                for _ in range(NUM_POWER_ITERATIONS):
+                    _ = module.weight  # each reading in training mode is one power iteration

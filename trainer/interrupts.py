@@ -1,0 +1,49 @@
+"""Ctrl-C and SIGTERM as requests: the iteration under way is finished, and a checkpoint saved."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass
+class StopRequest:
+    """Whether somebody wants training to stop."""
+
+    signal: signal.Signals | None = None
+    """The signal that came, or None."""
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Within the block the first signal is only noted; a second Ctrl-C interrupts at once.
+
+    Outside of the main thread, where Python takes no signals, nothing changes.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if request.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        request.signal = signal.Signals(number)
+
+    before = {number: signal.signal(number, note) for number in SIGNALS}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave_interrupts_to_parent(worker: int) -> None:
+    """For worker processes: a terminal sends Ctrl-C to all of them, but the parent decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

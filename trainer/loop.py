@@ -1,0 +1,297 @@
+"""A training run from its folder to its last checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from munit_edge.config import DIRECTIONS, DOMAINS, split_direction
+from munit_edge.errors import ConfigError, EngineError, MunitEdgeError, TrainingError
+from munit_edge.extras import require
+from munit_edge.images import Picture, write_image
+from munit_edge.styles import sample_styles
+from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint
+from munit_edge.trainer.config import TrainConfig
+from munit_edge.trainer.data import RawBatch, TrainingBatches, draw_styles, first_pictures
+from munit_edge.trainer.graphs import image_from_bytes
+from munit_edge.trainer.image_sets import display_images, training_images
+from munit_edge.trainer.interrupts import leave_interrupts_to_parent, stop_requests
+from munit_edge.trainer.pictures import translation_grid
+from munit_edge.trainer.run_folder import TENSORBOARD_FOLDER, RunFolder
+from munit_edge.trainer.run_state import RunState
+from munit_edge.trainer.step import Pair
+from munit_edge.trainer.torch_api import Tensor, torch
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+
+_PURPOSE = "training"
+
+
+class Display(Protocol):
+    """What a run tells its progress to."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """`steps` more iterations are done; `note` has the present losses."""
+
+    def message(self, text: str) -> None:
+        """Something that the user should read."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a run ended."""
+
+    iteration: int
+    """Iterations done, those before a resume too."""
+    checkpoint: Path
+    """The last checkpoint."""
+    images_per_second: float
+    """Images of both domains together."""
+    broken_images: int
+    """Files that could not be read and were skipped."""
+    stopped_by: signal.Signals | None
+    """The signal that ended the run early, or None."""
+
+
+class TrainingRun:
+    """A run that is ready to train; `train` may be called once."""
+
+    def __init__(self, config: TrainConfig, folder: RunFolder, accelerator: Any) -> None:
+        self.config = config
+        self.folder = folder
+        self.sets = training_images(config.data)
+        self.state = RunState(config, accelerator.device, accelerator)
+        self._accelerator = accelerator
+        self._batches = TrainingBatches(self.sets, config)
+        self._display_images = {
+            domain: torch.from_numpy(
+                first_pictures(found, domain, config, config.num_display_images)
+            ).to(accelerator.device)
+            for domain, found in display_images(config.data, self.sets).items()
+        }
+        self._broken: set[str] = set()
+
+    @property
+    def device(self) -> str:
+        """Where the run computes, such as "cpu" or "cuda:0 (NVIDIA H100)"."""
+        device = self._accelerator.device
+        if device.type != "cuda":
+            return str(device)
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+
+    @property
+    def remaining(self) -> int:
+        """Iterations still to do."""
+        return self.config.iterations - self.state.iteration
+
+    def train(self, display: Display) -> TrainingResult:
+        """Run to the last iteration, or to Ctrl-C or SIGTERM, and save a checkpoint.
+
+        Raises:
+            TrainingError: a loss is not a number, or infinite.
+            InputError: no image of a domain can be read.
+            OutputError: a checkpoint or picture cannot be written; earlier checkpoints are whole.
+        """
+        first, started = self.state.iteration, time.monotonic()
+        with stop_requests() as stop, self._trackers():
+            for raw in self._loader():
+                losses = self._iterate(self._readable(raw, display))
+                self._report(losses, display)
+                if self._due(self.config.image_interval):
+                    self._draw()
+                if self._due(self.config.checkpoint_interval) or stop.signal is not None:
+                    self._save()
+                if stop.signal is not None:
+                    break
+            seconds = time.monotonic() - started
+        num_images = (self.state.iteration - first) * self.config.batch_size * len(DOMAINS)
+        return TrainingResult(
+            iteration=self.state.iteration,
+            checkpoint=self.folder.checkpoint(self.state.iteration),
+            images_per_second=num_images / seconds if seconds else 0.0,
+            broken_images=len(self._broken),
+            stopped_by=stop.signal,
+        )
+
+    def _due(self, interval: int) -> bool:
+        """Whether something that is done every `interval` iterations is to be done now."""
+        return self.state.iteration % interval == 0 or self.remaining == 0
+
+    def _loader(self) -> Any:
+        """Batches of the iterations to come, prepared ahead by worker processes."""
+        return torch.utils.data.DataLoader(
+            self._batches,  # type: ignore[arg-type]  # it needs no length
+            batch_size=None,
+            sampler=range(self.state.iteration + 1, self.config.iterations + 1),
+            num_workers=self.config.data.workers,
+            collate_fn=_as_it_is,
+            worker_init_fn=leave_interrupts_to_parent,
+        )
+
+    def _readable(self, raw: RawBatch | MunitEdgeError, display: Display) -> RawBatch:
+        """Raise a worker's error, and name each broken image once."""
+        if isinstance(raw, MunitEdgeError):
+            raise raw
+        for fault in raw.broken:
+            if fault not in self._broken:
+                self._broken.add(fault)
+                display.message(f"skipped: {fault}")
+        return raw
+
+    def _iterate(self, raw: RawBatch) -> dict[str, float]:
+        iteration = self.state.iteration + 1
+        images = Pair(*(self._on_device(raw.images[domain]) for domain in DOMAINS))
+        losses = self.state.step.run(
+            iteration, images, self._styles(iteration, 0), self._styles(iteration, 1)
+        )
+        values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
+        self._check_finite(iteration, values)
+        self.state.iteration = iteration
+        self.state.update_average()
+        return values
+
+    def _on_device(self, images: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+        on_device = torch.from_numpy(images).to(self._accelerator.device)
+        return image_from_bytes(on_device).contiguous()
+
+    def _styles(self, iteration: int, update: int) -> Pair:
+        """Fresh style codes for one of the two updates of an iteration."""
+        size, dim = self.config.batch_size, self.config.model.style_dim
+        draws = (
+            draw_styles(self.config.seed, iteration, len(DOMAINS) * update + i, size, dim)
+            for i in range(len(DOMAINS))
+        )
+        return Pair(*(torch.from_numpy(codes).to(self._accelerator.device) for codes in draws))
+
+    def _check_finite(self, iteration: int, losses: dict[str, float]) -> None:
+        wrong = [f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value)]
+        if wrong:
+            saved = newest_checkpoint(self.folder.path)
+            where = (
+                "no checkpoint was saved before" if saved is None else f"last checkpoint: {saved}"
+            )
+            raise TrainingError(
+                f"training diverged in iteration {iteration}: {', '.join(wrong)} ({where}): lower "
+                "optimizer.generator_lr and optimizer.discriminator_lr, or take another seed"
+            )
+
+    def _report(self, losses: dict[str, float], display: Display) -> None:
+        display.advance(
+            note=f"D {losses['discriminator_total']:.3f} G {losses['generator_total']:.3f}"
+        )
+        if self._due(self.config.log_interval):
+            iteration = self.state.iteration
+            factor = self.config.optimizer.factor(iteration)
+            rates = {
+                "learning_rate/generators": self.config.optimizer.generator_lr * factor,
+                "learning_rate/discriminators": self.config.optimizer.discriminator_lr * factor,
+            }
+            curves = {f"loss/{name}": value for name, value in losses.items()} | rates
+            self._accelerator.log(curves, step=iteration)
+
+    def _draw(self) -> None:
+        config = self.config
+        codes = sample_styles(config.num_display_styles, config.model.style_dim, config.seed)
+        styles = torch.from_numpy(codes).to(self._accelerator.device)
+        for direction in DIRECTIONS:
+            source, target = split_direction(direction)
+            grid = translation_grid(
+                self.state.best_generators,
+                self._display_images[source],
+                self._display_images[target],
+                styles,
+                direction,
+            )
+            write_image(self.folder.picture(self.state.iteration, direction), Picture(grid))
+            self._accelerator.get_tracker("tensorboard").log_images(
+                {direction: grid[None]}, step=self.state.iteration, dataformats="NHWC"
+            )
+
+    def _save(self) -> None:
+        self.state.save(self.folder.checkpoint(self.state.iteration), self.sets)
+        self.folder.prune(self.config.keep_checkpoints)
+
+    @contextlib.contextmanager
+    def _trackers(self) -> Iterator[None]:
+        self._accelerator.init_trackers(TENSORBOARD_FOLDER)
+        try:
+            yield
+        finally:
+            self._accelerator.end_training()
+
+
+def prepare_run(
+    config: TrainConfig,
+    path: Path,
+    *,
+    device: DeviceName = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+) -> TrainingRun:
+    """Check everything that can be checked, make or reopen the run's folder, build the networks.
+
+    Args:
+        config: what to do.
+        path: the run's folder.
+        device: "auto" takes CUDA where there is a GPU.
+        resume: go on from the newest checkpoint.
+        overwrite: replace an earlier run.
+
+    Raises:
+        ConfigError: the configuration cannot be used, or is not the resumed run's.
+        InputError: images or the run to resume are missing.
+        EngineError: the device, or a package, is not there.
+        OutputError: a run is there already, or the folder cannot be written.
+    """
+    if resume and overwrite:
+        raise ConfigError("--resume goes on with a run and --overwrite replaces it: choose one")
+    folder = RunFolder(path)
+    if resume:
+        folder.check_resumable(config)
+    else:
+        folder.check_free(overwrite=overwrite)
+    run = TrainingRun(config, folder, _accelerator(device, path))
+    # Nothing has been written so far: whatever was wrong has left no half-made run behind.
+    if resume and (newest := newest_checkpoint(path)) is not None:
+        run.state.restore(open_checkpoint(newest), run.sets)
+    if run.remaining < 0:
+        raise ConfigError(
+            f"the run has done {run.state.iteration} iterations already and iterations is "
+            f"{config.iterations}: set it higher"
+        )
+    folder.begin(config, anew=not resume)
+    return run
+
+
+def _accelerator(device: DeviceName, folder: Path) -> Any:
+    accelerate = require("accelerate", _PURPOSE)
+    require("tensorboard", _PURPOSE)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EngineError(
+            "device 'cuda' was asked for and torch finds no CUDA GPU: use --device cpu, or install "
+            "a torch with CUDA and NVIDIA's driver"
+        )
+    accelerator = accelerate.Accelerator(
+        cpu=device == "cpu" or not torch.cuda.is_available(),
+        mixed_precision="no",
+        log_with="tensorboard",
+        project_dir=str(folder),
+    )
+    if accelerator.num_processes > 1:
+        raise ConfigError(
+            f"training was started as {accelerator.num_processes} processes, and one is supported: "
+            "start munit-edge train by itself"
+        )
+    return accelerator
+
+
+def _as_it_is(item: Any) -> Any:
+    return item

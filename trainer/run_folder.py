@@ -1,0 +1,157 @@
+"""The folder of a training run, and whether a run may begin or go on in it.
+
+RUN/
+  train.yaml       the run's configuration (`TrainConfig`)
+  checkpoints/     <iteration, 8 digits>/: the newest ones (`munit_edge.trainer.checkpoint`)
+  images/          <iteration, 8 digits>_<direction>.png: picture grids
+  tensorboard/     loss curves and picture grids
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from munit_edge.errors import ConfigError, InputError, OutputError
+from munit_edge.files import PARTIAL_PREFIX, atomic_file, output_errors
+from munit_edge.trainer.checkpoint import (
+    CHECKPOINTS_FOLDER,
+    INFO_FILE,
+    is_checkpoint,
+)
+from munit_edge.trainer.config import TrainConfig
+from munit_edge.trainer.config_files import dump_train_config, read_train_config
+
+CONFIG_FILE = "train.yaml"
+IMAGES_FOLDER = "images"
+TENSORBOARD_FOLDER = "tensorboard"
+
+MAY_CHANGE = (
+    "iterations",
+    "log_interval",
+    "image_interval",
+    "num_display_images",
+    "num_display_styles",
+    "checkpoint_interval",
+    "keep_checkpoints",
+    "data.root",
+    "data.train_a",
+    "data.train_b",
+    "data.test_a",
+    "data.test_b",
+    "data.workers",
+)
+"""Keys that a resumed run may change: the steps stay the same. Images may have moved, but the
+training state remembers their names."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The run's configuration."""
+        return self.path / CONFIG_FILE
+
+    def checkpoint(self, iteration: int) -> Path:
+        """Folder of the checkpoint after `iteration`."""
+        return self.path / CHECKPOINTS_FOLDER / f"{iteration:08d}"
+
+    def picture(self, iteration: int, name: str) -> Path:
+        """File of a picture grid drawn after `iteration`."""
+        return self.path / IMAGES_FOLDER / f"{iteration:08d}_{name}.png"
+
+    def check_free(self, *, overwrite: bool) -> None:
+        """Check that a new run may begin here.
+
+        Raises:
+            OutputError: a run is here already and `overwrite` is false, or something else is here.
+        """
+        if self.config_file.exists():
+            if not overwrite:
+                raise OutputError(
+                    f"{self.path} holds a training run already: pass --resume to go on with it, "
+                    "--overwrite to begin anew, or name another folder"
+                )
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise OutputError(
+                f"{self.path} exists and is no training run: name a new or empty folder"
+            )
+
+    def check_resumable(self, config: TrainConfig) -> None:
+        """Check that the run here may go on with `config`.
+
+        Raises:
+            InputError: no run is here.
+            ConfigError: `config` differs from the run's where it may not.
+        """
+        if not self.config_file.exists():
+            raise InputError(f"{self.path} holds no training run to resume: leave out --resume")
+        changed = differing_keys(read_train_config(self.config_file), config)
+        if forbidden := [text for key, text in changed.items() if key not in MAY_CHANGE]:
+            raise ConfigError(
+                f"the run in {self.path} was begun with other settings: {'; '.join(forbidden)}. "
+                f"Resume with {self.config_file}, or begin a new run in another folder"
+            )
+
+    def begin(self, config: TrainConfig, *, anew: bool) -> None:
+        """Write the configuration; with `anew` remove an earlier run first.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        with output_errors(self.path):
+            if anew:
+                self._remove_run()
+            self._remove_partial()
+        with atomic_file(self.config_file) as partial:
+            partial.write_text(dump_train_config(config), encoding="utf-8")
+
+    def prune(self, keep: int) -> None:
+        """Remove all checkpoints but the newest `keep`."""
+        folder = self.path / CHECKPOINTS_FOLDER
+        found = sorted(path for path in folder.iterdir() if is_checkpoint(path))
+        for path in found[:-keep]:
+            with output_errors(path):
+                (path / INFO_FILE).unlink()  # first, so that half a checkpoint is none
+                shutil.rmtree(path)
+
+    def _remove_run(self) -> None:
+        """Remove what runs write, and nothing else."""
+        self.config_file.unlink(missing_ok=True)
+        for name in (CHECKPOINTS_FOLDER, IMAGES_FOLDER, TENSORBOARD_FOLDER):
+            if (self.path / name).exists():
+                shutil.rmtree(self.path / name)
+
+    def _remove_partial(self) -> None:
+        """Remove what a run that was killed while saving has left."""
+        for path in (self.path / CHECKPOINTS_FOLDER).glob(f"{PARTIAL_PREFIX}*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def differing_keys(old: TrainConfig, new: TrainConfig) -> dict[str, str]:
+    """What differs between two configurations: dotted key -> "key was X and is Y"."""
+    before, after = (_flat(config.model_dump(mode="json")) for config in (old, new))
+    return {
+        key: f"{key} was {before.get(key)!r} and is {after.get(key)!r}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    }
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys; places for images stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        name = prefix + key
+        if isinstance(value, Mapping) and name not in MAY_CHANGE:
+            flat |= _flat(value, f"{name}.")
+        else:
+            flat[name] = value
+    return flat

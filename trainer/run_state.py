@@ -1,0 +1,167 @@
+"""Everything of a run that training changes: made anew, saved and restored here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from munit_edge.config import DOMAINS
+from munit_edge.errors import InputError, TrainingError
+from munit_edge.trainer.checkpoint import (
+    Checkpoint,
+    CheckpointInfo,
+    TrainingState,
+    average_weights,
+    build_discriminators,
+    build_generators,
+    folded_state,
+    save_checkpoint,
+)
+from munit_edge.trainer.config import TrainConfig
+from munit_edge.trainer.image_sets import ImageSets
+from munit_edge.trainer.initialise import initialise
+from munit_edge.trainer.networks import fold_spectral_norm
+from munit_edge.trainer.step import Placement, TrainingStep
+from munit_edge.trainer.torch_api import Tensor, nn, torch
+
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+"""What Adam keeps for each parameter."""
+
+
+class RunState:
+    """Networks, optimisers and the moving average after `iteration` iterations.
+
+    There is no random state: everything random is drawn from the seed and the iteration.
+    """
+
+    def __init__(
+        self, config: TrainConfig, device: torch.device, placement: Placement | None = None
+    ) -> None:
+        self.config = config
+        self.iteration = 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            generators = build_generators(config.model)
+            discriminators = build_discriminators(config.model)
+            initialise(generators, config.generator_init)
+            initialise(discriminators, config.discriminator_init)
+            average = None if config.average_decay is None else build_generators(config.model)
+        self.generators = generators.to(device)
+        self.discriminators = discriminators.to(device)
+        self.step = TrainingStep(self.generators, self.discriminators, config, placement)
+        self.average: nn.ModuleDict | None = None
+        if average is not None:
+            fold_spectral_norm(average)
+            self.average = average.to(device).requires_grad_(False)
+            self.average.load_state_dict(folded_state(self.generators))
+
+    @property
+    def best_generators(self) -> nn.ModuleDict:
+        """The generators that an export takes: the average where there is one."""
+        return self.generators if self.average is None else self.average
+
+    def update_average(self) -> None:
+        """Move the average towards the live weights; call once after each iteration."""
+        if self.average is None or self.config.average_decay is None:
+            return
+        # At the start the average follows fast: else it would long be made of the first weights.
+        decay = min(self.config.average_decay, (1 + self.iteration) / (10 + self.iteration))
+        with torch.no_grad():
+            average_weights(self.average, self.generators, decay)
+
+    def save(self, path: Path, sets: ImageSets) -> None:
+        """Write a checkpoint folder that `restore` can go on from.
+
+        Raises:
+            TrainingError: a weight is not finite.
+            OutputError: the folder cannot be written; an earlier one is untouched.
+        """
+        self._check_finite()
+        tensors = _optimizer_tensors("generators", self.generators, self.step.generator_optimizer)
+        tensors |= _optimizer_tensors(
+            "discriminators", self.discriminators, self.step.discriminator_optimizer
+        )
+        save_checkpoint(
+            path,
+            self.config.model,
+            CheckpointInfo(iteration=self.iteration),
+            generators=self.generators,
+            average=self.average,
+            discriminators=self.discriminators,
+            training=TrainingState(tensors, {"images": _fingerprints(sets)}),
+            overwrite=True,
+        )
+
+    def restore(self, checkpoint: Checkpoint, sets: ImageSets) -> None:
+        """Take over a checkpoint of a run with this configuration.
+
+        Raises:
+            InputError: the training images have other names than before.
+            ModelError: the checkpoint is damaged, or holds no training state.
+        """
+        training = checkpoint.training_state()
+        _check_images(training.values.get("images", {}), sets)
+        checkpoint.load_live_generators(self.generators)
+        checkpoint.load_discriminators(self.discriminators)
+        if self.average is not None:
+            checkpoint.load_average(self.average)
+        for name, networks, optimizer in (
+            ("generators", self.generators, self.step.generator_optimizer),
+            ("discriminators", self.discriminators, self.step.discriminator_optimizer),
+        ):
+            _restore_optimizer(name, networks, optimizer, training.tensors)
+        self.iteration = checkpoint.info.iteration
+
+    def _check_finite(self) -> None:
+        for networks, what in (
+            (self.generators, "generators"),
+            (self.discriminators, "discriminators"),
+        ):
+            for name, parameter in networks.named_parameters():
+                if not torch.isfinite(parameter).all():
+                    raise TrainingError(
+                        f"the weights '{name}' of the {what} are not finite after iteration "
+                        f"{self.iteration}, and were not saved"
+                    )
+
+
+def _optimizer_tensors(
+    prefix: str, networks: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """State of an optimiser by parameter name: "<prefix>.<parameter>.<what>"."""
+    return {
+        f"{prefix}.{name}.{what}": optimizer.state[parameter][what]
+        for name, parameter in networks.named_parameters()
+        for what in ADAM_STATE
+        if parameter in optimizer.state
+    }
+
+
+def _restore_optimizer(
+    prefix: str,
+    networks: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    tensors: dict[str, Tensor],
+) -> None:
+    for name, parameter in networks.named_parameters():
+        saved = {what: tensors.get(f"{prefix}.{name}.{what}") for what in ADAM_STATE}
+        optimizer.state[parameter] = {
+            # Adam counts its steps on the CPU.
+            what: value if value.ndim == 0 else value.to(parameter.device)
+            for what, value in saved.items()
+            if value is not None
+        }
+
+
+def _fingerprints(sets: ImageSets) -> dict[str, dict[str, Any]]:
+    return {d: {"count": len(sets[d].names), "names": sets[d].fingerprint} for d in DOMAINS}
+
+
+def _check_images(saved: dict[str, Any], sets: ImageSets) -> None:
+    for domain, now in _fingerprints(sets).items():
+        if (before := saved.get(domain)) not in (None, now):
+            raise InputError(
+                f"the training images of domain {domain} are not those that the run began with "
+                f"({before['count']} then, {now['count']} now, or other names): restore them, or "
+                "begin a new run"
+            )
