@@ -216,6 +216,8 @@ def write_image(path: Path, picture: Picture) -> None:
 
 
 def _decode(file: IO[bytes], channels: int, name: str, max_megapixels: float) -> Picture:
+    if not file.seekable():  # a pipe
+        file = io.BytesIO(file.read())
     if not file.read(1):
         raise UnreadableImageError(f"{name} is empty (0 bytes): copy or download it again")
     with _pillows_guard_lifted():

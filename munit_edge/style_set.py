@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from munit_edge.config import Direction, split_direction
+from munit_edge.errors import InputError
 from munit_edge.images import Picture, check_size, read_image, resize_picture
 from munit_edge.styles import Styles, read_style_file
 from munit_edge.translate_options import TranslateOptions
@@ -62,6 +63,9 @@ def fit_to_size(picture: Picture, options: TranslateOptions, name: str) -> Pictu
 
 
 def _from_picture(translator: Translator, path: Path, options: TranslateOptions) -> StyleSet:
+    if not path.exists() or path.is_dir():
+        what = "is a folder" if path.exists() else "does not exist"
+        raise InputError(f"{path} {what}: --style-image takes one picture of the target domain")
     _, target = split_direction(options.direction)
     channels = translator.config.channels(target)
     picture = read_image(path, channels, max_megapixels=options.max_megapixels)

@@ -87,7 +87,8 @@ def plan_results(files: Sequence[ImageFile], num_styles: int, options: Translate
     numbers = ("" if page == 1 else f"-{page}" for page in range(1, num_sheets + 1))
     sheets = tuple(folder / f"contact_sheet{number}.{options.format}" for number in numbers)
     outputs = [*(path for planned in inputs for path in planned.outputs), *sheets]
-    _refuse_replacing([file.path for file in files], outputs, options.overwrite)
+    read = [*(file.path for file in files), *options.style_images]
+    _refuse_replacing(read, outputs, options.overwrite)
     make_folder(folder)
     return Plan(inputs, sheets)
 

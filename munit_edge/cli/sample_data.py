@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -45,4 +46,4 @@ def sample_data(
         what = "outlines" if split.endswith("A") else "filled shapes"
         typer.echo(f"{folder / split}: {num_pictures(split, count)} {what}, {size} x {size} pixels")
     typer.echo(f"{folder / 'labels.json'}: what each picture holds")
-    typer.echo(f"next: munit-edge train CONFIG.yaml --data {folder} -o RUN")
+    typer.echo(f"next: munit-edge train demo --data {shlex.quote(str(folder))} -o runs/first")

@@ -300,6 +300,9 @@ def test_inputs_are_never_replaced(tiny_model: Path, tmp_path: Path) -> None:
     result = run(tiny_model, *inputs, "-o", tmp_path, "--overwrite")
     assert result.exit_code == 2
     assert "x_00.png is an input and would be replaced" in result.stderr
+    options = ["--style-image", inputs[1], "--overwrite"]
+    result = run(tiny_model, inputs[0], "-o", tmp_path, *options)
+    assert result.exit_code == 2
     assert contents(tmp_path) == before
 
 
@@ -487,7 +490,8 @@ def test_bombs_stop_everything(tiny_model: Path, tmp_path: Path) -> None:
         (["x.png", "-", "-o", "out"], "name no other input"),
         (["x.png", "-o", "x.png"], "cannot write x.png"),
         (["x.png", "-o", "x.png/below"], "cannot write x.png/below"),
-        (["x.png", "-o", "out", "--style-image", "nowhere.png"], "nowhere.png cannot be opened"),
+        (["x.png", "-o", "out", "--style-image", "nowhere.png"], "nowhere.png does not exist"),
+        (["x.png", "-o", "out", "--style-image", "empty"], "empty is a folder"),
         (["x.png", "-o", "out", "--style", "nowhere.json"], "nowhere.json does not exist"),
         (["x.png", "-o", "out", "--style", "x.png"], "x.png"),
         (["x.png", "-o", "out", "--styles", "0"], "'styles' is 0"),
@@ -506,12 +510,21 @@ def test_one_line_and_no_results(
     Path("empty").mkdir()
     before = contents(tmp_path)
     result = run(tiny_model, *arguments)
-    unreadable = "cannot be opened" in fault
-    assert result.exit_code == (1 if unreadable else 2)
+    assert result.exit_code == 2
     assert fault in result.stderr
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.output
     assert contents(tmp_path) == before
+
+
+def test_an_unreadable_reference_stops_at_once(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.png").write_bytes(b"")
+    source = save(tmp_path / "in" / "x.png").parent
+    result = run(tiny_model, source, "-o", tmp_path / "out", "--style-image", tmp_path / "r.png")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "r.png is empty" in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Reading, resizing, padding and writing pictures."""
 
 import io
+import os
 import struct
 import sys
 import time
@@ -102,6 +103,15 @@ def test_of_an_animation_the_first_picture_is_read() -> None:
     frames = [Image.new("RGB", (8, 8), c) for c in ((200, 0, 0), (0, 200, 0))]
     data = encoded("GIF", frames[0], save_all=True, append_images=frames[1:])
     assert decode_image(data, 3, name="x").pixels[0, 0].tolist() == [200, 0, 0]
+
+
+def test_a_pipe_is_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(pipe.write_bytes, encoded("PNG"))
+        np.testing.assert_array_equal(read_image(pipe, 3).pixels, scene())
+    assert writing.result() > 0
 
 
 def test_an_empty_file_is_named(tmp_path: Path) -> None:
