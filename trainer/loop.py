@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import multiprocessing
 import signal
 import time
 from collections.abc import Iterator
@@ -134,6 +135,7 @@ class TrainingRun:
             num_workers=self.config.data.workers,
             collate_fn=_as_it_is,
             worker_init_fn=leave_interrupts_to_parent,
+            multiprocessing_context=_worker_context() if self.config.data.workers else None,
         )
 
     def _readable(self, raw: RawBatch | MunitEdgeError, display: Display) -> RawBatch:
@@ -291,6 +293,16 @@ def _accelerator(device: DeviceName, folder: Path) -> Any:
             "start munit-edge train by itself"
         )
     return accelerator
+
+
+def _worker_context() -> Any:
+    """How worker processes start: from a server process without threads.
+
+    A fork of this process, with its threads of torch and TensorBoard, could hang.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "munit_edge.trainer.data"])
+    return context
 
 
 def _as_it_is(item: Any) -> Any:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from reference_cases import reference_folder
 
 from munit_edge.config import DOMAINS, ModelConfig
 from munit_edge.trainer import step
@@ -23,12 +23,13 @@ from munit_edge.trainer.config import OptimizerConfig, TrainConfig
 from munit_edge.trainer.config_files import read_train_config
 from munit_edge.trainer.foreign_names import discriminator_names, generator_names
 
-CHECKOUT = Path(__file__).parents[2]
-REFERENCE = Path(os.environ.get("MUNIT_EDGE_REFERENCE", CHECKOUT.parent / "shared/reference"))
+REFERENCE = reference_folder()
 CASES = sorted(path.parent.name for path in REFERENCE.glob("*/train_trace.json"))
 FIRST_ITERATION = 10
 
-pytestmark = pytest.mark.skipif(not CASES, reason=f"no reference cases in {REFERENCE}")
+pytestmark = pytest.mark.skipif(
+    not CASES, reason=f"no training traces in {REFERENCE}: set MUNIT_EDGE_REFERENCE"
+)
 
 ROUNDING_FACTOR = 2.5
 """Both programs round: a case without bounds of its own may differ by this times the distance
@@ -129,6 +130,12 @@ def reference(name: str) -> tuple[TrainConfig, Weights, Result]:
     return config, first, Result(trace, last)
 
 
+@functools.cache
+def right_replay(name: str) -> Result:
+    """The case with its own settings, in float32."""
+    return replay(REFERENCE / name, reference(name)[0])
+
+
 def loss_error(ours: Trace, theirs: Trace) -> float:
     """Largest relative difference; a term that one side lacks must be 0 at the other."""
     errors = [
@@ -152,9 +159,8 @@ def update_error(first: Weights, ours: Weights, theirs: Weights) -> float:
 def derived_bounds(name: str) -> Bounds:
     """What rounding may do to this case, by our own step in two precisions."""
     config, first, _ = reference(name)
-    single, double = (
-        replay(REFERENCE / name, config, dtype) for dtype in (torch.float32, torch.float64)
-    )
+    single = right_replay(name)
+    double = replay(REFERENCE / name, config, torch.float64)
     return Bounds(
         max(FLOOR.loss, ROUNDING_FACTOR * loss_error(single.trace, double.trace)),
         max(
@@ -169,10 +175,9 @@ def bounds(name: str) -> Bounds:
     return FIXED_BOUNDS.get(name) or derived_bounds(name)
 
 
-def faults(name: str, config: TrainConfig, allowed: Bounds) -> list[str]:
-    """What is wrong with our replay of a case; nothing when it holds."""
+def faults(name: str, ours: Result, allowed: Bounds) -> list[str]:
+    """What is wrong with a replay of a case; nothing when it holds."""
     _, first, theirs = reference(name)
-    ours = replay(REFERENCE / name, config)
     found = []
     if [row["lr"] for row in ours.trace] != [row["lr"] for row in theirs.trace]:
         found.append("learning rate")
@@ -186,19 +191,19 @@ def faults(name: str, config: TrainConfig, allowed: Bounds) -> list[str]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_replay_follows_the_trace(name):
-    assert faults(name, reference(name)[0], bounds(name)) == []
+def test_replay_follows_the_trace(name: str) -> None:
+    assert faults(name, right_replay(name), bounds(name)) == []
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_term_of_the_trace_is_compared(name):
+def test_every_term_of_the_trace_is_compared(name: str) -> None:
     _, _, theirs = reference(name)
     assert set(LOSS_NAMES.values()) | {"lr", "iteration"} == set(theirs.trace[0])
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bounds_from_float64_let_the_right_step_pass(name):
-    assert faults(name, reference(name)[0], derived_bounds(name)) == []
+def test_bounds_from_float64_let_the_right_step_pass(name: str) -> None:
+    assert faults(name, right_replay(name), derived_bounds(name)) == []
 
 
 WRONG_SETTINGS = {
@@ -230,19 +235,20 @@ def _generators_first(
 
 @pytest.mark.parametrize("wrong", WRONG_SETTINGS)
 @pytest.mark.parametrize("name", CASES)
-def test_wrong_settings_fail(name, wrong):
+def test_wrong_settings_fail(name: str, wrong: str) -> None:
     config = read_train_config(REFERENCE / name / "config.yaml", [WRONG_SETTINGS[wrong]])
-    assert faults(name, config, bounds(name))
-    assert faults(name, config, derived_bounds(name))
+    ours = replay(REFERENCE / name, config)
+    assert faults(name, ours, bounds(name))
+    assert faults(name, ours, derived_bounds(name))
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_adamw_fails(name, monkeypatch):
+def test_adamw_fails(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "adam", _adamw)
-    assert faults(name, reference(name)[0], bounds(name))
+    assert faults(name, replay(REFERENCE / name, reference(name)[0]), bounds(name))
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_swapped_updates_fail(name, monkeypatch):
+def test_swapped_updates_fail(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step.TrainingStep, "run", _generators_first)
-    assert faults(name, reference(name)[0], bounds(name))
+    assert faults(name, replay(REFERENCE / name, reference(name)[0]), bounds(name))

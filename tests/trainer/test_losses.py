@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 
 from munit_edge.trainer import losses
+from munit_edge.trainer.config import GanLoss
 
 REAL = [torch.tensor([[2.0, 0.0]]), torch.tensor([[0.5]])]
 FAKE = [torch.tensor([[-2.0, 0.5]]), torch.tensor([[1.0]])]
@@ -17,7 +19,7 @@ def softplus(x: float) -> float:
     return math.log1p(math.exp(x))
 
 
-SCALES = {
+SCALES: dict[GanLoss, tuple[list[float], list[float]]] = {
     # (real, fake) of each scale: discriminator, then generator
     "lsgan": (
         [(1 + 1) / 2 + (4 + 0.25) / 2, 0.25 + 1],
@@ -38,7 +40,7 @@ SCALES = {
 
 
 @pytest.mark.parametrize("kind", SCALES)
-def test_the_papers_convention_sums_over_scales(kind):
+def test_the_papers_convention_sums_over_scales(kind: GanLoss) -> None:
     discriminator, generator = SCALES[kind]
     assert losses.gan_discriminator_loss(REAL, FAKE, kind).item() == pytest.approx(
         sum(discriminator)
@@ -47,7 +49,7 @@ def test_the_papers_convention_sums_over_scales(kind):
 
 
 @pytest.mark.parametrize("kind", SCALES)
-def test_the_improved_convention_takes_the_mean_and_halves_squares(kind):
+def test_the_improved_convention_takes_the_mean_and_halves_squares(kind: GanLoss) -> None:
     discriminator, generator = (sum(scales) / 2 for scales in SCALES[kind])
     factor = 0.5 if kind == "lsgan" else 1.0
     got = losses.gan_discriminator_loss(REAL, FAKE, kind, "improved")
@@ -57,13 +59,13 @@ def test_the_improved_convention_takes_the_mean_and_halves_squares(kind):
 
 
 @pytest.mark.parametrize("kind", SCALES)
-def test_a_real_answer_for_a_fake_lowers_the_generators_loss(kind):
+def test_a_real_answer_for_a_fake_lowers_the_generators_loss(kind: GanLoss) -> None:
     fooled = losses.gan_generator_loss([torch.ones(1, 1)], kind)
     caught = losses.gan_generator_loss([-torch.ones(1, 1)], kind)
     assert fooled < caught
 
 
-def test_nsgan_stays_finite_where_a_sigmoid_rounds_to_0():
+def test_nsgan_stays_finite_where_a_sigmoid_rounds_to_0() -> None:
     sure = [torch.tensor([[-200.0]], requires_grad=True)]
     loss = losses.gan_generator_loss(sure, "nsgan")
     loss.backward()
@@ -81,10 +83,12 @@ def test_nsgan_stays_finite_where_a_sigmoid_rounds_to_0():
         losses.cycle_loss,
     ],
 )
-def test_reconstructions_are_mean_absolute_errors(loss):
+def test_reconstructions_are_mean_absolute_errors(
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> None:
     assert loss(torch.tensor([[1.0, -1.0]]), torch.tensor([[0.0, 2.0]])).item() == 2.0
 
 
-def test_the_number_of_scales_must_agree():
+def test_the_number_of_scales_must_agree() -> None:
     with pytest.raises(ValueError, match="argument"):
         losses.gan_discriminator_loss(REAL, FAKE[:1], "lsgan")
