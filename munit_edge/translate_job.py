@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from munit_edge.config import StrictModel, split_direction
-from munit_edge.contact_sheet import Column, Row, cell_size, contact_sheet, thumbnail
+from munit_edge.contact_sheet import CELL, Column, Row, cell_size, contact_sheet, thumbnail
 from munit_edge.errors import ConfigError, InputError, OutputError, UnreadableImageError
 from munit_edge.files import make_folder
 from munit_edge.image_files import ImageFile
@@ -174,12 +174,12 @@ class TranslateJob:
         return fit_to_size(picture, self._options, str(path))
 
     def _write(self, planned: Planned, picture: Picture, sheets: _Sheets) -> None:
-        shown = [sheets.fit(picture)]
+        sheets.show(picture)
         results = self._results(picture, str(planned.path))
         for path, result in zip(planned.outputs, results, strict=True):
             write_image(path, result)
-            shown.append(sheets.fit(result))
-        sheets.add(Row(planned.path.name, tuple(shown)))
+            sheets.show(result)
+        sheets.end_row(planned.path.name)
         self.flattened += self._options.format == "jpg" and _transparent(result)
 
     def _results(self, picture: Picture, name: str) -> Iterator[Picture]:
@@ -202,31 +202,35 @@ class TranslateJob:
 
 
 class _Sheets:
-    """Gathers rows of thumbnails into contact sheets; does nothing where none is wanted."""
+    """Gathers thumbnails into contact sheets; does nothing where no sheet is planned."""
 
     def __init__(self, paths: Sequence[Path], styles: StyleSet, written: list[Path]) -> None:
         self._paths = paths
         self._styles = styles
         self._written = written
+        self._row: list[Images] = []
         self._rows: list[Row] = []
-        self._cell: int | None = None
+        self._cell = CELL
 
-    def fit(self, picture: Picture) -> Images:
-        """A thumbnail; the first picture decides how large they all are."""
-        if self._cell is None:
+    def show(self, picture: Picture) -> None:
+        """Put a picture into the current row; the very first one decides how large all are."""
+        if not self._paths:
+            return
+        if not self._row and not self._rows and not self._written:
             self._cell = _cell_for(self._styles, picture)
-        return thumbnail(picture, self._cell)
+        self._row.append(thumbnail(picture, self._cell))
 
-    def add(self, row: Row) -> None:
-        """Add one input, and write the sheet when it is full."""
-        if self._paths:
-            self._rows.append(row)
+    def end_row(self, label: str) -> None:
+        """The current row is complete; write the sheet when it is full."""
+        if self._row:
+            self._rows.append(Row(label, tuple(self._row)))
+            self._row = []
         if len(self._rows) == SHEET_ROWS:
             self.write()
 
     def write(self) -> None:
         """Write the rows gathered so far, if there are any."""
-        if self._rows and self._cell is not None:
+        if self._rows:
             columns = _columns(self._styles, self._cell)
             sheet = contact_sheet(columns, self._rows, self._cell)
             path = self._paths[len(self._written)]

@@ -1,8 +1,10 @@
 """`munit-edge translate` on real files and a tiny exported model."""
 
+import contextlib
 import io
 import json
 import os
+import pty
 import resource
 import signal
 import subprocess
@@ -636,6 +638,27 @@ def test_a_reader_that_goes_away_is_no_fault(tiny_model: Path, tmp_path: Path) -
     assert process.returncode == 1
     assert b"Traceback" not in stderr
     assert b"Exception" not in stderr
+
+
+def test_a_terminal_shows_the_bar_and_results_stay_apart(tiny_model: Path, tmp_path: Path) -> None:
+    for index in range(3):
+        save(tmp_path / "in" / f"{index}.png", picture(16, 16))
+    (tmp_path / "in" / "3.png").write_bytes(b"")
+    terminal, its_end = pty.openpty()
+    arguments = [tmp_path / "in", "-o", tmp_path / "out", "--styles", 1, "--json"]
+    process = start(tiny_model, *arguments, stderr=its_end, env={**os.environ, "TERM": "xterm"})
+    os.close(its_end)
+    stdout, _ = process.communicate(timeout=60)
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux's way to say that nobody writes any more
+        while part := os.read(terminal, 65536):
+            shown += part
+    os.close(terminal)
+    assert process.returncode == 1
+    assert len([json.loads(line) for line in stdout.splitlines()]) == 4
+    assert b"4/4" in shown
+    assert b"3.png is empty" in shown
+    assert b'"input"' not in shown
 
 
 def test_translating_loads_no_torch(tiny_model: Path, tmp_path: Path) -> None:
