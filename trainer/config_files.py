@@ -28,14 +28,16 @@ def recipe_names() -> list[str]:
 def find_config(name: str) -> Path:
     """The file that a user means: a path, or the name of a recipe where no such file exists.
 
+    A folder of a recipe's name, such as the one that `make demo` leaves, hides no recipe.
+
     Raises:
         ConfigError: neither.
     """
     path = Path(name)
+    if name in recipe_names() and not path.is_file():
+        return RECIPES / f"{name}.yaml"
     if path.exists():
         return path
-    if name in recipe_names():
-        return RECIPES / f"{name}.yaml"
     raise ConfigError(
         f"configuration file {name} does not exist and no recipe has that name "
         f"({closest(name, recipe_names())})"

@@ -45,6 +45,9 @@ def test_every_key_of_a_recipe_is_explained(name: str) -> None:
 def test_a_file_goes_before_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_config("paper") == RECIPES / "paper.yaml"
+    (tmp_path / "paper").mkdir()  # such as the results of an earlier run
+    assert find_config("paper") == RECIPES / "paper.yaml"
+    (tmp_path / "paper").rmdir()
     (tmp_path / "paper").write_text("seed: 3")
     assert read_train_config(find_config("paper")).seed == 3
 
