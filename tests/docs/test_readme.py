@@ -1,0 +1,85 @@
+"""The README's commands run, in their order, on pictures that they draw themselves."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from foreign_models import MUNIT_SETTINGS, write_munit_case
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+
+SMALLER = {
+    "sample-data": ["--count", "4"],
+    "train": [
+        "--set", "iterations=2", "--set", "batch_size=2", "--set", "model.width=4",
+        "--set", "model.discriminator.width=4",
+    ],
+}  # fmt: skip
+"""What the tests add to a command of the README, so that it ends in seconds."""
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[str]:
+    lines = [line for block in blocks("console") for line in block.splitlines()]
+    return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+
+
+def smaller(command: str) -> str:
+    name = command.split()[1]
+    return " ".join([command, *SMALLER.get(name, [])])
+
+
+@pytest.fixture(scope="module")
+def environment() -> dict[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path}
+
+
+def test_commands_and_python_run_in_order(tmp_path: Path, environment: dict[str, str]) -> None:
+    weights = write_munit_case(tmp_path / "case", MUNIT_SETTINGS)
+    shutil.copy(weights, tmp_path / "gen_01000000.pt")
+    shutil.copy(weights.with_name("config.yaml"), tmp_path / "edges2handbags.yaml")
+    names = []
+    for command in commands():
+        result = subprocess.run(
+            smaller(command),
+            shell=True,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+        )
+        assert result.returncode == 0, f"{command}\n{result.stderr.decode()}"
+        names.append(command.split()[1])
+    assert {"sample-data", "train", "convert", "export", "translate"} <= set(names)
+    assert (tmp_path / "results" / "contact_sheet.png").is_file()
+    assert (tmp_path / "guided" / "00000_00.png").is_file()
+    assert (tmp_path / "translated.png").read_bytes().startswith(b"\x89PNG")
+    for code in blocks("python"):
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+def test_make_targets_exist() -> None:
+    lines = [line for block in blocks("") for line in block.splitlines()]
+    targets = [line.split()[1] for line in lines if line.startswith("make ")]
+    assert {"demo", "test"} <= set(targets)
+    for target in targets:
+        subprocess.run(
+            ["make", "--dry-run", target], cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL
+        )
+
+
+@pytest.mark.parametrize("page", sorted(CHECKOUT.glob("*.md")) + sorted(CHECKOUT.glob("docs/*.md")))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
