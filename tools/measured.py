@@ -1,6 +1,6 @@
 """Run a command and print what it took: time and the largest memory of any of its processes.
 
-    python tools/measured.py munit-edge translate ...
+For example: `python tools/measured.py munit-edge translate ...`
 """
 
 from __future__ import annotations
