@@ -132,7 +132,7 @@ class Checkpoint:
             raise ModelError(
                 f"{self.path} holds weights only and cannot be resumed: start a new run"
             )
-        values = json.loads((self.path / TRAINING_VALUES_FILE).read_text(encoding="utf-8"))
+        values = _read_json(self.path / TRAINING_VALUES_FILE)
         return TrainingState(_read_tensors(self.path / TRAINING_TENSORS_FILE), values)
 
     def weights_sha256(self, weights: Weights | None = None) -> str:
@@ -254,11 +254,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
             f"{path} is neither a checkpoint nor a run folder: name one that `munit-edge train` "
             "or `munit-edge convert` made (public .pt files need `munit-edge convert` first)"
         )
-    try:
-        data = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))
-    except ValueError as exc:
-        raise ModelError(f"{folder / INFO_FILE} is not JSON: the checkpoint is damaged") from exc
-    version = data.get("format_version") if isinstance(data, dict) else None
+    data = _read_json(folder / INFO_FILE)
+    version = data.get("format_version")
     if version != FORMAT_VERSION:
         raise ModelError(
             f"{folder} has checkpoint format {version!r} and this version reads {FORMAT_VERSION}: "
@@ -292,6 +289,16 @@ def folded_state(networks: nn.Module) -> dict[str, Tensor]:
             state[f"{prefix}.{name}" if prefix else name] = getattr(module, name).detach()
     networks.train(was_training)
     return state
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as exc:
+        raise ModelError(f"{path} is not JSON: the checkpoint is damaged") from exc
+    if not isinstance(data, dict):
+        raise ModelError(f"{path} holds no keys and values: the checkpoint is damaged")
+    return data
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

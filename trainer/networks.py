@@ -112,8 +112,10 @@ class LayerNorm(nn.Module):
         centred = x - x.mean(dims, keepdim=True)  # [B, C, H, W]
         num_values = x.shape[1] * x.shape[2] * x.shape[3]
         variance = centred.square().sum(dims, keepdim=True) / (num_values - 1)  # [B, 1, 1, 1]
+        # The root of exactly 0 has no gradient: a constant picture must not make NaN.
+        deviation = variance.clamp_min(torch.finfo(torch.float32).tiny).sqrt()
         # One factor for each channel: one pass over the picture instead of two.
-        scale = self.weight[:, None, None] / (variance.sqrt() + NORM_EPS)  # [B, C, 1, 1]
+        scale = self.weight[:, None, None] / (deviation + NORM_EPS)  # [B, C, 1, 1]
         return centred * scale + self.bias[:, None, None]
 
 

@@ -135,7 +135,7 @@ def _report(run: TrainingRun, result: TrainingResult) -> None:
             f"saved: {result.checkpoint}; go on with: {resume}",
             SIGNAL_EXIT_CODE + result.stopped_by,
         )
-    typer.echo(f"trained {result.iteration:,} iterations, {result.images_per_second:.1f} images/s")
+    typer.echo(f"trained {result.iteration:,} iterations, {result.images_per_second:.3g} images/s")
     typer.echo(f"checkpoint: {result.checkpoint}")
     picture = folder.picture(result.iteration, "a2b")
     if picture.is_file():

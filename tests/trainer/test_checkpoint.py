@@ -127,6 +127,22 @@ def test_unknown_version(tiny_checkpoint: Path, tmp_path: Path) -> None:
         open_checkpoint(copy)
 
 
+def test_damaged_training_state_is_named(
+    tiny_configs: dict[str, ModelConfig], tmp_path: Path
+) -> None:
+    config = tiny_configs["munit"]
+    save_checkpoint(
+        tmp_path / "c",
+        config,
+        CheckpointInfo(),
+        generators=build_generators(config),
+        training=TrainingState({}, {"iteration": 1}),
+    )
+    (tmp_path / "c" / "training.json").write_text('{"iteration"')
+    with pytest.raises(ModelError, match=r"training\.json is not JSON"):
+        open_checkpoint(tmp_path / "c").training_state()
+
+
 @pytest.mark.parametrize("make", ["nothing", "empty folder"])
 def test_no_checkpoint(make: str, tmp_path: Path) -> None:
     path = tmp_path if make == "empty folder" else tmp_path / "none"

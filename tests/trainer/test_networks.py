@@ -192,6 +192,13 @@ def test_layer_norm_is_the_papers() -> None:
     torch.testing.assert_close(norm(x), expected)
 
 
+def test_layer_norm_of_a_constant_picture_has_a_gradient() -> None:
+    x = torch.full((1, 4, 8, 8), 3.0, requires_grad=True)
+    LayerNorm(4)(x).sum().backward()
+    assert x.grad is not None
+    assert torch.isfinite(x.grad).all()
+
+
 @pytest.mark.parametrize("kind", DISCRIMINATORS)
 def test_discriminators_take_their_smallest_image_and_no_smaller(kind: str) -> None:
     config = DISCRIMINATORS[kind]
