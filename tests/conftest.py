@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
-import os
 from pathlib import Path
 
 import pytest
 
 from munit_edge.config import ModelConfig
 
-# CI's size, before torch is imported: on many cores tiny networks only wait for each other, and the
-# order of sums differs.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
-
-# One thread for each process, the ones that tests start too: these models are too small to share,
-# and threads that wait for each other slow a busy machine down many times over.
+# Before torch is imported. One thread for each process, those that tests start too: these models
+# are too small to share, and threads that wait for each other slow a busy machine down many times.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TINY_CONFIGS = {
