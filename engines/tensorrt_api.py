@@ -1,0 +1,184 @@
+"""TensorRT and TensorRT-RTX: found, imported and logged; one code path for all versions.
+
+Nothing else in the project imports their bindings. What the versions from 10.3 to 11.4 share is
+used by name: the module is always called `trt`, and tests/engines/test_tensorrt_names.py compares
+every name with those that the real bindings have. What only some versions have is asked for by
+`optional`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Literal, get_args
+
+from munit_edge.errors import EngineError
+
+Flavour = Literal["tensorrt", "tensorrt-rtx"]
+FLAVOURS: tuple[Flavour, ...] = get_args(Flavour)
+
+_MODULES: dict[Flavour, tuple[str, ...]] = {
+    # JetPack and the large wheels bring the first, the wheels of the bindings alone the second.
+    "tensorrt": ("tensorrt", "tensorrt_bindings"),
+    "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
+}
+_MENDS: dict[Flavour, str] = {
+    "tensorrt": (
+        "on a Jetson it comes with JetPack: run `sudo apt install python3-libnvinfer` and make the "
+        "virtual environment with `python3 -m venv --system-site-packages`; elsewhere run "
+        "`pip install 'munit-edge[trt]'`"
+    ),
+    "tensorrt-rtx": (
+        "run `pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings` (Linux, x86-64 or "
+        "aarch64)"
+    ),
+}
+_TITLES: dict[Flavour, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+
+
+@dataclass(frozen=True)
+class Message:
+    """One line that TensorRT logged."""
+
+    severity: str
+    """INTERNAL_ERROR, ERROR, WARNING, INFO or VERBOSE."""
+    text: str
+    """What it said."""
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it tells of a failure."""
+        return self.severity in ("ERROR", "INTERNAL_ERROR")
+
+
+class Log:
+    """What TensorRT says, handed to whoever is listening; nothing is printed.
+
+    TensorRT keeps the first logger that a process gives it, so there is one for each flavour, and
+    each job listens for its own time. Messages of jobs that run at once reach all of them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listeners: list[list[Message]] = []
+
+    def add(self, message: Message) -> None:
+        """Hand one message to every listener."""
+        with self._lock:
+            for listener in self._listeners:
+                listener.append(message)
+
+    @contextlib.contextmanager
+    def listen(self) -> Iterator[list[Message]]:
+        """A list that grows with every message while the block runs."""
+        messages: list[Message] = []
+        with self._lock:
+            self._listeners.append(messages)
+        try:
+            yield messages
+        finally:
+            with self._lock:
+                self._listeners = [kept for kept in self._listeners if kept is not messages]
+
+
+@dataclass(frozen=True)
+class TensorRT:
+    """One flavour of TensorRT, loaded."""
+
+    flavour: Flavour
+    """TensorRT, or TensorRT-RTX for RTX cards."""
+    module: Any
+    """The binding's module."""
+    version: str
+    """Version of the binding, such as "10.3.0"."""
+    logger: Any
+    """The process's `ILogger`: give it to every Builder, OnnxParser, Runtime and Refitter."""
+    log: Log
+    """What that logger hears."""
+
+    @property
+    def title(self) -> str:
+        """Name and version for messages, such as "TensorRT 10.3.0"."""
+        return f"{_TITLES[self.flavour]} {self.version}"
+
+
+_loaded: dict[Flavour, TensorRT] = {}
+_loading = threading.Lock()
+
+
+def load(flavour: Flavour = "tensorrt") -> TensorRT:
+    """Import a flavour; later calls return the same object.
+
+    Nothing that needs a GPU is created: check for one before a Builder or Runtime is.
+
+    Raises:
+        EngineError: it is not installed, or its libraries cannot be loaded; the message has the
+            loader's own reason and the mend.
+    """
+    with _loading:
+        if flavour not in _loaded:
+            module = _import(flavour)
+            log = Log()
+            logger = _make_logger(module, log)
+            _loaded[flavour] = TensorRT(flavour, module, str(module.__version__), logger, log)
+        return _loaded[flavour]
+
+
+def is_installed(flavour: Flavour) -> bool:
+    """Whether `load` works."""
+    try:
+        load(flavour)
+    except EngineError:
+        return False
+    return True
+
+
+def flag(member: Any) -> int:
+    """The bit of a flag's enum member; its number differs between versions, its name does not."""
+    return 1 << int(member)
+
+
+def optional(owner: Any, name: str) -> Any:
+    """An enum member, class or method that only some versions have, or None."""
+    return getattr(owner, name, None)
+
+
+def errors_of(messages: list[Message]) -> str:
+    """The failures among `messages`, in one line; "" where there are none."""
+    texts = (" ".join(message.text.split()) for message in messages if message.is_error)
+    return "; ".join(dict.fromkeys(texts))
+
+
+def _import(flavour: Flavour) -> ModuleType:
+    reasons = []
+    for name in _MODULES[flavour]:
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as exc:
+            if exc.name != name:
+                reasons.append(f"{name}: {exc}")
+        except (ImportError, OSError) as exc:
+            reasons.append(f"{name}: {exc}")
+        else:
+            if hasattr(module, "__version__"):  # else a folder that only has the name
+                return module
+    title, mend = _TITLES[flavour], _MENDS[flavour]
+    if reasons:
+        told = " ".join("; ".join(reasons).split())
+        raise EngineError(f"{title} is installed but cannot be loaded ({told}): {mend}")
+    raise EngineError(f"{title} is not installed: {mend}")
+
+
+def _make_logger(trt: Any, log: Log) -> Any:
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)  # the binding insists on this form
+
+        def log(self, severity: Any, msg: str) -> None:
+            log.add(Message(severity.name, msg))
+
+    return Logger()
