@@ -11,6 +11,7 @@ import typer
 from munit_edge import __version__
 from munit_edge.cli import export
 from munit_edge.cli.convert import convert
+from munit_edge.cli.doctor import doctor
 from munit_edge.cli.errors import DEBUG_ENVIRONMENT, reporting_errors
 from munit_edge.cli.sample_data import sample_data
 from munit_edge.cli.train import train
@@ -52,6 +53,7 @@ app.command("sample-data")(reporting_errors(sample_data))
 app.command("translate")(reporting_errors(translate))
 app.command("convert")(reporting_errors(convert))
 app.command("train")(reporting_errors(train))
+app.command("doctor")(reporting_errors(doctor))
 
 app.add_typer(export.app, name="export")
 

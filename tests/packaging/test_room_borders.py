@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 FACE = {  # what is built on the engines
+    "munit_edge.doctor",
     "munit_edge.evaluation",
     "munit_edge.style_set",
     "munit_edge.translate_job",
@@ -53,7 +54,11 @@ ALLOWED = {
     ("munit_edge.cli.export", "torch"),  # names its own extra when torch is missing
 }
 # The doors of the engines that the face may use.
-ENGINE_DOORS = {"munit_edge.engines.base", "munit_edge.engines.factory"}
+ENGINE_DOORS = {
+    "munit_edge.engines.base",
+    "munit_edge.engines.factory",
+    "munit_edge.engines.probe",  # what a backend says of itself; opens nothing
+}
 
 
 class Import(NamedTuple):
