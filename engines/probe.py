@@ -1,6 +1,6 @@
 """What a backend says of itself, asked in a process of its own: it may crash, hang or print.
 
-The parent calls `ask`; the child imports the backend, tries its GPU and prints one line of JSON.
+The parent calls `ask`; the child imports the backend and tries its GPU.
 """
 
 from __future__ import annotations
@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Literal, get_args
 
+from munit_edge import child
+from munit_edge.child import words
 from munit_edge.config import StrictModel
 
 Subject = Literal["driver", "onnxruntime", "torch", "tensorrt", "tensorrt-rtx", "cuda-bindings"]
@@ -24,7 +23,6 @@ SUBJECTS: tuple[Subject, ...] = get_args(Subject)
 TIMEOUT_S = 60.0
 """Time for one backend: importing torch from a cold disk takes tens of seconds."""
 
-_MARK = "munit-edge-probe:"
 _MODULES: dict[Subject, tuple[str, ...]] = {
     "onnxruntime": ("onnxruntime",),
     "torch": ("torch",),
@@ -79,38 +77,18 @@ def ask(subject: Subject, *, timeout_s: float = TIMEOUT_S) -> Answer:
         subject: whom to ask.
         timeout_s: after so many seconds the process is ended and that is the fault.
     """
-    path = [entry for entry in sys.path if entry]  # "" would be the child's working directory
-    program = (
-        f"import sys; sys.path[:] = {path!r}; "
-        f"from munit_edge.engines.probe import answer; answer({subject!r})"
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            done = subprocess.run(
-                [sys.executable, "-c", program],
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=timeout_s,
-                stdin=subprocess.DEVNULL,
-                cwd=folder,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            fault = f"it gave no answer within {timeout_s:g} s"
-            return Answer(subject=subject, installed=True, fault=fault)
-    for line in reversed(done.stdout.splitlines()):
-        if line.startswith(_MARK):
-            return Answer.model_validate_json(line.removeprefix(_MARK))
-    return Answer(subject=subject, installed=True, fault=_ending(done.returncode, done.stderr))
+    try:
+        told = child.call("munit_edge.engines.probe.answer", subject, timeout_s=timeout_s)
+    except child.ChildError as exc:
+        return Answer(subject=subject, installed=True, fault=str(exc))
+    return Answer.model_validate_json(told)
 
 
-def answer(subject: Subject) -> None:
-    """In the child: ask the backend and print the answer as the last line."""
-    asked = (
-        _ask_driver(ctypes.CDLL) if subject == "driver" else _ask_module(subject, _DETAILS[subject])
-    )
-    print(f"\n{_MARK}{asked.model_dump_json()}", flush=True)  # noqa: T201
+def answer(subject: Subject) -> str:
+    """In the child: ask the backend; the answer as JSON."""
+    if subject == "driver":
+        return _ask_driver(ctypes.CDLL).model_dump_json()
+    return _ask_module(subject, _DETAILS[subject]).model_dump_json()
 
 
 def _ask_module(subject: Subject, details: Callable[[ModuleType], Facts]) -> Answer:
@@ -123,9 +101,9 @@ def _ask_module(subject: Subject, details: Callable[[ModuleType], Facts]) -> Ans
         except ModuleNotFoundError as exc:
             # "cuda" without "cuda.bindings" belongs to other packages.
             if exc.name is None or not f"{name}.".startswith(f"{exc.name}."):
-                faults.append(_words(exc))
+                faults.append(words(exc))
         except Exception as exc:  # whatever a foreign package raises is the answer
-            faults.append(_words(exc))
+            faults.append(words(exc))
     fault = "; ".join(faults) or None
     return Answer(subject=subject, installed=bool(faults), fault=fault)
 
@@ -145,7 +123,7 @@ def _onnxruntime(module: ModuleType) -> Facts:
             open_session(_IDENTITY_GRAPH, "identity", Device("cuda"))
             gpus = ("cuda:0",)
         except Exception as exc:  # the words are what counts
-            gpu_fault = _words(exc)
+            gpu_fault = words(exc)
     return Facts(
         version=module.__version__,
         cuda=getattr(information, "cuda_version", None) or None,
@@ -168,7 +146,7 @@ def _torch(module: Any) -> Facts:
             )
             module.zeros(1, device="cuda").add(1).cpu()  # this build has code for this GPU
         except Exception as exc:  # the words are what counts
-            gpus, gpu_fault = (), _words(exc)
+            gpus, gpu_fault = (), words(exc)
     return Facts(
         version=module.__version__, cuda=module.version.cuda, gpus=gpus, gpu_fault=gpu_fault
     )
@@ -212,7 +190,7 @@ def _ask_driver(load: Callable[[str], Any]) -> Answer:
     except OSError as exc:
         missing = "cannot open shared object file: No such file" in str(exc)
         return Answer(
-            subject="driver", installed=not missing, fault=None if missing else _words(exc)
+            subject="driver", installed=not missing, fault=None if missing else words(exc)
         )
     version = ctypes.c_int()
     code = library.cuInit(0)
@@ -255,17 +233,3 @@ def _driver_words(library: Any, code: int) -> str:
 def _cuda_version(number: int) -> str:
     """12060 -> "12.6"."""
     return f"{number // 1000}.{number % 1000 // 10}"
-
-
-def _words(exc: BaseException) -> str:
-    """The class and the whole message on one line."""
-    return f"{type(exc).__name__}: {' '.join(str(exc).split())}"
-
-
-def _ending(code: int, stderr: str) -> str:
-    """How a child without an answer ended."""
-    last = (stderr.strip().splitlines() or ["without a message"])[-1]
-    if code < 0:
-        with contextlib.suppress(ValueError):
-            return f"its process was ended by {signal.Signals(-code).name}: {last}"
-    return f"its process ended with code {code}: {last}"

@@ -4,67 +4,126 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Optional
 
 import typer
 
+from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import write_line
 
 if TYPE_CHECKING:
-    from munit_edge.doctor import Finding
+    from munit_edge.doctor import Report
+    from munit_edge.selftest import SelftestReport
 
 EXIT_BROKEN = 1
+REPORT_FILE = Path("munit-edge-selftest.json")
 TEXT_WIDTH = 100
-STATUS_WIDTH = len("missing")
+STATUS_WIDTH = len("not tested")
 
 _COLOURS = {
     "ok": typer.colors.GREEN,
     "missing": typer.colors.YELLOW,
+    "not tested": typer.colors.YELLOW,
     "broken": typer.colors.RED,
+    "failed": typer.colors.RED,
 }
+
+
+class _Row(NamedTuple):
+    subject: str
+    status: str
+    lines: Sequence[str]
 
 
 def doctor(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print facts and findings as JSON instead of a table.")
     ] = False,
+    selftest: Annotated[
+        bool,
+        typer.Option(
+            "--selftest",
+            help="Also run a tiny model, shipped with its expected outputs, on every engine that "
+            "is usable here, and export it where torch is installed. Takes up to a minute, more "
+            "where TensorRT builds.",
+        ),
+    ] = False,
+    report: Annotated[
+        Optional[Path],  # noqa: UP045 - Typer reads it on Python 3.10
+        typer.Option(
+            metavar="FILE",
+            help="Where the self-test writes machine and results as JSON, to attach to an issue.",
+            show_default=str(REPORT_FILE),
+        ),
+    ] = None,
 ) -> None:
     """Look at this machine: Python, GPU, every backend, and how to mend what is broken.
 
     Each backend is imported in a process of its own, so this takes some seconds. Exit code 0; 1 if
-    something is broken. What is only missing is optional and breaks nothing.
+    something is broken or the self-test fails. What is only missing is optional and breaks nothing.
     """
     from munit_edge.doctor import examine
+    from munit_edge.errors import ConfigError
 
-    report = examine()
-    if as_json:
-        write_line(report.model_dump_json(indent=2))
+    if report is not None and not selftest:
+        raise ConfigError("--report is what the self-test writes: add --selftest")
+    found = examine()
+    if not as_json:
+        _show_findings(found)
+    if not selftest:
+        if as_json:
+            write_line(found.model_dump_json(indent=2))
+        failed = False
     else:
-        _show(report.findings)
-    if report.broken:
+        failed = _selftest(found, report or REPORT_FILE, as_json=as_json)
+    if failed or found.broken:
         raise typer.Exit(EXIT_BROKEN)
 
 
-def _show(findings: tuple[Finding, ...]) -> None:
-    width = max(len(finding.subject) for finding in findings)
-    blank = " " * (width + STATUS_WIDTH)
-    for finding in findings:
-        lines = _lines(finding.detail, width)
-        if finding.mend:
-            lines += _lines(f"-> {finding.mend}", width)
-        status = f"{finding.status:<{STATUS_WIDTH}}"
-        if sys.stdout.isatty():
-            status = typer.style(status, fg=_COLOURS[finding.status])
-        write_line(f"{finding.subject:<{width}}  {status}  {lines[0]}")
-        for line in lines[1:]:
-            write_line(f"{blank}    {line}")
+def _selftest(found: Report, file: Path, *, as_json: bool) -> bool:
+    """Run the self-test, show and write what came of it; whether something failed."""
+    from munit_edge.selftest import plan, run_selftest, write_report
+
+    with progress("testing", len(list(plan(found)))) as bar:
+        tested = run_selftest(found, on_trial=lambda name: bar.advance(note=name))
+    if as_json:
+        write_line(tested.model_dump_json(indent=2))
+    else:
+        write_line("")
+        _show_results(tested)
+    write_report(file, tested)
+    typer.echo(f"wrote {file}: attach it to an issue", err=True)
+    return bool(tested.failed)
 
 
-def _lines(text: str, width: int) -> list[str]:
-    """`text` in lines beside the first two columns; commands and paths are not broken in two."""
-    return textwrap.wrap(
-        text,
-        TEXT_WIDTH - width - STATUS_WIDTH - 4,
-        break_long_words=False,
-        break_on_hyphens=False,
+def _show_findings(report: Report) -> None:
+    _show(
+        [
+            _Row(f.subject, f.status, [f.detail, f"-> {f.mend}"] if f.mend else [f.detail])
+            for f in report.findings
+        ]
     )
+
+
+def _show_results(report: SelftestReport) -> None:
+    _show([_Row(result.name, result.status, [result.detail]) for result in report.results])
+
+
+def _show(rows: Sequence[_Row]) -> None:
+    width = max(len(row.subject) for row in rows)
+    blank = " " * (width + STATUS_WIDTH + 4)
+    for row in rows:
+        lines = [part for line in row.lines for part in _wrapped(line, TEXT_WIDTH - len(blank))]
+        status = f"{row.status:<{STATUS_WIDTH}}"
+        if sys.stdout.isatty():
+            status = typer.style(status, fg=_COLOURS[row.status])
+        write_line(f"{row.subject:<{width}}  {status}  {lines[0]}")
+        for line in lines[1:]:
+            write_line(f"{blank}{line}")
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """`text` in lines; commands and paths are not broken in two."""
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import re
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from munit_edge import __version__
+from munit_edge import __version__, doctor, selftest
 from munit_edge.cli.main import app
 from munit_edge.doctor import Report
+from munit_edge.engines.probe import Answer
+from munit_edge.selftest import SelftestReport
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -43,3 +49,56 @@ def test_table_names_what_is_broken_and_its_mend(
     assert "pip install --force-reinstall torch" in " ".join(out.split())
     assert "\x1b" not in out, "colours are for terminals"
     assert max(map(len, out.splitlines())) <= 130
+
+
+@pytest.fixture
+def only_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the doctor's work is tested elsewhere, and importing torch costs seconds."""
+    report = doctor.examine()
+
+    def keep(answer: Answer) -> Answer:
+        if answer.subject == "onnxruntime":
+            return answer
+        return Answer(subject=answer.subject, installed=False)
+
+    answers = tuple(keep(answer) for answer in report.answers)
+    kept = report.model_copy(update={"answers": answers, "findings": report.findings[:1]})
+    monkeypatch.setattr(doctor, "examine", lambda: kept)
+
+
+def test_selftest_passes_and_writes_its_report(tmp_path: Path, only_onnxruntime: None) -> None:
+    file = tmp_path / "report.json"
+    code, out, err = run("--selftest", "--report", str(file))
+    assert code == 0, out
+    assert err == f"wrote {file}: attach it to an issue\n"
+    assert re.search(r"^onnxruntime cpu +ok +8 outputs as expected;", out, re.MULTILINE)
+    assert re.search(r"^export +not tested +torch is not installed$", out, re.MULTILINE)
+    written = SelftestReport.model_validate_json(file.read_text())
+    assert [r.status for r in written.results if r.name == "onnxruntime cpu"] == ["ok"]
+
+
+def test_selftest_fails_when_an_output_differs(
+    tmp_path: Path, only_onnxruntime: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(selftest.FOLDER, tmp_path / "spoilt")
+    with np.load(tmp_path / "spoilt" / "expected.npz") as file:
+        expected = dict(file)
+    expected["decoder_a"] ^= 8
+    np.savez(tmp_path / "spoilt" / "expected.npz", allow_pickle=False, **expected)
+    run_selftest = functools.partial(selftest.run_selftest, folder=tmp_path / "spoilt")
+    monkeypatch.setattr(selftest, "run_selftest", run_selftest)
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run("--selftest", "--json")
+    assert code == 1
+    tested = SelftestReport.model_validate_json(out)
+    assert [result.name for result in tested.failed] == ["onnxruntime cpu"]
+    assert (
+        SelftestReport.model_validate_json((tmp_path / "munit-edge-selftest.json").read_text())
+        == tested
+    )
+
+
+def test_report_without_selftest_is_refused(tmp_path: Path) -> None:
+    code, out, err = run("--report", str(tmp_path / "x.json"))
+    assert (code, out) == (2, "")
+    assert err == "error: --report is what the self-test writes: add --selftest\n"

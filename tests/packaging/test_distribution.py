@@ -19,7 +19,13 @@ ROOMS = {  # folder in the checkout -> folder in the wheel
     "export": "munit_edge/export",
     "trainer": "munit_edge/trainer",
 }
-DECLARED_DATA = ("munit_edge/py.typed", "munit_edge/trainer/recipes/*.yaml")
+DECLARED_DATA = (
+    "munit_edge/py.typed",
+    "munit_edge/selftest_model/*.npz",
+    "munit_edge/selftest_model/checkpoint/*",
+    "munit_edge/selftest_model/model/*",
+    "munit_edge/trainer/recipes/*.yaml",
+)
 
 
 def _tracked() -> list[str]:

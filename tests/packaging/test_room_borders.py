@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FACE = {  # what is built on the engines
     "munit_edge.doctor",
     "munit_edge.evaluation",
+    "munit_edge.selftest",
     "munit_edge.style_set",
     "munit_edge.translate_job",
     "munit_edge.translator",
@@ -51,6 +52,7 @@ ALLOWED = {
     ("munit_edge", "munit_edge.translator"),  # the public name, imported when first asked for
     ("munit_edge.engines.torch_runner", "trainer"),  # runs a checkpoint without an export
     ("munit_edge.engines.torch_runner", "torch"),
+    ("munit_edge.selftest", "export"),  # tries the exporter, too
     ("munit_edge.cli.export", "torch"),  # names its own extra when torch is missing
 }
 # The doors of the engines that the face may use.

@@ -1,0 +1,303 @@
+"""The self-test: a tiny model that is shipped with its expected outputs, on every engine here.
+
+selftest_model/
+    checkpoint/     seeded random weights, for torch and for the exporter
+    model/          the same as a model directory, made by our exporter
+    expected.npz    pictures, a style, and what torch on a CPU made of them
+
+Each trial runs in a process of its own, so that an engine that crashes or hangs is a failed trial.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from munit_edge import child
+from munit_edge.config import DOMAINS, StrictModel
+from munit_edge.doctor import Report
+from munit_edge.engines.base import GraphSet
+from munit_edge.engines.factory import open_graphs
+from munit_edge.engines.probe import Answer, Subject
+from munit_edge.errors import ModelError
+from munit_edge.files import atomic_file
+from munit_edge.latency import Latency, measure
+from munit_edge.translator import Translator
+
+FOLDER = Path(__file__).with_name("selftest_model")
+CHECKPOINT_FOLDER = "checkpoint"
+GRAPHS_FOLDER = "model"
+EXPECTED_FILE = "expected.npz"
+
+CPU_CODE_TOLERANCE = 1e-4
+"""Largest difference of a code on a CPU, as a part of its largest value (at least of 1)."""
+GPU_CODE_TOLERANCE = 2e-2
+"""The same on a GPU, where convolutions may multiply with 10 bits (TF32)."""
+CPU_LEVEL_TOLERANCE = 1.0
+"""Largest difference of a picture on a CPU, in 8-bit levels: two roundings meet one half."""
+GPU_LEVEL_TOLERANCE = 4.0
+"""The same on a GPU."""
+
+TIMEOUT_S = 600.0
+"""Time for one trial: TensorRT builds six graphs, torch traces them."""
+
+Expected = dict[str, NDArray[Any]]
+Status = Literal["ok", "failed", "not tested"]
+
+
+class Check(StrictModel):
+    """One output against the expected one."""
+
+    name: str
+    """A graph, such as `decoder_b`, or a whole translation, `a2b` or `b2a`."""
+    worst: float | None
+    """Largest difference: 8-bit levels of a picture, absolute of a code. None: not comparable,
+    since the shape differs or a number is not finite."""
+    tolerance: float
+    """Largest difference that passes."""
+    latency: Latency
+    """Time of one call with the small picture that is shipped: it tells nothing of other models."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the output is the expected one."""
+        return self.worst is not None and self.worst <= self.tolerance
+
+
+class Trial(StrictModel):
+    """What an engine is asked for."""
+
+    name: str
+    """Such as "onnxruntime cpu" or "export"."""
+    engine: str
+    """Engine that runs the graphs."""
+    device: str
+    """Where: "cpu" or "cuda:0"."""
+    exports: bool = False
+    """Whether the graphs are exported first, instead of taking the shipped ones."""
+
+
+class Result(StrictModel):
+    """What came of a trial."""
+
+    name: str
+    """Name of the trial."""
+    status: Status
+    """`failed`: an output differs, or the engine did not run although it looked usable."""
+    detail: str
+    """What happened, in a line."""
+    checks: tuple[Check, ...] = ()
+    """Every output that was compared."""
+
+
+class SelftestReport(StrictModel):
+    """What `munit-edge doctor --selftest` writes: attach it to an issue."""
+
+    format_version: Literal[1] = 1
+    """Version of this layout."""
+    doctor: Report
+    """The machine."""
+    results: tuple[Result, ...]
+    """One for each trial."""
+
+    @property
+    def failed(self) -> tuple[Result, ...]:
+        """The trials that failed."""
+        return tuple(result for result in self.results if result.status == "failed")
+
+
+def run_selftest(
+    report: Report,
+    *,
+    folder: Path = FOLDER,
+    on_trial: Callable[[str], None] = lambda name: None,
+) -> SelftestReport:
+    """Run the tiny model through every engine that the doctor found usable.
+
+    Args:
+        report: what the doctor found.
+        folder: the model and its expected outputs.
+        on_trial: called with the name of each trial that has ended.
+    """
+    results = []
+    for planned in plan(report):
+        result = planned if isinstance(planned, Result) else _run(planned, folder)
+        results.append(result)
+        on_trial(result.name)
+    return SelftestReport(doctor=report, results=tuple(results))
+
+
+def plan(report: Report) -> Iterator[Trial | Result]:
+    """The trials for this machine; a result at once for what cannot be tried, with the reason."""
+    told = {answer.subject: answer for answer in report.answers}
+    for engine in ("onnxruntime", "torch"):
+        reason = _unusable(told, engine)
+        if reason:
+            yield Result(name=engine, status="not tested", detail=reason)
+            continue
+        yield Trial(name=f"{engine} cpu", engine=engine, device="cpu")
+        facts = told[engine].facts
+        if facts and facts.gpus:
+            yield Trial(name=f"{engine} cuda", engine=engine, device="cuda:0")
+    reason = _unusable(told, "torch", "onnxruntime") or _absent(report, "onnx", "onnxscript")
+    if reason:
+        yield Result(name="export", status="not tested", detail=reason)
+    else:
+        yield Trial(name="export", engine="onnxruntime", device="cpu", exports=True)
+
+
+def compute(graphs: GraphSet, given: Mapping[str, NDArray[Any]]) -> Expected:
+    """Outputs of every graph and of both translations, by name."""
+    return {name: call() for name, call in _calls(graphs, given)}
+
+
+def write_report(path: Path, report: SelftestReport) -> None:
+    """Write the report as JSON, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with atomic_file(path) as partial:
+        partial.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def run_trial_here(request: str) -> str:
+    """In the child: a trial and a folder as JSON in, the result as JSON out."""
+    asked = _Request.model_validate_json(request)
+    return _try(asked.trial, Path(asked.folder)).model_dump_json()
+
+
+class _Request(StrictModel):
+    trial: Trial
+    folder: str
+
+
+def _unusable(told: Mapping[Subject, Answer], *subjects: Subject) -> str:
+    for subject in subjects:
+        answer = told[subject]
+        if not answer.installed:
+            return f"{subject} is not installed"
+        if answer.facts is None:
+            return f"{subject} is broken, see above"
+    return ""
+
+
+def _absent(report: Report, *packages: str) -> str:
+    absent = [name for name in packages if name not in report.packages]
+    return f"not installed: {', '.join(absent)}" if absent else ""
+
+
+def _run(trial: Trial, folder: Path) -> Result:
+    request = _Request(trial=trial, folder=str(folder.resolve()))
+    with tempfile.TemporaryDirectory() as cache:
+        try:
+            told = child.call(
+                "munit_edge.selftest.run_trial_here",
+                request.model_dump_json(),
+                timeout_s=TIMEOUT_S,
+                environment={"MUNIT_EDGE_CACHE": cache},  # nothing is left of plans built for this
+            )
+        except child.ChildError as exc:
+            return Result(name=trial.name, status="failed", detail=str(exc))
+    return Result.model_validate_json(told)
+
+
+def _try(trial: Trial, folder: Path) -> Result:
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            model = _model(trial, folder, Path(scratch))
+            with open_graphs(model, trial.engine, trial.device) as graphs:
+                checks = tuple(_checks(graphs, _read_expected(folder / EXPECTED_FILE)))
+    except Exception as exc:  # whatever an engine raises is its result
+        return Result(name=trial.name, status="failed", detail=child.words(exc))
+    faults = [
+        f"{check.name} differs by {'?' if check.worst is None else f'{check.worst:.3g}'} "
+        f"(tolerance {check.tolerance:.3g})"
+        for check in checks
+        if not check.passed
+    ]
+    if faults:
+        return Result(name=trial.name, status="failed", detail="; ".join(faults), checks=checks)
+    return Result(name=trial.name, status="ok", detail=_summary(checks), checks=checks)
+
+
+def _model(trial: Trial, folder: Path, scratch: Path) -> Path:
+    if trial.exports:
+        from munit_edge.export.model_directory import export_model
+        from munit_edge.export.options import ExportOptions
+
+        export_model(folder / CHECKPOINT_FOLDER, scratch / "model", ExportOptions())
+        return scratch / "model"
+    return folder / (CHECKPOINT_FOLDER if trial.engine == "torch" else GRAPHS_FOLDER)
+
+
+def _checks(graphs: GraphSet, expected: Expected) -> Iterator[Check]:
+    on_cpu = graphs.device == "cpu"
+    for name, call in _calls(graphs, expected):
+        got, wanted = call(), expected[name]
+        if wanted.dtype == np.uint8:
+            tolerance = CPU_LEVEL_TOLERANCE if on_cpu else GPU_LEVEL_TOLERANCE
+        else:
+            part = CPU_CODE_TOLERANCE if on_cpu else GPU_CODE_TOLERANCE
+            tolerance = part * max(1.0, float(np.abs(wanted).max()))
+        yield Check(
+            name=name,
+            worst=_difference(got, wanted),
+            tolerance=tolerance,
+            latency=measure(call, max_s=0.5),
+        )
+
+
+def _difference(got: NDArray[Any], wanted: NDArray[Any]) -> float | None:
+    if got.shape != wanted.shape:
+        return None
+    worst = float(np.abs(got.astype(np.float64) - wanted.astype(np.float64)).max())
+    return worst if np.isfinite(worst) else None
+
+
+def _calls(
+    graphs: GraphSet, given: Mapping[str, NDArray[Any]]
+) -> Iterator[tuple[str, Callable[[], NDArray[Any]]]]:
+    """Every output by name, and what makes it from `image_a`, `image_b` and `style`."""
+    translator = Translator(graphs)
+    for domain in DOMAINS:
+        other = DOMAINS[1 - DOMAINS.index(domain)]
+        image, style = given[f"image_{domain}"], given["style"]
+        content = translator.encode_content(image, domain)
+        yield f"content_encoder_{domain}", _bind(_codes, translator, image, domain)
+        yield f"style_encoder_{domain}", _bind(translator.encode_style, image, domain)
+        yield f"decoder_{domain}", _bind(translator.decode, content, style, domain)
+        direction = f"{domain}2{other}"
+        yield direction, _bind(translator.translate, image, direction, styles=style)
+
+
+def _codes(translator: Translator, image: NDArray[Any], domain: Any) -> NDArray[Any]:
+    return translator.encode_content(image, domain).codes
+
+
+def _bind(
+    function: Callable[..., NDArray[Any]], *arguments: Any, **options: Any
+) -> Callable[[], NDArray[Any]]:
+    return lambda: function(*arguments, **options)
+
+
+def _summary(checks: tuple[Check, ...]) -> str:
+    levels = max(c.worst or 0.0 for c in checks if c.name in ("a2b", "b2a"))
+    total = sum(c.latency.p50_ms for c in checks if c.name in ("a2b", "b2a")) / 2
+    return (
+        f"{len(checks)} outputs as expected; a translation differs by at most {levels:.2g} of 255 "
+        f"levels and takes {total:.2f} ms"
+    )
+
+
+def _read_expected(path: Path) -> Expected:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError) as exc:
+        raise ModelError(f"{path} cannot be read: install munit-edge again") from exc
