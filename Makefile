@@ -7,9 +7,13 @@ DATA ?= ../shared/data/edges2handbags
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# The Python of `make gpu-check`: one that has munit-edge and the backends to be measured; of these,
+# .venv has torch only.
+GPU_PYTHON ?= $(BIN)/python
+GPU_CHECK_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format check-py310 golden bench edges2handbags venv clean
+.PHONY: help demo test lint format check-py310 golden bench gpu-check edges2handbags venv clean
 
 help:  ## show this list
 	@echo "make TARGET, with PYTHON=python3.12 for another Python than python3:"
@@ -39,6 +43,9 @@ golden: $(INSTALLED)  ## write the help texts of tests/cli/golden anew
 
 bench: $(INSTALLED)  ## measure the start of the command line
 	@$(BIN)/python benchmarks/cli_startup.py
+
+gpu-check: $(if $(filter $(BIN)/%,$(GPU_PYTHON)),$(INSTALLED))  ## on an NVIDIA GPU: parity and latency of every backend found there
+	@$(GPU_PYTHON) tools/gpu_check.py $(GPU_CHECK_OPTIONS)
 
 edges2handbags: $(INSTALLED)  ## the whole chain at 256 x 256 with the paper's sizes, on DATA=folder
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/edges2handbags.sh "$(DATA)"

@@ -277,7 +277,7 @@ def _calls(
 
 
 def _codes(translator: Translator, image: NDArray[Any], domain: Any) -> NDArray[Any]:
-    return translator.encode_content(image, domain).codes
+    return np.asarray(translator.encode_content(image, domain).codes)
 
 
 def _bind(

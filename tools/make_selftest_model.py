@@ -50,7 +50,11 @@ def main() -> int:
     export_model(FOLDER / CHECKPOINT_FOLDER, FOLDER / GRAPHS_FOLDER, ExportOptions())
 
     image_a, image_b = (test_images(Case(1, IMAGE_HW), 3, seed) for seed in (0, 1))
-    given = {"image_a": image_a, "image_b": image_b, "style": sample_styles(1, CONFIG.style_dim)}
+    given: Expected = {
+        "image_a": image_a,
+        "image_b": image_b,
+        "style": sample_styles(1, CONFIG.style_dim),
+    }
     with open_graphs(FOLDER / CHECKPOINT_FOLDER, "torch", "cpu") as graphs:
         expected: Expected = {**given, **compute(graphs, given)}
     np.savez_compressed(FOLDER / EXPECTED_FILE, allow_pickle=False, **expected)
