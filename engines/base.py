@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Union
 
+import numpy as np
 from numpy.typing import NDArray
 
 from munit_edge.config import Domain, GraphKind, ModelConfig, TensorIO
@@ -17,8 +18,75 @@ from munit_edge.manifest import TensorEntry
 Array = NDArray[Any]
 
 
+class DeviceArray(ABC):
+    """An array in the memory of a GPU, made by a runner and taken by runners of the same graph set.
+
+    Its contents never change. `numpy.asarray` copies it to the host.
+    """
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of its axes."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its elements."""
+
+    @property
+    @abstractmethod
+    def where(self) -> str:
+        """The device that holds it, such as "cuda:0"."""
+
+    @abstractmethod
+    def take(self, rows: Sequence[int]) -> DeviceArray:
+        """The chosen items of the first axis, in that order; nothing is copied."""
+
+    @abstractmethod
+    def to_host(self) -> Array:
+        """A copy in the host's memory."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError("an array on a GPU cannot be seen by the host without a copy")
+        return self.to_host().astype(dtype or self.dtype, copy=False)
+
+
+AnyArray = Union[Array, DeviceArray]  # noqa: UP007 - a value, which Python 3.10 cannot always make
+"""An array of the host, or one on a GPU."""
+
+
+def take_rows(array: AnyArray, rows: Sequence[int]) -> AnyArray:
+    """The chosen items of the first axis, wherever the array is."""
+    if isinstance(array, DeviceArray):
+        return array.take(rows)
+    chosen: Array = array[np.asarray(rows, dtype=np.intp)]
+    return chosen
+
+
 class Runner(ABC):
-    """Runs one graph. Safe to call from several threads; every output is a new array."""
+    """Runs one graph. Safe to call from several threads; every output is a new array.
+
+    Attributes:
+        name: the graph's, such as `decoder_b`.
+        inputs: its inputs.
+        outputs: its outputs.
+        batch_limits: smallest and largest batch that one run takes; None: no limit.
+    """
 
     def __init__(
         self, name: str, inputs: tuple[TensorEntry, ...], outputs: tuple[TensorEntry, ...]
@@ -26,8 +94,12 @@ class Runner(ABC):
         self.name = name
         self.inputs = inputs
         self.outputs = outputs
+        batch = inputs[0].shape[0]
+        self.batch_limits: tuple[int, int | None] = (
+            (batch, batch) if isinstance(batch, int) else (1, None)
+        )
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, AnyArray]) -> dict[str, Array]:
         """Run the graph once.
 
         Args:
@@ -40,6 +112,19 @@ class Runner(ABC):
             EngineError: a feed is missing, unknown, or of the wrong type or shape, or the backend
                 failed (too little memory, say).
         """
+        self._check(feeds)
+        host = {name: np.asarray(array) for name, array in feeds.items()}
+        return self._run(host)
+
+    def run_on_device(self, feeds: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+        """`run`, with the outputs left where the backend computes.
+
+        They are for later runs of the same graph set. A backend that cannot do so gives arrays of
+        the host, as `run` does.
+        """
+        return dict(self.run(feeds))
+
+    def _check(self, feeds: Mapping[str, AnyArray]) -> None:
         names = [spec.name for spec in self.inputs]
         faults = [f"'{name}' is missing" for name in names if name not in feeds]
         faults += [f"'{name}' is unknown" for name in feeds if name not in names]
@@ -50,7 +135,6 @@ class Runner(ABC):
         ]
         if faults:
             raise EngineError(f"graph {self.name} cannot take its inputs: " + "; ".join(faults))
-        return self._run(feeds)
 
     @abstractmethod
     def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -123,7 +207,7 @@ class GraphSet(ABC):
         self.close()
 
 
-def _mismatch(spec: TensorEntry, array: Array) -> str | None:
+def _mismatch(spec: TensorEntry, array: AnyArray) -> str | None:
     """What is wrong with `array` as this tensor, or None."""
     if array.dtype != spec.dtype:
         return f"'{spec.name}' has type {array.dtype} instead of {spec.dtype}"

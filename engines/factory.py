@@ -33,7 +33,8 @@ def open_graphs(path: Path, engine: str = "auto", device: str = "auto") -> Graph
         raise ConfigError(f"engine '{engine}' is not known: use {', '.join(ENGINES)}")
     if not path.exists():
         raise InputError(
-            f"model {path} does not exist: name a model directory (`munit-edge export onnx` makes one)"
+            f"model {path} does not exist: name a model directory (`munit-edge export onnx` makes "
+            "one)"
         )
     if engine == "auto":
         engine = "torch" if _looks_like_checkpoint(path) else "onnxruntime"

@@ -10,6 +10,7 @@ from munit_edge.errors import MissingExtraError
 
 EXTRAS = {
     "accelerate": "train",
+    "cuda": "trt",
     "onnx": "export",
     "onnxruntime": "cpu",
     "onnxscript": "export",

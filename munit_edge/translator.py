@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from munit_edge import styles as style_codes
 from munit_edge.config import Direction, Domain, ModelConfig, split_direction
-from munit_edge.engines.base import GraphSet, Runner
+from munit_edge.engines.base import AnyArray, DeviceArray, GraphSet, Runner, take_rows
 from munit_edge.engines.factory import open_graphs
 from munit_edge.errors import InputError
 from munit_edge.images import pad_to
@@ -29,8 +29,9 @@ DECODE_PIXELS = 1 << 20
 class Content:
     """Content codes of images of one size; keep it and decode it again with other styles."""
 
-    codes: NDArray[Any]
-    """Float [N, content_channels, h, w], of the padded images."""
+    codes: NDArray[Any] | DeviceArray
+    """Float [N, content_channels, h, w], of the padded images. An engine that computes on a GPU may
+    leave them there for `Translator.decode`; `numpy.asarray(codes)` gives an array of the host."""
     size_hw: tuple[int, int]
     """Height and width in pixels of the images before padding."""
 
@@ -125,7 +126,8 @@ class Translator:
         runner = self._graphs.runner("content_encoder", domain)
         config = self.config
         padded = self._fit(runner, images, config.size_multiple, config.content_min_size)
-        return Content(self._encode(runner, padded), (images.shape[1], images.shape[2]))
+        codes = _run_in_batches(runner, {"image": self._fed(padded)}, on_device=True)
+        return Content(codes, (images.shape[1], images.shape[2]))
 
     def encode_style(self, images: Images, domain: Domain) -> Styles:
         """Style codes of reference images, float32 [N, style_dim].
@@ -140,7 +142,8 @@ class Translator:
         """
         self._check_images(images, domain)
         runner = self._graphs.runner("style_encoder", domain)
-        return self._encode(runner, self._fit(runner, images, 1, self.config.style_min_size))
+        fitting = self._fit(runner, images, 1, self.config.style_min_size)
+        return np.asarray(_run_in_batches(runner, {"image": self._fed(fitting)}))
 
     def decode(self, content: Content, styles: Styles, domain: Domain) -> Images:
         """Decode every content code with every style.
@@ -170,11 +173,14 @@ class Translator:
         result = np.empty(shape, dtype=np.uint8)
         flat = result.reshape(num_images * num_styles, *shape[2:])
         pixels = codes.shape[2] * codes.shape[3] * self.config.size_multiple**2
-        step = _fixed(runner, "style", 0) or max(1, DECODE_PIXELS // pixels)
+        step = max(runner.batch_limits[0], DECODE_PIXELS // pixels)
         for start in range(0, len(flat), step):
             pairs = np.arange(start, min(start + step, len(flat)))
-            feeds = {"content": codes[pairs // num_styles], "style": styles[pairs % num_styles]}
-            images = _run_in_batches(runner, feeds)
+            feeds: dict[str, AnyArray] = {
+                "content": take_rows(codes, (pairs // num_styles).tolist()),
+                "style": styles[pairs % num_styles],
+            }
+            images = np.asarray(_run_in_batches(runner, feeds))
             if self._graphs.io == "float32":
                 images = bytes_from_floats(images)
             flat[pairs] = images[:, :height, :width]
@@ -220,9 +226,9 @@ class Translator:
         target_height, target_width = (f or size for f, size in zip(fixed, free, strict=True))
         return pad_to(images, (target_height, target_width))
 
-    def _encode(self, runner: Runner, images: Images) -> NDArray[Any]:
-        fed = images if self._graphs.io == "uint8" else floats_from_bytes(images)
-        return _run_in_batches(runner, {"image": fed})
+    def _fed(self, images: Images) -> NDArray[Any]:
+        """`images` as the graphs take them."""
+        return images if self._graphs.io == "uint8" else floats_from_bytes(images)
 
 
 def _fixed(runner: Runner, tensor: str, axis: int) -> int | None:
@@ -234,15 +240,27 @@ def _fixed(runner: Runner, tensor: str, axis: int) -> int | None:
     return None
 
 
-def _run_in_batches(runner: Runner, feeds: dict[str, NDArray[Any]]) -> NDArray[Any]:
-    """Run a graph of one output; a fixed batch is filled up by repeating the last item."""
+def _run_in_batches(
+    runner: Runner, feeds: dict[str, AnyArray], *, on_device: bool = False
+) -> AnyArray:
+    """Run a graph of one output in batches that it takes.
+
+    Args:
+        runner: the graph.
+        feeds: its inputs, all of the same batch. Too small a batch is filled up by repeating the
+            last item.
+        on_device: leave the result where it was computed, if one run is enough.
+    """
     count = len(next(iter(feeds.values())))
-    batch = _fixed(runner, runner.inputs[0].name, 0)
-    if batch is None or batch == count:
-        return next(iter(runner.run(feeds).values()))
+    smallest, largest = runner.batch_limits
+    if smallest <= count <= (largest or count):
+        run = runner.run_on_device if on_device else runner.run
+        return next(iter(run(feeds).values()))
     results = []
-    for start in range(0, count, batch):
-        chosen = np.minimum(np.arange(start, start + batch), count - 1)
-        part = runner.run({name: array[chosen] for name, array in feeds.items()})
+    step = largest or smallest
+    for start in range(0, count, step):
+        num = max(min(step, count - start), smallest)
+        rows = [min(row, count - 1) for row in range(start, start + num)]
+        part = runner.run({name: take_rows(array, rows) for name, array in feeds.items()})
         results.append(next(iter(part.values())))
     return np.concatenate(results)[:count]
