@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from munit_edge.cli.main import app
 
 GOLDEN = Path(__file__).parent / "golden"
+CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 WRITE = bool(os.environ.get("MUNIT_EDGE_WRITE_GOLDEN"))
 
 
@@ -32,6 +34,13 @@ def _file(command: tuple[str, ...]) -> Path:
     return GOLDEN / f"help_{'_'.join(command) or 'munit-edge'}.txt"
 
 
+def _layout_is_pinned() -> bool:
+    """Whether Typer, which lays the texts out, is a release that CI tests."""
+    pin = f"typer=={importlib.metadata.version('typer')}"
+    return any(line.startswith(pin) for line in CONSTRAINTS.read_text().splitlines())
+
+
+@pytest.mark.skipif(not _layout_is_pinned(), reason="another Typer lays help out differently")
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_help_is_as_recorded(command: tuple[str, ...]) -> None:
     result = CliRunner().invoke(
