@@ -35,6 +35,16 @@ _DRIVER_MEND = (
     "run `nvidia-smi`: if it fails, too, install the driver again and restart; in a container pass "
     "`--gpus all` (on a Jetson `--runtime nvidia`)"
 )
+_GPU_MEND = (
+    "install the build for the driver's CUDA (see the row GPU); `--device cpu` works without"
+)
+_GPU_MENDS: dict[Subject, str] = {
+    "onnxruntime": (
+        "install the libraries of CUDA and cuDNN that the message names, for the CUDA that this "
+        "build was made for (see onnxruntime's page on its CUDA provider); `--device cpu` works "
+        "without"
+    ),
+}
 _BASE_PACKAGES = ("numpy", "pillow", "pydantic", "pyyaml", "typer")
 _LOOKED_UP = re.compile(
     r"onnx.*|torch|accelerate|safetensors|tensorboard|tensorrt.*|cuda-.*|nvidia-.*|"
@@ -191,14 +201,18 @@ def _gpu(machine: Machine, driver: Answer) -> Finding:
         )
         mend = f"{_DRIVER_MEND}, with NVIDIA_DRIVER_CAPABILITIES=compute,utility"
         return Finding(subject="GPU", status="broken", detail=detail, mend=mend)
-    words = driver.fault or (smi.fault if smi and driver.installed else None)
+    there = driver.installed or bool(machine.pci_gpus)
+    words = driver.fault or (smi.fault if smi and there else None)
     if words:
         return Finding(subject="GPU", status="broken", detail=words, mend=_DRIVER_MEND)
+    mend = ""
     if driver.facts and driver.facts.gpu_fault:
         detail = f"a driver without a GPU ({driver.facts.gpu_fault}): the CPU is used"
     else:
         detail = "no NVIDIA driver: the CPU is used"
-    return Finding(subject="GPU", status="missing", detail=detail)
+        if machine.pci_gpus:
+            mend = "an NVIDIA GPU is built in: install NVIDIA's driver to use it"
+    return Finding(subject="GPU", status="missing", detail=detail, mend=mend)
 
 
 def _backend(
@@ -222,10 +236,7 @@ def _backend(
         parts.append(f"uses {', '.join(facts.gpus)}")
     if facts.gpu_fault and has_gpu:
         detail = "; ".join([*parts, f"cannot use the GPU: {facts.gpu_fault}"])
-        mend = (
-            "install the build for the driver's CUDA (see the row GPU); "
-            "`--device cpu` works without"
-        )
+        mend = _GPU_MENDS.get(subject, _GPU_MEND)
         return Finding(subject=subject, status="broken", detail=detail, mend=mend)
     if facts.gpu_fault:
         parts.append("no GPU to use")

@@ -20,6 +20,7 @@ PROGRAM_TIMEOUT_S = 20.0
 JETPACK_OF_L4T = {"36.4": "6.1 or 6.2", "38.4": "7.1", "39.2": "7.2"}
 """JetPack by the first two numbers of L4T, where the package that carries its name is missing."""
 
+_NVIDIA, _DISPLAY_CLASS = "0x10de", "0x03"
 _SMI_FIELDS = ("name", "driver_version", "memory.total", "compute_cap")
 
 
@@ -95,6 +96,8 @@ class Machine(StrictModel):
     """None: not a Jetson."""
     smi: SmiFacts | None
     """None: there is no `nvidia-smi`."""
+    pci_gpus: int = 0
+    """NVIDIA's display and compute devices on the PCI bus: there with or without a driver."""
 
 
 def look_at_machine(root: Path = Path("/")) -> Machine:
@@ -108,6 +111,7 @@ def look_at_machine(root: Path = Path("/")) -> Machine:
         platform=_platform(root),
         jetson=_jetson(root),
         smi=_smi(),
+        pci_gpus=_count_pci_gpus(root),
     )
 
 
@@ -174,6 +178,15 @@ def _smi_gpu(row: list[str]) -> SmiGpu:
         driver=driver,
         memory_mib=int(memory) if memory.isdigit() else None,
         compute_capability=capability if re.fullmatch(r"\d+\.\d+", capability) else None,
+    )
+
+
+def _count_pci_gpus(root: Path) -> int:
+    devices = (root / "sys/bus/pci/devices").glob("*")
+    return sum(
+        _text(device / "vendor").strip() == _NVIDIA
+        and _text(device / "class").startswith(_DISPLAY_CLASS)
+        for device in devices
     )
 
 

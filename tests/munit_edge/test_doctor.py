@@ -104,6 +104,17 @@ def test_broken_drivers() -> None:
     assert "NVIDIA_DRIVER_CAPABILITIES" in seen_only.mend
 
 
+def test_a_gpu_without_a_driver() -> None:
+    bare = machine().model_copy(update={"pci_gpus": 1})
+    finding = found("GPU", on=bare)
+    assert finding.status == "missing"
+    assert "install NVIDIA's driver" in finding.mend
+    silent = SmiFacts(fault="nvidia-smi ended with code 9: cannot communicate with the driver")
+    assert found("GPU", on=machine(smi=silent)).status == "missing"  # only the tool is installed
+    broken = found("GPU", on=bare.model_copy(update={"smi": silent}))
+    assert (broken.status, broken.detail) == ("broken", silent.fault)
+
+
 def test_a_backend_that_cannot_be_imported_is_broken_with_the_loaders_words() -> None:
     words = "ImportError: libnvdla_compiler.so: cannot open shared object file"
     answer = Answer(subject="tensorrt", installed=True, fault=words)

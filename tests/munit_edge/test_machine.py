@@ -84,6 +84,21 @@ def test_gpus_of_nvidia_smi(tmp_path: Path, programs: Path) -> None:
     assert (jetson.memory_mib, jetson.compute_capability) == (None, None)
 
 
+def test_gpus_on_the_bus_are_seen_without_a_driver(tmp_path: Path, programs: Path) -> None:
+    devices = {
+        "01:00.0": ("0x10de", "0x030000"),
+        "01:00.1": ("0x10de", "0x040300"),  # its sound device
+        "02:00.0": ("0x10de", "0x030200"),
+        "00:02.0": ("0x8086", "0x030000"),
+    }
+    for name, (vendor, kind) in devices.items():
+        folder = tmp_path / "sys/bus/pci/devices" / name
+        folder.mkdir(parents=True)
+        (folder / "vendor").write_text(f"{vendor}\n")
+        (folder / "class").write_text(f"{kind}\n")
+    assert look_at_machine(tmp_path).pci_gpus == 2
+
+
 def test_an_nvidia_smi_that_fails(tmp_path: Path, programs: Path) -> None:
     write_program(programs / "nvidia-smi", "echo Driver/library version mismatch; exit 18")
     smi = look_at_machine(tmp_path).smi
