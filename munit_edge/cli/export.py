@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 import typer
 
 from munit_edge.cli.errors import reporting_errors
+from munit_edge.cli.export_trt import trt
 from munit_edge.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -108,3 +109,4 @@ def _unit(unit: str) -> str:
 
 
 app.command("onnx")(reporting_errors(onnx))
+app.command("trt")(reporting_errors(trt))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from munit_edge import __version__
-from munit_edge.cli import export
+from munit_edge.cli import engines, export
 from munit_edge.cli.convert import convert
 from munit_edge.cli.doctor import doctor
 from munit_edge.cli.errors import DEBUG_ENVIRONMENT, reporting_errors
@@ -56,6 +56,7 @@ app.command("train")(reporting_errors(train))
 app.command("doctor")(reporting_errors(doctor))
 
 app.add_typer(export.app, name="export")
+app.add_typer(engines.app, name="engines")
 
 
 def main() -> None:

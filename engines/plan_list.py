@@ -1,0 +1,112 @@
+"""What lies in the cache of plans, and the removal of what is of no use any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from munit_edge.engines.plan_cache import Report, cache_folder, locked, plans_folder
+from munit_edge.engines.plan_sidecar import Sidecar, fault_of, read_sidecar, version_fits
+from munit_edge.engines.tensorrt_api import FLAVOURS, Flavour, load
+from munit_edge.errors import EngineError
+from munit_edge.files import output_errors
+from munit_edge.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class ListedPlan:
+    """One plan of the cache, as it lies there."""
+
+    path: Path
+    """The plan file."""
+    nbytes: int
+    """Its size; 0 where only the sidecar is left."""
+    sidecar: Sidecar | None
+    """What is known of it; None where the sidecar is missing or damaged."""
+    unusable: str | None
+    """Why it is never used on this machine; None where it may be."""
+
+
+def list_plans(manifest: Manifest | None = None) -> list[ListedPlan]:
+    """All plans of the cache, or those of one model's graphs, sorted by name.
+
+    Reads every plan, to compare its hash.
+    """
+    folder = cache_folder() / "engines"
+    wanted = None if manifest is None else {entry.sha256 for entry in manifest.graphs}
+    installed = _installed_versions()
+    return [
+        plan
+        for plan in (_look_at(path, installed) for path in _plan_paths(folder))
+        if wanted is None or _belongs(plan, wanted)
+    ]
+
+
+def prune_plans(
+    manifest: Manifest | None = None, *, everything: bool = False, report: Report
+) -> list[ListedPlan]:
+    """Remove plans of no use on this machine.
+
+    Args:
+        manifest: only plans of this model's graphs; None: of all.
+        everything: those that could still be used too.
+        report: told when a build of another process has to be waited for.
+
+    Returns:
+        The removed plans.
+
+    Raises:
+        OutputError: a file cannot be removed.
+        EngineError: the cache belongs to somebody else.
+    """
+    if not (cache_folder() / "engines").is_dir():
+        return []
+    folder, removed = plans_folder(), []
+    for plan in list_plans(manifest):
+        if plan.unusable is None and not everything:
+            continue
+        with locked(folder, plan.path.stem.rpartition("-")[0], report), output_errors(plan.path):
+            # The sidecar first: a plan without one is never used.
+            plan.path.with_suffix(".json").unlink(missing_ok=True)
+            plan.path.unlink(missing_ok=True)
+        removed.append(plan)
+    return removed
+
+
+def _plan_paths(folder: Path) -> Iterator[Path]:
+    files = [*folder.glob("*.plan"), *folder.glob("*.json")]
+    names = {path.with_suffix(".plan") for path in files if not path.name.startswith(".")}
+    yield from sorted(names)
+
+
+def _look_at(path: Path, installed: dict[Flavour, str]) -> ListedPlan:
+    try:
+        nbytes = path.stat().st_size
+    except OSError:
+        nbytes = 0
+    sidecar = read_sidecar(path.with_suffix(".json"))
+    if isinstance(sidecar, str):
+        return ListedPlan(path, nbytes, None, sidecar)
+    fault = fault_of(path.with_suffix(".json"), sidecar)
+    key = sidecar.key
+    version = installed.get(key.options.target)
+    if fault is None and version and not version_fits(key, version):
+        fault = f"built with {key.options.target} {key.tensorrt}, installed is {version}"
+    return ListedPlan(path, nbytes, sidecar, fault)
+
+
+def _belongs(plan: ListedPlan, wanted: set[str]) -> bool:
+    if plan.sidecar:
+        return plan.sidecar.key.onnx_sha256 in wanted
+    return any(f"-{digest[:16]}-" in plan.path.name for digest in wanted)
+
+
+def _installed_versions() -> dict[Flavour, str]:
+    found: dict[Flavour, str] = {}
+    for flavour in FLAVOURS:
+        try:
+            found[flavour] = load(flavour).version
+        except EngineError:
+            continue  # then nothing is known against its plans
+    return found
