@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 EXIT_BROKEN = 1
 REPORT_FILE = Path("munit-edge-selftest.json")
 TEXT_WIDTH = 100
+NO_BREAK = "\N{NO-BREAK SPACE}"
 STATUS_WIDTH = len("not tested")
 
 _COLOURS = {
@@ -125,5 +127,7 @@ def _show(rows: Sequence[_Row]) -> None:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """`text` in lines; commands and paths are not broken in two."""
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+    """`text` in lines; commands (between backticks) and paths are not broken in two."""
+    kept = re.sub("`[^`]+`", lambda command: command[0].replace(" ", NO_BREAK), text)
+    lines = textwrap.wrap(kept, width, break_long_words=False, break_on_hyphens=False)
+    return [line.replace(NO_BREAK, " ") for line in lines] or [""]
