@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import os
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from typing import Literal
 from munit_edge import __version__
 from munit_edge.config import StrictModel
 from munit_edge.engines.probe import SUBJECTS, Answer, Subject, ask
+from munit_edge.errors import OutputError
 from munit_edge.machine import Machine, look_at_machine
 
 Status = Literal["ok", "missing", "broken"]
@@ -65,6 +67,19 @@ class Finding(StrictModel):
     """What to do; "" where nothing has to be done."""
 
 
+class CacheFacts(StrictModel):
+    """The user's cache of TensorRT plans."""
+
+    folder: str
+    """Where it is, or will be."""
+    num_plans: int = 0
+    """Plans in it."""
+    num_bytes: int = 0
+    """Size of the plans together."""
+    fault: str | None = None
+    """Why it cannot be used; None when it can."""
+
+
 class Report(StrictModel):
     """Facts and findings; `munit-edge doctor --json` prints it."""
 
@@ -80,6 +95,8 @@ class Report(StrictModel):
     """What driver and backends say."""
     packages: dict[str, str]
     """Installed distributions that matter here, and their versions."""
+    cache: CacheFacts
+    """The cache of TensorRT plans."""
     findings: tuple[Finding, ...]
     """What the facts mean."""
 
@@ -95,14 +112,15 @@ def examine() -> Report:
         asked = [pool.submit(ask, subject) for subject in SUBJECTS]
         machine = look_at_machine()
         answers = tuple(future.result() for future in asked)
-    packages = installed_packages()
+    packages, cache = installed_packages(), look_at_cache()
     return Report(
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         munit_edge=__version__,
         machine=machine,
         answers=answers,
         packages=packages,
-        findings=tuple(judge(machine, answers, packages, extra_packages())),
+        cache=cache,
+        findings=tuple(judge(machine, answers, packages, extra_packages(), cache)),
     )
 
 
@@ -127,11 +145,33 @@ def extra_packages() -> dict[str, tuple[str, ...]]:
     return found
 
 
+def look_at_cache() -> CacheFacts:
+    """Where TensorRT plans are kept, and what is there. Makes nothing."""
+    from munit_edge.engines.plan_cache import cache_folder
+
+    try:
+        folder = cache_folder() / "engines"
+    except OutputError as exc:
+        return CacheFacts(folder="", fault=str(exc))
+    try:
+        if not folder.exists():
+            return CacheFacts(folder=str(folder))
+        if folder.stat().st_uid != os.getuid():
+            return CacheFacts(folder=str(folder), fault="it belongs to another user")
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            return CacheFacts(folder=str(folder), fault="you may not write to it")
+        sizes = [path.stat().st_size for path in folder.rglob("*.plan")]
+    except OSError as exc:
+        return CacheFacts(folder=str(folder), fault=exc.strerror or str(exc))
+    return CacheFacts(folder=str(folder), num_plans=len(sizes), num_bytes=sum(sizes))
+
+
 def judge(
     machine: Machine,
     answers: tuple[Answer, ...],
     packages: Mapping[str, str],
     extras: Mapping[str, tuple[str, ...]],
+    cache: CacheFacts,
 ) -> Iterator[Finding]:
     """What the facts mean, in the order in which they are shown.
 
@@ -140,6 +180,7 @@ def judge(
         answers: what driver and backends say, one for each of `SUBJECTS`.
         packages: installed distributions and their versions.
         extras: distributions of each extra to look for.
+        cache: the cache of TensorRT plans.
     """
     told = {answer.subject: answer for answer in answers}
     has_gpu = bool(_gpus(machine, told["driver"]))
@@ -158,6 +199,7 @@ def judge(
     yield from _cuda(told, packages)
     for extra, names in extras.items():
         yield _extra(extra, [name for name in names if name not in packages])
+    yield _cache(cache)
 
 
 def _machine(machine: Machine) -> Iterator[Finding]:
@@ -345,3 +387,17 @@ def _extra(extra: str, absent: list[str]) -> Finding:
         detail=f"not installed: {', '.join(absent)}",
         mend=f"run `pip install 'munit-edge[{extra}]'`",
     )
+
+
+def _cache(cache: CacheFacts) -> Finding:
+    if cache.fault:
+        return Finding(
+            subject="plan cache",
+            status="broken",
+            detail=f"{cache.folder}: {cache.fault}".removeprefix(": "),
+            mend="set $MUNIT_EDGE_CACHE to a folder of your own",
+        )
+    held = (
+        f"{cache.num_plans} plans, {cache.num_bytes / 1e6:.1f} MB" if cache.num_plans else "empty"
+    )
+    return Finding(subject="plan cache", status="ok", detail=f"{held}: {cache.folder}")

@@ -27,6 +27,7 @@ from munit_edge.engines.probe import Answer, Subject
 from munit_edge.errors import ModelError
 from munit_edge.files import atomic_file
 from munit_edge.latency import Latency, measure
+from munit_edge.manifest import read_manifest
 from munit_edge.translator import Translator
 
 FOLDER = Path(__file__).with_name("selftest_model")
@@ -48,6 +49,10 @@ TIMEOUT_S = 600.0
 
 Expected = dict[str, NDArray[Any]]
 Status = Literal["ok", "failed", "not tested"]
+Task = Literal["run", "export", "build"]
+
+BUILT_FOR = "8.6"
+"""Compute capability for which TensorRT-RTX builds the plans that are only built."""
 
 
 class Check(StrictModel):
@@ -75,11 +80,11 @@ class Trial(StrictModel):
     name: str
     """Such as "onnxruntime cpu" or "export"."""
     engine: str
-    """Engine that runs the graphs."""
+    """Engine that runs the graphs, or builds them."""
     device: str
     """Where: "cpu" or "cuda:0"."""
-    exports: bool = False
-    """Whether the graphs are exported first, instead of taking the shipped ones."""
+    task: Task = "run"
+    """`run` the shipped graphs; `export` them again and run those; `build` plans, not run here."""
 
 
 class Result(StrictModel):
@@ -148,7 +153,12 @@ def plan(report: Report) -> Iterator[Trial | Result]:
     if reason:
         yield Result(name="export", status="not tested", detail=reason)
     else:
-        yield Trial(name="export", engine="onnxruntime", device="cpu", exports=True)
+        yield Trial(name="export", engine="onnxruntime", device="cpu", task="export")
+    reason = _unusable(told, "tensorrt-rtx")
+    if reason:
+        yield Result(name="tensorrt-rtx build", status="not tested", detail=reason)
+    else:
+        yield Trial(name="tensorrt-rtx build", engine="tensorrt-rtx", device="cpu", task="build")
 
 
 def compute(graphs: GraphSet, given: Mapping[str, NDArray[Any]]) -> Expected:
@@ -209,6 +219,8 @@ def _run(trial: Trial, folder: Path) -> Result:
 
 def _try(trial: Trial, folder: Path) -> Result:
     try:
+        if trial.task == "build":
+            return _build(trial, folder / GRAPHS_FOLDER)
         with tempfile.TemporaryDirectory() as scratch:
             model = _model(trial, folder, Path(scratch))
             with open_graphs(model, trial.engine, trial.device) as graphs:
@@ -226,8 +238,27 @@ def _try(trial: Trial, folder: Path) -> Result:
     return Result(name=trial.name, status="ok", detail=_summary(checks), checks=checks)
 
 
+def _build(trial: Trial, model: Path) -> Result:
+    """Plans of every graph through our own builder; a GPU is not needed, so none is run."""
+    from munit_edge.engines.plan_cache import BuildRequest, find_or_build
+    from munit_edge.engines.tensorrt_builder import BuildOptions
+
+    manifest = read_manifest(model)
+    options = BuildOptions(target="tensorrt-rtx", compute_capabilities=(BUILT_FOR,))
+    plans = [
+        find_or_build(model, manifest, entry, BuildRequest(options=options))
+        for entry in manifest.graphs
+    ]
+    seconds = sum(plan.sidecar.build_seconds for plan in plans)
+    detail = (
+        f"{len(plans)} plans built in {seconds:.1f} s for compute capability {BUILT_FOR}; none was "
+        "run"
+    )
+    return Result(name=trial.name, status="ok", detail=detail)
+
+
 def _model(trial: Trial, folder: Path, scratch: Path) -> Path:
-    if trial.exports:
+    if trial.task == "export":
         from munit_edge.export.model_directory import export_model
         from munit_edge.export.options import ExportOptions
 

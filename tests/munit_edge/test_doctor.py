@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from munit_edge.doctor import Finding, extra_packages, installed_packages, judge
+import os
+from pathlib import Path
+
+import pytest
+
+from munit_edge.doctor import (
+    CacheFacts,
+    Finding,
+    extra_packages,
+    installed_packages,
+    judge,
+    look_at_cache,
+)
 from munit_edge.engines.probe import SUBJECTS, Answer, Facts, Subject
 from munit_edge.machine import (
     JetsonFacts,
@@ -17,6 +29,7 @@ H100 = SmiGpu(name="NVIDIA H100", driver="580.1", memory_mib=81559, compute_capa
 SERVER_DRIVER = Answer(
     subject="driver", installed=True, facts=Facts(version="13.0", gpus=("NVIDIA H100 (9.0)",))
 )
+CACHE = CacheFacts(folder="/home/u/.cache/munit-edge/engines")
 ORIN = JetsonFacts(board="NVIDIA Jetson AGX Orin", l4t="36.4.3", jetpack="6.2")
 
 
@@ -41,10 +54,11 @@ def find(
     on: Machine | None = None,
     packages: dict[str, str] | None = None,
     extras: dict[str, tuple[str, ...]] | None = None,
+    cache: CacheFacts = CACHE,
 ) -> Finding | None:
     told: dict[Subject, Answer] = {s: Answer(subject=s, installed=False) for s in SUBJECTS}
     told.update({answer.subject: answer for answer in answers})
-    all_of_them = judge(on or machine(), tuple(told.values()), packages or {}, extras or {})
+    all_of_them = judge(on or machine(), tuple(told.values()), packages or {}, extras or {}, cache)
     return next((finding for finding in all_of_them if finding.subject == subject), None)
 
 
@@ -64,7 +78,7 @@ def works(subject: Subject, version: str = "1.0", **facts: object) -> Answer:
 
 def test_a_bare_machine_has_nothing_broken() -> None:
     told = tuple(Answer(subject=s, installed=False) for s in SUBJECTS)
-    findings = list(judge(machine(), told, {}, {"train": ("torch",)}))
+    findings = list(judge(machine(), told, {}, {"train": ("torch",)}, CACHE))
     assert {f.status for f in findings} == {"ok", "missing"}
     assert found("GPU").detail == "no NVIDIA driver: the CPU is used"
     assert found("onnxruntime").mend == "run `pip install 'munit-edge[cpu]'`"
@@ -189,3 +203,33 @@ def test_packages_that_matter_are_listed() -> None:
     packages = installed_packages()
     assert {"numpy", "pillow", "pydantic", "torch", "onnx"} <= set(packages)
     assert "pytest" not in packages
+
+
+def test_plan_cache() -> None:
+    assert found("plan cache").detail == "empty: /home/u/.cache/munit-edge/engines"
+    full = CACHE.model_copy(update={"num_plans": 3, "num_bytes": 2_500_000})
+    assert found("plan cache", cache=full).detail.startswith("3 plans, 2.5 MB: /home/u/")
+    foreign = CACHE.model_copy(update={"fault": "it belongs to another user"})
+    broken = found("plan cache", cache=foreign)
+    assert (broken.status, "MUNIT_EDGE_CACHE" in broken.mend) == ("broken", True)
+
+
+def test_looking_at_the_cache_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUNIT_EDGE_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "cache" / "engines"
+    assert look_at_cache() == CacheFacts(folder=str(folder))
+    assert not folder.exists()
+    folder.mkdir(parents=True)
+    (folder / "decoder_b.plan").write_bytes(b"12345")
+    (folder / "decoder_b.json").write_bytes(b"{}")
+    found_there = look_at_cache()
+    assert (found_there.num_plans, found_there.num_bytes) == (1, 5)
+
+
+def test_a_cache_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUNIT_EDGE_CACHE", str(tmp_path))
+    (tmp_path / "engines").mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: os.geteuid() + 1)
+    assert look_at_cache().fault == "it belongs to another user"

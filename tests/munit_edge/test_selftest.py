@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from munit_edge import selftest
-from munit_edge.doctor import Report
-from munit_edge.engines.probe import SUBJECTS, Answer, Facts, Subject
+from munit_edge.doctor import CacheFacts, Report
+from munit_edge.engines.probe import SUBJECTS, Answer, Facts, Subject, ask
 from munit_edge.machine import look_at_machine
 from munit_edge.selftest import EXPECTED_FILE, FOLDER, Result, Trial, plan, run_selftest
 
@@ -33,6 +33,7 @@ def report(*usable: Subject, gpus: tuple[str, ...] = (), packages: tuple[str, ..
             for s in SUBJECTS
         ),
         packages=dict.fromkeys(packages, "1.0"),
+        cache=CacheFacts(folder="/c"),
         findings=(),
     )
 
@@ -50,6 +51,22 @@ def spoil(folder: Path, name: str, by: float) -> Path:
 
 def one(found: Report, folder: Path = FOLDER) -> dict[str, Result]:
     return {result.name: result for result in run_selftest(found, folder=folder).results}
+
+
+def test_plans_are_built_without_a_gpu() -> None:
+    if ask("tensorrt-rtx").facts is None:
+        pytest.skip("TensorRT-RTX is not installed")
+    result = one(report("tensorrt-rtx"))["tensorrt-rtx build"]
+    assert result.status == "ok", result.detail
+    assert result.detail.startswith("6 plans built in ")
+
+
+def test_a_builder_that_fails_is_a_failure(tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(FOLDER, folder)
+    (folder / "model" / "decoder_a.onnx").write_bytes(b"nothing")
+    result = one(report("tensorrt-rtx"), folder)["tensorrt-rtx build"]
+    assert result.status == "failed"  # also where TensorRT-RTX turns out not to be there
 
 
 def test_shipped_model_is_small() -> None:

@@ -52,7 +52,10 @@ ALLOWED = {
     ("munit_edge", "munit_edge.translator"),  # the public name, imported when first asked for
     ("munit_edge.engines.torch_runner", "trainer"),  # runs a checkpoint without an export
     ("munit_edge.engines.torch_runner", "torch"),
+    ("munit_edge.doctor", "munit_edge.engines.plan_cache"),  # says where plans are kept
     ("munit_edge.selftest", "export"),  # tries the exporter, too
+    ("munit_edge.selftest", "munit_edge.engines.plan_cache"),  # and the builder
+    ("munit_edge.selftest", "munit_edge.engines.tensorrt_builder"),
     ("munit_edge.cli.export", "torch"),  # names its own extra when torch is missing
 }
 # The doors of the engines that the face may use.
