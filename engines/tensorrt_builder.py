@@ -77,7 +77,8 @@ class BuildOptions(StrictModel):
             names = ("version_compatible", "hardware_compatibility", "detailed")
             lacking = [n for n in names if getattr(self, n) != type(self).model_fields[n].default]
             if lacking:
-                words = ", ".join(name.replace("_", "-") for name in lacking)
+                names_of = {"detailed": "report"}  # as on the command line
+                words = ", ".join(names_of.get(n, n).replace("_", "-") for n in lacking)
                 raise ValueError(
                     f"TensorRT-RTX has no option {words}: leave it out, or use target tensorrt on "
                     "a machine with a GPU"

@@ -106,6 +106,14 @@ def trt(
     device: Annotated[
         str, typer.Option(help="GPU to build on: cuda or cuda:N (tensorrt only).")
     ] = "cuda",
+    report: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="Write what TensorRT's inspector says of each plan's layers to this JSON file "
+            "(tensorrt only).",
+            show_default="no report",
+        ),
+    ] = None,
     json_lines: Annotated[
         bool, typer.Option("--json", help="Print one JSON object for each plan.")
     ] = False,
@@ -132,6 +140,7 @@ def trt(
         "tf32": tf32,
         "version_compatible": version_compatible,
         "hardware_compatibility": hardware_compatibility,
+        "detailed": report is not None,
     }
     request = BuildRequest(
         options=validate(BuildOptions, wishes, "options of `munit-edge export trt`"),
@@ -155,6 +164,8 @@ def trt(
             build_bar.finish("built" if plan.built else "was there")
             plans.append(plan)
             _tell(plan, json_lines)
+    if report:
+        _write_report(report, plans, on.index)
     if not json_lines:
         _summary(model, plans, time.monotonic() - started, target)
 
@@ -172,6 +183,28 @@ def _graphs(manifest: Manifest, directions: str) -> list[GraphEntry]:
             manifest.graph("decoder", target),
         ]
     return list(dict.fromkeys(found))
+
+
+def _write_report(path: Path, plans: list[Plan], device: int) -> None:
+    from munit_edge.engines.cuda_runtime import open_device
+    from munit_edge.engines.tensorrt_api import load
+    from munit_edge.engines.tensorrt_inspect import inspect_plan
+    from munit_edge.files import atomic_file
+
+    open_device(device).activate()
+    api = load("tensorrt")
+    graphs = [
+        inspect_plan(
+            api,
+            plan.sidecar.graph,
+            plan.read(),
+            host_code=plan.sidecar.key.options.version_compatible,
+        )
+        for plan in plans
+    ]
+    text = json.dumps({"tensorrt": api.version, "graphs": graphs}, indent=2)
+    with atomic_file(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def _tell(plan: Plan, json_lines: bool) -> None:

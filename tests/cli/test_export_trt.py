@@ -87,6 +87,7 @@ def test_no_gpu_is_one_line(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -
         (("--workspace-mb", "0"), "'workspace_mb' is 0"),
         (("--compute-capability", "8.6"), "are for target tensorrt-rtx"),
         ((*RTX, "--version-compatible"), "TensorRT-RTX has no option version-compatible"),
+        ((*RTX, "--report", "layers.json"), "TensorRT-RTX has no option report"),
         ((*RTX[:3], "sm86"), "give it as 8.6"),
         (("--device", "cpu"), "use cuda or cuda:N"),
     ],
