@@ -8,13 +8,18 @@ from typing import Any
 
 from munit_edge import __version__
 from munit_edge.config import DOMAINS, GRAPH_KINDS, Domain, GraphKind
+from munit_edge.engines.base import GraphSet
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime_runner import OnnxRuntimeGraphs
 from munit_edge.engines.torch_runner import TorchGraphs
 from munit_edge.errors import ParityError
+from munit_edge.export.calibration import read_pictures
+from munit_edge.export.half_arithmetic import ArithmeticGraphs
 from munit_edge.export.onnx_graph import export_graph
 from munit_edge.export.options import ExportOptions
 from munit_edge.export.parity import check_parity, failures
+from munit_edge.export.precision import in_half
+from munit_edge.export.reduced import Float32, choose_half, choose_int8, measure_files
 from munit_edge.extras import require
 from munit_edge.files import atomic_folder, sha256
 from munit_edge.manifest import (
@@ -27,8 +32,11 @@ from munit_edge.manifest import (
     size_rules,
 )
 from munit_edge.trainer.checkpoint import Checkpoint, open_checkpoint
+from munit_edge.trainer.torch_api import nn
 
 NUM_GRAPHS = len(DOMAINS) * len(GRAPH_KINDS)
+
+OnStep = Callable[[str], None]
 
 
 def export_model(
@@ -37,76 +45,137 @@ def export_model(
     options: ExportOptions,
     *,
     overwrite: bool = False,
-    on_step: Callable[[str], None] = lambda step: None,
+    on_step: OnStep = lambda step: None,
 ) -> Manifest:
     """Export a checkpoint and prove the result.
 
     Args:
         checkpoint: checkpoint folder, or run folder (its newest checkpoint is taken).
         directory: the model directory to make.
-        options: operator set, border types, weights and fixed sizes.
+        options: operator set, border types, weights, fixed sizes and precision.
         overwrite: replace an earlier model directory, once the new one is proved.
         on_step: called with the name of each of the `NUM_GRAPHS` graphs when it is traced.
 
     Raises:
-        InputError, ModelError: the checkpoint cannot be used.
-        ConfigError: the model does not take the fixed size.
+        InputError, ModelError: the checkpoint, or a picture to judge precision by, cannot be used.
+        ConfigError: the model does not take the fixed size, or has no layer of a name to keep.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
         ParityError: a graph differs by more than its tolerance; lists every failure, and nothing is
-            left at `directory`.
+            left at `directory`. `GateError`: reduced precision costs more than allowed.
         OutputError: `directory` exists, or cannot be written.
     """
     require("onnxruntime", "proving an export")  # before minutes of tracing, not after
     opened = open_checkpoint(checkpoint)
     options.check_size(opened.config)
+    exports = {"fp32": _export_fp32, "fp16": _export_fp16, "int8": _export_int8}
     with atomic_folder(directory, overwrite=overwrite) as partial:
-        entries = _write_graphs(opened, partial, options, on_step)
-        manifest = _manifest(opened, options, entries)
-        parity = _prove(opened, partial, manifest, options)
-        manifest = manifest.model_copy(update={"parity": tuple(parity)})
+        manifest = exports[options.precision](opened, partial, options, on_step)
         (partial / MANIFEST_FILE).write_text(manifest_json(manifest), encoding="utf-8")
     return manifest
 
 
+def _export_fp32(
+    checkpoint: Checkpoint, directory: Path, options: ExportOptions, on_step: OnStep
+) -> Manifest:
+    generators = checkpoint.generators(options.weights)
+    entries = _write_graphs(checkpoint, generators, directory, options, on_step)
+    manifest = _manifest(checkpoint, options, entries)
+    device = Device("cpu")
+    with (
+        OnnxRuntimeGraphs(directory, manifest, device) as exported,
+        TorchGraphs(checkpoint, device, options.weights, io=options.io) as reference,
+    ):
+        parity = _prove(exported, reference, options)
+    return manifest.model_copy(update={"parity": parity})
+
+
+def _export_fp16(
+    checkpoint: Checkpoint, directory: Path, options: ExportOptions, on_step: OnStep
+) -> Manifest:
+    """The gate comes first: it needs no graph, and says which layers stay in float32."""
+    model = _float32(checkpoint, options)
+    choice = choose_half(model, options)
+    typed = in_half(model.generators, choice.gate.kept_fp32)
+    entries = _write_graphs(checkpoint, typed, directory, options, on_step)
+    manifest = _manifest(checkpoint, options, entries)
+    config, model_id = checkpoint.config, manifest.checkpoint_sha256
+    with (
+        OnnxRuntimeGraphs(directory, manifest, Device("cpu")) as exported,
+        ArithmeticGraphs(typed, config, model_id, half=True, io=options.io) as reference,
+    ):
+        parity = _prove(exported, reference, options)
+        files = measure_files(model, exported, choice)
+    return manifest.model_copy(update={"parity": parity, "gate": (choice.gate, files)})
+
+
+def _export_int8(
+    checkpoint: Checkpoint, directory: Path, options: ExportOptions, on_step: OnStep
+) -> Manifest:
+    """The float32 graphs are proved as ever, and then quantised where they lie."""
+    model = _float32(checkpoint, options)
+    before = options.model_copy(update={"precision": "fp32"})
+    manifest = _export_fp32(checkpoint, directory, before, on_step)
+    with OnnxRuntimeGraphs(directory, manifest, Device("cpu")) as exported:
+        choice, graphs = choose_int8(model, directory, manifest, exported, options)
+    entries = [
+        _write_graph(graphs[name].quantised(choice.reduced), directory, entry, options)
+        for entry in manifest.graphs
+        for name in [f"{entry.kind}_{entry.domain}"]
+    ]
+    return manifest.model_copy(update={"graphs": tuple(entries), "gate": (choice.gate,)})
+
+
+def _float32(checkpoint: Checkpoint, options: ExportOptions) -> Float32:
+    pictures = read_pictures(checkpoint.config, options)
+    return Float32(checkpoint, checkpoint.generators(options.weights), pictures)
+
+
 def _write_graphs(
     checkpoint: Checkpoint,
+    generators: nn.ModuleDict,
     directory: Path,
     options: ExportOptions,
-    on_step: Callable[[str], None],
+    on_step: OnStep,
 ) -> tuple[GraphEntry, ...]:
-    generators = checkpoint.generators(options.weights)
     entries = []
     for domain in DOMAINS:
         for kind in GRAPH_KINDS:
             metadata = _metadata(checkpoint, kind, domain, options)
             model = export_graph(generators, checkpoint.config, kind, domain, options, metadata)
-            entries.append(_write_graph(model, directory, kind, domain, checkpoint, options))
+            inputs, outputs = graph_tensors(
+                checkpoint.config,
+                kind,
+                domain,
+                options.io,
+                batch=options.batch,
+                size_hw=options.size_hw,
+                precision=options.precision,
+            )
+            entry = GraphEntry(
+                kind=kind,
+                domain=domain,
+                file=f"{kind}_{domain}.onnx",
+                sha256="",
+                opset=options.opset,
+                inputs=inputs,
+                outputs=outputs,
+            )
+            entries.append(_write_graph(model, directory, entry, options))
             on_step(f"{kind}_{domain}")
     return tuple(entries)
 
 
 def _write_graph(
-    model: Any,
-    directory: Path,
-    kind: GraphKind,
-    domain: Domain,
-    checkpoint: Checkpoint,
-    options: ExportOptions,
+    model: Any, directory: Path, entry: GraphEntry, options: ExportOptions
 ) -> GraphEntry:
-    path = directory / f"{kind}_{domain}.onnx"
+    """Write one graph, and say of the entry what the file now is."""
+    onnx = require("onnx", "exporting graphs")
+    metadata = {item.key: item.value for item in model.metadata_props}
+    metadata["munit_edge.precision"] = options.precision
+    onnx.helper.set_model_props(model, metadata)
+    path = directory / entry.file
     path.write_bytes(model.SerializeToString())
-    inputs, outputs = graph_tensors(
-        checkpoint.config, kind, domain, options.io, batch=options.batch, size_hw=options.size_hw
-    )
-    return GraphEntry(
-        kind=kind,
-        domain=domain,
-        file=path.name,
-        sha256=sha256(path),
-        opset=options.opset,
-        inputs=inputs,
-        outputs=outputs,
-    )
+    return entry.model_copy(update={"sha256": sha256(path), "precision": options.precision})
 
 
 def _metadata(
@@ -153,18 +222,13 @@ def _manifest(
 
 
 def _prove(
-    checkpoint: Checkpoint, directory: Path, manifest: Manifest, options: ExportOptions
-) -> list[ParityEntry]:
-    device = Device("cpu")
-    with (
-        OnnxRuntimeGraphs(directory, manifest, device) as exported,
-        TorchGraphs(checkpoint, device, options.weights, io=options.io) as reference,
-    ):
-        entries = check_parity(exported, reference, options)
+    exported: GraphSet, reference: GraphSet, options: ExportOptions
+) -> tuple[ParityEntry, ...]:
+    entries = check_parity(exported, reference, options)
     failed = failures(entries)
     if failed:
         raise ParityError(
             f"{len(failed)} of {len(entries)} comparisons with torch are beyond tolerance, so "
             "nothing was written: " + "; ".join(failed)
         )
-    return entries
+    return tuple(entries)

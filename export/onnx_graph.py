@@ -33,11 +33,12 @@ def export_graph(
     """Trace one graph and return it as a checked `onnx.ModelProto`.
 
     Args:
-        generators: both generators with spectral norm folded.
+        generators: both generators with spectral norm folded, typed as they are to be exported.
         config: the model's configuration.
         kind: which of the three graphs.
         domain: whose.
-        options: operator set, border types and fixed sizes.
+        options: operator set, border types and fixed sizes. Of int8 this is the graph before
+            quantisation.
         metadata: key-value pairs to keep in the file.
 
     Raises:
@@ -48,7 +49,13 @@ def export_graph(
     require("onnxscript", "exporting graphs")
     module = build_graph(generators, kind, domain, options.io)
     inputs, outputs = graph_tensors(
-        config, kind, domain, options.io, batch=options.batch, size_hw=options.size_hw
+        config,
+        kind,
+        domain,
+        options.io,
+        batch=options.batch,
+        size_hw=options.size_hw,
+        precision=options.precision,
     )
     with _quiet_exporter():
         program = torch.onnx.export(

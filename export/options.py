@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from munit_edge.config import ModelConfig, StrictModel, TensorIO
 from munit_edge.errors import ConfigError
+from munit_edge.manifest import Precision
 
 OLDEST_OPSET, NEWEST_OPSET = 18, 22
 """Below 18 torch's exporter would have to rewrite its graphs; JetPack 6's parser reads up to 20."""
+
+
+DEFAULT_MIN_PSNR_DB: dict[Precision, float] = {"fp16": 45.0, "int8": 30.0}
 
 
 class ExportOptions(StrictModel):
@@ -29,11 +34,55 @@ class ExportOptions(StrictModel):
     width: int | None = Field(None, ge=1)
     """Fixed image width in pixels; None: any."""
 
+    precision: Precision = "fp32"
+    """Type of the convolutions. `fp16`: tensors typed so. `int8`: Q/DQ pairs around each."""
+    calibration: tuple[Path, ...] = ()
+    """Pictures that reduced precision is judged by, and int8 calibrated with: a data folder with
+    trainA and trainB (and testA, testB), or a folder of A and one of B."""
+    calibration_images: int = Field(8, ge=1)
+    """Pictures of each domain, at most; as many others for the gate."""
+    min_psnr_db: float | None = Field(None, gt=0, le=100)
+    """What translations must reach against float32 (dB); None: the default of the precision."""
+    keep_fp32: tuple[str, ...] = ()
+    """Names of layers that stay float32; * stands for any letters."""
+    auto_mixed: bool = False
+    """Keep the layers that lose most in float32 until the gate holds."""
+
     @model_validator(mode="after")
     def _check(self) -> ExportOptions:
+        self._check_precision()
         if (self.height is None) != (self.width is None):
             raise ValueError("fix both height and width (--height, --width), or neither")
         return self
+
+    def _check_precision(self) -> None:
+        if self.precision == "fp32":
+            given = {
+                "--calibration": self.calibration,
+                "--min-psnr": self.min_psnr_db is not None,
+                "--keep-fp32": self.keep_fp32,
+                "--auto-mixed": self.auto_mixed,
+            }
+            for option, value in given.items():
+                if value:
+                    raise ValueError(
+                        f"{option} has no effect on fp32: add --precision fp16 or int8"
+                    )
+        elif not self.calibration:
+            raise ValueError(
+                f"--precision {self.precision} is judged by pictures of your own and none are "
+                "given: add --calibration DIR, a folder with trainA and trainB"
+            )
+        if len(self.calibration) > 2:
+            raise ValueError(
+                f"--calibration is given {len(self.calibration)} times: give one data folder, or "
+                "the folder of A and that of B"
+            )
+
+    @property
+    def min_psnr(self) -> float:
+        """The gate's threshold in dB."""
+        return self.min_psnr_db or DEFAULT_MIN_PSNR_DB[self.precision]
 
     @property
     def size_hw(self) -> tuple[int | None, int | None]:

@@ -8,6 +8,7 @@
     ├── EngineError            a backend or device that cannot run the graphs
     │   └── MissingExtraError      an optional dependency is not installed
     ├── ParityError            exported graphs differ from the networks
+    │   └── GateError              reduced precision loses more than allowed
     ├── TrainingError          a run that cannot go on
     └── OutputError            results that cannot be written
 
@@ -62,6 +63,10 @@ class ParityError(MunitEdgeError):
     """Exported graphs differ from the networks by more than the tolerance."""
 
     exit_code = 1
+
+
+class GateError(ParityError):
+    """Reduced precision changes the translations by more than allowed."""
 
 
 class TrainingError(MunitEdgeError):

@@ -15,13 +15,21 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from munit_edge.config import Domain, GraphKind, ModelConfig, StrictModel, TensorIO, validate
+from munit_edge.config import (
+    Direction,
+    Domain,
+    GraphKind,
+    ModelConfig,
+    StrictModel,
+    TensorIO,
+    validate,
+)
 from munit_edge.errors import ConfigError, InputError, ModelError
 
 MANIFEST_FILE = "munit_edge.json"
 FORMAT_VERSION: Literal[1] = 1
 
-Precision = Literal["fp32"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 class TensorEntry(StrictModel):
@@ -29,8 +37,8 @@ class TensorEntry(StrictModel):
 
     name: str
     """`image`, `content` or `style`."""
-    dtype: Literal["uint8", "float32"]
-    """Element type."""
+    dtype: Literal["uint8", "float16", "float32"]
+    """Element type; content codes of fp16 graphs are float16, nothing else is."""
     shape: tuple[int | str, ...]
     """A number where the size is fixed, a name where it is free."""
 
@@ -49,7 +57,7 @@ class GraphEntry(StrictModel):
     opset: int
     """ONNX operator set."""
     precision: Precision = "fp32"
-    """Type of weights and arithmetic."""
+    """Type of the convolutions; what loses most by it may still be float32 (`GateEntry`)."""
     inputs: tuple[TensorEntry, ...]
     """In the order of the graph."""
     outputs: tuple[TensorEntry, ...]
@@ -71,6 +79,54 @@ class ParityEntry(StrictModel):
     """Largest difference that passes."""
     unit: Literal["levels", "absolute"]
     """What `worst` and `tolerance` count."""
+
+
+class TensorRange(StrictModel):
+    """How near one tensor comes to the end of a type's range."""
+
+    tensor: str
+    """Module that gives it, such as `decoder_b.up.0.conv`."""
+    largest: float
+    """Largest magnitude on the gate's pictures, in float32."""
+    limit: float
+    """Largest magnitude that the type holds."""
+
+
+class GateResult(StrictModel):
+    """Translations in reduced precision against those in float32, of one direction."""
+
+    direction: Direction
+    """Which way."""
+    translations: int
+    """Pictures times styles."""
+    psnr_db: float
+    """Of the mean squared error of all of them (dB, 255 levels; 100 stands for no difference)."""
+    worst_psnr_db: float
+    """Of the translation that lost most."""
+    ssim: float
+    """Mean structural similarity, 1: the same."""
+    worst_ssim: float
+    """Of the translation that lost most."""
+
+
+class GateEntry(StrictModel):
+    """Proof that reduced precision does not hurt, on pictures of the user."""
+
+    precision: Precision
+    """What was tried."""
+    arithmetic: Literal["rounded-float32", "onnxruntime"]
+    """`rounded-float32`: every operator computed in float32 and rounded through the type, so that
+    an overflow is infinite. `onnxruntime`: the exported files themselves."""
+    min_psnr_db: float
+    """What `psnr_db` must reach in both directions."""
+    pictures: int
+    """Pictures of each domain that were translated."""
+    results: tuple[GateResult, ...]
+    """One for each direction."""
+    kept_fp32: tuple[str, ...] = ()
+    """Layers that stayed in float32 by wish, or because the gate needed it."""
+    ranges: tuple[TensorRange, ...] = ()
+    """The tensors that come nearest to the end of the type's range, nearest first."""
 
 
 class StylePrior(StrictModel):
@@ -122,7 +178,9 @@ class Manifest(StrictModel):
     graphs: tuple[GraphEntry, ...]
     """Three for each domain."""
     parity: tuple[ParityEntry, ...]
-    """Proof of the export."""
+    """Proof of the export; of an int8 model, of its graphs before quantisation."""
+    gate: tuple[GateEntry, ...] = ()
+    """Proof of reduced precision; none for fp32."""
     weights: Literal["average", "live"]
     """Which weights of the checkpoint were exported."""
     checkpoint_sha256: str
@@ -156,6 +214,7 @@ def graph_tensors(
     *,
     batch: int | None = None,
     size_hw: tuple[int | None, int | None] = (None, None),
+    precision: Precision = "fp32",
 ) -> tuple[tuple[TensorEntry, ...], tuple[TensorEntry, ...]]:
     """Inputs and outputs of one graph.
 
@@ -166,6 +225,7 @@ def graph_tensors(
         io: pictures at its border.
         batch: fixed batch; None: free.
         size_hw: fixed image height and width in pixels; None: free.
+        precision: type of the convolutions; fp16 graphs pass float16 content codes.
     """
     num: int | str = batch or "batch"
     height, width = size_hw[0] or "height", size_hw[1] or "width"
@@ -178,7 +238,8 @@ def graph_tensors(
         for size, name in zip(size_hw, ("content_height", "content_width"), strict=True)
     )
     content_shape = (num, config.content_channels, *content_hw)
-    content = TensorEntry(name="content", dtype="float32", shape=content_shape)
+    dtype: Literal["float16", "float32"] = "float16" if precision == "fp16" else "float32"
+    content = TensorEntry(name="content", dtype=dtype, shape=content_shape)
     style = TensorEntry(name="style", dtype="float32", shape=(num, config.style_dim))
     if kind == "content_encoder":
         return (image,), (content,)

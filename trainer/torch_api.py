@@ -15,16 +15,29 @@ if TYPE_CHECKING:
     import torch.nn.functional as F
     from torch import Tensor, nn
     from torch.nn.utils import parametrizations, parametrize
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_map
 else:
     try:
         import torch
         import torch.nn.functional as F
         from torch import Tensor, nn
         from torch.nn.utils import parametrizations, parametrize
+        from torch.utils._python_dispatch import TorchDispatchMode
+        from torch.utils._pytree import tree_map
     except ModuleNotFoundError as exc:
         if exc.name != "torch":
             raise
         torch = missing("torch", "training and reading checkpoints")
-        F = Tensor = nn = parametrizations = parametrize = torch
+        F = Tensor = TorchDispatchMode = nn = parametrizations = parametrize = tree_map = torch
 
-__all__ = ["F", "Tensor", "nn", "parametrizations", "parametrize", "torch"]
+__all__ = [
+    "F",
+    "Tensor",
+    "TorchDispatchMode",
+    "nn",
+    "parametrizations",
+    "parametrize",
+    "torch",
+    "tree_map",
+]

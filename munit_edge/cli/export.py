@@ -13,7 +13,7 @@ from munit_edge.cli.export_trt import trt
 from munit_edge.cli.progress import progress
 
 if TYPE_CHECKING:
-    from munit_edge.manifest import Manifest
+    from munit_edge.manifest import GateEntry, Manifest
 
 app = typer.Typer(help="Turn a checkpoint into what a device runs.", no_args_is_help=True)
 
@@ -50,6 +50,46 @@ def onnx(
         Optional[int],  # noqa: UP045
         typer.Option(help="Fix the image width, in pixels.", show_default="any"),
     ] = None,
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8"],
+        typer.Option(
+            help="Type of the convolutions. fp16 and int8 must pass a gate: their translations of "
+            "your pictures are compared with those of fp32."
+        ),
+    ] = "fp32",
+    calibration: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(
+            metavar="DIR",
+            help="Pictures for the gate, and for the scales of int8: a data folder with trainA and "
+            "trainB (the gate takes testA and testB where they are), or given twice, A's pictures "
+            "and B's.",
+        ),
+    ] = None,
+    calibration_images: Annotated[
+        int, typer.Option(help="Pictures of each domain for the scales, and for the gate, at most.")
+    ] = 8,
+    min_psnr: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="What translations must reach against fp32, in dB.",
+            show_default="fp16 45, int8 30",
+        ),
+    ] = None,
+    keep_fp32: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="NAME",
+            help="Keep a layer in fp32, such as decoder_b.up.0 or 'decoder_*.to_image'; can be "
+            "given again.",
+        ),
+    ] = None,
+    auto_mixed: Annotated[
+        bool,
+        typer.Option(
+            "--auto-mixed", help="Keep the layers that lose most in fp32 until the gate holds."
+        ),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier model directory.")
     ] = False,
@@ -69,6 +109,12 @@ def onnx(
         "batch": batch,
         "height": height,
         "width": width,
+        "precision": precision,
+        "calibration": tuple(calibration or ()),
+        "calibration_images": calibration_images,
+        "min_psnr_db": min_psnr,
+        "keep_fp32": tuple(keep_fp32 or ()),
+        "auto_mixed": auto_mixed,
     }
     options = validate(ExportOptions, wishes, "options of `munit-edge export onnx`")
     started = time.monotonic()
@@ -95,6 +141,8 @@ def _report(output: Path, manifest: Manifest, seconds: float) -> None:
     for direction in ("a2b", "b2a"):
         levels = max(p.worst for p in manifest.parity if p.check == direction)
         typer.echo(f"{direction}: largest difference from torch: {levels:.2g} of 255 levels")
+    for gate in manifest.gate:
+        _report_gate(gate)
     if manifest.licence_note:
         typer.echo(f"licence: {manifest.licence_note}")
     typer.echo(
@@ -102,6 +150,22 @@ def _report(output: Path, manifest: Manifest, seconds: float) -> None:
         f"{len(manifest.parity)} comparisons passed) in {seconds:.1f} s"
     )
     typer.echo(f"next: munit-edge translate {output} PHOTO.jpg -o results --direction a2b")
+
+
+def _report_gate(gate: GateEntry) -> None:
+    where = "rounded arithmetic" if gate.arithmetic == "rounded-float32" else "ONNX Runtime"
+    for result in gate.results:
+        typer.echo(
+            f"{gate.precision} against fp32, {where}, {result.direction}: "
+            f"PSNR {result.psnr_db:.1f} dB (worst {result.worst_psnr_db:.1f}, asked for "
+            f"{gate.min_psnr_db:g}), SSIM {result.ssim:.4f} (worst {result.worst_ssim:.4f}), "
+            f"{result.translations} translations"
+        )
+    if gate.ranges:
+        nearest = gate.ranges[0]
+        typer.echo(f"largest value: {nearest.largest:.4g} of {nearest.limit:g} in {nearest.tensor}")
+    if gate.kept_fp32:
+        typer.echo(f"kept in fp32: {', '.join(gate.kept_fp32)}")
 
 
 def _unit(unit: str) -> str:

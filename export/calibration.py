@@ -1,0 +1,129 @@
+"""The user's pictures that precision is judged by: found, read, made of a size that graphs take."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from munit_edge.config import DOMAINS, Domain, ModelConfig
+from munit_edge.errors import InputError
+from munit_edge.export.options import ExportOptions
+from munit_edge.images import Images, pad_to, read_image, resize_shorter
+from munit_edge.trainer.config import ImageSource
+from munit_edge.trainer.image_sets import ImageSet, find_images
+
+MAX_SHORTER_SIDE = 256
+"""Larger pictures are made smaller, to this many pixels: what MUNIT is usually trained at."""
+
+_TRAINING = (("trainA", "trainB"), ("images_a", "images_b"))
+_TEST = ("testA", "testB")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of both domains, each uint8 [1, H, W, C] of a size that the graphs take."""
+
+    calibration: dict[Domain, list[Images]]
+    """What int8 scales are taken from."""
+    gate: dict[Domain, list[Images]]
+    """What precision is judged by: others where there are enough."""
+
+
+def read_pictures(config: ModelConfig, options: ExportOptions) -> Pictures:
+    """Read the pictures that `options.calibration` names.
+
+    Test images are for the gate where the folder has some; else every other picture is.
+
+    Raises:
+        InputError: a folder is missing, or a domain has no picture that can be read.
+    """
+    folders = options.calibration
+    count = options.calibration_images
+    pictures = Pictures({}, {})
+    for domain, (first, second) in zip(DOMAINS, _folders(folders), strict=True):
+        found = _list(first, domain)
+        if second is None:
+            # From the same folder, and still not the same pictures unless there is one only.
+            halves = found[::2], found[1::2] or found
+        else:
+            halves = found, _list(second, domain)
+        for part, files in zip((pictures.calibration, pictures.gate), halves, strict=True):
+            part[domain] = list(_read(files, count, domain, config, options))
+            if not part[domain]:
+                raise InputError(
+                    f"none of the {len(files)} pictures of domain {domain}, such as {files[0]}, "
+                    "can be read: name folders of sound pictures with --calibration"
+                )
+    return pictures
+
+
+def _folders(folders: Sequence[Path]) -> list[tuple[Path, Path | None]]:
+    """For each domain the folder to calibrate by, and that of the gate where it is another."""
+    if len(folders) == len(DOMAINS):
+        return [(folder, None) for folder in folders]
+    root = folders[0]
+    if not root.is_dir():
+        kind = "is not a folder" if root.exists() else "does not exist"
+        raise InputError(f"--calibration {root} {kind}: name one that holds trainA and trainB")
+    for names in _TRAINING:
+        training = [root / name for name in names]
+        if all(folder.is_dir() for folder in training):
+            test = [root / name for name in _TEST]
+            if all(folder.is_dir() and _holds_pictures(folder) for folder in test):
+                return list(zip(training, test, strict=True))
+            return [(folder, None) for folder in training]
+    held = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
+    raise InputError(
+        f"--calibration {root} holds {held}: pictures of both domains are needed, so name a folder "
+        "with trainA and trainB, or pass --calibration twice, first A's pictures and then B's"
+    )
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return bool(find_images(ImageSource(folder=folder)).names)
+
+
+def _list(folder: Path, domain: Domain) -> list[Path]:
+    found: ImageSet = find_images(ImageSource(folder=folder))
+    if not found.names:
+        raise InputError(
+            f"--calibration: domain {domain} has no pictures in {folder}; reduced precision is "
+            "judged by pictures of both domains, so name a folder that has some"
+        )
+    return [found.path(i) for i in range(len(found.names))]
+
+
+def _read(
+    files: list[Path], count: int, domain: Domain, config: ModelConfig, options: ExportOptions
+) -> Iterator[Images]:
+    """Up to `count` pictures, spread over the list; those that cannot be read are passed over."""
+    step = max(1, len(files) // count)
+    spread = sorted(range(len(files)), key=lambda index: (index % step, index))
+    read = 0
+    for index in spread:
+        with contextlib.suppress(InputError):
+            pixels = read_image(files[index], config.channels(domain)).pixels
+            yield _fit(pixels, config, options)[None]
+            read += 1
+        if read == count:
+            return
+
+
+def _fit(pixels: Images, config: ModelConfig, options: ExportOptions) -> Images:
+    """Resize and pad or crop to a size that every graph takes: uint8 [H, W, C]."""
+    height, width = pixels.shape[:2]
+    if options.height is not None and options.width is not None:
+        # Cover the fixed size, then cut out the middle.
+        shorter = min(height, width)
+        needed = (-(-options.height * shorter // height), -(-options.width * shorter // width))
+        pixels = resize_shorter(pixels, max(needed))
+        top, left = (pixels.shape[0] - options.height) // 2, (pixels.shape[1] - options.width) // 2
+        return pixels[top : top + options.height, left : left + options.width]
+    if min(height, width) > MAX_SHORTER_SIDE:
+        pixels = resize_shorter(pixels, MAX_SHORTER_SIDE)
+    multiple = config.size_multiple
+    minimum = max(config.content_min_size, config.style_min_size)
+    height, width = (-(-max(side, minimum) // multiple) * multiple for side in pixels.shape[:2])
+    return pad_to(pixels, (height, width))

@@ -1,0 +1,173 @@
+"""`munit-edge export onnx --precision`, from pictures to a model that translates."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from munit_edge.cli.main import app
+from munit_edge.manifest import read_manifest
+from munit_edge.translator import Translator
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder, three pictures of each domain."""
+    root = tmp_path_factory.mktemp("data")
+    for folder, seed in (("trainA", 0), ("trainB", 1)):
+        (root / folder).mkdir()
+        random = np.random.default_rng(seed)
+        for number in range(3):
+            coarse = random.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+            soft = coarse.repeat(8, axis=0).repeat(8, axis=1)
+            Image.fromarray(soft).save(root / folder / f"{number}.png")
+    return root
+
+
+def _export(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["export", "onnx", *map(str, arguments)])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def _translations(model: Path, pictures: Path, channels: int) -> np.ndarray:
+    with Image.open(pictures / "trainA" / "2.png") as file:
+        image = np.asarray(file.convert("L" if channels == 1 else "RGB")).reshape(32, 40, channels)
+    with Translator.open(model, device="cpu") as translator:
+        styles = translator.sample_styles(2)
+        return translator.translate(image[None, :30, :37], "a2b", styles=styles).astype(int)
+
+
+def test_fp16(tiny_checkpoint: Path, tiny_model: Path, pictures: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    code, out, err = _export(
+        *(tiny_checkpoint, "-o", model, "--precision", "fp16", "--calibration", pictures),
+        *("--keep-fp32", "decoder_?.to_image"),
+    )
+    assert code == 0, err
+    manifest = read_manifest(model)
+    assert {entry.precision for entry in manifest.graphs} == {"fp16"}
+    decoder = manifest.graph("decoder", "b")
+    assert [tensor.dtype for tensor in decoder.inputs] == ["float16", "float32"]
+    assert [gate.arithmetic for gate in manifest.gate] == ["rounded-float32", "onnxruntime"]
+    for gate in manifest.gate:
+        assert gate.kept_fp32 == ("decoder_a.to_image", "decoder_b.to_image")
+        assert min(result.psnr_db for result in gate.results) > 45
+    assert "fp16 against fp32, rounded arithmetic, a2b: PSNR " in out
+    assert "kept in fp32: decoder_a.to_image, decoder_b.to_image\n" in out
+    graph = onnx.load(model / "decoder_b.onnx")
+    assert {"munit_edge.precision": "fp16"}.items() <= {
+        item.key: item.value for item in graph.metadata_props
+    }.items()
+    difference = np.abs(_translations(model, pictures, 3) - _translations(tiny_model, pictures, 3))
+    assert 0 < difference.max() <= 4
+
+
+def test_int8(
+    tiny_sn_checkpoint: Path, tiny_sn_model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    code, out, err = _export(
+        *(tiny_sn_checkpoint, "-o", model, "--precision", "int8"),
+        *("--calibration", pictures / "trainA", "--calibration", pictures / "trainB"),
+        *("--keep-fp32", "decoder_b.to_image"),
+    )
+    assert code == 0, err
+    assert "int8 against fp32, ONNX Runtime, b2a: PSNR " in out
+    manifest = read_manifest(model)
+    assert {entry.precision for entry in manifest.graphs} == {"int8"}
+    assert all(entry.worst <= entry.tolerance for entry in manifest.parity)
+    assert manifest.gate[0].kept_fp32 == ("decoder_b.to_image",)
+    assert all(result.psnr_db > 30 for result in manifest.gate[0].results)
+    for name, unquantised in {"decoder_a": 0, "decoder_b": 1, "content_encoder_a": 0}.items():
+        _check_form(model / f"{name}.onnx", unquantised)
+    expected = _translations(tiny_sn_model, pictures, 1)
+    difference = np.abs(_translations(model, pictures, 1) - expected)
+    assert 0 < difference.mean() < 8
+
+
+def _check_form(path: Path, unquantised: int) -> None:
+    """What TensorRT's parser takes: symmetric int8 pairs before both inputs, float32 biases."""
+    graph = onnx.load(path).graph
+    makers = {output: node for node in graph.node for output in node.output}
+    constants = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    plain = 0
+    for conv in convolutions:
+        pairs = [makers.get(name) for name in conv.input[:2]]
+        if not any(pair is not None and pair.op_type == "DequantizeLinear" for pair in pairs):
+            plain += 1
+            continue
+        for is_weight, dequantise in enumerate(pairs):
+            assert dequantise is not None
+            assert dequantise.op_type == "DequantizeLinear"
+            quantise = makers[dequantise.input[0]]
+            assert quantise.op_type == "QuantizeLinear"
+            for node in (quantise, dequantise):
+                scale, zero = constants[node.input[1]], constants[node.input[2]]
+                assert zero.dtype == np.int8
+                assert not zero.any()
+                assert scale.size == (constants[quantise.input[0]].shape[0] if is_weight else 1)
+        assert constants[conv.input[2]].dtype == np.float32
+    assert plain == unquantised
+    pairs_of = Counter(node.op_type for node in graph.node)
+    assert pairs_of["QuantizeLinear"] == 2 * (len(convolutions) - plain)
+    assert pairs_of["DequantizeLinear"] == pairs_of["QuantizeLinear"]
+
+
+def test_a_gate_that_does_not_hold(tiny_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+    code, out, err = _export(
+        *(tiny_checkpoint, "-o", tmp_path / "model", "--precision", "fp16"),
+        *("--calibration", pictures, "--calibration-images", 1, "--min-psnr", 99),
+    )
+    assert code == 1
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "99 dB are asked for; most is lost by " in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_no_pictures(precision: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    code, _, err = _export(tiny_checkpoint, "-o", tmp_path / "model", "--precision", precision)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert f"--precision {precision} is judged by pictures of your own and none are given" in err
+
+
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [
+        ("trainB", "pictures of both domains are needed"),
+        ("trainA/*", "domain a has no pictures in"),
+    ],
+)
+def test_pictures_of_one_domain(
+    removed: str, message: str, tiny_checkpoint: Path, pictures: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(pictures, tmp_path / "data")
+    for path in (tmp_path / "data").glob(removed):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    code, _, err = _export(
+        *(tiny_checkpoint, "-o", tmp_path / "model", "--precision", "int8"),
+        *("--calibration", tmp_path / "data"),
+    )
+    assert code == 2
+    assert err.count("\n") == 1
+    assert message in err
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_layer_that_does_not_exist(tiny_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+    code, _, err = _export(
+        *(tiny_checkpoint, "-o", tmp_path / "model", "--precision", "fp16"),
+        *("--calibration", pictures, "--keep-fp32", "decoder_b.upp"),
+    )
+    assert code == 2
+    assert "'decoder_b.upp' names no layer of this model" in err

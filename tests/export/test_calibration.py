@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from munit_edge.config import ModelConfig
+from munit_edge.errors import ConfigError, InputError
+from munit_edge.export.calibration import Pictures, read_pictures
+from munit_edge.export.options import ExportOptions
+
+CONFIG = ModelConfig(width=8, num_res_blocks=1, mlp_dim=16)
+
+
+def _fill(folder: Path, levels: range, size: tuple[int, int] = (40, 32)) -> Path:
+    """Flat pictures, told apart by their grey level."""
+    folder.mkdir(parents=True)
+    for level in levels:
+        Image.new("RGB", size, (level, level, level)).save(folder / f"{level:03}.png")
+    return folder
+
+
+def _read(*folders: Path, **wishes: int) -> Pictures:
+    return read_pictures(CONFIG, ExportOptions(precision="int8", calibration=folders, **wishes))
+
+
+def _levels(images: list[np.ndarray]) -> list[int]:
+    return [int(image.mean()) for image in images]
+
+
+def test_test_images_are_for_the_gate(tmp_path: Path) -> None:
+    for name, levels in {"trainA": range(10), "trainB": range(50, 60)}.items():
+        _fill(tmp_path / name, levels)
+    _fill(tmp_path / "testA", range(100, 103))
+    _fill(tmp_path / "testB", range(200, 203))
+    found = _read(tmp_path, calibration_images=4)
+    assert _levels(found.calibration["a"]) == [0, 2, 4, 6]
+    assert _levels(found.calibration["b"]) == [50, 52, 54, 56]
+    assert _levels(found.gate["a"]) == [100, 101, 102]
+    assert _levels(found.gate["b"]) == [200, 201, 202]
+
+
+def test_two_folders_are_shared_out(tmp_path: Path) -> None:
+    found = _read(_fill(tmp_path / "x", range(5)), _fill(tmp_path / "y", range(9, 10)))
+    assert _levels(found.calibration["a"]) == [0, 2, 4]
+    assert _levels(found.gate["a"]) == [1, 3]
+    assert _levels(found.calibration["b"]) == _levels(found.gate["b"]) == [9]
+
+
+def test_broken_pictures_are_passed_over(tmp_path: Path) -> None:
+    folder = _fill(tmp_path / "x", range(4))
+    (folder / "000.png").write_bytes(b"no picture")
+    found = _read(folder, _fill(tmp_path / "y", range(2)))
+    assert _levels(found.calibration["a"]) == [2]
+
+
+@pytest.mark.parametrize(
+    ("size", "wishes", "expected"),
+    [
+        ((40, 33), {}, (36, 40)),
+        ((600, 520), {}, (256, 296)),
+        ((5, 7), {}, (16, 16)),
+        ((90, 50), {"height": 32, "width": 48}, (32, 48)),
+        ((20, 90), {"height": 32, "width": 48}, (32, 48)),
+    ],
+)
+def test_sizes(
+    size: tuple[int, int], wishes: dict[str, int], expected: tuple[int, int], tmp_path: Path
+) -> None:
+    """Width and height of the file; height and width of what the graphs get."""
+    folders = [_fill(tmp_path / name, range(1), size) for name in "xy"]
+    found = _read(*folders, **wishes)
+    assert {image.shape for image in found.gate["a"]} == {(1, *expected, 3)}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["trainA"], "holds trainA: pictures of both domains are needed"),
+        ([], "holds nothing: pictures of both domains are needed"),
+    ],
+)
+def test_one_domain_only(names: list[str], message: str, tmp_path: Path) -> None:
+    for name in names:
+        _fill(tmp_path / name, range(2))
+    with pytest.raises(InputError, match=message):
+        _read(tmp_path)
+
+
+def test_an_empty_domain(tmp_path: Path) -> None:
+    _fill(tmp_path / "trainA", range(2))
+    _fill(tmp_path / "trainB", range(0))
+    with pytest.raises(InputError, match=r"domain b has no pictures in .*trainB"):
+        _read(tmp_path)
+
+
+def test_only_broken_pictures(tmp_path: Path) -> None:
+    folders = [_fill(tmp_path / name, range(1)) for name in "xy"]
+    (folders[1] / "000.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"none of the 1 pictures of domain b.* can be read"):
+        _read(*folders)
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        _read(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
+        ({"precision": "int8"}, "--precision int8 is judged by pictures .* add --calibration"),
+        ({"precision": "fp16"}, "--precision fp16 is judged by pictures .* add --calibration"),
+        ({"calibration": (Path("x"),)}, "--calibration has no effect on fp32"),
+        ({"min_psnr_db": 30.0}, "--min-psnr has no effect on fp32"),
+        ({"auto_mixed": True}, "--auto-mixed has no effect on fp32"),
+        ({"keep_fp32": ("x",)}, "--keep-fp32 has no effect on fp32"),
+        ({"precision": "fp16", "calibration": (Path("x"),) * 3}, "--calibration is given 3 times"),
+    ],
+)
+def test_wishes_that_do_not_fit(wishes: dict[str, object], message: str) -> None:
+    from munit_edge.config import validate
+
+    with pytest.raises(ConfigError, match=message):
+        validate(ExportOptions, wishes, "options")
