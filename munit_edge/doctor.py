@@ -285,6 +285,8 @@ def _backend(
     mend = ""
     if subject == "onnxruntime" and has_gpu and "CUDAExecutionProvider" not in facts.providers:
         mend = _for_the_gpu(machine)
+    elif subject == "torch" and has_gpu and not facts.cuda:
+        mend = "this build runs on the CPU; for the GPU install torch's build with CUDA"
     return Finding(subject=subject, status="ok", detail="; ".join(parts), mend=mend)
 
 

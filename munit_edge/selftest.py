@@ -51,6 +51,10 @@ Expected = dict[str, NDArray[Any]]
 Status = Literal["ok", "failed", "not tested"]
 Task = Literal["run", "export", "build"]
 
+PLAN_ENGINES: tuple[Subject, ...] = ("tensorrt", "tensorrt-rtx")
+"""Engines that build plans, and need a GPU to run them."""
+RTX_CAPABILITIES = tuple(f"({number})" for number in ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1"))
+"""Compute capabilities that TensorRT-RTX builds for, as the driver's answer ends with them."""
 BUILT_FOR = "8.6"
 """Compute capability for which TensorRT-RTX builds the plans that are only built."""
 
@@ -149,6 +153,12 @@ def plan(report: Report) -> Iterator[Trial | Result]:
         facts = told[engine].facts
         if facts and facts.gpus:
             yield Trial(name=f"{engine} cuda", engine=engine, device="cuda:0")
+    for flavour in PLAN_ENGINES:
+        reason = why_no_plans(report, flavour)
+        if reason:
+            yield Result(name=flavour, status="not tested", detail=reason)
+        else:
+            yield Trial(name=f"{flavour} cuda", engine=flavour, device="cuda:0")
     reason = _unusable(told, "torch", "onnxruntime") or _absent(report, "onnx", "onnxscript")
     if reason:
         yield Result(name="export", status="not tested", detail=reason)
@@ -159,6 +169,12 @@ def plan(report: Report) -> Iterator[Trial | Result]:
         yield Result(name="tensorrt-rtx build", status="not tested", detail=reason)
     else:
         yield Trial(name="tensorrt-rtx build", engine="tensorrt-rtx", device="cpu", task="build")
+
+
+def why_no_plans(report: Report, flavour: Subject) -> str:
+    """Why one of `PLAN_ENGINES` cannot be used on this machine; "" where it can."""
+    told = {answer.subject: answer for answer in report.answers}
+    return _unusable(told, flavour, "cuda-bindings") or _no_gpu_for(flavour, told["driver"])
 
 
 def compute(graphs: GraphSet, given: Mapping[str, NDArray[Any]]) -> Expected:
@@ -194,6 +210,15 @@ def _unusable(told: Mapping[Subject, Answer], *subjects: Subject) -> str:
             return f"{subject} is not installed"
         if answer.facts is None:
             return f"{subject} is broken, see above"
+    return ""
+
+
+def _no_gpu_for(engine: str, driver: Answer) -> str:
+    gpus = driver.facts.gpus if driver.facts else ()
+    if not gpus:
+        return "there is no NVIDIA GPU that can be used"
+    if engine == "tensorrt-rtx" and not gpus[0].endswith(RTX_CAPABILITIES):
+        return f"TensorRT-RTX is for RTX cards, not for {gpus[0]}"
     return ""
 
 

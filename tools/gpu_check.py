@@ -37,6 +37,7 @@ from munit_edge.selftest import (
     CPU_LEVEL_TOLERANCE,
     GPU_CODE_TOLERANCE,
     GPU_LEVEL_TOLERANCE,
+    why_no_plans,
 )
 from munit_edge.styles import sample_styles
 from munit_edge.translator import Translator
@@ -150,6 +151,11 @@ def main() -> int:
             return EXIT_NOTHING_TO_RUN
 
 
+def _absolute(path: str) -> Path:
+    """The children work elsewhere."""
+    return Path(path).resolve()
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Parity and latency of every backend on the GPU.")
     parser.add_argument("--device", default="cuda:0", help='"cpu" tries the script [cuda:0]')
@@ -157,8 +163,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=64, help="width of the model made [64]")
     parser.add_argument("--batch", type=int, default=1, help="pictures in a call [1]")
     parser.add_argument("--runs", type=int, default=100, help="timed calls of each graph [100]")
-    parser.add_argument("--model", type=Path, help="model directory instead of one made for it")
-    parser.add_argument("--checkpoint", type=Path, help="what --model was exported from, for torch")
+    parser.add_argument(
+        "--model", type=_absolute, help="model directory instead of one made for it"
+    )
+    parser.add_argument(
+        "--checkpoint", type=_absolute, help="what --model was exported from, for torch"
+    )
     parser.add_argument("--json", type=Path, help="result file [build/gpu-check/GPU-DATE.json]")
     return parser.parse_args()
 
@@ -182,7 +192,7 @@ def _check(
         return EXIT_NOTHING_TO_RUN
     rows: list[Row] = []
     failures: list[Failure] = []
-    for request in _requests(options, told, checkpoint, model):
+    for request in _requests(options, machine, checkpoint, model):
         print(f"running {request.engine} on {request.device}", file=sys.stderr, flush=True)
         answer = _ask(
             request.model_copy(update={"inputs": inputs, "outputs": str(outputs)}),
@@ -273,10 +283,11 @@ def _write_inputs(path: Path, config: ModelConfig, size: int, batch: int) -> str
 
 def _requests(
     options: argparse.Namespace,
-    told: dict[str, Answer],
+    machine: Report,
     checkpoint: Path | None,
     model: Path | None,
 ) -> Iterator[Request]:
+    told: dict[str, Answer] = {answer.subject: answer for answer in machine.answers}
     common = {"device": options.device, "runs": options.runs, "inputs": ""}
     on_gpu = options.device != "cpu"
     for engine in ENGINES:
@@ -287,7 +298,7 @@ def _requests(
         if engine in ("onnxruntime", "torch"):
             if on_gpu and not answer.facts.gpus and not answer.facts.gpu_fault:
                 continue  # a build for the CPU
-        elif not on_gpu:
+        elif not on_gpu or why_no_plans(machine, answer.subject):
             continue
         yield Request(engine=engine, model=str(path), **common)
         if engine == "torch" and on_gpu:

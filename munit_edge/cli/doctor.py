@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, Optional
 import typer
 
 from munit_edge.cli.progress import progress
-from munit_edge.cli.streams import write_line
+from munit_edge.cli.streams import warn, write_line
 
 if TYPE_CHECKING:
     from munit_edge.doctor import Report
@@ -97,6 +97,8 @@ def _selftest(found: Report, file: Path, *, as_json: bool) -> bool:
         _show_results(tested)
     write_report(file, tested)
     typer.echo(f"wrote {file}: attach it to an issue", err=True)
+    if all(result.status == "not tested" for result in tested.results):
+        warn("nothing was tested: no engine that is installed here can be used")
     return bool(tested.failed)
 
 

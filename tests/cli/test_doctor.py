@@ -98,6 +98,19 @@ def test_selftest_fails_when_an_output_differs(
     )
 
 
+def test_a_selftest_of_nothing_is_told(
+    tmp_path: Path, only_onnxruntime: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = doctor.examine()
+    gone = tuple(Answer(subject=answer.subject, installed=False) for answer in found.answers)
+    nothing = found.model_copy(update={"answers": gone})
+    monkeypatch.setattr(doctor, "examine", lambda: nothing)
+    code, out, err = run("--selftest", "--report", str(tmp_path / "x.json"))
+    assert code == 0
+    assert re.search(r"^onnxruntime +not tested +onnxruntime is not installed$", out, re.MULTILINE)
+    assert "warning: nothing was tested" in err
+
+
 def test_report_without_selftest_is_refused(tmp_path: Path) -> None:
     code, out, err = run("--report", str(tmp_path / "x.json"))
     assert (code, out) == (2, "")

@@ -152,6 +152,8 @@ def test_the_cpu_build_beside_a_gpu_works_and_names_the_other() -> None:
     beside = found("onnxruntime", answer, SERVER_DRIVER)
     assert (beside.status, beside.detail) == ("ok", "1.32; CPU")
     assert "munit-edge[gpu]" in beside.mend
+    assert "build with CUDA" in found("torch", works("torch"), SERVER_DRIVER).mend
+    assert found("torch", works("torch")).mend == ""
 
 
 def test_both_wheels_of_onnxruntime() -> None:

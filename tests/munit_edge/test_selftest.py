@@ -22,7 +22,7 @@ OUTPUTS = {
 
 
 def report(*usable: Subject, gpus: tuple[str, ...] = (), packages: tuple[str, ...] = ()) -> Report:
-    """What a doctor says who found just these backends."""
+    """What a doctor says who found just these backends (and "driver")."""
     facts = Facts(version="1.0", gpus=gpus)
     return Report(
         created="2026-01-01T00:00:00+00:00",
@@ -136,6 +136,34 @@ def test_plan_follows_what_was_found() -> None:
     found = report("onnxruntime", "torch", gpus=("H100",), packages=("onnx", "onnxscript"))
     tried = [planned.name for planned in plan(found) if isinstance(planned, Trial)]
     assert tried == ["onnxruntime cpu", "onnxruntime cuda", "torch cpu", "torch cuda", "export"]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "tried", "reason"),
+    [
+        ("NVIDIA H100 (9.0)", ["tensorrt cuda"], "TensorRT-RTX is for RTX cards, not for NVIDIA H"),
+        ("NVIDIA RTX 4090 (8.9)", ["tensorrt cuda", "tensorrt-rtx cuda"], None),
+        ("", [], "there is no NVIDIA GPU that can be used"),
+    ],
+    ids=["server", "RTX", "none"],
+)
+def test_tensorrt_needs_its_gpu(gpu: str, tried: list[str], reason: str | None) -> None:
+    found = report(
+        "driver", "cuda-bindings", "tensorrt", "tensorrt-rtx", gpus=(gpu,) if gpu else ()
+    )
+    planned = list(plan(found))
+    assert [p.name for p in planned if isinstance(p, Trial) and p.task == "run"] == tried
+    (told,) = {p.detail for p in planned if isinstance(p, Result) and p.name == "tensorrt-rtx"} or {
+        None
+    }
+    assert (told is None) if reason is None else told is not None and told.startswith(reason)
+
+
+def test_tensorrt_without_cuda_bindings_is_not_tried() -> None:
+    planned = {p.name: p for p in plan(report("driver", "tensorrt", gpus=("NVIDIA L4 (8.9)",)))}
+    assert planned["tensorrt"] == Result(
+        name="tensorrt", status="not tested", detail="cuda-bindings is not installed"
+    )
 
 
 def test_a_broken_backend_is_not_tried() -> None:

@@ -17,7 +17,7 @@ from munit_edge.latency import Latency
 from munit_edge.selftest import CHECKPOINT_FOLDER, FOLDER, GRAPHS_FOLDER
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "gpu_check.py"
-ON_CPU = ("--device", "cpu", "--size", "32", "--runs", "3", "--model", FOLDER / GRAPHS_FOLDER)
+ON_CPU = ("--device", "cpu", "--size", "32", "--runs", "3", "--model", GRAPHS_FOLDER)
 
 
 @pytest.fixture
@@ -34,12 +34,12 @@ def gpu_check(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=FOLDER)
 
 
 def test_every_backend_is_compared_and_timed(tmp_path: Path) -> None:
     file = tmp_path / "result.json"
-    done = run(*ON_CPU, "--checkpoint", FOLDER / CHECKPOINT_FOLDER, "--json", file)
+    done = run(*ON_CPU, "--checkpoint", CHECKPOINT_FOLDER, "--json", file)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(file.read_text())
     assert {(row["engine"], row["graph"]) for row in report["rows"]} == {
@@ -87,6 +87,7 @@ def test_a_difference_and_a_failing_backend_end_with_code_1(
             lambda request, answer=answer: gpu_check.Rows() if request.write_to else answer[1],
         )
         file = tmp_path / "x.json"
+        monkeypatch.chdir(FOLDER)
         monkeypatch.setattr(sys, "argv", ["gpu_check", *map(str, ON_CPU), "--json", str(file)])
         assert gpu_check.main() == answer[0]
         assert json.loads(file.read_text())["device"] == "cpu"
