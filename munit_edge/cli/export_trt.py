@@ -134,7 +134,7 @@ def trt(
         raise ConfigError(f"--device {device} builds no plans: use cuda or cuda:N")
     wishes = {
         "target": target,
-        "compute_capabilities": compute_capability.split(",") if compute_capability else (),
+        "compute_capabilities": _words(compute_capability),
         "optimization_level": optimization_level,
         "workspace_mb": workspace_mb,
         "tf32": tf32,
@@ -175,14 +175,19 @@ def _graphs(manifest: Manifest, directions: str) -> list[GraphEntry]:
     from munit_edge.config import split_direction
 
     found: list[GraphEntry] = []
-    for word in directions.split(","):
-        source, target = split_direction(word.strip())
+    for word in _words(directions):
+        source, target = split_direction(word)
         found += [
             manifest.graph("content_encoder", source),
             manifest.graph("style_encoder", target),
             manifest.graph("decoder", target),
         ]
     return list(dict.fromkeys(found))
+
+
+def _words(text: str | None) -> tuple[str, ...]:
+    """The parts of a list with commas; what was not given has none."""
+    return () if text is None else tuple(word.strip() for word in text.split(","))
 
 
 def _write_report(path: Path, plans: list[Plan], device: int) -> None:

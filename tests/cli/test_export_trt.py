@@ -88,7 +88,8 @@ def test_no_gpu_is_one_line(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -
         (("--compute-capability", "8.6"), "are for target tensorrt-rtx"),
         ((*RTX, "--version-compatible"), "TensorRT-RTX has no option version-compatible"),
         ((*RTX, "--report", "layers.json"), "TensorRT-RTX has no option report"),
-        ((*RTX[:3], "sm86"), "give it as 8.6"),
+        ((*RTX[:3], "8.6, sm86"), "'sm86' is no compute capability: give it as 8.6"),
+        ((*RTX[:3], ""), "'' is no compute capability"),
         (("--device", "cpu"), "use cuda or cuda:N"),
     ],
 )
