@@ -109,6 +109,7 @@ class Runner(ABC):
             One new array for each output, by name.
 
         Raises:
+            InputError: the backend was built for other sizes.
             EngineError: a feed is missing, unknown, or of the wrong type or shape, or the backend
                 failed (too little memory, say).
         """

@@ -13,6 +13,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import ctypes
+import logging
 import math
 import threading
 import weakref
@@ -128,6 +129,17 @@ class CudaDevice:
             "happens again, run `munit-edge doctor`"
         )
 
+    def release(self, function: str, *args: Any) -> None:
+        """Call a function that gives something back; its failure is only logged.
+
+        It fails after an earlier one only, which was raised and says more; what it was to give back
+        ends with the process.
+        """
+        try:
+            self.call(function, *args)
+        except EngineError as exc:
+            logging.getLogger(__name__).debug("%s", exc)
+
     def constant(self, name: str) -> Any:
         """A constant (`cudaStreamNonBlocking`) or an enum's member (`cudaMemcpyKind.NAME`)."""
         value = self._cuda
@@ -189,7 +201,7 @@ class DeviceBuffer:
         """Give the memory back."""
         address, self.address, self.capacity = self.address, 0, 0
         if address:
-            self._device.call("cudaFree", address)
+            self._device.release("cudaFree", address)
 
 
 class HostBuffer:
@@ -237,7 +249,7 @@ class HostBuffer:
         """Give the memory back."""
         address, self._address, self.device_address, self.capacity = self._address, 0, 0, 0
         if address:
-            self._device.call("cudaFreeHost", address)
+            self._device.release("cudaFreeHost", address)
 
 
 class Stream:
@@ -285,7 +297,7 @@ class Stream:
         except BaseException:
             with contextlib.suppress(EngineError):  # the first error is the one to tell
                 recorded = self._device.call("cudaStreamEndCapture", self._stream)
-                self._device.call("cudaGraphDestroy", recorded)
+                self._device.release("cudaGraphDestroy", recorded)
             raise
         recorded = self._device.call("cudaStreamEndCapture", self._stream)
         graphs.append(CudaGraph(self._device, recorded))
@@ -298,7 +310,7 @@ class Stream:
         """Give the stream back; nothing may be queued on it."""
         stream, self._stream = self._stream, None
         if stream is not None:
-            self._device.call("cudaStreamDestroy", stream)
+            self._device.release("cudaStreamDestroy", stream)
 
     def _copy(self, target: int, source: int, nbytes: int, kind: str) -> None:
         member = self._device.constant(f"cudaMemcpyKind.{kind}")
@@ -313,13 +325,13 @@ class CudaGraph:
         try:
             self.executable: Any = device.call("cudaGraphInstantiate", recorded, 0)
         finally:
-            device.call("cudaGraphDestroy", recorded)
+            device.release("cudaGraphDestroy", recorded)
 
     def free(self) -> None:
         """Give the graph back."""
         executable, self.executable = self.executable, None
         if executable is not None:
-            self._device.call("cudaGraphExecDestroy", executable)
+            self._device.release("cudaGraphExecDestroy", executable)
 
 
 class DevicePool:
@@ -330,9 +342,8 @@ class DevicePool:
 
     def __init__(self, device: CudaDevice) -> None:
         self.device = device
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # an array may be collected while it is held
         self._free: list[tuple[int, int]] = []
-        # An array may be collected while this thread holds the lock: appending needs none.
         self._returned: collections.deque[tuple[int, int]] = collections.deque()
         self._closed = False
 
@@ -367,14 +378,13 @@ class DevicePool:
         while self._returned:
             self._free.append(self._returned.popleft())
         while self._closed and self._free:
-            self.device.call("cudaFree", self._free.pop()[1])
+            self.device.release("cudaFree", self._free.pop()[1])
 
     def _put(self, block: tuple[int, int]) -> None:
         self._returned.append(block)
         if self._closed:
-            with contextlib.suppress(EngineError):  # the program may be ending: nobody listens
-                self.device.activate()
-                self.free()
+            self.device.release("cudaSetDevice", self.device.index)
+            self.free()
 
 
 class CudaArray(DeviceArray):

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from munit_edge.engines.base import GraphSet
 from munit_edge.errors import ConfigError, InputError
 from munit_edge.manifest import MANIFEST_FILE, is_model_directory
 
-Engine = Literal["auto", "onnxruntime", "torch"]
+if TYPE_CHECKING:
+    from munit_edge.engines.tensorrt_api import Flavour
+
+Engine = Literal["auto", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
-def open_graphs(path: Path, engine: str = "auto", device: str = "auto") -> GraphSet:
+def open_graphs(
+    path: Path,
+    engine: str = "auto",
+    device: str = "auto",
+    *,
+    cuda_graph: bool = False,
+    warm_up: bool = False,
+) -> GraphSet:
     """Open a model on a backend; graphs themselves are opened when first used.
 
     Args:
         path: model directory; for torch a checkpoint or run folder.
-        engine: "onnxruntime" or "torch"; "auto" takes ONNX Runtime for a model directory and torch
-            for a checkpoint or run folder.
+        engine: "onnxruntime", "tensorrt", "tensorrt-rtx" or "torch"; "auto" takes ONNX Runtime for
+            a model directory and torch for a checkpoint or run folder. TensorRT is taken only by
+            name, since it may have to build its plans first, which takes minutes.
         device: "cpu", "cuda", "cuda:N" or "auto".
+        cuda_graph: see `munit_edge.engines.tensorrt_runner.TensorRTRunner`; TensorRT only.
+        warm_up: see `munit_edge.engines.tensorrt_runner.open_tensorrt`; TensorRT only.
 
     Raises:
-        ConfigError: the engine's or device's name is not known.
+        ConfigError: the engine's or device's name is not known, or the engine has no such option.
         InputError: there is nothing of use at `path`.
         ModelError: the model is damaged.
         EngineError: the backend is not installed, or cannot use the device.
@@ -38,6 +51,16 @@ def open_graphs(path: Path, engine: str = "auto", device: str = "auto") -> Graph
         )
     if engine == "auto":
         engine = "torch" if _looks_like_checkpoint(path) else "onnxruntime"
+    if engine in ("tensorrt", "tensorrt-rtx"):
+        from munit_edge.engines.tensorrt_runner import open_tensorrt
+
+        flavour: Flavour = "tensorrt" if engine == "tensorrt" else "tensorrt-rtx"
+        return open_tensorrt(path, device, flavour, cuda_graph=cuda_graph, warm_up=warm_up)
+    if cuda_graph or warm_up:
+        option = "a CUDA graph" if cuda_graph else "a warm-up"
+        raise ConfigError(
+            f"engine {engine} has no option for {option}: leave it out, or use --engine tensorrt"
+        )
     return _opener(engine)(path, device)
 
 

@@ -51,19 +51,33 @@ class Translator:
         self._graphs = graphs
 
     @classmethod
-    def open(cls, path: str | Path, *, engine: str = "auto", device: str = "auto") -> Translator:
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        engine: str = "auto",
+        device: str = "auto",
+        cuda_graph: bool = False,
+        warm_up: bool = False,
+    ) -> Translator:
         """Open a model.
 
         Args:
             path: model directory; with torch a checkpoint or run folder.
-            engine: "auto", "onnxruntime" or "torch".
+            engine: "auto", "onnxruntime", "tensorrt", "tensorrt-rtx" or "torch"; "auto" is ONNX
+                Runtime for a model directory, torch for a checkpoint or run folder.
             device: "auto", "cpu", "cuda" or "cuda:N". A device that cannot be used is an error;
                 only "auto" chooses, and `device` says what it took.
+            cuda_graph: record the GPU's work when images of one size come again and again, and
+                start it with one call (TensorRT only).
+            warm_up: run each graph once for every size range of its plan when it is opened, so
+                that the first picture takes no longer than the others (TensorRT only).
 
         Raises:
             MunitEdgeError: see `munit_edge.engines.factory.open_graphs`.
         """
-        return cls(open_graphs(Path(path), engine, device))
+        options = {"cuda_graph": cuda_graph, "warm_up": warm_up}
+        return cls(open_graphs(Path(path), engine, device, **options))
 
     @property
     def config(self) -> ModelConfig:

@@ -118,8 +118,11 @@ def translate(
         typer.Option(help="Refuse larger pictures before decoding them (million pixels)."),
     ] = 100.0,
     engine: Annotated[
-        Literal["auto", "onnxruntime", "torch"],
-        typer.Option(help="What runs the model. auto: ONNX Runtime for a model directory."),
+        Literal["auto", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch"],
+        typer.Option(
+            help="What runs the model. auto: ONNX Runtime for a model directory. TensorRT builds "
+            "plans that it does not find, which takes minutes (`munit-edge export trt`)."
+        ),
     ] = "auto",
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or cuda:N. Only auto chooses by itself.")

@@ -133,7 +133,7 @@ def test_unknown_device(device: str, tiny_model: Path) -> None:
 
 
 def test_unknown_engine(tiny_model: Path) -> None:
-    with pytest.raises(ConfigError, match="onnxruntime, torch"):
+    with pytest.raises(ConfigError, match="onnxruntime, tensorrt"):
         open_graphs(tiny_model, engine="tensorflow")
 
 

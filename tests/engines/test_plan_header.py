@@ -51,7 +51,7 @@ def test_same_version(version: str) -> None:
 def test_other_tensorrt(
     mark: bytes, built: tuple[int, int, int, int], installed: str, compatible: bool
 ) -> None:
-    with pytest.raises(EngineError, match="p was built (with|for) tensorrt"):
+    with pytest.raises(EngineError, match=r"p was built (with|for) tensorrt"):
         check_header("p", _plan(mark, built), "tensorrt", installed, version_compatible=compatible)
 
 
