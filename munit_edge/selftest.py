@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from munit_edge import child
 from munit_edge.config import DOMAINS, StrictModel
@@ -27,7 +28,7 @@ from munit_edge.engines.probe import Answer, Subject
 from munit_edge.errors import ModelError
 from munit_edge.files import atomic_file
 from munit_edge.latency import Latency, measure
-from munit_edge.manifest import read_manifest
+from munit_edge.manifest import Precision, read_manifest
 from munit_edge.translator import Translator
 
 FOLDER = Path(__file__).with_name("selftest_model")
@@ -38,11 +39,11 @@ EXPECTED_FILE = "expected.npz"
 CPU_CODE_TOLERANCE = 1e-4
 """Largest difference of a code on a CPU, as a part of its largest value (at least of 1)."""
 GPU_CODE_TOLERANCE = 2e-2
-"""The same on a GPU, where convolutions may multiply with 10 bits (TF32)."""
+"""The same on a GPU, where convolutions may multiply with 10 bits (TF32), and in fp16."""
 CPU_LEVEL_TOLERANCE = 1.0
 """Largest difference of a picture on a CPU, in 8-bit levels: two roundings meet one half."""
 GPU_LEVEL_TOLERANCE = 4.0
-"""The same on a GPU."""
+"""The same on a GPU, and in fp16."""
 
 TIMEOUT_S = 600.0
 """Time for one trial: TensorRT builds six graphs, torch traces them."""
@@ -55,6 +56,8 @@ PLAN_ENGINES: tuple[Subject, ...] = ("tensorrt", "tensorrt-rtx")
 """Engines that build plans, and need a GPU to run them."""
 RTX_CAPABILITIES = tuple(f"({number})" for number in ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1"))
 """Compute capabilities that TensorRT-RTX builds for, as the driver's answer ends with them."""
+EXPORTED: tuple[Precision, ...] = ("fp32", "fp16")
+"""Precisions that are exported; fp16 has to pass the export's own gate, too."""
 BUILT_FOR = "8.6"
 """Compute capability for which TensorRT-RTX builds the plans that are only built."""
 
@@ -89,6 +92,8 @@ class Trial(StrictModel):
     """Where: "cpu" or "cuda:0"."""
     task: Task = "run"
     """`run` the shipped graphs; `export` them again and run those; `build` plans, not run here."""
+    precision: Precision = "fp32"
+    """Of an export."""
 
 
 class Result(StrictModel):
@@ -163,7 +168,14 @@ def plan(report: Report) -> Iterator[Trial | Result]:
     if reason:
         yield Result(name="export", status="not tested", detail=reason)
     else:
-        yield Trial(name="export", engine="onnxruntime", device="cpu", task="export")
+        for precision in EXPORTED:
+            yield Trial(
+                name=f"export {precision}",
+                engine="onnxruntime",
+                device="cpu",
+                task="export",
+                precision=precision,
+            )
     reason = _unusable(told, "tensorrt-rtx")
     if reason:
         yield Result(name="tensorrt-rtx build", status="not tested", detail=reason)
@@ -249,7 +261,9 @@ def _try(trial: Trial, folder: Path) -> Result:
         with tempfile.TemporaryDirectory() as scratch:
             model = _model(trial, folder, Path(scratch))
             with open_graphs(model, trial.engine, trial.device) as graphs:
-                checks = tuple(_checks(graphs, _read_expected(folder / EXPECTED_FILE)))
+                expected = _read_expected(folder / EXPECTED_FILE)
+                exact = graphs.device == "cpu" and trial.precision == "fp32"
+                checks = tuple(_checks(graphs, expected, exact=exact))
     except Exception as exc:  # whatever an engine raises is its result
         return Result(name=trial.name, status="failed", detail=child.words(exc))
     faults = [
@@ -287,19 +301,30 @@ def _model(trial: Trial, folder: Path, scratch: Path) -> Path:
         from munit_edge.export.model_directory import export_model
         from munit_edge.export.options import ExportOptions
 
-        export_model(folder / CHECKPOINT_FOLDER, scratch / "model", ExportOptions())
+        options = ExportOptions()
+        if trial.precision != "fp32":
+            pictures = _write_pictures(_read_expected(folder / EXPECTED_FILE), scratch)
+            options = ExportOptions(precision=trial.precision, calibration=pictures)
+        export_model(folder / CHECKPOINT_FOLDER, scratch / "model", options)
         return scratch / "model"
     return folder / (CHECKPOINT_FOLDER if trial.engine == "torch" else GRAPHS_FOLDER)
 
 
-def _checks(graphs: GraphSet, expected: Expected) -> Iterator[Check]:
-    on_cpu = graphs.device == "cpu"
+def _write_pictures(expected: Expected, folder: Path) -> tuple[Path, ...]:
+    """The shipped pictures as files, a folder for each domain: the export's gate reads them."""
+    for domain in DOMAINS:
+        with atomic_file(folder / domain / "picture.png") as path:
+            Image.fromarray(expected[f"image_{domain}"][0]).save(path)
+    return tuple(folder / domain for domain in DOMAINS)
+
+
+def _checks(graphs: GraphSet, expected: Expected, *, exact: bool) -> Iterator[Check]:
     for name, call in _calls(graphs, expected):
         got, wanted = call(), expected[name]
         if wanted.dtype == np.uint8:
-            tolerance = CPU_LEVEL_TOLERANCE if on_cpu else GPU_LEVEL_TOLERANCE
+            tolerance = CPU_LEVEL_TOLERANCE if exact else GPU_LEVEL_TOLERANCE
         else:
-            part = CPU_CODE_TOLERANCE if on_cpu else GPU_CODE_TOLERANCE
+            part = CPU_CODE_TOLERANCE if exact else GPU_CODE_TOLERANCE
             tolerance = part * max(1.0, float(np.abs(wanted).max()))
         yield Check(
             name=name,

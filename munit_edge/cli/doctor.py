@@ -48,8 +48,8 @@ def doctor(
         typer.Option(
             "--selftest",
             help="Also run a tiny model, shipped with its expected outputs, on every engine that "
-            "is usable here, and export it where torch is installed. Takes up to a minute, more "
-            "where TensorRT builds.",
+            "is usable here, and export it (fp32, fp16) where torch is installed. Takes a minute "
+            "or two.",
         ),
     ] = False,
     report: Annotated[

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from munit_edge import selftest
 from munit_edge.doctor import CacheFacts, Report
 from munit_edge.engines.probe import SUBJECTS, Answer, Facts, Subject, ask
+from munit_edge.export import model_directory
+from munit_edge.export.options import ExportOptions
 from munit_edge.machine import look_at_machine
 from munit_edge.selftest import EXPECTED_FILE, FOLDER, Result, Trial, plan, run_selftest
 
@@ -87,11 +90,31 @@ def test_onnxruntime_and_torch_pass() -> None:
 
 def test_export_passes() -> None:
     found = report("onnxruntime", "torch", packages=("onnx", "onnxscript"))
-    (trial,) = (t for t in plan(found) if t.name == "export")
+    (trial,) = (t for t in plan(found) if t.name == "export fp32")
     assert isinstance(trial, Trial)
     result = selftest._run(trial, FOLDER)
     assert result.status == "ok", result.detail
     assert {check.name for check in result.checks} == OUTPUTS
+
+
+def test_export_in_fp16_is_judged_by_the_shipped_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The export itself takes half a minute, and tests/export runs it."""
+    asked: list[ExportOptions] = []
+    monkeypatch.setattr(
+        model_directory, "export_model", lambda source, target, options: asked.append(options)
+    )
+    trial = Trial(
+        name="export fp16", engine="onnxruntime", device="cpu", task="export", precision="fp16"
+    )
+    assert selftest._model(trial, FOLDER, tmp_path) == tmp_path / "model"
+    (options,) = asked
+    assert (options.precision, options.min_psnr) == ("fp16", 45)
+    expected = np.load(FOLDER / EXPECTED_FILE)
+    for domain, folder in zip("ab", options.calibration, strict=True):
+        (picture,) = folder.iterdir()
+        assert np.array_equal(np.asarray(Image.open(picture)), expected[f"image_{domain}"][0])
 
 
 @pytest.mark.parametrize(("name", "by"), [("decoder_b", 2), ("style_encoder_a", 0.01)])
@@ -135,7 +158,8 @@ def test_plan_follows_what_was_found() -> None:
     assert all(isinstance(planned, Result) for planned in plan(report()))
     found = report("onnxruntime", "torch", gpus=("H100",), packages=("onnx", "onnxscript"))
     tried = [planned.name for planned in plan(found) if isinstance(planned, Trial)]
-    assert tried == ["onnxruntime cpu", "onnxruntime cuda", "torch cpu", "torch cuda", "export"]
+    exports = ["export fp32", "export fp16"]
+    assert tried == ["onnxruntime cpu", "onnxruntime cuda", "torch cpu", "torch cuda", *exports]
 
 
 @pytest.mark.parametrize(
