@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional, TypedDict
 
 import typer
 
@@ -17,6 +17,14 @@ from munit_edge.errors import OutputError, UnreadableImageError
 if TYPE_CHECKING:
     from munit_edge.translate_job import Plan, TranslatedInput, TranslateJob
     from munit_edge.translate_options import TranslateOptions
+
+
+class OpenOptions(TypedDict):
+    """How the model is opened; see `Translator.open`."""
+
+    engine: str
+    device: str
+    cuda_graph: bool
 
 
 def translate(
@@ -127,6 +135,14 @@ def translate(
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or cuda:N. Only auto chooses by itself.")
     ] = "auto",
+    cuda_graph: Annotated[
+        bool,
+        typer.Option(
+            "--cuda-graph",
+            help="Record the GPU's work and start it with one call when pictures of one size "
+            "follow each other (TensorRT only).",
+        ),
+    ] = False,
 ) -> None:
     """Translate pictures from one domain to the other, each in several styles.
 
@@ -154,16 +170,17 @@ def translate(
         "max_megapixels": max_megapixels,
     }
     options = validate(TranslateOptions, wishes, "options of `munit-edge translate`")
+    opened: OpenOptions = {"engine": engine, "device": device, "cuda_graph": cuda_graph}
     with warnings.catch_warnings():
         # What Pillow says of odd metadata is of no use here; damaged pixels are errors.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
         if options.from_stdin:
-            _translate_stream(model, options, engine, device)
+            _translate_stream(model, options, opened)
         else:
-            _translate_files(model, options, engine, device)
+            _translate_files(model, options, opened)
 
 
-def _translate_files(model: Path, options: TranslateOptions, engine: str, device: str) -> None:
+def _translate_files(model: Path, options: TranslateOptions, opened: OpenOptions) -> None:
     from munit_edge.image_files import find_images
     from munit_edge.style_set import choose_styles
     from munit_edge.translate_job import TranslateJob, plan_results
@@ -171,7 +188,7 @@ def _translate_files(model: Path, options: TranslateOptions, engine: str, device
 
     started = time.monotonic()
     files = find_images(options.inputs, recursive=options.recursive, exclude=options.output)
-    with Translator.open(model, engine=engine, device=device) as translator:
+    with Translator.open(model, **opened) as translator:
         styles = choose_styles(translator, options)
         plan = plan_results(files, len(styles.codes), options)
         job = TranslateJob(translator, styles, options)
@@ -227,7 +244,7 @@ def _report(outcome: TranslatedInput, options: TranslateOptions) -> None:
     warn(f"skipped: {outcome.error}")
 
 
-def _translate_stream(model: Path, options: TranslateOptions, engine: str, device: str) -> None:
+def _translate_stream(model: Path, options: TranslateOptions, opened: OpenOptions) -> None:
     from munit_edge.style_set import choose_styles
     from munit_edge.translate_job import TranslateJob
     from munit_edge.translator import Translator
@@ -235,6 +252,6 @@ def _translate_stream(model: Path, options: TranslateOptions, engine: str, devic
     if sys.stdout.isatty():
         raise OutputError("the result is a picture: send standard output to a file or a program")
     data = sys.stdin.buffer.read()
-    with Translator.open(model, engine=engine, device=device) as translator:
+    with Translator.open(model, **opened) as translator:
         job = TranslateJob(translator, choose_styles(translator, options), options)
         write_bytes(job.translate_bytes(data, "standard input"))

@@ -5,10 +5,14 @@ The cache of plans is the real one, with a builder that writes the double's plan
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib.metadata
 import json
 import logging
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +22,7 @@ import numpy as np
 import pytest
 import tensorrt_double
 from cuda_double import NO_DEVICE, CudaDouble
+from PIL import Image
 from tensorrt_double import TensorRTDouble, expected, make_plan
 
 from munit_edge.engines import cuda_runtime, plan_cache, tensorrt_runner
@@ -385,6 +390,33 @@ def test_closed_runner(machine: Machine) -> None:
     graphs.close()
     with pytest.raises(EngineError, match="is closed"):
         runner.run({"image": _images(1)})
+
+
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(_has_driver(), reason="there is an NVIDIA driver here")
+@pytest.mark.parametrize("engine", ["tensorrt", "tensorrt-rtx"])
+def test_machine_without_a_gpu_for_real(engine: str, tiny_model: Path, tmp_path: Path) -> None:
+    """No double here: the process ends with one line and exit code 2, whatever is installed."""
+    picture = tmp_path / "picture.png"
+    Image.fromarray(_images(1)[0]).save(picture)
+    words = [str(tiny_model), str(picture), "--direction", "a2b", "-o", str(tmp_path / "out")]
+    program = "from munit_edge.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "translate", *words, "--engine", engine],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    assert re.search(r"^error: .*(cuda-bindings|NVIDIA driver|NVIDIA GPU)", done.stderr)
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout
 
 
 def test_cpu_is_refused(machine: Machine) -> None:
