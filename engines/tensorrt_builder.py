@@ -54,6 +54,8 @@ class BuildOptions(StrictModel):
     """The plan also runs on later TensorRT versions of the same major, or on 11 from 10."""
     hardware_compatibility: HardwareCompatibility = "none"
     """Which other GPUs may run the plan."""
+    strip_weights: bool = False
+    """Leave the weights out of the plan; `tensorrt_refit` puts them back when it is opened."""
     detailed: bool = False
     """Keep layer details in the plan for a report."""
 
@@ -74,7 +76,7 @@ class BuildOptions(StrictModel):
                 "the machine that it runs on"
             )
         if self.target == "tensorrt-rtx":
-            names = ("version_compatible", "hardware_compatibility", "detailed")
+            names = ("version_compatible", "hardware_compatibility", "strip_weights", "detailed")
             lacking = [n for n in names if getattr(self, n) != type(self).model_fields[n].default]
             if lacking:
                 names_of = {"detailed": "report"}  # as on the command line
@@ -246,6 +248,9 @@ class _Build:
             config.clear_flag(trt.BuilderFlag.TF32)
         if options.version_compatible:
             config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+        if options.strip_weights:
+            config.set_flag(trt.BuilderFlag.STRIP_PLAN)
+            config.set_flag(trt.BuilderFlag.REFIT_IDENTICAL)  # the same weights come back
         if options.detailed:
             config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         if options.hardware_compatibility != "none":

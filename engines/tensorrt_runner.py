@@ -46,8 +46,9 @@ from munit_edge.engines.plan_profiles import (
 )
 from munit_edge.engines.tensorrt_api import Flavour, Message, TensorRT, errors_of, load
 from munit_edge.engines.tensorrt_builder import BuildOptions
+from munit_edge.engines.tensorrt_refit import refit_engine
 from munit_edge.errors import ConfigError, EngineError
-from munit_edge.manifest import GraphEntry, Manifest, TensorEntry, read_manifest
+from munit_edge.manifest import GraphEntry, Manifest, TensorEntry, read_graph, read_manifest
 
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8"}
 _MEMORY_MEND = (
@@ -375,6 +376,9 @@ class TensorRTGraphs(GraphSet):
         plan = find_or_build(self._directory, self._manifest, entry, request, progress=progress)
         place.device.activate()
         engine = self._deserialise(plan)
+        if plan.sidecar.key.options.strip_weights:
+            onnx = read_graph(self._directory, entry)
+            refit_engine(place.api, f"{kind}_{domain}", engine, onnx)
         runner = TensorRTRunner(engine, entry, self._axes(kind), place, cuda_graph=self._cuda_graph)
         if self._warm_up:
             runner.warm_up()

@@ -96,6 +96,14 @@ def trt(
             "8.0 on, or (TensorRT 10.9 and newer) those of the same one."
         ),
     ] = "none",
+    strip_weights: Annotated[
+        bool,
+        typer.Option(
+            "--strip-weights",
+            help="Leave the weights out of the plans and read them from the ONNX files whenever a "
+            "plan is opened: a smaller cache, slower to open.",
+        ),
+    ] = False,
     compute_capability: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
@@ -140,6 +148,7 @@ def trt(
         "tf32": tf32,
         "version_compatible": version_compatible,
         "hardware_compatibility": hardware_compatibility,
+        "strip_weights": strip_weights,
         "detailed": report is not None,
     }
     request = BuildRequest(

@@ -87,6 +87,7 @@ def test_no_gpu_is_one_line(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -
         (("--workspace-mb", "0"), "'workspace_mb' is 0"),
         (("--compute-capability", "8.6"), "are for target tensorrt-rtx"),
         ((*RTX, "--version-compatible"), "TensorRT-RTX has no option version-compatible"),
+        ((*RTX, "--strip-weights"), "TensorRT-RTX has no option strip-weights"),
         ((*RTX, "--report", "layers.json"), "TensorRT-RTX has no option report"),
         ((*RTX[:3], "8.6, sm86"), "'sm86' is no compute capability: give it as 8.6"),
         ((*RTX[:3], ""), "'' is no compute capability"),

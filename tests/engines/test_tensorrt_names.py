@@ -39,8 +39,11 @@ CLASSES = {
     "network": "INetworkDefinition",
     "parser": "OnnxParser",
     "profile": "IOptimizationProfile",
+    "refitter": "Refitter",
     "runtime": "Runtime",
 }
+# Where such a name is another class of theirs.
+OTHER_CLASSES = {"tensorrt_refit.py": {"parser": "OnnxParserRefitter"}}
 # Where such a name is something of ours.
 OURS = {
     "tensorrt_runner.py": {"config", "profile"},  # the model's, and what a plan was built for
@@ -73,8 +76,10 @@ class Use(NamedTuple):
 class Reader(ast.NodeVisitor):
     """Collects the TensorRT names of one module, and the variables that it cannot place."""
 
-    def __init__(self, ours: set[str]) -> None:
-        self._classes = {name: found for name, found in CLASSES.items() if name not in ours}
+    def __init__(self, file: str) -> None:
+        ours = OURS.get(file, set())
+        classes = {**CLASSES, **OTHER_CLASSES.get(file, {})}
+        self._classes = {name: found for name, found in classes.items() if name not in ours}
         self.uses: list[Use] = []
         self.unknown: list[str] = []
         self._functions: list[str] = []
@@ -146,7 +151,7 @@ def _is_module(node: ast.expr) -> bool:
 
 
 def _read(source: str, file: str = "") -> Reader:
-    reader = Reader(OURS.get(file, set()))
+    reader = Reader(file)
     reader.visit(ast.parse(source))
     return reader
 
