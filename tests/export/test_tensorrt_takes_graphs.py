@@ -1,29 +1,31 @@
-"""Graphs of reduced precision in the vendor's own parser and builder, TensorRT-RTX.
+"""Every graph in every precision, sizes fixed and free, in the vendor's own TensorRT-RTX.
 
-float32 is in tests/engines/test_tensorrt_builder.py. Types are what can fail here: every build is
-strongly typed.
+Types are what can fail here: every build is strongly typed. How the builder behaves is in
+tests/engines/test_tensorrt_builder.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tiny_graphs import TinyGraph
 
-from munit_edge.config import Domain, GraphKind
+from munit_edge.config import DOMAINS, GRAPH_KINDS, Domain, GraphKind, ModelConfig
 from munit_edge.engines import tensorrt_api
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime_runner import OnnxRuntimeGraphs
-from munit_edge.engines.profiles import declare_profiles, graph_profiles
+from munit_edge.engines.profiles import GraphProfile, declare_profiles, graph_profiles
 from munit_edge.engines.tensorrt_builder import BuildOptions, build_plan
 from munit_edge.errors import EngineError
 from munit_edge.export.onnx_graph import export_graph
 from munit_edge.export.options import ExportOptions
 from munit_edge.export.precision import in_half, layer_names
 from munit_edge.export.quantise import calibrate
-from munit_edge.manifest import read_manifest
+from munit_edge.manifest import Precision, graph_tensors, read_manifest
 from munit_edge.trainer.checkpoint import open_checkpoint
 
 pytestmark = pytest.mark.skipif(
@@ -35,40 +37,90 @@ MODELS = {
     "munit": ("tiny_checkpoint", "tiny_model"),
     "munit-sn": ("tiny_sn_checkpoint", "tiny_sn_model"),
 }
-# In fp16 the graphs of the two domains differ by the pictures' channels alone.
-FP16_GRAPHS: list[tuple[GraphKind, Domain]] = [
-    ("content_encoder", "a"),
-    ("style_encoder", "b"),
-    ("decoder", "b"),
+GRAPHS: list[tuple[GraphKind, Domain]] = [
+    (kind, domain) for domain in DOMAINS for kind in GRAPH_KINDS
 ]
+FIXED_HW = (64, 96)
 
 
-def _build(model: Path, kind: GraphKind, domain: Domain, onnx: Any) -> bytes:
-    """A plan with a fixed and a dynamic profile."""
+def _build(model: Path, kind: GraphKind, domain: Domain, onnx: Any) -> None:
+    """Build the graph with a fixed and a dynamic profile, and again with its sizes fixed."""
     manifest = read_manifest(model)
     profiles = [
         *declare_profiles(manifest, sizes="64x96", batch="1"),
         *declare_profiles(manifest, smallest="32", largest="128", batch="1,2"),
     ]
     shapes = graph_profiles(manifest, manifest.graph(kind, domain), profiles)
-    return build_plan(f"{kind}_{domain}", onnx.SerializeToString(), shapes, OPTIONS).plan
+    name = f"{kind}_{domain}"
+    assert _plan(name, onnx, shapes)[:4] == b"vtrt"
+    assert _plan(name, _with_fixed_sizes(onnx, manifest.model, kind, domain), ())[:4] == b"vtrt"
+
+
+def _plan(name: str, onnx: Any, shapes: Sequence[GraphProfile]) -> bytes:
+    return build_plan(name, onnx.SerializeToString(), shapes, OPTIONS).plan
+
+
+def _with_fixed_sizes(onnx: Any, config: ModelConfig, kind: GraphKind, domain: Domain) -> Any:
+    """The graph as `--batch`, `--height` and `--width` declare it: no size is left to a profile."""
+    fixed = type(onnx)()
+    fixed.CopyFrom(onnx)
+    inputs, outputs = graph_tensors(config, kind, domain, "uint8", batch=1, size_hw=FIXED_HW)
+    for value, entry in zip(
+        [*fixed.graph.input, *fixed.graph.output], [*inputs, *outputs], strict=True
+    ):
+        for axis, size in zip(value.type.tensor_type.shape.dim, entry.shape, strict=True):
+            assert isinstance(size, int)
+            axis.dim_value = size
+    return fixed
 
 
 def _types(onnx: Any) -> set[int]:
     return {tensor.data_type for tensor in onnx.graph.initializer}
 
 
+@pytest.mark.parametrize(("kind", "domain"), GRAPHS)
 @pytest.mark.parametrize("architecture", MODELS)
-def test_fp16_graphs_build(architecture: str, request: pytest.FixtureRequest) -> None:
-    checkpoint_fixture, model_fixture = MODELS[architecture]
-    checkpoint = open_checkpoint(request.getfixturevalue(checkpoint_fixture))
-    model = request.getfixturevalue(model_fixture)
-    options = ExportOptions().model_copy(update={"precision": "fp16"})
-    typed = in_half(checkpoint.generators())
-    for kind, domain in FP16_GRAPHS:
-        graph = export_graph(typed, checkpoint.config, kind, domain, options, {})
-        assert 10 in _types(graph), "no float16 weights"
-        assert _build(model, kind, domain, graph)[:4] == b"vtrt"
+def test_fp32_graphs_build(
+    architecture: str, kind: GraphKind, domain: Domain, request: pytest.FixtureRequest
+) -> None:
+    import onnx
+
+    model: Path = request.getfixturevalue(MODELS[architecture][1])
+    graph = onnx.load(model / read_manifest(model).graph(kind, domain).file)
+    _build(model, kind, domain, graph)
+
+
+@pytest.mark.parametrize(("kind", "domain"), GRAPHS)
+@pytest.mark.parametrize("architecture", MODELS)
+def test_fp16_graphs_build(
+    architecture: str,
+    kind: GraphKind,
+    domain: Domain,
+    fp16_graph: TinyGraph,
+    request: pytest.FixtureRequest,
+) -> None:
+    checkpoint, model = MODELS[architecture]
+    graph = fp16_graph(checkpoint, kind, domain)
+    assert 10 in _types(graph), "no float16 weights"
+    _build(request.getfixturevalue(model), kind, domain, graph)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind", "precision"),
+    [("munit", "decoder", "fp16"), ("munit-sn", "content_encoder", "fp32")],
+)
+def test_graphs_exported_with_fixed_sizes_build(
+    architecture: str, kind: GraphKind, precision: Precision, request: pytest.FixtureRequest
+) -> None:
+    """The exporter folds what sizes decide into constants: other graphs than those above."""
+    checkpoint = open_checkpoint(request.getfixturevalue(MODELS[architecture][0]))
+    generators = checkpoint.generators()
+    height, width = FIXED_HW
+    options = ExportOptions(batch=1, height=height, width=width)
+    options = options.model_copy(update={"precision": precision})
+    typed = in_half(generators) if precision == "fp16" else generators
+    graph = export_graph(typed, checkpoint.config, kind, "a", options, {})
+    assert _plan(f"{kind}_a", graph, ())[:4] == b"vtrt"
 
 
 @pytest.mark.parametrize("architecture", MODELS)
@@ -87,7 +139,7 @@ def test_int8_graphs_build(architecture: str, request: pytest.FixtureRequest) ->
     for entry in manifest.graphs:
         graph = graphs[f"{entry.kind}_{entry.domain}"].quantised(layers)
         assert 3 in _types(graph), "no int8 weights"
-        assert _build(model, entry.kind, entry.domain, graph)[:4] == b"vtrt"
+        _build(model, entry.kind, entry.domain, graph)
 
 
 def test_a_missing_cast_is_refused(tiny_model: Path) -> None:
