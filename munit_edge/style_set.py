@@ -1,18 +1,23 @@
-"""The styles of one run: drawn from the prior, taken from pictures, or read from a file."""
+"""The styles of one run: drawn from the prior, taken from pictures, or saved before."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from munit_edge.config import Direction, split_direction
+from munit_edge.config import Domain, split_direction
 from munit_edge.errors import InputError
 from munit_edge.images import Picture, check_size, read_image, resize_picture
-from munit_edge.styles import Styles, read_style_file
-from munit_edge.translate_options import TranslateOptions
+from munit_edge.style_files import NamedStyle, interpolated_named
+from munit_edge.style_prior import outside_warning
+from munit_edge.styles import Styles, spread_styles
+from munit_edge.translate_options import DEFAULT_FRAMES, TranslateOptions
 from munit_edge.translator import Translator
+
+Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -27,25 +32,57 @@ class StyleSet:
     """The picture that each was taken from, where there is one."""
 
 
-def choose_styles(translator: Translator, options: TranslateOptions) -> StyleSet:
+def choose_styles(translator: Translator, options: TranslateOptions, warn: Warn) -> StyleSet:
     """The styles that `options` ask for; every input gets the same ones.
 
-    Reference pictures come first, in the order given, then the codes of the style file.
+    Reference pictures come first, in the order given, then saved styles.
+
+    Args:
+        translator: the model.
+        options: what the run wants.
+        warn: told, in one line each, of references whose code is far outside the prior.
 
     Raises:
-        MunitEdgeError: a reference picture or the style file cannot be used.
+        MunitEdgeError: a reference picture or a saved style cannot be used.
     """
+    _, target = split_direction(options.direction)
+    if options.interpolate:
+        return _interpolated(translator, options.interpolate, target, options.frames)
     if not options.guided:
-        codes = translator.sample_styles(options.num_random_styles, options.seed or 0)
-        return _without_pictures(codes, [f"style {index:02d}" for index in range(len(codes))])
-    parts = [_from_picture(translator, path, options) for path in options.style_images]
-    if options.style_file is not None:
-        parts.append(_from_file(translator, options.style_file, options.direction))
+        return _random(translator, options)
+    parts = [
+        _from_picture(translator, path, target, options, warn) for path in options.style_images
+    ]
+    parts += [
+        _saved(translator.saved_styles.read(style, target).styles) for style in options.saved_styles
+    ]
     return StyleSet(
         np.concatenate([part.codes for part in parts]),
         tuple(label for part in parts for label in part.labels),
         tuple(reference for part in parts for reference in part.references),
     )
+
+
+def read_reference(
+    path: Path, channels: int, *, size: int | None, max_megapixels: float, option: str
+) -> Picture:
+    """A picture to take a style from.
+
+    Args:
+        path: the picture.
+        channels: of the domain.
+        size: resize its shorter side to this many pixels; None: as it is.
+        max_megapixels: larger ones are refused.
+        option: the option that named it, for messages.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    if not path.exists() or path.is_dir():
+        what = "is a folder" if path.exists() else "does not exist"
+        raise InputError(f"{path} {what}: {option} takes one picture of the target domain")
+    picture = read_image(path, channels, max_megapixels=max_megapixels)
+    return _fit(picture, size, max_megapixels, str(path))
 
 
 def fit_to_size(picture: Picture, options: TranslateOptions, name: str) -> Picture:
@@ -54,35 +91,55 @@ def fit_to_size(picture: Picture, options: TranslateOptions, name: str) -> Pictu
     Raises:
         InputError: the result would have more pixels than allowed.
     """
-    if options.size is None:
+    return _fit(picture, options.size, options.max_megapixels, name)
+
+
+def _fit(picture: Picture, size: int | None, max_megapixels: float, name: str) -> Picture:
+    if size is None:
         return picture
     height, width = picture.pixels.shape[:2]
-    scale = options.size / min(height, width)
-    check_size(round(height * scale), round(width * scale), options.max_megapixels, name)
-    return resize_picture(picture, options.size)
+    scale = size / min(height, width)
+    check_size(round(height * scale), round(width * scale), max_megapixels, name)
+    return resize_picture(picture, size)
 
 
-def _from_picture(translator: Translator, path: Path, options: TranslateOptions) -> StyleSet:
-    if not path.exists() or path.is_dir():
-        what = "is a folder" if path.exists() else "does not exist"
-        raise InputError(f"{path} {what}: --style-image takes one picture of the target domain")
-    _, target = split_direction(options.direction)
-    channels = translator.config.channels(target)
-    picture = read_image(path, channels, max_megapixels=options.max_megapixels)
-    picture = fit_to_size(picture, options, str(path))
-    code = translator.encode_style(picture.pixels[None], target)
+def _random(translator: Translator, options: TranslateOptions) -> StyleSet:
+    seed = options.seed or 0
+    if options.spread is None:
+        codes = translator.sample_styles(options.num_random_styles, seed)
+    else:
+        codes = spread_styles(options.spread, translator.config.style_dim, seed)
+    return _without_pictures(codes, [f"style {index:02d}" for index in range(len(codes))])
+
+
+def _interpolated(
+    translator: Translator, ends: tuple[str, str], domain: Domain, frames: int | None
+) -> StyleSet:
+    saved = translator.saved_styles
+    start, end = (saved.read_one(style, domain) for style in ends)
+    return _saved(interpolated_named("frame", (start, end), frames or DEFAULT_FRAMES))
+
+
+def _from_picture(
+    translator: Translator, path: Path, domain: Domain, options: TranslateOptions, warn: Warn
+) -> StyleSet:
+    picture = read_reference(
+        path,
+        translator.config.channels(domain),
+        size=options.size,
+        max_megapixels=options.max_megapixels,
+        option="--style-image",
+    )
+    code = translator.encode_style(picture.pixels[None], domain)
+    warning = outside_warning(code[0], str(path))
+    if warning:
+        warn(warning)
     return StyleSet(code, (path.name,), (picture,))
 
 
-def _from_file(translator: Translator, path: Path, direction: Direction) -> StyleSet:
-    _, target = split_direction(direction)
-    file = read_style_file(
-        path,
-        model_sha256=translator.model_id,
-        domain=target,
-        style_dim=translator.config.style_dim,
-    )
-    return _without_pictures(file.codes, [style.name for style in file.styles])
+def _saved(styles: Sequence[NamedStyle]) -> StyleSet:
+    codes = np.array([style.code for style in styles], np.float32)
+    return _without_pictures(codes, [style.name for style in styles])
 
 
 def _without_pictures(codes: Styles, labels: list[str]) -> StyleSet:

@@ -14,6 +14,7 @@ OnError = Literal["stop", "skip"]
 
 STANDARD_STREAM = Path("-")
 DEFAULT_STYLES = 4
+DEFAULT_FRAMES = 8
 
 
 class TranslateOptions(StrictModel):
@@ -31,8 +32,14 @@ class TranslateOptions(StrictModel):
     """Seed of the random styles; None: 0."""
     style_images: tuple[Path, ...] = ()
     """Pictures of the target domain; each gives one style."""
-    style_file: Path | None = None
-    """Saved style codes; each gives one style."""
+    saved_styles: tuple[str, ...] = ()
+    """Saved styles, by name or file; they follow those of `style_images`."""
+    spread: int | None = Field(None, ge=1)
+    """Random styles that lie well apart, as many."""
+    interpolate: tuple[str, str] | None = None
+    """Two styles, each a name, file or seed: the styles from the first to the second."""
+    frames: int | None = Field(None, ge=2)
+    """How many of them, both ends included; None: 8."""
     size: int | None = Field(None, ge=1)
     """Shorter side in pixels that inputs and reference pictures are resized to; None: as it is."""
     grid: bool = False
@@ -58,7 +65,7 @@ class TranslateOptions(StrictModel):
     @property
     def guided(self) -> bool:
         """Whether the styles come from pictures or a file rather than from the prior."""
-        return bool(self.style_images) or self.style_file is not None
+        return bool(self.style_images or self.saved_styles or self.interpolate)
 
     @property
     def num_random_styles(self) -> int:
@@ -76,12 +83,21 @@ class TranslateOptions(StrictModel):
 
     @model_validator(mode="after")
     def _check_styles(self) -> TranslateOptions:
-        random = [f"--{name}" for name in ("styles", "seed") if getattr(self, name) is not None]
+        names = ("styles", "spread", "seed")
+        random = [f"--{name}" for name in names if getattr(self, name) is not None]
         if self.guided and random:
             raise ValueError(
-                f"{' and '.join(random)} is for random styles, and --style-image and --style bring "
-                "their own: leave one or the other out"
+                f"{' and '.join(random)} is for random styles, and --style-image, --style and "
+                "--interpolate bring their own: leave one or the other out"
             )
+        if self.styles is not None and self.spread is not None:
+            raise ValueError("--styles and --spread both say how many: leave one out")
+        if self.interpolate and (self.style_images or self.saved_styles):
+            raise ValueError(
+                "--interpolate names its two styles itself: leave out --style-image and --style"
+            )
+        if self.frames is not None and not self.interpolate:
+            raise ValueError("--frames is for --interpolate: name two styles, or leave it out")
         return self
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ from munit_edge.engines.factory import open_graphs
 from munit_edge.errors import InputError
 from munit_edge.images import pad_to
 from munit_edge.normalisation import bytes_from_floats, floats_from_bytes
+from munit_edge.style_files import STYLES_FOLDER, SavedStyles
 from munit_edge.styles import Styles
 
 Images = NDArray[np.uint8]
@@ -47,8 +48,9 @@ class Translator:
         ...     results = translator.translate(images, "a2b", styles=styles)
     """
 
-    def __init__(self, graphs: GraphSet) -> None:
+    def __init__(self, graphs: GraphSet, path: Path | None = None) -> None:
         self._graphs = graphs
+        self._path = path
 
     @classmethod
     def open(
@@ -77,7 +79,7 @@ class Translator:
             MunitEdgeError: see `munit_edge.engines.factory.open_graphs`.
         """
         options = {"cuda_graph": cuda_graph, "warm_up": warm_up}
-        return cls(open_graphs(Path(path), engine, device, **options))
+        return cls(open_graphs(Path(path), engine, device, **options), Path(path))
 
     @property
     def config(self) -> ModelConfig:
@@ -107,6 +109,18 @@ class Translator:
     def sample_styles(self, count: int, seed: int = 0) -> Styles:
         """Random codes, float32 [count, style_dim] from N(0, 1); see `styles.sample_styles`."""
         return style_codes.sample_styles(count, self.config.style_dim, seed)
+
+    @property
+    def saved_styles(self) -> SavedStyles:
+        """The model's saved styles: `saved_styles.read("sunset", "b").codes`.
+
+        Raises:
+            InputError: this translator was made of graphs, and no path is known.
+        """
+        if self._path is None:
+            raise InputError("saved styles lie beside a model: open it with Translator.open(path)")
+        folder = self._path / STYLES_FOLDER
+        return SavedStyles(folder, self.model_id, self.config.style_dim)
 
     def translate(self, images: Images, direction: Direction, *, styles: Styles) -> Images:
         """Translate every image with every style: each image is encoded once.

@@ -77,8 +77,29 @@ def translate(
         ),
     ] = None,
     style: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(metavar="FILE.json", help="Saved styles, instead of or after those of REF."),
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="NAME|FILE",
+            help="A style of `munit-edge styles save`, instead of or after those of REF; can be "
+            "given again.",
+        ),
+    ] = None,
+    spread: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="N", help="N random styles that lie well apart, instead of --styles."),
+    ] = None,
+    interpolate: Annotated[
+        Optional[tuple[str, str]],  # noqa: UP045
+        typer.Option(
+            metavar="FROM TO",
+            help="Styles on the way between two, each a saved style's NAME or FILE, or a seed.",
+        ),
+    ] = None,
+    frames: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="How many styles --interpolate gives, both ends included.", show_default="8"
+        ),
     ] = None,
     size: Annotated[
         Optional[int],  # noqa: UP045
@@ -159,7 +180,10 @@ def translate(
         "styles": styles,
         "seed": seed,
         "style_images": style_image or (),
-        "style_file": style,
+        "saved_styles": tuple(style or ()),
+        "spread": spread,
+        "interpolate": interpolate,
+        "frames": frames,
         "size": size,
         "grid": grid,
         "format": format,
@@ -189,7 +213,7 @@ def _translate_files(model: Path, options: TranslateOptions, opened: OpenOptions
     started = time.monotonic()
     files = find_images(options.inputs, recursive=options.recursive, exclude=options.output)
     with Translator.open(model, **opened) as translator:
-        styles = choose_styles(translator, options)
+        styles = choose_styles(translator, options, warn)
         plan = plan_results(files, len(styles.codes), options)
         job = TranslateJob(translator, styles, options)
         unreadable = _run(job, plan, options)
@@ -253,5 +277,5 @@ def _translate_stream(model: Path, options: TranslateOptions, opened: OpenOption
         raise OutputError("the result is a picture: send standard output to a file or a program")
     data = sys.stdin.buffer.read()
     with Translator.open(model, **opened) as translator:
-        job = TranslateJob(translator, choose_styles(translator, options), options)
+        job = TranslateJob(translator, choose_styles(translator, options, warn), options)
         write_bytes(job.translate_bytes(data, "standard input"))

@@ -21,7 +21,7 @@ from munit_edge import Translator, files
 from munit_edge.cli.main import app
 from munit_edge.files import PARTIAL_PREFIX
 from munit_edge.images import Picture, write_image
-from munit_edge.styles import NamedStyle, StyleFile, write_style_file
+from munit_edge.style_files import NamedStyle, StyleFile, write_style_file
 from munit_edge.translate_job import SHEET_ROWS, TranslatedInput
 
 PROGRAM = [sys.executable, "-c", "from munit_edge.cli.main import main; main()"]

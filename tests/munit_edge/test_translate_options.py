@@ -36,8 +36,9 @@ def test_folders_skip_and_files_stop_unless_told_otherwise(tmp_path: Path) -> No
     "changes",
     [
         {"style_images": ["r.png"]},
-        {"style_file": "s.json"},
-        {"style_images": ["r.png", "q.png"], "style_file": "s.json"},
+        {"saved_styles": ["s.json"]},
+        {"style_images": ["r.png", "q.png"], "saved_styles": ["s.json", "red"]},
+        {"interpolate": ["red", "7"], "frames": 2},
     ],
 )
 def test_styles_from_pictures_and_files_go_together(changes: dict[str, Any]) -> None:
@@ -49,7 +50,13 @@ def test_styles_from_pictures_and_files_go_together(changes: dict[str, Any]) -> 
     ("base", "changes", "fault"),
     [
         (FILES, {"style_images": ["r.png"], "styles": 2}, "--styles is for random styles"),
-        (FILES, {"style_file": "s.json", "seed": 0}, "--seed is for random styles"),
+        (FILES, {"saved_styles": ["s.json"], "seed": 0}, "--seed is for random styles"),
+        (FILES, {"interpolate": ["x", "y"], "spread": 3}, "--spread is for random styles"),
+        (FILES, {"styles": 2, "spread": 3}, "--styles and --spread both say how many"),
+        (FILES, {"interpolate": ["x", "y"], "saved_styles": ["z"]}, "names its two styles itself"),
+        (FILES, {"frames": 3}, "--frames is for --interpolate"),
+        (FILES, {"interpolate": ["x", "y"], "frames": 1}, "'frames' is 1"),
+        (FILES, {"spread": 0}, "'spread' is 0"),
         (
             FILES,
             {"style_images": ["r"], "styles": 1, "seed": 1},
