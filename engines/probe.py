@@ -13,6 +13,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from munit_edge import child
 from munit_edge.child import words
 from munit_edge.config import StrictModel
@@ -31,12 +33,6 @@ _MODULES: dict[Subject, tuple[str, ...]] = {
     "cuda-bindings": ("cuda.bindings.runtime",),
 }
 """Names of each backend's module, the first that is there is taken."""
-
-# ONNX: y = Identity(x), opset 18.
-_IDENTITY_GRAPH = bytes.fromhex(
-    "08083a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a02"
-    "0801620f0a0179120a0a08080112040a02080142040a001012"
-)
 
 _NO_DEVICE = 100
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
@@ -110,7 +106,8 @@ def _ask_module(subject: Subject, details: Callable[[ModuleType], Facts]) -> Ans
 
 def _onnxruntime(module: ModuleType) -> Facts:
     from munit_edge.engines.devices import Device
-    from munit_edge.engines.onnxruntime_runner import CUDA_PROVIDER, open_session
+    from munit_edge.engines.onnxruntime_arrays import picking_graph
+    from munit_edge.engines.onnxruntime_session import CUDA_PROVIDER, open_session
 
     providers = tuple(module.get_available_providers())
     with contextlib.suppress(ImportError):
@@ -120,7 +117,7 @@ def _onnxruntime(module: ModuleType) -> Facts:
     gpu_fault = None
     if CUDA_PROVIDER in providers:
         try:
-            open_session(_IDENTITY_GRAPH, "identity", Device("cuda"))
+            open_session(picking_graph(np.dtype(np.float32)), "take", Device("cuda"))
             gpus = ("cuda:0",)
         except Exception as exc:  # the words are what counts
             gpu_fault = words(exc)

@@ -42,9 +42,8 @@ _GPU_MEND = (
 )
 _GPU_MENDS: dict[Subject, str] = {
     "onnxruntime": (
-        "install the libraries of CUDA and cuDNN that the message names, for the CUDA that this "
-        "build was made for (see onnxruntime's page on its CUDA provider); `--device cpu` works "
-        "without"
+        "do what the message says: libraries of CUDA and cuDNN that fit this build come with "
+        "`pip install 'munit-edge[gpu]'`; `--device cpu` works without"
     ),
 }
 _BASE_PACKAGES = ("numpy", "pillow", "pydantic", "pyyaml", "typer")

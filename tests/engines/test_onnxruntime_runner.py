@@ -4,19 +4,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 
-from munit_edge.engines.devices import Device
 from munit_edge.engines.factory import open_graphs
-from munit_edge.engines.onnxruntime_runner import CUDA_PROVIDER, open_session
 from munit_edge.errors import ConfigError, EngineError, InputError, ModelError
 from munit_edge.files import sha256
 from munit_edge.manifest import MANIFEST_FILE
-
-needs_no_cuda = pytest.mark.skipif(
-    CUDA_PROVIDER in onnxruntime.get_available_providers(), reason="this ONNX Runtime has CUDA"
-)
 
 
 @pytest.fixture
@@ -91,33 +84,6 @@ def test_bad_manifest(
 def test_missing_path(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         open_graphs(tmp_path / "nothing")
-
-
-@needs_no_cuda
-def test_cuda_is_never_silently_the_cpu(tiny_model: Path) -> None:
-    with (
-        open_graphs(tiny_model, device="cuda") as graphs,
-        pytest.raises(EngineError, match=r"device 'cuda:0' cannot be used: .*CPU only.*pip"),
-    ):
-        graphs.runner("decoder", "b")
-
-
-def test_session_that_fell_back_is_refused(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """ONNX Runtime lists CUDA though its library does not load, and hands out a CPU session."""
-    monkeypatch.setattr(
-        onnxruntime, "get_available_providers", lambda: [CUDA_PROVIDER, "CPUExecutionProvider"]
-    )
-    real = onnxruntime.InferenceSession
-    monkeypatch.setattr(
-        onnxruntime,
-        "InferenceSession",
-        lambda model, options, providers: real(model, options, providers=["CPUExecutionProvider"]),
-    )
-    model = (tiny_model / "decoder_b.onnx").read_bytes()
-    with pytest.raises(EngineError, match="fell back to the CPU"):
-        open_session(model, "decoder_b", Device("cuda"))
 
 
 def test_auto_says_what_it_took(tiny_model: Path) -> None:

@@ -1,0 +1,156 @@
+"""ONNX Runtime sessions on exactly the asked device, and why there is none.
+
+ONNX Runtime falls back to the CPU when a provider's library does not load, and says so only in its
+log: here that is an error with the loader's own reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import importlib.metadata
+import io
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from munit_edge.engines.devices import Device
+from munit_edge.errors import EngineError, ModelError
+from munit_edge.extras import require
+
+CUDA_PROVIDER = "CUDAExecutionProvider"
+CPU_PROVIDER = "CPUExecutionProvider"
+
+_LOG_WARNINGS = 2  # ONNX Runtime's default
+_LOG_FATAL_ONLY = 4
+_PURPOSE = "running ONNX graphs"
+
+
+def open_session(model: bytes, name: str, device: Device) -> Any:
+    """An `onnxruntime.InferenceSession` on exactly `device`.
+
+    Libraries of CUDA and cuDNN that pip installed are found.
+
+    Raises:
+        ModelError: the bytes are not an ONNX graph.
+        EngineError: the session did not get the device.
+    """
+    onnxruntime = require("onnxruntime", _PURPOSE)
+    providers: list[Any] = [CPU_PROVIDER]
+    if device.kind == "cuda":
+        if CUDA_PROVIDER not in onnxruntime.get_available_providers():
+            raise EngineError(f"device '{device}' cannot be used: {_no_cuda_provider()}")
+        load_cuda_libraries()
+        providers.insert(0, (CUDA_PROVIDER, {"device_id": str(device.index)}))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _LOG_FATAL_ONLY  # what goes wrong is raised, with the reason
+    try:
+        with _quiet(onnxruntime, device):
+            # Its own fallback would print to standard output.
+            session = onnxruntime.InferenceSession(
+                model, options, providers=providers, enable_fallback=0
+            )
+    except Exception as exc:  # the binding raises its own, undocumented classes
+        if device.kind == "cuda":
+            raise EngineError(f"device '{device}' cannot be used: {first_line(exc)}") from exc
+        raise ModelError(
+            f"graph {name} is not a valid ONNX file ({first_line(exc)}): export the model again"
+        ) from exc
+    wanted = CUDA_PROVIDER if device.kind == "cuda" else CPU_PROVIDER
+    if session.get_providers()[0] != wanted:
+        reason = _library_fault(onnxruntime, "cuda") or "ONNX Runtime gave no reason"
+        raise EngineError(
+            f"device '{device}' cannot be used, ONNX Runtime fell back to the CPU ({reason}): "
+            f"{_mend(onnxruntime, reason)}, or use --device cpu"
+        )
+    return session
+
+
+@functools.lru_cache(maxsize=1)
+def load_cuda_libraries() -> None:
+    """Load CUDA and cuDNN from wheels of pip, where there are some, so that providers find them.
+
+    ONNX Runtime does not look there by itself. What is missing is only logged, for debugging: it
+    may be installed in the system, and else the session says what it misses.
+    """
+    onnxruntime = require("onnxruntime", _PURPOSE)
+    preload = getattr(onnxruntime, "preload_dlls", None)
+    if preload is None:
+        return
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        preload()
+    logging.getLogger(__name__).debug("preload_dlls: %s", said.getvalue())
+
+
+def first_line(exc: Exception) -> str:
+    """What an error of ONNX Runtime says: CUDA's own words, or else its first line."""
+    text = str(exc).strip()
+    if match := re.search(r"CUDA failure \d+: [^;\n]*[^;\n ]", text):
+        return match[0]
+    return text.partition("\n")[0]
+
+
+@contextlib.contextmanager
+def _quiet(onnxruntime: Any, device: Device) -> Iterator[None]:
+    """Nothing of what providers log while they are loaded, which goes to standard error."""
+    if device.kind == "cpu":
+        yield
+        return
+    onnxruntime.set_default_logger_severity(_LOG_FATAL_ONLY)
+    try:
+        yield
+    finally:
+        onnxruntime.set_default_logger_severity(_LOG_WARNINGS)
+
+
+def _no_cuda_provider() -> str:
+    if len(_installed_wheels()) > 1:
+        return (
+            "both onnxruntime and onnxruntime-gpu are installed and overwrite each other: run "
+            "`pip uninstall -y onnxruntime onnxruntime-gpu` and then "
+            "`pip install 'munit-edge[gpu]'`"
+        )
+    return (
+        "the installed onnxruntime is built for the CPU only: run `pip uninstall -y onnxruntime` "
+        "and then `pip install 'munit-edge[gpu]'`, or use --device cpu"
+    )
+
+
+def _installed_wheels() -> list[str]:
+    found = []
+    for wheel in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            importlib.metadata.version(wheel)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found.append(wheel)
+    return found
+
+
+def _mend(onnxruntime: Any, reason: str) -> str:
+    """What to do about a provider's library that did not load for `reason`."""
+    if "libcuda.so" in reason:
+        return "install NVIDIA's driver (in a container pass `--gpus all`)"
+    return (
+        f"run `pip install 'onnxruntime-gpu[cuda,cudnn]=={onnxruntime.__version__}'`, which brings "
+        "the libraries that it was built for, or install them in the system"
+    )
+
+
+def _library_fault(onnxruntime: Any, provider: str) -> str | None:
+    """The loader's own reason why a provider's library cannot be loaded, or None when it can."""
+    folder = Path(str(onnxruntime.__file__)).parent / "capi"
+    library = folder / f"libonnxruntime_providers_{provider}.so"
+    if not library.is_file():
+        return None
+    try:
+        # The provider leans on symbols of this library.
+        ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(library))
+    except OSError as exc:
+        return str(exc)
+    return None
