@@ -31,6 +31,7 @@ from munit_edge.manifest import (
     manifest_json,
     size_rules,
 )
+from munit_edge.style_files import keep_styles
 from munit_edge.trainer.checkpoint import Checkpoint, open_checkpoint
 from munit_edge.trainer.torch_api import nn
 
@@ -53,7 +54,8 @@ def export_model(
         checkpoint: checkpoint folder, or run folder (its newest checkpoint is taken).
         directory: the model directory to make.
         options: operator set, border types, weights, fixed sizes and precision.
-        overwrite: replace an earlier model directory, once the new one is proved.
+        overwrite: replace an earlier model directory, once the new one is proved; its saved styles
+            are kept.
         on_step: called with the name of each of the `NUM_GRAPHS` graphs when it is traced.
 
     Raises:
@@ -71,6 +73,7 @@ def export_model(
     with atomic_folder(directory, overwrite=overwrite) as partial:
         manifest = exports[options.precision](opened, partial, options, on_step)
         (partial / MANIFEST_FILE).write_text(manifest_json(manifest), encoding="utf-8")
+        keep_styles(directory, partial)
     return manifest
 
 

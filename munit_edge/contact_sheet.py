@@ -113,6 +113,30 @@ def contact_sheet(columns: Sequence[Column], rows: Sequence[Row], cell: int = CE
     return np.array(sheet)
 
 
+def gallery(items: Sequence[tuple[str, Images]], columns: int, cell: int = CELL) -> Images:
+    """Lay thumbnails out on white, row by row, each with its label below.
+
+    Args:
+        items: labels and thumbnails, at least one.
+        columns: thumbnails in a row.
+        cell: side of the squares that the thumbnails were fitted into (pixels).
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    columns = min(columns, len(items))
+    rows = -(-len(items) // columns)
+    step, row_step = cell + _GAP, cell + _GAP + _LABEL_HEIGHT
+    size = (2 * _MARGIN + columns * step - _GAP, 2 * _MARGIN + rows * row_step - _GAP)
+    sheet = Image.new("RGB", size, _WHITE)
+    draw = ImageDraw.Draw(sheet)
+    for index, (label, picture) in enumerate(items):
+        x, y = _MARGIN + index % columns * step, _MARGIN + index // columns * row_step
+        _paste(sheet, picture, x, y, cell)
+        _label(draw, label, x, y + cell + 2, cell)
+    return np.array(sheet)
+
+
 def _paste(sheet: Image.Image, picture: Images, x: int, y: int, cell: int) -> None:
     """Put a thumbnail into the middle of the cell at (x, y), with a thin frame."""
     height, width = picture.shape[:2]

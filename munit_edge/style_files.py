@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ class SampledOrigin(StrictModel):
     index: int = Field(0, ge=0)
     """Which of the seed's codes, from 0."""
 
+    def __str__(self) -> str:
+        return f"seed {self.seed}, sample {self.index}"
+
 
 class SpreadOrigin(StrictModel):
     """One of samples that lie well apart."""
@@ -50,6 +54,9 @@ class SpreadOrigin(StrictModel):
     """Seed of `styles.spread_styles`."""
     index: int = Field(ge=0)
     """Which of the seed's codes, from 0."""
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}, spread {self.index}"
 
 
 class ReferencePicture(StrictModel):
@@ -71,6 +78,12 @@ class PicturesOrigin(StrictModel):
     size: int | None = Field(None, ge=1)
     """Shorter side in pixels that they were resized to; null: as they are."""
 
+    def __str__(self) -> str:
+        shown = ", ".join(picture.file for picture in self.pictures[:3])
+        more = ", ..." if len(self.pictures) > 3 else ""
+        count = len(self.pictures)
+        return f"mean of {count} pictures: {shown}{more}" if count > 1 else shown
+
 
 class InterpolatedOrigin(StrictModel):
     """A code between two others."""
@@ -85,6 +98,9 @@ class InterpolatedOrigin(StrictModel):
     """0: the first end; 1: the other."""
     spherical: bool
     """Which way of `styles.interpolate_styles`."""
+
+    def __str__(self) -> str:
+        return f"{self.position:.0%} of the way from {self.start} to {self.end}"
 
 
 Origin = Annotated[
@@ -121,8 +137,8 @@ class StyleFile(StrictModel):
     """The model's identity: its manifest's `checkpoint_sha256`."""
     domain: Domain
     """The domain whose decoder takes the codes."""
-    styles: tuple[NamedStyle, ...] = Field(min_length=1)
-    """The codes, in order."""
+    styles: tuple[NamedStyle, ...]
+    """The codes, in order; at least one."""
 
     @property
     def codes(self) -> Styles:
@@ -152,7 +168,7 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(composed):
         raise ConfigError(
             f"'{name}' cannot be the name of a style: use letters, digits, - and _, beginning with "
-            f"a letter, {MAX_NAME} at most (-o FILE saves elsewhere)"
+            f"a letter, {MAX_NAME} at most"
         )
     return composed
 
@@ -178,6 +194,8 @@ def read_style_file(
             f"{model_sha256[:12]}...): style codes of one model mean nothing to another; make it "
             "anew from its pictures or seed with `munit-edge styles save`"
         )
+    if not file.styles:
+        raise InputError(f"{path} holds no style: save one with `munit-edge styles save`")
     wrong = [style.name for style in file.styles if len(style.code) != style_dim]
     if wrong:
         raise InputError(
@@ -202,6 +220,19 @@ def write_style_file(path: Path, file: StyleFile) -> None:
     """
     with atomic_file(path) as partial:
         partial.write_text(file.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+class ListedFile(StrictModel):
+    """A file in the folder of saved styles."""
+
+    name: str
+    """What `--style` calls it."""
+    path: str
+    """Where it lies."""
+    file: StyleFile | None = None
+    """What it holds; null: it cannot be used."""
+    unusable: str | None = None
+    """Why not."""
 
 
 @dataclass(frozen=True)
@@ -229,6 +260,17 @@ class SavedStyles:
         """Names saved there, sorted; whether the files can be used shows when they are read."""
         files = self.folder.glob(f"*{SUFFIX}") if self.folder.is_dir() else ()
         return sorted(file.stem for file in files if _is_name(file.stem))
+
+    def files(self) -> list[ListedFile]:
+        """Every file of the folder, sorted by name, with what it holds or why it is of no use."""
+        listed = []
+        for name in self.names():
+            path = self.folder / f"{name}{SUFFIX}"
+            try:
+                listed.append(ListedFile(name=name, path=str(path), file=self.read(str(path))))
+            except InputError as exc:
+                listed.append(ListedFile(name=name, path=str(path), unusable=str(exc)))
+        return listed
 
     def path(self, name: str) -> Path:
         """The file of the style `name`, whether or not it is there.
@@ -355,6 +397,19 @@ def interpolated_named(
         named_style(f"{name}_{index:02d}", code, origin)
         for index, (code, origin) in enumerate(zip(codes, origins, strict=True))
     ]
+
+
+def keep_styles(old: Path, new: Path) -> None:
+    """Copy the saved styles of a model directory into the one that will replace it.
+
+    Those of another model, too: they are refused when they are used, but they are the user's.
+
+    Raises:
+        OutputError: they cannot be copied.
+    """
+    if (old / STYLES_FOLDER).is_dir():
+        with output_errors(new / STYLES_FOLDER):
+            shutil.copytree(old / STYLES_FOLDER, new / STYLES_FOLDER, ignore_dangling_symlinks=True)
 
 
 def refuse_replacing(paths: Iterable[Path]) -> None:

@@ -63,10 +63,10 @@ def choose_styles(translator: Translator, options: TranslateOptions, warn: Warn)
     )
 
 
-def read_reference(
+def read_picture(
     path: Path, channels: int, *, size: int | None, max_megapixels: float, option: str
 ) -> Picture:
-    """A picture to take a style from.
+    """A picture that an option names.
 
     Args:
         path: the picture.
@@ -80,7 +80,7 @@ def read_reference(
     """
     if not path.exists() or path.is_dir():
         what = "is a folder" if path.exists() else "does not exist"
-        raise InputError(f"{path} {what}: {option} takes one picture of the target domain")
+        raise InputError(f"{path} {what}: {option} takes one picture")
     picture = read_image(path, channels, max_megapixels=max_megapixels)
     return _fit(picture, size, max_megapixels, str(path))
 
@@ -123,7 +123,7 @@ def _interpolated(
 def _from_picture(
     translator: Translator, path: Path, domain: Domain, options: TranslateOptions, warn: Warn
 ) -> StyleSet:
-    picture = read_reference(
+    picture = read_picture(
         path,
         translator.config.channels(domain),
         size=options.size,

@@ -11,6 +11,7 @@ import typer
 from munit_edge.cli.errors import reporting_errors
 from munit_edge.cli.export_trt import trt
 from munit_edge.cli.progress import progress
+from munit_edge.cli.streams import warn
 
 if TYPE_CHECKING:
     from munit_edge.manifest import GateEntry, Manifest
@@ -143,6 +144,7 @@ def _report(output: Path, manifest: Manifest, seconds: float) -> None:
         typer.echo(f"{direction}: largest difference from torch: {levels:.2g} of 255 levels")
     for gate in manifest.gate:
         _report_gate(gate)
+    _report_styles(output)
     if manifest.licence_note:
         typer.echo(f"licence: {manifest.licence_note}")
     typer.echo(
@@ -150,6 +152,21 @@ def _report(output: Path, manifest: Manifest, seconds: float) -> None:
         f"{len(manifest.parity)} comparisons passed) in {seconds:.1f} s"
     )
     typer.echo(f"next: munit-edge translate {output} PHOTO.jpg -o results --direction a2b")
+
+
+def _report_styles(output: Path) -> None:
+    """What became of the styles of the model directory that was replaced."""
+    from munit_edge.style_files import SavedStyles
+
+    kept = SavedStyles.of(output).files()
+    unusable = sum(entry.unusable is not None for entry in kept)
+    if kept:
+        typer.echo(f"kept the earlier model's saved styles ({len(kept)})")
+    if unusable:
+        warn(
+            f"{unusable} of them cannot be used with this model: `munit-edge styles list {output}` "
+            "says why, `munit-edge styles delete` deletes them"
+        )
 
 
 def _report_gate(gate: GateEntry) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from munit_edge import __version__
-from munit_edge.cli import engines, export
+from munit_edge.cli import engines, export, styles
 from munit_edge.cli.convert import convert
 from munit_edge.cli.doctor import doctor
 from munit_edge.cli.errors import DEBUG_ENVIRONMENT, reporting_errors
@@ -57,6 +57,7 @@ app.command("doctor")(reporting_errors(doctor))
 
 app.add_typer(export.app, name="export")
 app.add_typer(engines.app, name="engines")
+app.add_typer(styles.app, name="styles")
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from munit_edge.contact_sheet import (
     Row,
     cell_size,
     contact_sheet,
+    gallery,
     thumbnail,
 )
 from munit_edge.images import Images, Picture
@@ -105,3 +106,14 @@ def test_any_name_can_be_a_label(label: str) -> None:
     cells = (thumbnail(plain(8, 8, 9, 9, 9), 64),) * 2
     first = contact_sheet([Column("style")], [Row("", cells)], 64)
     assert contact_sheet([Column(label)], [Row(label, cells)], 64).shape == first.shape
+
+
+@pytest.mark.parametrize(("count", "shape"), [(1, (110, 88)), (3, (110, 200)), (4, (188, 200))])
+def test_galleries_go_row_by_row(count: int, shape: tuple[int, int]) -> None:
+    colours = np.arange(count) * 50
+    items = [("x", thumbnail(plain(9, 9, int(c), 0, 0), 48)) for c in colours]
+    sheet = gallery(items, 3, 48)
+    assert sheet.shape == (*shape, 3)
+    middles = [(44 + row * 78, 44 + column * 56) for row in range(2) for column in range(3)]
+    for (y, x), colour in zip(middles, colours, strict=False):
+        assert sheet[y, x].tolist() == [colour, 0, 0]

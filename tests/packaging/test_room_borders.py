@@ -15,6 +15,7 @@ FACE = {  # what is built on the engines
     "munit_edge.doctor",
     "munit_edge.evaluation",
     "munit_edge.selftest",
+    "munit_edge.style_making",
     "munit_edge.style_set",
     "munit_edge.translate_job",
     "munit_edge.translator",

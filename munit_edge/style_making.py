@@ -1,0 +1,115 @@
+"""Styles to be saved, and the sheet that shows saved ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+
+from munit_edge.config import DOMAINS, Domain
+from munit_edge.contact_sheet import cell_size, gallery, thumbnail
+from munit_edge.files import sha256
+from munit_edge.image_files import find_images
+from munit_edge.images import Images, Picture
+from munit_edge.style_files import (
+    NamedStyle,
+    PicturesOrigin,
+    ReferencePicture,
+    SavedStyles,
+    interpolated_named,
+    named_style,
+    sampled_style,
+    spread_named,
+)
+from munit_edge.style_options import SaveStyleOptions
+from munit_edge.style_prior import outside_warning
+from munit_edge.style_set import Warn, read_picture
+from munit_edge.translator import Translator
+
+SHEET_COLUMNS = 6
+"""Pictures in a row of a style sheet."""
+
+
+def make_styles(
+    options: SaveStyleOptions,
+    saved: SavedStyles,
+    open_model: Callable[[], AbstractContextManager[Translator]],
+    warn: Warn,
+) -> list[NamedStyle]:
+    """The styles that `options` ask for, named `options.names`.
+
+    Args:
+        options: where they come from.
+        saved: the model's saved styles.
+        open_model: opens the model; called only for reference pictures.
+        warn: told, in one line each, of references whose code is far outside the prior.
+
+    Raises:
+        MunitEdgeError: a picture, or a style to interpolate, cannot be used.
+    """
+    name, style_dim = options.name, saved.style_dim
+    if options.spread:
+        return spread_named(name, style_dim, options.spread, options.seed or 0)
+    if options.interpolate:
+        start, end = (saved.read_one(style, options.domain) for style in options.interpolate)
+        return interpolated_named(name, (start, end), options.num_frames)
+    if options.pictures:
+        with open_model() as translator:
+            return [_from_pictures(translator, options, warn)]
+    return [sampled_style(name, style_dim, options.seed or 0, options.index or 0)]
+
+
+def style_sheet(
+    translator: Translator,
+    styles: Sequence[NamedStyle],
+    domain: Domain,
+    picture: Picture,
+    label: str,
+    on_style: Callable[[str], None] = lambda name: None,
+) -> Images:
+    """A picture, and beside it what every style makes of it, each with its name below.
+
+    Args:
+        translator: the model.
+        styles: of `domain`, at least one.
+        domain: whose styles they are.
+        picture: of the other domain.
+        label: what stands below the picture.
+        on_style: called with each style's name when it is done.
+
+    Returns:
+        uint8 [H, W, 3], six pictures in a row.
+    """
+    source = DOMAINS[1 - DOMAINS.index(domain)]
+    cell = cell_size(SHEET_COLUMNS, max(picture.pixels.shape[:2]))
+    content = translator.encode_content(picture.pixels[None], source)
+    items = [(label, thumbnail(picture, cell))]
+    for style in styles:  # one after the other: only thumbnails are kept
+        code = np.array([style.code], np.float32)
+        result = translator.decode(content, code, domain)[0, 0]
+        items.append((style.name, thumbnail(Picture(result), cell)))
+        on_style(style.name)
+    return gallery(items, SHEET_COLUMNS, cell)
+
+
+def _from_pictures(translator: Translator, options: SaveStyleOptions, warn: Warn) -> NamedStyle:
+    """The mean of the pictures' codes."""
+    codes, pictures = [], []
+    for file in find_images(options.pictures, recursive=False, exclude=None):
+        reference = read_picture(
+            file.path,
+            translator.config.channels(options.domain),
+            size=options.size,
+            max_megapixels=options.max_megapixels,
+            option="--from",
+        )
+        code = translator.encode_style(reference.pixels[None], options.domain)[0]
+        warning = outside_warning(code, str(file.path))
+        if warning:
+            warn(warning)
+        codes.append(code)
+        pictures.append(ReferencePicture(file=file.path.name, sha256=sha256(file.path)))
+    origin = PicturesOrigin(pictures=tuple(pictures), size=options.size)
+    mean = np.asarray(np.mean(codes, axis=0, dtype=np.float64), np.float32)
+    return named_style(options.name, mean, origin)
