@@ -13,7 +13,7 @@ from munit_edge.manifest import MANIFEST_FILE, is_model_directory
 if TYPE_CHECKING:
     from munit_edge.engines.tensorrt_api import Flavour
 
-Engine = Literal["auto", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch"]
+Engine = Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx", "torch"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
@@ -29,9 +29,10 @@ def open_graphs(
 
     Args:
         path: model directory; for torch a checkpoint or run folder.
-        engine: "onnxruntime", "tensorrt", "tensorrt-rtx" or "torch"; "auto" takes ONNX Runtime for
-            a model directory and torch for a checkpoint or run folder. TensorRT is taken only by
-            name, since it may have to build its plans first, which takes minutes.
+        engine: one of `ENGINES`; "onnxruntime-tensorrt" is ONNX Runtime with its TensorRT provider.
+            "auto" takes ONNX Runtime for a model directory and torch for a checkpoint or run
+            folder. TensorRT is taken only by name, since it may have to build its plans first,
+            which takes minutes.
         device: "cpu", "cuda", "cuda:N" or "auto".
         cuda_graph: see `munit_edge.engines.tensorrt_runner.TensorRTRunner`; TensorRT only.
         warm_up: see `munit_edge.engines.tensorrt_runner.open_tensorrt`; TensorRT only.
@@ -69,9 +70,9 @@ def _opener(engine: str) -> Callable[[Path, str], GraphSet]:
         from munit_edge.engines.torch_runner import open_torch
 
         return open_torch
-    from munit_edge.engines.onnxruntime_runner import open_onnxruntime
+    from munit_edge.engines.onnxruntime_runner import open_onnxruntime, open_onnxruntime_tensorrt
 
-    return open_onnxruntime
+    return open_onnxruntime if engine == "onnxruntime" else open_onnxruntime_tensorrt
 
 
 def _looks_like_checkpoint(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""ONNX Runtime: CPU and CUDA, and never one when the other was asked for."""
+"""ONNX Runtime: CPU, CUDA and TensorRT, and never one when another was asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from munit_edge.engines.base import AnyArray, Array, GraphSet, Runner
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime_arrays import OrtMemory, picking_graph
 from munit_edge.engines.onnxruntime_session import first_line, open_session
-from munit_edge.errors import EngineError
+from munit_edge.engines.onnxruntime_tensorrt import (
+    CacheClaim,
+    TensorRTProvider,
+    claim,
+    open_provider,
+)
+from munit_edge.errors import ConfigError, EngineError
 from munit_edge.extras import require
 from munit_edge.manifest import GraphEntry, Manifest, read_graph, read_manifest
 
@@ -28,6 +34,7 @@ class OnnxRuntimeRunner(Runner):
         device: where to run; a session that lands elsewhere is an error.
         memory: of that device, shared by the runners of a graph set whose outputs stay there;
             None: outputs go to the host.
+        tensorrt: options of the TensorRT provider; None: it is not used.
 
     Raises:
         ModelError: the bytes are not an ONNX graph.
@@ -35,13 +42,18 @@ class OnnxRuntimeRunner(Runner):
     """
 
     def __init__(
-        self, model: bytes, entry: GraphEntry, device: Device, memory: OrtMemory | None = None
+        self,
+        model: bytes,
+        entry: GraphEntry,
+        device: Device,
+        memory: OrtMemory | None = None,
+        tensorrt: Mapping[str, str] | None = None,
     ) -> None:
         name = f"{entry.kind}_{entry.domain}"
         super().__init__(name, entry.inputs, entry.outputs)
         self._memory = memory or OrtMemory(device)
         self._keeps = memory is not None
-        self._session: Any = open_session(model, name, device)
+        self._session: Any = open_session(model, name, device, tensorrt)
 
     def run(self, feeds: Mapping[str, AnyArray]) -> dict[str, Array]:
         """See `Runner.run`; feeds that are on the device are read there."""
@@ -90,6 +102,7 @@ class OnnxRuntimeGraphs(GraphSet):
         device: where to run.
         keep_content: leave what `Runner.run_on_device` computes in the device's memory; None: on a
             GPU, where copying costs.
+        tensorrt: run by this provider; None: by the device's own.
     """
 
     def __init__(
@@ -99,12 +112,13 @@ class OnnxRuntimeGraphs(GraphSet):
         device: Device,
         *,
         keep_content: bool | None = None,
+        tensorrt: TensorRTProvider | None = None,
     ) -> None:
         super().__init__(
             manifest.model,
             manifest.io,
             manifest.checkpoint_sha256,
-            engine="onnxruntime",
+            engine="onnxruntime-tensorrt" if tensorrt else "onnxruntime",
             device=str(device),
         )
         self._directory = directory
@@ -112,17 +126,29 @@ class OnnxRuntimeGraphs(GraphSet):
         self._on = device
         keeps = device.kind != "cpu" if keep_content is None else keep_content
         self._memory = OrtMemory(device) if keeps else None
+        self._tensorrt = tensorrt
+        self._claims: list[CacheClaim] = []
 
     def _open(self, kind: GraphKind, domain: Domain) -> Runner:
         entry = self._manifest.graph(kind, domain)
         graph = read_graph(self._directory, entry)
-        return OnnxRuntimeRunner(graph, entry, self._on, self._memory)
+        return OnnxRuntimeRunner(graph, entry, self._on, self._memory, self._options(entry))
+
+    def _options(self, entry: GraphEntry) -> dict[str, str] | None:
+        """Options of the TensorRT provider, whose plans are then this process's until `close`."""
+        if self._tensorrt is None:
+            return None
+        claimed = claim(self._tensorrt, entry)
+        self._claims.append(claimed)
+        return self._tensorrt.options(entry, cached=claimed.granted)
 
     def close(self) -> None:
         """Close every runner and give back the device's memory."""
         super().close()
         if self._memory:
             self._memory.close()
+        while self._claims:
+            self._claims.pop().release()
 
 
 def open_onnxruntime(directory: Path, device: str) -> OnnxRuntimeGraphs:
@@ -143,6 +169,29 @@ def open_onnxruntime(directory: Path, device: str) -> OnnxRuntimeGraphs:
     else:
         chosen = Device.parse(device)
     return OnnxRuntimeGraphs(directory, manifest, chosen)
+
+
+def open_onnxruntime_tensorrt(directory: Path, device: str) -> OnnxRuntimeGraphs:
+    """Open a model directory in ONNX Runtime with its TensorRT provider.
+
+    Args:
+        directory: the model directory.
+        device: "cuda", "cuda:N" or "auto" (the first GPU).
+
+    Raises:
+        ConfigError: the device is no GPU.
+        InputError, ModelError: see `munit_edge.manifest.read_manifest`.
+        EngineError: there is no usable GPU, or this ONNX Runtime and the installed TensorRT do not
+            go together.
+    """
+    manifest = read_manifest(directory)
+    chosen = Device("cuda") if device == "auto" else Device.parse(device)
+    if chosen.kind != "cuda":
+        raise ConfigError(
+            "engine onnxruntime-tensorrt runs on a GPU only: use --device cuda, or --engine "
+            "onnxruntime"
+        )
+    return OnnxRuntimeGraphs(directory, manifest, chosen, tensorrt=open_provider(chosen))
 
 
 def _cuda_works() -> bool:

@@ -13,7 +13,7 @@ import importlib.metadata
 import io
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +23,39 @@ from munit_edge.extras import require
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 CPU_PROVIDER = "CPUExecutionProvider"
+TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 
 _LOG_WARNINGS = 2  # ONNX Runtime's default
 _LOG_FATAL_ONLY = 4
 _PURPOSE = "running ONNX graphs"
 
 
-def open_session(model: bytes, name: str, device: Device) -> Any:
+def open_session(
+    model: bytes, name: str, device: Device, tensorrt: Mapping[str, str] | None = None
+) -> Any:
     """An `onnxruntime.InferenceSession` on exactly `device`.
 
     Libraries of CUDA and cuDNN that pip installed are found.
 
+    Args:
+        model: the graph's bytes.
+        name: what to call the graph in messages.
+        device: where to run.
+        tensorrt: options of the TensorRT provider; None: it is not used.
+
     Raises:
         ModelError: the bytes are not an ONNX graph.
-        EngineError: the session did not get the device.
+        EngineError: the session did not get the device, or not the provider.
     """
     onnxruntime = require("onnxruntime", _PURPOSE)
-    providers: list[Any] = [CPU_PROVIDER]
+    providers: list[tuple[str, dict[str, str]]] = [(CPU_PROVIDER, {})]
     if device.kind == "cuda":
         if CUDA_PROVIDER not in onnxruntime.get_available_providers():
             raise EngineError(f"device '{device}' cannot be used: {_no_cuda_provider()}")
         load_cuda_libraries()
         providers.insert(0, (CUDA_PROVIDER, {"device_id": str(device.index)}))
+    if tensorrt is not None:
+        providers.insert(0, (TENSORRT_PROVIDER, dict(tensorrt)))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_FATAL_ONLY  # what goes wrong is raised, with the reason
     try:
@@ -59,13 +70,8 @@ def open_session(model: bytes, name: str, device: Device) -> Any:
         raise ModelError(
             f"graph {name} is not a valid ONNX file ({first_line(exc)}): export the model again"
         ) from exc
-    wanted = CUDA_PROVIDER if device.kind == "cuda" else CPU_PROVIDER
-    if session.get_providers()[0] != wanted:
-        reason = _library_fault(onnxruntime, "cuda") or "ONNX Runtime gave no reason"
-        raise EngineError(
-            f"device '{device}' cannot be used, ONNX Runtime fell back to the CPU ({reason}): "
-            f"{_mend(onnxruntime, reason)}, or use --device cpu"
-        )
+    if session.get_providers()[0] != providers[0][0]:
+        raise EngineError(_fell_back(onnxruntime, session, device, tensorrt is not None))
     return session
 
 
@@ -84,6 +90,12 @@ def load_cuda_libraries() -> None:
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         preload()
     logging.getLogger(__name__).debug("preload_dlls: %s", said.getvalue())
+
+
+def provider_library(onnxruntime: Any, provider: str) -> Path:
+    """Where the library of a provider ("cuda", "tensorrt", "shared") is, if it is there."""
+    folder = Path(str(onnxruntime.__file__)).parent / "capi"
+    return folder / f"libonnxruntime_providers_{provider}.so"
 
 
 def first_line(exc: Exception) -> str:
@@ -131,25 +143,35 @@ def _installed_wheels() -> list[str]:
     return found
 
 
-def _mend(onnxruntime: Any, reason: str) -> str:
-    """What to do about a provider's library that did not load for `reason`."""
+def _fell_back(onnxruntime: Any, session: Any, device: Device, tensorrt: bool) -> str:
+    """Why a session is not where it was wanted, and what to do."""
+    provider = "tensorrt" if tensorrt else "cuda"
+    reason = _library_fault(onnxruntime, provider) or "ONNX Runtime gave no reason"
     if "libcuda.so" in reason:
-        return "install NVIDIA's driver (in a container pass `--gpus all`)"
+        mend = "install NVIDIA's driver (in a container pass `--gpus all`)"
+    else:
+        mend = (
+            f"run `pip install 'onnxruntime-gpu[cuda,cudnn]=={onnxruntime.__version__}'`, which "
+            "brings the libraries of CUDA that it was built for, or install them in the system"
+        )
+    wanted = f"the TensorRT provider on {device}" if tensorrt else f"device '{device}'"
+    other = "--engine tensorrt" if tensorrt else "--device cpu"
+    instead = session.get_providers()[0].removesuffix("ExecutionProvider")
     return (
-        f"run `pip install 'onnxruntime-gpu[cuda,cudnn]=={onnxruntime.__version__}'`, which brings "
-        "the libraries that it was built for, or install them in the system"
+        f"{wanted} cannot be used, ONNX Runtime fell back to {instead} ({reason}): {mend}, "
+        f"or use {other}"
     )
 
 
 def _library_fault(onnxruntime: Any, provider: str) -> str | None:
     """The loader's own reason why a provider's library cannot be loaded, or None when it can."""
-    folder = Path(str(onnxruntime.__file__)).parent / "capi"
-    library = folder / f"libonnxruntime_providers_{provider}.so"
+    library = provider_library(onnxruntime, provider)
     if not library.is_file():
         return None
     try:
         # The provider leans on symbols of this library.
-        ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), mode=ctypes.RTLD_GLOBAL)
+        shared = provider_library(onnxruntime, "shared")
+        ctypes.CDLL(str(shared), mode=ctypes.RTLD_GLOBAL)
         ctypes.CDLL(str(library))
     except OSError as exc:
         return str(exc)

@@ -51,6 +51,8 @@ class Facts(StrictModel):
     """GPUs that it can use now, such as "NVIDIA H100 (9.0)"."""
     gpu_fault: str | None = None
     """Why it cannot use a GPU, in its own words; None when it can, or is not made for one."""
+    tensorrt_fault: str | None = None
+    """Why ONNX Runtime's TensorRT provider, which it has, cannot be used; None when it can."""
 
 
 class Answer(StrictModel):
@@ -107,7 +109,11 @@ def _ask_module(subject: Subject, details: Callable[[ModuleType], Facts]) -> Ans
 def _onnxruntime(module: ModuleType) -> Facts:
     from munit_edge.engines.devices import Device
     from munit_edge.engines.onnxruntime_arrays import picking_graph
-    from munit_edge.engines.onnxruntime_session import CUDA_PROVIDER, open_session
+    from munit_edge.engines.onnxruntime_session import (
+        CUDA_PROVIDER,
+        TENSORRT_PROVIDER,
+        open_session,
+    )
 
     providers = tuple(module.get_available_providers())
     with contextlib.suppress(ImportError):
@@ -127,7 +133,18 @@ def _onnxruntime(module: ModuleType) -> Facts:
         providers=providers,
         gpus=gpus,
         gpu_fault=gpu_fault,
+        tensorrt_fault=_tensorrt_fault(module) if TENSORRT_PROVIDER in providers else None,
     )
+
+
+def _tensorrt_fault(onnxruntime: ModuleType) -> str | None:
+    from munit_edge.engines.onnxruntime_tensorrt import library_version
+
+    try:
+        library_version(onnxruntime)
+    except Exception as exc:  # the words are what counts
+        return words(exc)
+    return None
 
 
 def _torch(module: Any) -> Facts:

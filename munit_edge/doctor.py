@@ -281,6 +281,8 @@ def _backend(
         return Finding(subject=subject, status="broken", detail=detail, mend=mend)
     if facts.gpu_fault:
         parts.append("no GPU to use")
+    if facts.tensorrt_fault and has_gpu:
+        parts.append(f"--engine onnxruntime-tensorrt cannot be used: {facts.tensorrt_fault}")
     mend = ""
     if subject == "onnxruntime" and has_gpu and "CUDAExecutionProvider" not in facts.providers:
         mend = _for_the_gpu(machine)

@@ -66,8 +66,9 @@ class Translator:
 
         Args:
             path: model directory; with torch a checkpoint or run folder.
-            engine: "auto", "onnxruntime", "tensorrt", "tensorrt-rtx" or "torch"; "auto" is ONNX
-                Runtime for a model directory, torch for a checkpoint or run folder.
+            engine: "auto", "onnxruntime", "onnxruntime-tensorrt" (its TensorRT provider),
+                "tensorrt", "tensorrt-rtx" or "torch"; "auto" is ONNX Runtime for a model directory,
+                torch for a checkpoint or run folder.
             device: "auto", "cpu", "cuda" or "cuda:N". A device that cannot be used is an error;
                 only "auto" chooses, and `device` says what it took.
             cuda_graph: record the GPU's work when images of one size come again and again, and

@@ -147,10 +147,11 @@ def translate(
         typer.Option(help="Refuse larger pictures before decoding them (million pixels)."),
     ] = 100.0,
     engine: Annotated[
-        Literal["auto", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch"],
+        Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx", "torch"],
         typer.Option(
             help="What runs the model. auto: ONNX Runtime for a model directory. TensorRT builds "
-            "plans that it does not find, which takes minutes (`munit-edge export trt`)."
+            "plans that it does not find, which takes minutes (`munit-edge export trt`); "
+            "onnxruntime-tensorrt is ONNX Runtime's provider, which builds its own."
         ),
     ] = "auto",
     device: Annotated[

@@ -63,9 +63,9 @@ def test_cuda_is_never_silently_the_cpu(tiny_model: Path) -> None:
 
 
 def test_session_that_fell_back_is_refused(cuda_that_does_not_load: list[Any]) -> None:
-    with pytest.raises(EngineError, match=r"fell back to the CPU \(.*\): .*or use --device cpu"):
+    with pytest.raises(EngineError, match=r"fell back to CPU \(.*\): .*or use --device cpu"):
         open_session(GRAPH, "take", Device("cuda", 1))
-    assert cuda_that_does_not_load == [[(CUDA_PROVIDER, {"device_id": "1"}), CPU_PROVIDER]]
+    assert cuda_that_does_not_load == [[(CUDA_PROVIDER, {"device_id": "1"}), (CPU_PROVIDER, {})]]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,184 @@
+"""ONNX Runtime's TensorRT provider: whether it can be used here, and how it is set.
+
+The provider builds a plan at a graph's first run, and again when a size or batch is outside of all
+that it has met; minutes each time. Its own names for plans do not tell models of one architecture
+apart, so each graph has a folder whose name has the hash of everything that ties a plan.
+
+No option of it makes arithmetic less precise: without them it builds strongly typed, and types are
+the graph's. Nothing of this has run on a GPU yet.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import hashlib
+import json
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from munit_edge.engines import tensorrt_api
+from munit_edge.engines.cuda_runtime import DeviceFacts, open_device
+from munit_edge.engines.devices import Device
+from munit_edge.engines.onnxruntime_session import (
+    TENSORRT_PROVIDER,
+    load_cuda_libraries,
+    provider_library,
+)
+from munit_edge.engines.plan_cache import plans_folder
+from munit_edge.errors import EngineError
+from munit_edge.extras import require
+from munit_edge.files import make_folder, output_errors
+from munit_edge.manifest import GraphEntry
+
+_OTHER_ENGINE = "use --engine tensorrt, which takes every version from 10.3 on"
+
+
+@dataclass(frozen=True)
+class TensorRTProvider:
+    """What ties plans of the provider to this machine."""
+
+    onnxruntime: str
+    """Its version."""
+    tensorrt: str
+    """Version of the library that the provider loads, such as "10.13.3"."""
+    gpu: DeviceFacts
+    """Where it runs."""
+    device: Device
+    """The same, by number."""
+
+    def cache_folder(self, entry: GraphEntry) -> Path:
+        """The folder of one graph's plans, made private.
+
+        Raises:
+            OutputError: it cannot be made.
+            EngineError: the cache belongs to somebody else.
+        """
+        ties = [
+            entry.sha256,
+            self.onnxruntime,
+            self.tensorrt,
+            self.gpu.name,
+            self.gpu.compute_capability,
+            self.gpu.cuda_version // 1000,
+        ]
+        digest = hashlib.sha256(json.dumps(ties).encode()).hexdigest()
+        name = f"{entry.kind}_{entry.domain}-{entry.sha256[:16]}-{digest[:16]}"
+        return make_folder(plans_folder() / "onnxruntime" / name)
+
+    def options(self, entry: GraphEntry, *, cached: bool = True) -> dict[str, str]:
+        """Options of the provider for one graph.
+
+        Args:
+            entry: the graph.
+            cached: read plans from the graph's folder, and write them there.
+        """
+        options = {
+            "device_id": str(self.device.index),
+            # Written down, since environment variables could switch them on.
+            "trt_fp16_enable": "0",
+            "trt_int8_enable": "0",
+        }
+        if cached:
+            folder = str(self.cache_folder(entry))
+            for cache in ("engine", "timing"):
+                options |= {f"trt_{cache}_cache_enable": "1", f"trt_{cache}_cache_path": folder}
+        return options
+
+
+class CacheClaim:
+    """One process at a time uses a graph's folder: the provider does not write plans in one piece.
+
+    Args:
+        folder: the graph's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        with output_errors(folder):
+            self._file: IO[str] = (folder / "in-use.lock").open("a")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.granted = True
+        except BlockingIOError:
+            self.granted = False
+
+    def release(self) -> None:
+        """Let others use the folder."""
+        self._file.close()
+
+
+def claim(provider: TensorRTProvider, entry: GraphEntry) -> CacheClaim:
+    """Claim a graph's folder and say what is going to take time."""
+    folder = provider.cache_folder(entry)
+    claimed = CacheClaim(folder)
+    name = f"{entry.kind}_{entry.domain}"
+    log = logging.getLogger(__name__)
+    if not claimed.granted:
+        log.warning("another process uses the plans of %s: one is built for this process", name)
+    elif not any(folder.glob("*.engine")):
+        log.warning(
+            "ONNX Runtime's TensorRT provider builds the plan of %s for %s at its first picture, "
+            "and again for sizes and batches beyond those before; this may take minutes",
+            name,
+            provider.gpu.name,
+        )
+    return claimed
+
+
+def open_provider(device: Device) -> TensorRTProvider:
+    """Make sure that the provider can be used.
+
+    Raises:
+        EngineError: there is no usable GPU, this ONNX Runtime has no such provider, or a library
+            that it needs does not load.
+    """
+    onnxruntime = require("onnxruntime", "running ONNX graphs")
+    if TENSORRT_PROVIDER not in onnxruntime.get_available_providers():
+        raise EngineError(
+            "the installed onnxruntime has no TensorRT provider: run `pip uninstall -y "
+            f"onnxruntime` and then `pip install 'munit-edge[gpu]'`, or {_OTHER_ENGINE}"
+        )
+    gpu = open_device(device.index)  # first: without a GPU TensorRT would crash the process
+    version = library_version(onnxruntime)
+    return TensorRTProvider(str(onnxruntime.__version__), version, gpu.facts, device)
+
+
+def library_version(onnxruntime: Any) -> str:
+    """Version of the TensorRT library that the provider needs; no GPU is touched.
+
+    Raises:
+        EngineError: it cannot be loaded; the message has the loader's reason.
+    """
+    name = _needed_library(onnxruntime)
+    load_cuda_libraries()
+    # Wheels of TensorRT are not on the loader's path. Importing them loads their libraries, which
+    # the loader then finds by name.
+    tensorrt_api.is_installed("tensorrt")
+    try:
+        number = int(ctypes.CDLL(name).getInferLibVersion())
+    except (OSError, AttributeError) as exc:
+        major = int(name.rpartition(".")[2])
+        raise EngineError(
+            f"the TensorRT provider of onnxruntime {onnxruntime.__version__} cannot be used "
+            f"({exc}): it needs TensorRT {major}, so install that in the system or run "
+            f"`pip install 'tensorrt>={major},<{major + 1}'`, or {_OTHER_ENGINE}"
+        ) from exc
+    return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
+
+
+def _needed_library(onnxruntime: Any) -> str:
+    """Name of the library that the provider was linked with, such as "libnvinfer.so.10"."""
+    library = provider_library(onnxruntime, "tensorrt")
+    try:
+        found = re.search(rb"\0(libnvinfer\.so\.\d+)\0", library.read_bytes())
+    except OSError as exc:
+        raise EngineError(
+            f"the TensorRT provider of onnxruntime {onnxruntime.__version__} is not there "
+            f"({library}: {exc.strerror}): run `pip install --force-reinstall 'munit-edge[gpu]'`"
+        ) from exc
+    if not found:
+        raise EngineError(f"{library} does not tell which TensorRT it needs: {_OTHER_ENGINE}")
+    return found[1].decode()
