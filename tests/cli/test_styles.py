@@ -234,6 +234,23 @@ def test_the_sheet_shows_every_style(model: Path, tmp_path: Path) -> None:
     assert run(*words, "--overwrite").exit_code == 0
 
 
+def test_a_sheet_of_grey_pictures_and_of_transparent_ones(
+    tiny_sn_model: Path, tmp_path: Path
+) -> None:
+    """Domain a of this model is grey, b has alpha."""
+    model = Path(shutil.copytree(tiny_sn_model, tmp_path / "model"))
+    saved(model, "clear", "--seed", 1)
+    saved(model, "grey", "--from", photo(tmp_path / "x.png"), domain="a")
+    assert code(model, "grey").shape == (5,)
+    for domain in "ab":
+        sheet = tmp_path / f"{domain}.jpg"
+        words = ["--sheet", sheet, "--on", tmp_path / "x.png", "--domain", domain]
+        result = run("styles", "list", model, *words)
+        assert result.exit_code == 0, result.output
+        with Image.open(sheet) as image:
+            assert image.size == (2 * 20 + 2 * 160 + 8, 2 * 20 + 160 + 22)
+
+
 def test_sheets_that_cannot_be_drawn(model: Path, tmp_path: Path) -> None:
     source = photo(tmp_path / "x.png")
 
