@@ -11,7 +11,7 @@ from typing import Any, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from munit_edge.config import Domain, GraphKind, ModelConfig, TensorIO
+from munit_edge.config import Domain, GraphKind, ModelConfig, TensorIO, graph_name
 from munit_edge.errors import EngineError
 from munit_edge.manifest import TensorEntry
 
@@ -183,7 +183,7 @@ class GraphSet(ABC):
     @property
     def opened(self) -> list[str]:
         """Names of the graphs opened so far, such as `decoder_b`."""
-        return [f"{kind}_{domain}" for kind, domain in self._runners]
+        return [graph_name(kind, domain) for kind, domain in self._runners]
 
     @abstractmethod
     def _open(self, kind: GraphKind, domain: Domain) -> Runner:

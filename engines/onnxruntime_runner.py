@@ -49,7 +49,7 @@ class OnnxRuntimeRunner(Runner):
         memory: OrtMemory | None = None,
         tensorrt: Mapping[str, str] | None = None,
     ) -> None:
-        name = f"{entry.kind}_{entry.domain}"
+        name = entry.name
         super().__init__(name, entry.inputs, entry.outputs)
         self._memory = memory or OrtMemory(device)
         self._keeps = memory is not None

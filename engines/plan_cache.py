@@ -376,7 +376,7 @@ def _sidecar_path(folder: Path, entry: GraphEntry, key: PlanKey) -> Path:
 
 
 def _graph(entry: GraphEntry) -> str:
-    return f"{entry.kind}_{entry.domain}"
+    return entry.name
 
 
 def _dotted(capability: tuple[int, int]) -> str:

@@ -233,10 +233,12 @@ def _ranges(tensor: TensorEntry, profile: Profile, manifest: Manifest) -> ShapeR
 def _shape(tensor: TensorEntry, extent: Extent, manifest: Manifest) -> tuple[int, ...]:
     if tensor.name == "style":
         return extent.batch, manifest.model.style_dim
-    if tensor.name == "content":
+    if tensor.name == "norm_stats":
+        return extent.batch, _number(tensor.shape[1]), 2
+    if tensor.name in ("content", "core"):
         multiple = manifest.sizes.multiple
         height, width = extent.height // multiple, extent.width // multiple
-        return extent.batch, manifest.model.content_channels, height, width
+        return extent.batch, _number(tensor.shape[1]), height, width
     if manifest.io == "uint8":
         return extent.batch, extent.height, extent.width, _number(tensor.shape[3])
     return extent.batch, _number(tensor.shape[1]), extent.height, extent.width
@@ -252,7 +254,7 @@ def _fits_fixed_part(tensor: TensorEntry, entry: GraphEntry, wanted: ShapeRange)
     for axis, size in enumerate(tensor.shape):
         if isinstance(size, int) and not wanted.min[axis] == size == wanted.max[axis]:
             raise ConfigError(
-                f"graph {entry.kind}_{entry.domain} was exported with '{tensor.name}' of shape "
+                f"graph {entry.name} was exported with '{tensor.name}' of shape "
                 f"{_text(tensor.shape)}, and the profile asks for {_text(wanted.min)} to "
                 f"{_text(wanted.max)}: build for that size and batch, or export again without "
                 "--batch, --height and --width"

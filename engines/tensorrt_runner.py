@@ -96,7 +96,7 @@ class TensorRTRunner(Runner):
         *,
         cuda_graph: bool = False,
     ) -> None:
-        super().__init__(f"{entry.kind}_{entry.domain}", entry.inputs, entry.outputs)
+        super().__init__(entry.name, entry.inputs, entry.outputs)
         self._place = place
         self._axes = axes
         self._wants_graph = cuda_graph
@@ -372,20 +372,20 @@ class TensorRTGraphs(GraphSet):
         request = BuildRequest(
             options=BuildOptions(target=place.api.flavour), device=place.device.index
         )
-        progress = _SayOnce(f"{kind}_{domain}", place)
+        progress = _SayOnce(entry.name, place)
         plan = find_or_build(self._directory, self._manifest, entry, request, progress=progress)
         place.device.activate()
         engine = self._deserialise(plan)
         if plan.sidecar.key.options.strip_weights:
             onnx = read_graph(self._directory, entry)
-            refit_engine(place.api, f"{kind}_{domain}", engine, onnx)
+            refit_engine(place.api, entry.name, engine, onnx)
         runner = TensorRTRunner(engine, entry, self._axes(kind), place, cuda_graph=self._cuda_graph)
         if self._warm_up:
             runner.warm_up()
         return runner
 
     def _axes(self, kind: GraphKind) -> PixelAxes:
-        if kind == "decoder":
+        if kind in ("decoder", "decoder_stats"):
             return PixelAxes("content", 2, self._place.multiple)
         return PixelAxes("image", 1 if self.io == "uint8" else 2, 1)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from munit_edge.config import Domain, GraphKind, TensorIO
+from munit_edge.config import Domain, GraphKind, TensorIO, graph_name
 from munit_edge.engines.base import Array, GraphSet, Runner
 from munit_edge.engines.devices import Device
 from munit_edge.errors import EngineError
@@ -42,11 +42,14 @@ class TorchRunner(Runner):
             with torch.inference_mode():
                 # A copy: torch refuses read-only arrays, and callers keep theirs.
                 tensors = [torch.tensor(array, device=self._device) for array in arrays]
-                result = self._module(*tensors).cpu().numpy()
+                results = self._module(*tensors)
+                if not isinstance(results, tuple):
+                    results = (results,)
+                arrays = [result.cpu().numpy() for result in results]
         except RuntimeError as exc:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
             raise EngineError(f"torch failed in graph {self.name} on {shapes}: {exc}") from exc
-        return {self.outputs[0].name: result}
+        return {spec.name: array for spec, array in zip(self.outputs, arrays, strict=True)}
 
     def close(self) -> None:
         """Free the module."""
@@ -79,7 +82,7 @@ class TorchGraphs(GraphSet):
 
         module = build_graph(self._generators, kind, domain, self.io)
         inputs, outputs = graph_tensors(self.config, kind, domain, self.io)
-        return TorchRunner(f"{kind}_{domain}", module, inputs, outputs, self._on)
+        return TorchRunner(graph_name(kind, domain), module, inputs, outputs, self._on)
 
 
 def open_torch(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from munit_edge.config import Domain, GraphKind, ModelConfig, TensorIO
+from munit_edge.config import Domain, GraphKind, ModelConfig, TensorIO, graph_name
 from munit_edge.engines.base import Array, GraphSet, Runner
 from munit_edge.engines.devices import Device
 from munit_edge.engines.torch_runner import TorchRunner
@@ -105,7 +105,7 @@ class ArithmeticGraphs(GraphSet):
         inputs, outputs = graph_tensors(
             self.config, kind, domain, self.io, precision="fp16" if self._half else "fp32"
         )
-        return _Runner(f"{kind}_{domain}", module, inputs, outputs, Device("cpu"))
+        return _Runner(graph_name(kind, domain), module, inputs, outputs, Device("cpu"))
 
 
 class _Runner(TorchRunner):

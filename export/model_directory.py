@@ -121,9 +121,8 @@ def _export_int8(
     with OnnxRuntimeGraphs(directory, manifest, Device("cpu")) as exported:
         choice, graphs = choose_int8(model, directory, manifest, exported, options)
     entries = [
-        _write_graph(graphs[name].quantised(choice.reduced), directory, entry, options)
+        _write_graph(graphs[entry.name].quantised(choice.reduced), directory, entry, options)
         for entry in manifest.graphs
-        for name in [f"{entry.kind}_{entry.domain}"]
     ]
     return manifest.model_copy(update={"graphs": tuple(entries), "gate": (choice.gate,)})
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from munit_edge import __version__
-from munit_edge.config import Domain, GraphKind, ModelConfig
+from munit_edge.config import Domain, GraphKind, ModelConfig, graph_name
 from munit_edge.errors import ModelError
 from munit_edge.export.options import ExportOptions
 from munit_edge.extras import require
@@ -18,8 +18,8 @@ from munit_edge.trainer.graphs import build_graph
 from munit_edge.trainer.torch_api import nn, torch
 
 EXAMPLE_BATCH = 2  # 1 would be taken for a constant
-EXAMPLE_PIXELS = 64
 EXAMPLE_CONTENT = 16
+LEAST_EXAMPLE_PIXELS = 64
 
 
 def export_graph(
@@ -35,7 +35,7 @@ def export_graph(
     Args:
         generators: both generators with spectral norm folded, typed as they are to be exported.
         config: the model's configuration.
-        kind: which of the three graphs.
+        kind: which of the graphs.
         domain: whose.
         options: operator set, border types and fixed sizes. Of int8 this is the graph before
             quantisation.
@@ -60,7 +60,7 @@ def export_graph(
     with _quiet_exporter():
         program = torch.onnx.export(
             module,
-            tuple(_example(entry) for entry in inputs),
+            tuple(_example(entry, config) for entry in inputs),
             dynamo=True,
             dynamic_shapes=tuple(_free_axes(entry) for entry in inputs),
             input_names=[entry.name for entry in inputs],
@@ -72,23 +72,27 @@ def export_graph(
     assert program is not None
     model = program.model_proto
     _tidy(model, inputs, outputs)
-    model.graph.name = f"{kind}_{domain}"
+    model.graph.name = graph_name(kind, domain)
     onnx.helper.set_model_props(model, metadata)
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as exc:  # the checker raises several undocumented classes
-        raise ModelError(f"onnx's checker refuses {kind}_{domain}: {exc}") from exc
+        raise ModelError(f"onnx's checker refuses {model.graph.name}: {exc}") from exc
     return model
 
 
-def _example(entry: TensorEntry) -> Any:
+def _example(entry: TensorEntry, config: ModelConfig) -> Any:
     """An input that tracing may look at: free sizes get numbers that differ from each other."""
-    first = EXAMPLE_CONTENT if entry.name == "content" else EXAMPLE_PIXELS
-    free = {"batch": EXAMPLE_BATCH, "height": first, "width": first * 3 // 2}
-    shape = [
-        size if isinstance(size, int) else free[size.removeprefix("content_")]
-        for size in entry.shape
-    ]
+    factor = config.size_multiple
+    pixels = max(LEAST_EXAMPLE_PIXELS, EXAMPLE_CONTENT * factor)
+    free = {
+        "batch": EXAMPLE_BATCH,
+        "height": pixels,
+        "width": pixels * 3 // 2,
+        "content_height": pixels // factor,
+        "content_width": pixels * 3 // 2 // factor,
+    }
+    shape = [size if isinstance(size, int) else free[size] for size in entry.shape]
     return torch.zeros(shape, dtype=getattr(torch, entry.dtype))
 
 

@@ -123,7 +123,7 @@ def calibrate(
     onnx = require("onnx", _PURPOSE)
     found = {}
     for entry in manifest.graphs:
-        name = f"{entry.kind}_{entry.domain}"
+        name = entry.name
         path = directory / entry.file
         runner = exported.runner(entry.kind, entry.domain)
         if entry.kind == "decoder":

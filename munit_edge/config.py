@@ -21,13 +21,18 @@ Architecture = Literal["munit", "munit-sn"]
 Padding = Literal["reflect", "zero", "replicate"]
 Activation = Literal["relu", "lrelu", "prelu", "selu", "tanh", "none"]
 DiscriminatorKind = Literal["multiscale-patch", "multiresolution-patch", "global-residual"]
-GraphKind = Literal["content_encoder", "style_encoder", "decoder"]
+GraphKind = Literal[
+    "content_encoder", "style_encoder", "decoder", "content_encoder_stats", "decoder_stats"
+]
 TensorIO = Literal["uint8", "float32"]
 Channels = Literal[1, 3, 4]
 
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
-GRAPH_KINDS: tuple[GraphKind, ...] = get_args(GraphKind)
+GRAPH_KINDS: tuple[GraphKind, ...] = ("content_encoder", "style_encoder", "decoder")
+"""The graphs that translate."""
+STATS_KINDS: tuple[GraphKind, ...] = ("content_encoder_stats", "decoder_stats")
+"""Their twins with the norms' statistics as input and output; see `norm_statistics`."""
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -168,6 +173,12 @@ class ModelConfig(StrictModel):
     def channels(self, domain: Domain) -> int:
         """Image channels of `domain`."""
         return self.channels_a if domain == "a" else self.channels_b
+
+
+def graph_name(kind: GraphKind, domain: Domain) -> str:
+    """What a graph is called: `decoder_b`, `decoder_b_stats`."""
+    network = kind.removesuffix("_stats")
+    return f"{network}_{domain}{kind[len(network) :]}"
 
 
 def split_direction(direction: str) -> tuple[Domain, Domain]:

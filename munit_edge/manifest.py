@@ -22,9 +22,11 @@ from munit_edge.config import (
     ModelConfig,
     StrictModel,
     TensorIO,
+    graph_name,
     validate,
 )
 from munit_edge.errors import ConfigError, InputError, ModelError
+from munit_edge.norm_statistics import num_rows
 
 MANIFEST_FILE = "munit_edge.json"
 FORMAT_VERSION: Literal[1] = 1
@@ -36,7 +38,7 @@ class TensorEntry(StrictModel):
     """One input or output of a graph."""
 
     name: str
-    """`image`, `content` or `style`."""
+    """`image`, `content`, `style`, `norm_stats`, `norm_stats_out` or `core`."""
     dtype: Literal["uint8", "float16", "float32"]
     """Element type; content codes of fp16 graphs are float16, nothing else is."""
     shape: tuple[int | str, ...]
@@ -47,7 +49,7 @@ class GraphEntry(StrictModel):
     """One graph of the model directory."""
 
     kind: GraphKind
-    """Which of the three."""
+    """Which of the domain's."""
     domain: Domain
     """Whose."""
     file: str
@@ -62,6 +64,11 @@ class GraphEntry(StrictModel):
     """In the order of the graph."""
     outputs: tuple[TensorEntry, ...]
     """In the order of the graph."""
+
+    @property
+    def name(self) -> str:
+        """What the graph is called, such as `decoder_b`."""
+        return graph_name(self.kind, self.domain)
 
 
 class ParityEntry(StrictModel):
@@ -203,7 +210,7 @@ class Manifest(StrictModel):
         for entry in self.graphs:
             if entry.kind == kind and entry.domain == domain:
                 return entry
-        raise ModelError(f"the manifest lists no {kind}_{domain}: export the model again")
+        raise ModelError(f"the manifest lists no {graph_name(kind, domain)}: export the model again")
 
 
 def graph_tensors(
@@ -220,7 +227,7 @@ def graph_tensors(
 
     Args:
         config: the model's configuration.
-        kind: which of the three graphs.
+        kind: which of the graphs.
         domain: whose.
         io: pictures at its border.
         batch: fixed batch; None: free.
@@ -233,7 +240,7 @@ def graph_tensors(
     shape = (num, height, width, channels) if io == "uint8" else (num, channels, height, width)
     image = TensorEntry(name="image", dtype=io, shape=shape)
     factor = config.size_multiple
-    content_hw = (
+    content_hw = tuple(
         size // factor if size else name
         for size, name in zip(size_hw, ("content_height", "content_width"), strict=True)
     )
@@ -245,7 +252,15 @@ def graph_tensors(
         return (image,), (content,)
     if kind == "style_encoder":
         return (image,), (style,)
-    return (content, style), (image,)
+    if kind == "decoder":
+        return (content, style), (image,)
+    stats_shape = (num, num_rows(config, kind), 2)
+    stats = TensorEntry(name="norm_stats", dtype="float32", shape=stats_shape)
+    measured = TensorEntry(name="norm_stats_out", dtype="float32", shape=stats_shape)
+    core = TensorEntry(name="core", dtype="float32", shape=(num, 1, *content_hw))
+    if kind == "content_encoder_stats":
+        return (image, stats, core), (content, measured)
+    return (content, style, stats, core), (image, measured)
 
 
 def size_rules(config: ModelConfig) -> SizeRules:

@@ -373,7 +373,7 @@ def _precisions(request: Request) -> dict[str, str]:
     if request.engine == "torch":
         return {"decoder_b": "tf32" if request.tf32 else "fp32"}
     entries = read_manifest(Path(request.model)).graphs
-    return {f"{entry.kind}_{entry.domain}": entry.precision for entry in entries}
+    return {entry.name: entry.precision for entry in entries}
 
 
 def _difference(got: NDArray[Any], wanted: NDArray[Any]) -> float | None:

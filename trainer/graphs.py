@@ -1,4 +1,4 @@
-"""The three graphs of a domain as torch modules: bytes in, bytes out.
+"""The graphs of a domain as torch modules: bytes in, bytes out.
 
 They wrap the networks with what every client would otherwise have to get right: the layout, the
 normalisation u8 / 127.5 - 1 and the way back, round(clip((x + 1) * 127.5, 0, 255)). The clip is
@@ -9,7 +9,10 @@ The casts stand first on the input and last on the output: TensorRT takes bytes 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from munit_edge.config import Domain, GraphKind, TensorIO
+from munit_edge.trainer.measured_norms import measuring, run_with
 from munit_edge.trainer.torch_api import Tensor, nn, torch
 
 HALF_RANGE = 127.5
@@ -54,17 +57,57 @@ class DecoderGraph(nn.Module):
         return bytes_from_image(image) if self.io == "uint8" else image
 
 
+class EncoderStatsGraph(nn.Module):
+    """`EncoderGraph` of a content encoder, with the statistics of its norms as input and output."""
+
+    def __init__(self, encoder: nn.Module, io: TensorIO) -> None:
+        super().__init__()
+        self.encoder = measuring(encoder)
+        self.io = io
+
+    def forward(self, image: Tensor, norm_stats: Tensor, core: Tensor) -> tuple[Tensor, Tensor]:
+        """Image, statistics [B, K, 2], core [B, 1, h, w] -> content, measured [B, K, 2]."""
+        with run_with(norm_stats, core) as run:
+            x = image_from_bytes(image) if self.io == "uint8" else image
+            return self.encoder(x), run.measured()
+
+
+class DecoderStatsGraph(nn.Module):
+    """`DecoderGraph` with the statistics of its norms as input and output."""
+
+    def __init__(self, decoder: nn.Module, io: TensorIO) -> None:
+        super().__init__()
+        self.decoder = measuring(decoder)
+        self.io = io
+
+    def forward(
+        self, content: Tensor, style: Tensor, norm_stats: Tensor, core: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Content, style, statistics [B, K, 2], core [B, 1, h, w] -> image, measured [B, K, 2]."""
+        with run_with(norm_stats, core) as run:
+            image = self.decoder(content, style)
+            return bytes_from_image(image) if self.io == "uint8" else image, run.measured()
+
+
+_WRAPPERS: dict[GraphKind, Callable[[nn.Module, TensorIO], nn.Module]] = {
+    "content_encoder": EncoderGraph,
+    "style_encoder": EncoderGraph,
+    "decoder": DecoderGraph,
+    "content_encoder_stats": EncoderStatsGraph,
+    "decoder_stats": DecoderStatsGraph,
+}
+
+
 def build_graph(
     generators: nn.ModuleDict, kind: GraphKind, domain: Domain, io: TensorIO
 ) -> nn.Module:
-    """One of the three graphs of a domain, in eval mode.
+    """One of the graphs of a domain, in eval mode.
 
     Args:
         generators: both generators with spectral norm folded (`Checkpoint.generators`).
-        kind: which of the three.
+        kind: which of them.
         domain: whose.
         io: what pictures look like at its border.
     """
-    network = generators[domain].get_submodule(kind)
-    wrapper = DecoderGraph if kind == "decoder" else EncoderGraph
-    return wrapper(network, io).eval()
+    network = generators[domain].get_submodule(kind.removesuffix("_stats"))
+    return _WRAPPERS[kind](network, io).eval()

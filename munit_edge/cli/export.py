@@ -133,7 +133,7 @@ def onnx(
 def _report(output: Path, manifest: Manifest, seconds: float) -> None:
     for entry in manifest.graphs:
         size = (output / entry.file).stat().st_size
-        name = f"{entry.kind}_{entry.domain}"
+        name = entry.name
         worst = max((p for p in manifest.parity if p.check == name), key=lambda p: p.worst)
         typer.echo(
             f"{entry.file:<24} {size / 1e6:8.2f} MB   largest difference from torch: "

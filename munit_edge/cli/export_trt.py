@@ -168,7 +168,7 @@ def trt(
     plans = []
     with progress("building plans", STEPS_OF_A_BUILD * len(entries)) as bar:
         for entry in entries:
-            build_bar = BuildBar(bar, f"{entry.kind}_{entry.domain}")
+            build_bar = BuildBar(bar, entry.name)
             plan = find_or_build(model, manifest, entry, request, progress=build_bar, report=warn)
             build_bar.finish("built" if plan.built else "was there")
             plans.append(plan)
