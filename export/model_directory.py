@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from munit_edge import __version__
-from munit_edge.config import DOMAINS, GRAPH_KINDS, Domain, GraphKind
+from munit_edge.config import DOMAINS, GRAPH_KINDS, STATS_KINDS, Domain, GraphKind, graph_name
 from munit_edge.engines.base import GraphSet
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime_runner import OnnxRuntimeGraphs
@@ -35,9 +35,12 @@ from munit_edge.style_files import keep_styles
 from munit_edge.trainer.checkpoint import Checkpoint, open_checkpoint
 from munit_edge.trainer.torch_api import nn
 
-NUM_GRAPHS = len(DOMAINS) * len(GRAPH_KINDS)
-
 OnStep = Callable[[str], None]
+
+
+def graph_kinds(options: ExportOptions) -> tuple[GraphKind, ...]:
+    """The graphs that an export writes for each domain."""
+    return (*GRAPH_KINDS, *STATS_KINDS) if options.stats_graphs else GRAPH_KINDS
 
 
 def export_model(
@@ -56,7 +59,7 @@ def export_model(
         options: operator set, border types, weights, fixed sizes and precision.
         overwrite: replace an earlier model directory, once the new one is proved; its saved styles
             are kept.
-        on_step: called with the name of each of the `NUM_GRAPHS` graphs when it is traced.
+        on_step: called with the name of each graph when it is traced.
 
     Raises:
         InputError, ModelError: the checkpoint, or a picture to judge precision by, cannot be used.
@@ -122,6 +125,8 @@ def _export_int8(
         choice, graphs = choose_int8(model, directory, manifest, exported, options)
     entries = [
         _write_graph(graphs[entry.name].quantised(choice.reduced), directory, entry, options)
+        if entry.kind in GRAPH_KINDS
+        else entry
         for entry in manifest.graphs
     ]
     return manifest.model_copy(update={"graphs": tuple(entries), "gate": (choice.gate,)})
@@ -141,7 +146,7 @@ def _write_graphs(
 ) -> tuple[GraphEntry, ...]:
     entries = []
     for domain in DOMAINS:
-        for kind in GRAPH_KINDS:
+        for kind in graph_kinds(options):
             metadata = _metadata(checkpoint, kind, domain, options)
             model = export_graph(generators, checkpoint.config, kind, domain, options, metadata)
             inputs, outputs = graph_tensors(
@@ -156,14 +161,14 @@ def _write_graphs(
             entry = GraphEntry(
                 kind=kind,
                 domain=domain,
-                file=f"{kind}_{domain}.onnx",
+                file=f"{graph_name(kind, domain)}.onnx",
                 sha256="",
                 opset=options.opset,
                 inputs=inputs,
                 outputs=outputs,
             )
             entries.append(_write_graph(model, directory, entry, options))
-            on_step(f"{kind}_{domain}")
+            on_step(graph_name(kind, domain))
     return tuple(entries)
 
 

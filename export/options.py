@@ -34,6 +34,10 @@ class ExportOptions(StrictModel):
     width: int | None = Field(None, ge=1)
     """Fixed image width in pixels; None: any."""
 
+    stats_graphs: bool = True
+    """Write the `*_stats` graphs too, which tiles and steady video need. With int8 they stay in
+    float32."""
+
     precision: Precision = "fp32"
     """Type of the convolutions. `fp16`: tensors typed so. `int8`: Q/DQ pairs around each."""
     calibration: tuple[Path, ...] = ()

@@ -11,10 +11,20 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from munit_edge.config import DIRECTIONS, DOMAINS, GRAPH_KINDS, Domain, ModelConfig, split_direction
+from munit_edge.config import (
+    DIRECTIONS,
+    DOMAINS,
+    GRAPH_KINDS,
+    Domain,
+    GraphKind,
+    ModelConfig,
+    graph_name,
+    split_direction,
+)
 from munit_edge.engines.base import GraphSet
 from munit_edge.export.options import ExportOptions
 from munit_edge.manifest import ParityEntry
+from munit_edge.norm_statistics import own_statistics
 from munit_edge.normalisation import floats_from_bytes
 from munit_edge.styles import sample_styles
 
@@ -54,7 +64,7 @@ def check_parity(
     return [
         entry
         for case in parity_cases(reference.config, options)
-        for entry in _check_case(exported, reference, case, half=options.precision == "fp16")
+        for entry in _check_case(exported, reference, case, options)
     ]
 
 
@@ -90,9 +100,10 @@ def test_images(case: Case, channels: int, seed: int) -> NDArray[np.uint8]:
 
 
 def _check_case(
-    exported: GraphSet, reference: GraphSet, case: Case, *, half: bool
+    exported: GraphSet, reference: GraphSet, case: Case, options: ExportOptions
 ) -> Iterator[ParityEntry]:
     config = reference.config
+    half = options.precision == "fp16"
     style = sample_styles(case.batch, config.style_dim, seed=case.batch)
     images: dict[Domain, Array] = {
         domain: test_images(case, config.channels(domain), seed)
@@ -115,6 +126,9 @@ def _check_case(
                 contents["reference", domain] = expected
             unit: Literal["levels", "absolute"] = "levels" if kind == "decoder" else "absolute"
             yield _entry(f"{kind}_{domain}", case, got, expected, unit, half=half)
+            twin: GraphKind = "decoder_stats" if kind == "decoder" else "content_encoder_stats"
+            if options.stats_graphs and kind != "style_encoder":
+                yield from _check_twin(exported, twin, domain, case, feeds, expected, half=half)
     for direction in DIRECTIONS:
         source, target = split_direction(direction)
         got, expected = (
@@ -128,6 +142,32 @@ def _check_case(
             for side, graphs in (("exported", exported), ("reference", reference))
         )
         yield _entry(direction, case, got, expected, "levels", half=half)
+
+
+def _check_twin(
+    exported: GraphSet,
+    kind: GraphKind,
+    domain: Domain,
+    case: Case,
+    feeds: dict[str, Array],
+    expected: Array,
+    *,
+    half: bool,
+) -> Iterator[ParityEntry]:
+    """A `*_stats` graph against the plain network in torch.
+
+    Once each norm measures for itself, and once what was measured is fed back.
+    """
+    runner = exported.runner(kind, domain)
+    height, width = (side // exported.config.size_multiple for side in case.size_hw)
+    core = np.ones((case.batch, 1, height, width), np.float32)
+    stats = own_statistics(exported.config, kind, case.batch)
+    unit: Literal["levels", "absolute"] = "levels" if kind == "decoder_stats" else "absolute"
+    for _ in range(2):
+        got = runner.run({**feeds, "norm_stats": stats, "core": core})
+        name = graph_name(kind, domain)
+        yield _entry(name, case, got[runner.outputs[0].name], expected, unit, half=half)
+        stats = got["norm_stats_out"]
 
 
 def _entry(

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from munit_edge.config import DOMAINS, Domain, GraphKind
+from munit_edge.config import DOMAINS, GRAPH_KINDS, Domain, GraphKind
 from munit_edge.engines.base import GraphSet, Runner
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime_runner import OnnxRuntimeRunner
@@ -118,11 +118,13 @@ def calibrate(
         pictures: of each domain, uint8 [1, H, W, C] each.
 
     Returns:
-        The graphs by name, such as `decoder_b`.
+        The graphs that translate by name, such as `decoder_b`.
     """
     onnx = require("onnx", _PURPOSE)
     found = {}
     for entry in manifest.graphs:
+        if entry.kind not in GRAPH_KINDS:
+            continue
         name = entry.name
         path = directory / entry.file
         runner = exported.runner(entry.kind, entry.domain)

@@ -210,7 +210,9 @@ class Manifest(StrictModel):
         for entry in self.graphs:
             if entry.kind == kind and entry.domain == domain:
                 return entry
-        raise ModelError(f"the manifest lists no {graph_name(kind, domain)}: export the model again")
+        raise ModelError(
+            f"the manifest lists no {graph_name(kind, domain)}: export the model again"
+        )
 
 
 def graph_tensors(

@@ -301,10 +301,12 @@ def _model(trial: Trial, folder: Path, scratch: Path) -> Path:
         from munit_edge.export.model_directory import export_model
         from munit_edge.export.options import ExportOptions
 
-        options = ExportOptions()
+        options = ExportOptions(stats_graphs=False)
         if trial.precision != "fp32":
             pictures = _write_pictures(_read_expected(folder / EXPECTED_FILE), scratch)
-            options = ExportOptions(precision=trial.precision, calibration=pictures)
+            options = ExportOptions(
+                precision=trial.precision, calibration=pictures, stats_graphs=False
+            )
         export_model(folder / CHECKPOINT_FOLDER, scratch / "model", options)
         return scratch / "model"
     return folder / (CHECKPOINT_FOLDER if trial.engine == "torch" else GRAPHS_FOLDER)

@@ -67,7 +67,7 @@ def _export(checkpoint: Path, path: Path) -> Path:
     from munit_edge.export.model_directory import export_model
     from munit_edge.export.options import ExportOptions
 
-    export_model(checkpoint, path, ExportOptions())
+    export_model(checkpoint, path, ExportOptions(stats_graphs=False))
     return path
 
 

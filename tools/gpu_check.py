@@ -236,7 +236,7 @@ def _models(
     from munit_edge.export.options import ExportOptions
 
     print("exporting the model", file=sys.stderr, flush=True)
-    export_model(checkpoint, folder / "model", ExportOptions())
+    export_model(checkpoint, folder / "model", ExportOptions(stats_graphs=False))
     return checkpoint, folder / "model"
 
 

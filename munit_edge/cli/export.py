@@ -91,16 +91,24 @@ def onnx(
             "--auto-mixed", help="Keep the layers that lose most in fp32 until the gate holds."
         ),
     ] = False,
+    stats_graphs: Annotated[
+        bool,
+        typer.Option(
+            "--stats-graphs/--no-stats-graphs",
+            help="Also write the *_stats graphs, which `translate --tile` needs; they hold the "
+            "weights of content encoders and decoders again.",
+        ),
+    ] = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier model directory.")
     ] = False,
 ) -> None:
     """Export three ONNX graphs for each domain, proved equal to the networks in torch."""
-    from munit_edge.config import validate
+    from munit_edge.config import DOMAINS, validate
     from munit_edge.extras import require
 
     require("torch", "exporting graphs", extra="export")
-    from munit_edge.export.model_directory import NUM_GRAPHS, export_model
+    from munit_edge.export.model_directory import export_model, graph_kinds
     from munit_edge.export.options import ExportOptions
 
     wishes = {
@@ -116,10 +124,11 @@ def onnx(
         "min_psnr_db": min_psnr,
         "keep_fp32": tuple(keep_fp32 or ()),
         "auto_mixed": auto_mixed,
+        "stats_graphs": stats_graphs,
     }
     options = validate(ExportOptions, wishes, "options of `munit-edge export onnx`")
     started = time.monotonic()
-    with progress("exporting", NUM_GRAPHS) as bar:
+    with progress("exporting", len(DOMAINS) * len(graph_kinds(options))) as bar:
         manifest = export_model(
             checkpoint,
             output,
@@ -136,7 +145,7 @@ def _report(output: Path, manifest: Manifest, seconds: float) -> None:
         name = entry.name
         worst = max((p for p in manifest.parity if p.check == name), key=lambda p: p.worst)
         typer.echo(
-            f"{entry.file:<24} {size / 1e6:8.2f} MB   largest difference from torch: "
+            f"{entry.file:<26} {size / 1e6:8.2f} MB   largest difference from torch: "
             f"{worst.worst:.2g} {_unit(worst.unit)}"
         )
     for direction in ("a2b", "b2a"):

@@ -42,11 +42,11 @@ def test_imaginaire(
 def exported(request: pytest.FixtureRequest, case: Any, folder: Path, weights: str) -> GraphSet:
     """The case converted and exported, opened in ONNX Runtime."""
     convert_checkpoint(case.checkpoint, case.config, folder / "checkpoint")
-    options = ExportOptions(weights=weights)  # type: ignore[arg-type]
+    options = ExportOptions(weights=weights, stats_graphs=False)  # type: ignore[arg-type]
     if not request.node.callspec.id.startswith("reference"):
         # Cases of our own only add settings of the networks: fixed sizes trace faster.
         batch, _, height, width = case.arrays["x_a"].shape
-        options = ExportOptions(weights=weights, batch=batch, height=height, width=width)
+        options = options.model_copy(update={"batch": batch, "height": height, "width": width})
     export_model(folder / "checkpoint", folder / "model", options)
     return open_graphs(folder / "model", device="cpu")
 
