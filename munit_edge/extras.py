@@ -10,6 +10,7 @@ from munit_edge.errors import MissingExtraError
 
 EXTRAS = {
     "accelerate": "train",
+    "av": "video",
     "cuda": "trt",
     "onnx": "export",
     "onnxruntime": "cpu",

@@ -106,13 +106,19 @@ def resize_shorter(image: Images, size: int) -> Images:
         image: uint8 [H, W, C].
         size: pixels, at least 1.
     """
-    height, width = image.shape[:2]
-    shorter = min(height, width)
-    if shorter == size:
+    before = image.shape[0], image.shape[1]
+    height, width = shorter_side_to(before, size)
+    if (height, width) == before:
         return image
-    target = tuple(max(1, side * size // shorter) for side in (width, height))
-    resized = _to_pillow(image).resize(target, Image.Resampling.BILINEAR)
-    return np.array(resized).reshape(target[1], target[0], image.shape[2])
+    resized = _to_pillow(image).resize((width, height), Image.Resampling.BILINEAR)
+    return np.array(resized).reshape(height, width, image.shape[2])
+
+
+def shorter_side_to(size_hw: tuple[int, int], size: int) -> tuple[int, int]:
+    """Height and width that `resize_shorter` gives a picture of `size_hw`."""
+    height, width = size_hw
+    shorter = min(size_hw)
+    return max(1, height * size // shorter), max(1, width * size // shorter)
 
 
 def resize_picture(picture: Picture, size: int) -> Picture:

@@ -18,13 +18,13 @@ from munit_edge.config import DIRECTIONS, DOMAINS, split_direction
 from munit_edge.errors import ConfigError, EngineError, MunitEdgeError, TrainingError
 from munit_edge.extras import require
 from munit_edge.images import Picture, write_image
+from munit_edge.interrupts import leave_interrupts_to_parent, stop_requests
 from munit_edge.styles import sample_styles
 from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.data import RawBatch, TrainingBatches, draw_styles, first_pictures
 from munit_edge.trainer.graphs import image_from_bytes
 from munit_edge.trainer.image_sets import display_images, training_images
-from munit_edge.trainer.interrupts import leave_interrupts_to_parent, stop_requests
 from munit_edge.trainer.pictures import translation_grid
 from munit_edge.trainer.run_folder import TENSORBOARD_FOLDER, RunFolder
 from munit_edge.trainer.run_state import RunState

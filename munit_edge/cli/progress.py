@@ -20,12 +20,12 @@ class Progress(Protocol):
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int, *, quiet: bool = False) -> Iterator[Progress]:
+def progress(description: str, total: int | None, *, quiet: bool = False) -> Iterator[Progress]:
     """A progress display for `total` steps.
 
     Args:
         description: what is being done, such as "translating".
-        total: number of steps.
+        total: number of steps; None: not known.
         quiet: show nothing.
     """
     if quiet:
@@ -36,7 +36,7 @@ def progress(description: str, total: int, *, quiet: bool = False) -> Iterator[P
         yield _Plain(description, total)
 
 
-def _bar(description: str, total: int) -> Iterator[Progress]:
+def _bar(description: str, total: int | None) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -72,7 +72,7 @@ class _Quiet:
 
 
 class _Plain:
-    def __init__(self, description: str, total: int) -> None:
+    def __init__(self, description: str, total: int | None) -> None:
         self._description = description
         self._total = total
         self._done = 0
@@ -83,5 +83,6 @@ class _Plain:
         now = time.monotonic()
         if now - self._last >= PLAIN_INTERVAL_S:
             self._last = now
-            line = f"{self._description}: {self._done}/{self._total} {note}".rstrip()
+            of_total = "" if self._total is None else f"/{self._total}"
+            line = f"{self._description}: {self._done}{of_total} {note}".rstrip()
             print(line, file=sys.stderr, flush=True)  # noqa: T201

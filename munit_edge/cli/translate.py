@@ -12,6 +12,7 @@ import typer
 
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import warn, write_bytes, write_line
+from munit_edge.cli.translate_video import translate_if_video
 from munit_edge.errors import OutputError, UnreadableImageError
 
 if TYPE_CHECKING:
@@ -36,10 +37,11 @@ def translate(
         ),
     ],
     inputs: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Pictures, folders of pictures, or - for one picture on standard input.",
+            help="Pictures, folders of pictures, or - for one picture on standard input; or one "
+            "video: a file, a camera (/dev/video0), an address (rtsp://...), or - with --raw-size.",
         ),
     ],
     direction: Annotated[Literal["a2b", "b2a"], typer.Option(help="From which domain to which.")],
@@ -165,6 +167,53 @@ def translate(
             "follow each other (TensorRT only).",
         ),
     ] = False,
+    codec: Annotated[
+        Optional[Literal["h264", "hevc", "vp9", "ffv1"]],  # noqa: UP045
+        typer.Option(
+            help="Video: codec of the results; ffv1 is lossless.",
+            show_default="h264; vp9 in .webm",
+        ),
+    ] = None,
+    crf: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="Video: quality of the codec: 0 is best, 51 (vp9: 63) worst.",
+            show_default="h264 18, hevc 20, vp9 24",
+        ),
+    ] = None,
+    no_audio: Annotated[
+        bool,
+        typer.Option("--no-audio", help="Video: leave the audio out."),
+    ] = False,
+    raw_size: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="WxH",
+            help="The input - is raw RGB video, 3 bytes a pixel, of this width and height.",
+        ),
+    ] = None,
+    raw_fps: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="N",
+            help="Frames a second of that, such as 25 or 30000/1001.",
+            show_default="25",
+        ),
+    ] = None,
+    duration: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="Video: stop after so many seconds of video.",
+            show_default="at its end",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Video: go on where an interrupted run with the same settings ended.",
+        ),
+    ] = False,
 ) -> None:
     """Translate pictures from one domain to the other, each in several styles.
 
@@ -194,8 +243,19 @@ def translate(
         "json_lines": json_lines,
         "max_megapixels": max_megapixels,
     }
-    options = validate(TranslateOptions, wishes, "options of `munit-edge translate`")
     opened: OpenOptions = {"engine": engine, "device": device, "cuda_graph": cuda_graph}
+    video = {
+        "codec": codec,
+        "crf": crf,
+        "audio": not no_audio,
+        "raw_size": raw_size,
+        "raw_fps": raw_fps,
+        "duration": duration,
+        "resume": resume,
+    }
+    if translate_if_video(model, wishes, video, opened):
+        return
+    options = validate(TranslateOptions, wishes, "options of `munit-edge translate`")
     with warnings.catch_warnings():
         # What Pillow says of odd metadata is of no use here; damaged pixels are errors.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")

@@ -22,7 +22,7 @@ FACE = {  # what is built on the engines
 }
 HEAVY = {
     *("torch", "torchvision", "accelerate", "safetensors", "tensorboard"),
-    *("onnx", "onnxruntime", "onnxscript", "tensorrt", "cuda"),
+    *("onnx", "onnxruntime", "onnxscript", "tensorrt", "cuda", "av"),
 }
 BANNED = {"click", "engines", "export", "trainer"}
 
@@ -57,6 +57,7 @@ ALLOWED = {
     ("munit_edge.selftest", "export"),  # tries the exporter, too
     ("munit_edge.selftest", "munit_edge.engines.plan_cache"),  # and the builder
     ("munit_edge.selftest", "munit_edge.engines.tensorrt_builder"),
+    ("munit_edge.video.av_api", "av"),  # the one door to PyAV
     ("munit_edge.cli.export", "torch"),  # names its own extra when torch is missing
 }
 # The doors of the engines that the face may use.

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests: the iteration under way is finished, and a checkpoint saved."""
+"""Ctrl-C and SIGTERM as requests: the step under way is finished, and what there is is saved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass
 class StopRequest:
-    """Whether somebody wants training to stop."""
+    """Whether somebody wants the work to stop."""
 
     signal: signal.Signals | None = None
     """The signal that came, or None."""

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from munit_edge.trainer.interrupts import leave_interrupts_to_parent, stop_requests
+from munit_edge.interrupts import leave_interrupts_to_parent, stop_requests
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,0 +1,250 @@
+"""`munit-edge translate` on video; `cli.translate` has the options and hands them on."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from munit_edge.cli.errors import EXIT_INTERRUPTED
+from munit_edge.cli.progress import progress
+from munit_edge.cli.streams import warn, write_line
+from munit_edge.errors import ConfigError, InputError, OutputError
+from munit_edge.interrupts import StopRequest, stop_requests
+
+if TYPE_CHECKING:
+    from munit_edge.images import Images
+    from munit_edge.styles import Styles
+    from munit_edge.translate_options import TranslateOptions
+    from munit_edge.translator import Translator
+    from munit_edge.video.frames import Clip
+    from munit_edge.video.job import VideoJob, VideoSummary
+    from munit_edge.video.options import VideoOptions
+    from munit_edge.video.sinks import Sink
+
+
+_FOR_PICTURES = ("grid", "recursive", "on_error")
+_OPTIONS = {"audio": "--no-audio"}
+"""Options that are called other than their field."""
+
+
+def translate_if_video(
+    model: Path, wishes: dict[str, Any], video: dict[str, Any], opened: Any
+) -> bool:
+    """Translate, if the input is video.
+
+    Args:
+        model: the model.
+        wishes: the options that pictures have.
+        video: the options that only video has.
+        opened: keyword arguments of `Translator.open`.
+
+    Returns:
+        Whether it is; if not, nothing has been done.
+
+    Raises:
+        ConfigError: options of video are given for pictures, or the other way round.
+    """
+    from munit_edge.config import validate
+    from munit_edge.translate_options import TranslateOptions
+    from munit_edge.video.options import VideoOptions, is_video
+
+    inputs: list[str] = wishes["inputs"]
+    given = [_option(name) for name, value in video.items() if value != _default(name)]
+    if not any(is_video(text) for text in inputs) and video["raw_size"] is None:
+        if given:
+            raise ConfigError(
+                f"{' and '.join(given)} is for video, and no input is: videos end in .mp4, .mkv, "
+                ".mov and the like, raw RGB on standard input needs --raw-size"
+            )
+        return False
+    if len(inputs) > 1:
+        raise ConfigError("a video is translated alone: name one input")
+    what = "options of `munit-edge translate`"
+    for_pictures = [_option(name) for name in _FOR_PICTURES if wishes[name]]
+    if for_pictures:
+        raise ConfigError(f"{' and '.join(for_pictures)} is for pictures: leave it out for video")
+    options = validate(
+        VideoOptions,
+        {
+            "input": inputs[0],
+            "output": wishes["output"],
+            "overwrite": wishes["overwrite"],
+            "json_lines": wishes["json_lines"],
+            **video,
+        },
+        what,
+    )
+    alone = {"inputs": [Path(inputs[0])], "output": Path(), "json_lines": False, "overwrite": False}
+    if options.from_pipe:
+        alone["inputs"] = [Path("standard input")]
+    shared = validate(TranslateOptions, {**wishes, **alone}, what)
+    _translate(model, shared.model_copy(update={"styles": shared.styles or 1}), options, opened)
+    return True
+
+
+def _option(name: str) -> str:
+    return _OPTIONS.get(name, f"--{name.replace('_', '-')}")
+
+
+def _default(name: str) -> object:
+    from munit_edge.video.options import VideoOptions
+
+    return VideoOptions.model_fields[name].default
+
+
+def _translate(model: Path, shared: TranslateOptions, options: VideoOptions, opened: Any) -> None:
+    """Translate one video.
+
+    Args:
+        model: the model.
+        shared: styles, direction and size, as for pictures.
+        options: what is for video only.
+        opened: keyword arguments of `Translator.open`.
+    """
+    from munit_edge.config import split_direction
+    from munit_edge.style_set import choose_styles
+    from munit_edge.translator import Translator
+    from munit_edge.video.av_api import pyav
+    from munit_edge.video.job import VideoJob
+    from munit_edge.video.plan import open_source
+
+    if options.to_pipe and sys.stdout.isatty():
+        raise OutputError("the result is raw RGB: send standard output to a program, or use -o")
+    pyav()
+    with Translator.open(model, **opened) as translator:
+        domain, _ = split_direction(shared.direction)
+        source = open_source(options, translator.config.channels(domain), warn)
+        codes = choose_styles(translator, shared, warn).codes
+        opened_sinks = _open_sinks(translator, codes, shared, options, source.clip)
+        if opened_sinks is None:
+            return
+        sinks, skip = opened_sinks
+
+        def translate(pixels: Images, styles: Styles) -> Images:
+            results: Images = translator.translate(pixels[None], shared.direction, styles=styles)[0]
+            return results
+
+        job = VideoJob(
+            source,
+            sinks,
+            translate,
+            lambda seconds: codes,
+            size=shared.size,
+            duration=options.duration,
+        )
+        _run(job, skip, source.clip, options, f"{translator.engine} on {translator.device}")
+
+
+def _open_sinks(
+    translator: Translator,
+    codes: Styles,
+    shared: TranslateOptions,
+    options: VideoOptions,
+    clip: Clip,
+) -> tuple[list[Sink], int] | None:
+    """The sinks and the number of frames that they have; None when all is done already."""
+    from munit_edge.images import shorter_side_to
+    from munit_edge.video.plan import are_complete, begin, file_sinks, pipe_sinks, settings_hash
+
+    if options.to_pipe:
+        return pipe_sinks(len(codes)), 0
+    settings = settings_hash(
+        options,
+        model=translator.model_id,
+        engine=[translator.engine, translator.device],
+        direction=shared.direction,
+        styles=codes.tolist(),
+        size=shared.size,
+    )
+    sinks = file_sinks(
+        options,
+        clip,
+        size_hw=shorter_side_to(clip.size_hw, shared.size) if shared.size else clip.size_hw,
+        num_styles=len(codes),
+        read=[*shared.style_images, *([] if options.from_pipe else [Path(options.input)])],
+        settings=settings,
+        tell=warn,
+    )
+    if options.resume and are_complete(sinks):
+        typer.echo("complete already: nothing to translate", err=True)
+        for sink in sinks:
+            write_line(str(sink.output))
+        return None
+    num_frames = begin(sinks, resume=options.resume)
+    opened: list[Sink] = [*sinks]
+    return opened, num_frames
+
+
+def _run(job: VideoJob, skip: int, clip: Clip, options: VideoOptions, where: str) -> None:
+    """Do the job, and report; exit code 1 after damage, 130 after Ctrl-C."""
+    failure = None
+    with stop_requests() as request:
+        try:
+            _follow(job, skip, clip, request)
+        except InputError as exc:
+            failure = exc
+        except BaseException:
+            job.abandon()
+            raise
+        if failure is None or job.num_frames:
+            job.settle(sound=options.audio)
+        else:
+            job.abandon()
+    summary = job.summary()
+    if summary.frames:
+        _report(summary, options, where)
+    if failure is not None:
+        raise failure
+    if summary.ended == "interrupted":
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if summary.damaged or summary.ended == "broken off":
+        raise typer.Exit(1)
+
+
+def _follow(job: VideoJob, skip: int, clip: Clip, request: StopRequest) -> None:
+    """Translate with a progress display."""
+    started = time.monotonic()
+    with progress("translating", clip.num_frames) as bar:
+        bar.advance(skip)
+        for count in job.run(skip, lambda: request.signal is not None):
+            seconds = max(time.monotonic() - started, 1e-9)
+            bar.advance(note=_pace(count, skip, seconds, clip.num_frames))
+
+
+def _pace(count: int, skip: int, seconds: float, total: int | None) -> str:
+    """Frames a second and, as far as it is known, the time left."""
+    fps = (count - skip) / seconds
+    if total is None or total <= count:
+        return f"{fps:.2f} frames/s"
+    minutes, rest = divmod(round((total - count) / fps), 60)
+    return f"{fps:.2f} frames/s, {minutes}:{rest:02d} min left"
+
+
+def _report(summary: VideoSummary, options: VideoOptions, where: str) -> None:
+    if options.json_lines:
+        write_line(summary.model_dump_json())
+    elif summary.ended != "interrupted":
+        for path in summary.outputs:
+            write_line(path)
+    typer.echo(_line(summary, where), err=True)
+    if summary.ended == "interrupted" and options.input:
+        typer.echo("interrupted: --resume goes on with the parts that are there", err=True)
+
+
+def _line(summary: VideoSummary, where: str) -> str:
+    parts = [f"{summary.frames} frames translated"]
+    if summary.resumed_at:
+        parts.append(f"{summary.resumed_at} of them by an earlier run")
+    if summary.damaged:
+        parts.append(f"{summary.damaged} damaged ones left out")
+    if summary.dropped:
+        parts.append(f"{summary.dropped} dropped")
+    if summary.flicker is not None:
+        flicker = summary.flicker
+        parts.append(f"flicker {flicker.output:.2f} (input {flicker.input:.2f})")
+    text = "; ".join(parts)
+    return f"{text} ({summary.seconds:.1f} s, {summary.fps:.2f} frames/s, {where})"

@@ -1,0 +1,23 @@
+"""The one door to PyAV, and what its errors mean to a user."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from munit_edge.extras import require
+
+
+def pyav() -> ModuleType:
+    """The package `av`, silent on standard error.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    av = require("av", "reading and writing video")
+    require("av.logging", "reading and writing video").set_level(None)
+    return av
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in the few words that FFmpeg has for it."""
+    return str(getattr(error, "strerror", None) or error)

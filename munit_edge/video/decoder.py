@@ -1,0 +1,222 @@
+"""Decoding one video stream: damaged frames are left out and told, time stamps always rise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from types import TracebackType
+from typing import Any
+
+from munit_edge.errors import InputError
+from munit_edge.images import Images
+from munit_edge.video.av_api import pyav, reason
+from munit_edge.video.frames import quarter_turns, upright_pixels
+
+Tell = Callable[[str], None]
+"""Says one line to the user."""
+
+_DEFAULT_RATE = Fraction(25)
+_CLOCK_STARTS_ANYWHERE = 0x0200
+"""libavformat's AVFMT_TS_DISCONT: time stamps begin at any number, as in MPEG-TS."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One decoded frame whose pixels have not been converted yet."""
+
+    frame: Any
+    """PyAV's."""
+    pts: int
+    """In the decoder's time base; above that of the frame before."""
+    duration: int
+    """In the decoder's time base, at least 1."""
+
+
+class Decoder:
+    """The first video stream of a file, device or address.
+
+    The first frame is decoded at once, so what cannot be decoded is known before any other work.
+
+    Args:
+        target: path or address, as FFmpeg takes it.
+        name: what messages call it.
+        tell: is told of damaged frames.
+        format: FFmpeg's name of the format where it cannot be recognised, such as "v4l2".
+        options: FFmpeg's options for opening it.
+        timeout_s: how long opening and each read may take; None: for ever.
+
+    Raises:
+        InputError: it cannot be opened, or holds no video that can be decoded.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        name: str,
+        tell: Tell,
+        *,
+        format: str | None = None,  # noqa: A002 - as in PyAV
+        options: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        av = pyav()
+        self._name = name
+        self._tell = tell
+        self.num_damaged = 0
+        """Frames left out so far because they cannot be decoded."""
+        self.broke_off = False
+        """Whether reading ended with an error rather than with the end."""
+        try:
+            self._container = av.open(
+                target, format=format, options=dict(options or {}), timeout=timeout_s
+            )
+        except (av.FFmpegError, OSError, UnicodeError) as exc:
+            raise InputError(f"{name} cannot be read as video: {reason(exc)}") from exc
+        try:
+            self._stream = self._video_stream()
+            self._frames = self._in_order()
+            self._first: Decoded | None = next(self._frames, None)
+            if self._first is None:
+                raise InputError(f"{name}: not one frame of its video can be decoded")
+        except BaseException:
+            self._container.close()
+            raise
+        self.first_pts = self._first.pts
+        """Time stamp of the first frame."""
+        frame = self._first.frame
+        self.size_hw: tuple[int, int] = (frame.height, frame.width)
+        """Of the first frame before rotation; later ones of another size are resized to it."""
+        self.is_turned = quarter_turns(frame) % 2 == 1
+        """Whether height and width change places when the frames are turned upright."""
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds of one unit of a time stamp."""
+        return self._stream.time_base or 1 / self.rate
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames a second: the average, or FFmpeg's guess."""
+        return self._stream.average_rate or self._stream.guessed_rate or _DEFAULT_RATE
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel divided by its height, upright."""
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        return 1 / aspect if self.is_turned else aspect
+
+    @property
+    def upright_size_hw(self) -> tuple[int, int]:
+        """Height and width of the pixels that `pixels` gives."""
+        height, width = self.size_hw
+        return (width, height) if self.is_turned else (height, width)
+
+    @property
+    def num_frames(self) -> int | None:
+        """How many frames there are, as far as the file says."""
+        if self._stream.frames:
+            return int(self._stream.frames)
+        seconds = self.seconds
+        return None if seconds is None else max(1, round(seconds * self.rate))
+
+    @property
+    def seconds(self) -> Fraction | None:
+        """How long it is; None: it does not say, as live sources."""
+        duration = self._container.duration
+        return Fraction(duration, 1_000_000) if duration else None
+
+    @property
+    def clock_start(self) -> Fraction:
+        """Seconds at which its clock begins, where that may be any number; else 0."""
+        start = self._container.start_time
+        if start is None or not self._container.format.flags & _CLOCK_STARTS_ANYWHERE:
+            return Fraction(0)
+        return Fraction(start, 1_000_000)
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether there is an audio stream."""
+        return bool(self._container.streams.audio)
+
+    def frames(self) -> Iterator[Decoded]:
+        """All frames in the order in which they are shown; can be called once."""
+        if self._first is not None:
+            yield self._first
+            self._first = None
+        yield from self._frames
+
+    def pixels(self, decoded: Decoded, channels: int) -> Images:
+        """Pixels of a frame, uint8 [H, W, C]; see `upright_pixels`."""
+        return upright_pixels(decoded.frame, self.size_hw, channels)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+    def _video_stream(self) -> Any:
+        for stream in self._container.streams.video:
+            if not stream.disposition & pyav().stream.Disposition.attached_pic:
+                if stream.codec_context is None:
+                    raise InputError(f"{self._name}: this FFmpeg has no decoder for its video")
+                # Threads that decode several frames at once would tell of damage frames later.
+                stream.thread_type = "SLICE"
+                return stream
+        kinds = ", ".join(sorted({stream.type for stream in self._container.streams}))
+        raise InputError(f"{self._name} has no video: it holds {kinds or 'nothing'}")
+
+    def _in_order(self) -> Iterator[Decoded]:
+        """Frames with time stamps that rise, also where the file has none or wrong ones."""
+        usual = max(1, round(1 / (self.rate * self.time_base)))
+        earliest = None
+        for frame in self._decoded():
+            pts = frame.pts if frame.pts is not None else earliest
+            pts = 0 if pts is None else pts
+            if earliest is not None and pts < earliest - usual + 1:
+                pts = earliest
+            duration = int(getattr(frame, "duration", 0) or usual)
+            earliest = pts + usual
+            yield Decoded(frame, pts, duration)
+
+    def _decoded(self) -> Iterator[Any]:
+        av = pyav()
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                self._leave_out(packet.pts)
+                continue
+            for frame in frames:
+                if frame.is_corrupt:
+                    self._leave_out(frame.pts)
+                else:
+                    yield frame
+
+    def _packets(self) -> Iterator[Any]:
+        av = pyav()
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                yield next(packets)
+            except StopIteration:
+                return
+            except (av.FFmpegError, OSError) as exc:
+                self.broke_off = True
+                self._tell(f"{self._name} breaks off: {reason(exc)}")
+                return
+
+    def _leave_out(self, pts: int | None) -> None:
+        self.num_damaged += 1
+        when = "" if pts is None else f" at {float(pts * self.time_base):.2f} s"
+        self._tell(f"{self._name}: the frame{when} is damaged and left out")
+
+    def __enter__(self) -> Decoder:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,61 @@
+"""A video file as a source of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from munit_edge.errors import InputError
+from munit_edge.images import Images
+from munit_edge.video.decoder import Decoded, Decoder, Tell
+from munit_edge.video.frames import Clip, Frame
+
+
+class FileSource:
+    """The frames of a video file.
+
+    Raises:
+        InputError: it is not there, or holds no video that can be decoded.
+    """
+
+    def __init__(self, path: Path, channels: int, tell: Tell) -> None:
+        if not path.exists():
+            raise InputError(f"{path} does not exist: name a video file")
+        self._channels = channels
+        self._decoder = Decoder(str(path), str(path), tell)
+        decoder = self._decoder
+        self._shift = -round(decoder.clock_start / decoder.time_base)
+        self.clip = Clip(
+            name=str(path),
+            size_hw=decoder.upright_size_hw,
+            time_base=decoder.time_base,
+            rate=decoder.rate,
+            pixel_aspect=decoder.pixel_aspect,
+            first_pts=decoder.first_pts + self._shift,
+            num_frames=decoder.num_frames,
+            sound=path if decoder.has_sound else None,
+            sound_shift=-decoder.clock_start,
+        )
+
+    num_dropped = 0
+
+    @property
+    def num_damaged(self) -> int:
+        """Frames left out so far because they cannot be decoded."""
+        return self._decoder.num_damaged
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether the file ended with an error."""
+        return self._decoder.broke_off
+
+    def frames(self, skip: int = 0) -> Iterator[Frame]:
+        """The frames in the order in which they are shown, after the first `skip`."""
+        with self._decoder as decoder:
+            for index, decoded in enumerate(decoder.frames()):
+                if index >= skip:
+                    pts = decoded.pts + self._shift
+                    yield Frame(self._pixels(decoded), pts, decoded.duration)
+
+    def _pixels(self, decoded: Decoded) -> Images:
+        return self._decoder.pixels(decoded, self._channels)

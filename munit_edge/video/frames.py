@@ -1,0 +1,135 @@
+"""Frames of video and their pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from munit_edge.images import Images, on_white
+from munit_edge.video.av_api import pyav
+
+HD_HEIGHT = 720
+"""From so many lines on, video that does not name its colours is BT.709, below it is BT.601."""
+
+# Numbers of swscale and libavutil, which PyAV takes as they are.
+_BT709, _BT601 = 1, 5
+_UNSPECIFIED = 2
+_LIMITED_RANGE, _FULL_RANGE = 1, 2
+_SCALING = 4 | 0x2000 | 0x4000 | 0x40000  # bicubic, full chroma in and out, accurate rounding
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame, ready to be translated."""
+
+    pixels: Images
+    """uint8 [H, W, C], upright, C channels of the source domain."""
+    pts: int
+    """When it is shown, in the source's time base."""
+    duration: int
+    """How long, where no other frame follows; in the source's time base, at least 1."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What is known of a source once its first frame has been decoded."""
+
+    name: str
+    """What messages call it."""
+    size_hw: tuple[int, int]
+    """Height and width of the upright frames in pixels."""
+    time_base: Fraction
+    """Seconds of one unit of `Frame.pts`."""
+    rate: Fraction
+    """Frames a second, on average or as a guess."""
+    pixel_aspect: Fraction
+    """Width of an upright pixel divided by its height."""
+    first_pts: int = 0
+    """Time stamp of the first frame."""
+    num_frames: int | None = None
+    """How many frames there are, as far as the file says; None: not known."""
+    sound: Path | None = None
+    """The file whose audio streams belong to the frames."""
+    sound_shift: Fraction = Fraction(0)
+    """Seconds to add to the time stamps of the audio."""
+    is_live: bool = False
+    """Whether it has no end of its own: a camera or a stream."""
+
+
+def upright_pixels(frame: Any, size_hw: tuple[int, int], channels: int) -> Images:
+    """Pixels of a decoded frame.
+
+    Args:
+        frame: PyAV's frame, of any pixel format.
+        size_hw: height and width before the rotation; a frame of another size is resized to it.
+        channels: 1 grey, 3 RGB or 4 RGBA (opaque).
+
+    Returns:
+        uint8 [H, W, C], turned as the file's display matrix says.
+    """
+    unspecified = _BT709 if frame.height >= HD_HEIGHT else _BT601
+    rgb = frame.to_ndarray(
+        format="rgb24",
+        width=size_hw[1],
+        height=size_hw[0],
+        src_colorspace=unspecified if frame.colorspace == _UNSPECIFIED else None,
+        dst_color_range=_FULL_RANGE,
+        interpolation=_SCALING,
+    )
+    return with_channels(np.rot90(rgb, quarter_turns(frame)), channels)
+
+
+def quarter_turns(frame: Any) -> int:
+    """How many times a frame has to be turned left by 90 degrees: 0 to 3."""
+    return round(int(frame.rotation) / 90) % 4
+
+
+def with_channels(rgb: Images, channels: int) -> Images:
+    """RGB pixels [H, W, 3] as a domain of 1, 3 or 4 channels takes them, contiguous."""
+    if channels == 1:
+        return np.array(Image.fromarray(np.ascontiguousarray(rgb)).convert("L"))[..., None]
+    if channels == 4:
+        return np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
+    return np.ascontiguousarray(rgb)
+
+
+def to_rgb(pixels: Images) -> Images:
+    """Translated pixels [H, W, 1, 3 or 4] as RGB; transparent ones are laid on white."""
+    if pixels.shape[2] == 1:
+        return np.repeat(pixels, 3, axis=2)
+    if pixels.shape[2] == 4:
+        return on_white(pixels[..., :3], pixels[..., 3])
+    return pixels
+
+
+def pad_to_even(rgb: Images) -> Images:
+    """Repeat the last row and column of [H, W, 3] where their number is odd."""
+    height, width = rgb.shape[:2]
+    if height % 2 == 0 and width % 2 == 0:
+        return rgb
+    return np.pad(rgb, [(0, height % 2), (0, width % 2), (0, 0)], mode="edge")
+
+
+def encodable(rgb: Images, pixel_format: str) -> Any:
+    """PyAV's frame of RGB pixels [H, W, 3] in the pixel format of an encoder; YUV is BT.709."""
+    frame = pyav().VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+    if not pixel_format.startswith("yuv"):
+        return frame.reformat(format=pixel_format)
+    return frame.reformat(
+        format=pixel_format,
+        src_color_range=_FULL_RANGE,
+        dst_colorspace=_BT709,
+        dst_color_range=_LIMITED_RANGE,
+        interpolation=_SCALING,
+    )
+
+
+def tag_colours(context: Any) -> None:
+    """Say in a stream of `encodable` YUV frames that they are BT.709, limited range."""
+    context.colorspace = context.color_primaries = context.color_trc = _BT709
+    context.color_range = _LIMITED_RANGE

@@ -1,0 +1,222 @@
+"""Translating one video: reading, translating and writing overlap, and memory stays flat."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from typing import Protocol
+
+from munit_edge.config import StrictModel
+from munit_edge.errors import InputError
+from munit_edge.images import Images, resize_shorter
+from munit_edge.styles import Styles
+from munit_edge.video.flicker import FlickerMeter
+from munit_edge.video.frames import Clip, Frame, to_rgb
+from munit_edge.video.join import Sound
+from munit_edge.video.prefetch import Prefetch
+from munit_edge.video.sinks import Sink
+
+AHEAD = 3
+"""Frames that wait before each step, at most."""
+
+Translate = Callable[[Images, Styles], Images]
+"""uint8 [H, W, C] and codes [S, style_dim] to uint8 [S, H, W, C]."""
+
+
+class Source(Protocol):
+    """Where frames come from."""
+
+    clip: Clip
+
+    @property
+    def num_damaged(self) -> int:
+        """Frames left out so far because they cannot be decoded."""
+
+    @property
+    def num_dropped(self) -> int:
+        """Frames left out so far because newer ones had come."""
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether the frames ended with an error rather than with the end."""
+
+    def frames(self, skip: int = 0) -> Iterator[Frame]:
+        """The frames after the first `skip`; can be called once."""
+
+
+class Flicker(StrictModel):
+    """Change of brightness from frame to frame, in 8-bit levels; see `FlickerMeter`."""
+
+    input: float
+    """Of the input."""
+    output: float
+    """Of the result (of the first style)."""
+
+
+class VideoSummary(StrictModel):
+    """What became of one video: the line of `--json`."""
+
+    input: str
+    """Path or address."""
+    outputs: tuple[str, ...]
+    """The results, one for each style in order."""
+    size: tuple[int, int] | None
+    """Height and width of the results in pixels."""
+    frames: int
+    """Frames of each result."""
+    resumed_at: int
+    """How many of them an earlier run had translated."""
+    damaged: int
+    """Frames of the input that could not be decoded and were left out."""
+    dropped: int
+    """Frames of a live source that were dropped because newer ones had come."""
+    seconds: float
+    """Time that this run took."""
+    fps: float
+    """Frames translated a second in this run."""
+    flicker: Flicker | None
+    """Of the frames of this run; null: fewer than two."""
+    ended: str
+    """Why it ended: "end", "duration", "interrupted" or "broken off"."""
+
+
+class VideoJob:
+    """Translates the frames of one source with one set of styles.
+
+    Args:
+        source: the frames.
+        sinks: where the results go, one for each style.
+        translate: computes a frame.
+        style_at: the codes at a time stamp (seconds after the first frame), float32
+            [S, style_dim], one for each sink.
+        size: resize the shorter side to so many pixels; None: as it is.
+        duration: stop after so many seconds of video; None: at the end.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        sinks: Sequence[Sink],
+        translate: Translate,
+        style_at: Callable[[float], Styles],
+        *,
+        size: int | None = None,
+        duration: float | None = None,
+    ) -> None:
+        self._source = source
+        self._sinks = sinks
+        self._translate = translate
+        self._style_at = style_at
+        self._size = size
+        self._duration = None if duration is None else Fraction(str(duration))  # 0.2 is 1/5
+        self._meters = FlickerMeter(), FlickerMeter()
+        self._started = time.monotonic()
+        self._resumed_at = 0
+        self._size_hw: tuple[int, int] | None = None
+        self._until: Fraction | None = None
+        self.num_frames = 0
+        """Frames of each result so far."""
+        self.ended = "end"
+        """Why it ended."""
+
+    def run(self, skip: int, stop: Callable[[], bool]) -> Iterator[int]:
+        """Translate the frames after the first `skip`; yields the number of frames so far.
+
+        Ends when `stop` says so, too. Call `settle` behind it, or `abandon` after an error.
+
+        Raises:
+            InputError: the source broke off in a way that is an error; the sinks hold all frames
+                before that.
+        """
+        self.num_frames = self._resumed_at = skip
+        decoded = Prefetch(self._source.frames(skip), AHEAD)
+        translated = Prefetch(map(self._results, self._in_time(decoded)), AHEAD)
+        try:
+            for frame, results in translated.until(stop):
+                self._write(frame, results)
+                yield self.num_frames
+            if stop():
+                self.ended = "interrupted"
+            elif self._source.broke_off:
+                self.ended = "broken off"
+        finally:
+            decoded.close()
+            translated.close()
+
+    def settle(self, *, sound: bool) -> None:
+        """Complete the results; those of a file that was interrupted are left for `--resume`.
+
+        Args:
+            sound: copy the audio.
+        """
+        clip = self._source.clip
+        if self.ended == "interrupted" and not clip.is_live:
+            self.abandon()
+            return
+        audio = None
+        if sound and clip.sound is not None:
+            audio = Sound(clip.sound, clip.sound_shift, self._until)
+        for sink in self._sinks:
+            sink.finish(audio)
+
+    def abandon(self) -> None:
+        """Leave the results as they are: what has been written stays playable."""
+        for sink in self._sinks:
+            sink.abandon()
+
+    def summary(self) -> VideoSummary:
+        """What became of it."""
+        seconds = time.monotonic() - self._started
+        before, after = (meter.level for meter in self._meters)
+        flicker = None
+        if before is not None and after is not None:
+            flicker = Flicker(input=round(before, 3), output=round(after, 3))
+        return VideoSummary(
+            input=self._source.clip.name,
+            outputs=tuple(str(sink.output) for sink in self._sinks if sink.output is not None),
+            size=self._size_hw,
+            frames=self.num_frames,
+            resumed_at=self._resumed_at,
+            damaged=self._source.num_damaged,
+            dropped=self._source.num_dropped,
+            seconds=round(seconds, 3),
+            fps=round((self.num_frames - self._resumed_at) / max(seconds, 1e-9), 2),
+            flicker=flicker,
+            ended=self.ended,
+        )
+
+    def _in_time(self, frames: Prefetch[Frame]) -> Iterator[tuple[float, Frame]]:
+        """Each frame with its seconds after the first one, up to the duration."""
+        clip = self._source.clip
+        for frame in frames:
+            seconds = (frame.pts - clip.first_pts) * clip.time_base
+            if self._duration is not None and seconds >= self._duration:
+                self._until = frame.pts * clip.time_base
+                self.ended = "duration"
+                return
+            yield float(seconds), frame
+
+    def _results(self, timed: tuple[float, Frame]) -> tuple[Frame, Images]:
+        seconds, frame = timed
+        pixels = frame.pixels
+        if self._size is not None:
+            pixels = resize_shorter(pixels, self._size)
+        frame = Frame(pixels, frame.pts, frame.duration)
+        try:
+            return frame, self._translate(pixels, self._style_at(seconds))
+        except MemoryError as exc:
+            height, width = pixels.shape[:2]
+            raise InputError(
+                f"a frame of {width} x {height} pixels needs more memory than there is: make it "
+                "smaller with --size"
+            ) from exc
+
+    def _write(self, frame: Frame, results: Images) -> None:
+        rgb = [to_rgb(pixels) for pixels in results]
+        for sink, pixels in zip(self._sinks, rgb, strict=True):
+            sink.write(pixels, frame.pts, frame.duration)
+        for meter, pixels in zip(self._meters, (to_rgb(frame.pixels), rgb[0]), strict=True):
+            meter.add(pixels)
+        self._size_hw = rgb[0].shape[0], rgb[0].shape[1]
+        self.num_frames += 1

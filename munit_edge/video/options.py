@@ -1,0 +1,129 @@
+"""What a run of `munit-edge translate` on video wants, checked before any work."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from munit_edge.config import StrictModel
+from munit_edge.video.codecs import CodecName
+
+VIDEO_SUFFIXES = frozenset(
+    [
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts"),
+        *(".wmv", ".flv", ".3gp", ".ogv", ".mxf", ".vob", ".y4m"),
+    ]
+)
+"""Inputs with one of these suffixes (in any case of letters) are taken as video files."""
+
+STANDARD_STREAM = Path("-")
+DEFAULT_RAW_FPS = "25"
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.]+:/{1,2}[^/]", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]+)x([0-9]+)")
+
+
+class VideoOptions(StrictModel):
+    """What is read and how the result is written; styles are chosen as for pictures."""
+
+    input: str
+    """A video file, a camera (/dev/video0), an address (rtsp://...), or - for raw RGB."""
+    output: Path | None = None
+    """A video file or a folder; - or None for raw RGB on standard output."""
+    codec: CodecName | None = None
+    """None: the default of the output's container."""
+    crf: int | None = Field(None, ge=0)
+    """Quality of the codec, lower is better; None: its default."""
+    audio: bool = True
+    """Copy the audio."""
+    raw_size: str | None = None
+    """WIDTHxHEIGHT of raw input in pixels."""
+    raw_fps: str | None = None
+    """Frames a second of raw input, such as 25 or 30000/1001; None: 25."""
+    duration: float | None = Field(None, gt=0)
+    """Stop after so many seconds of video."""
+    resume: bool = False
+    """Go on with an interrupted run."""
+    overwrite: bool = False
+    """Replace a result, and parts of one, that are there already."""
+    json_lines: bool = False
+    """The summary is one JSON object on standard output."""
+
+    @property
+    def from_pipe(self) -> bool:
+        """Whether raw frames come from standard input."""
+        return self.input == "-"
+
+    @property
+    def to_pipe(self) -> bool:
+        """Whether raw frames go to standard output."""
+        return self.output in (None, STANDARD_STREAM)
+
+    @property
+    def raw_size_hw(self) -> tuple[int, int]:
+        """Height and width of raw input in pixels."""
+        match = _SIZE.fullmatch(self.raw_size or "")
+        assert match is not None, "checked by the validator"
+        return int(match[2]), int(match[1])
+
+    @property
+    def raw_rate(self) -> Fraction:
+        """Frames a second of raw input."""
+        return Fraction(self.raw_fps or DEFAULT_RAW_FPS)
+
+    @model_validator(mode="after")
+    def _check_raw(self) -> VideoOptions:
+        if not self.from_pipe:
+            given = [f"--raw-{n}" for n in ("size", "fps") if getattr(self, f"raw_{n}") is not None]
+            if given:
+                raise ValueError(f"{' and '.join(given)} is for raw RGB on standard input, '-'")
+            return self
+        match = _SIZE.fullmatch(self.raw_size or "")
+        if match is None or not int(match[1]) or not int(match[2]):
+            raise ValueError(
+                f"--raw-size is '{self.raw_size or ''}': raw RGB on standard input needs its width "
+                "and height in pixels, such as 640x480"
+            )
+        try:
+            positive = self.raw_rate > 0
+        except (ValueError, ZeroDivisionError):
+            positive = False
+        if not positive:
+            raise ValueError(
+                f"--raw-fps is '{self.raw_fps}': give a number such as 25 or 30000/1001"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_pipe_out(self) -> VideoOptions:
+        if self.to_pipe:
+            without_effect = {
+                "--codec": self.codec is not None,
+                "--crf": self.crf is not None,
+                "--json": self.json_lines,
+                "--overwrite": self.overwrite,
+                "--resume": self.resume,
+            }
+            given = [option for option, is_given in without_effect.items() if is_given]
+            if given:
+                raise ValueError(
+                    f"raw RGB goes to standard output: leave out {' and '.join(given)}, or name a "
+                    "video file with -o"
+                )
+        if self.resume and self.from_pipe:
+            raise ValueError("--resume reads the input again, which '-' does not allow")
+        if self.resume and self.overwrite:
+            raise ValueError("--resume goes on and --overwrite starts anew: leave one out")
+        return self
+
+
+def is_video(text: str) -> bool:
+    """Whether an input is video by its name: a suffix, a camera or an address."""
+    return is_live(text) or Path(text).suffix.lower() in VIDEO_SUFFIXES
+
+
+def is_live(text: str) -> bool:
+    """Whether an input is a camera or an address rather than a file."""
+    return text.startswith("/dev/video") or _ADDRESS.match(text) is not None

@@ -1,0 +1,139 @@
+"""The folder that an unfinished result lives in: whole segments, and a ledger of what is in them.
+
+    out.mp4.parts/
+    ├── ledger.jsonl              settings, then one line for each whole segment
+    ├── part_00000.mp4            plays by itself
+    └── part_00001.unfinished.mp4 plays as far as it was written
+
+The ledger is only ever appended to, so it is right however the program ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from munit_edge.config import StrictModel, validate
+from munit_edge.errors import ConfigError, OutputError
+from munit_edge.files import make_folder, output_errors
+
+LEDGER = "ledger.jsonl"
+
+
+class Segment(StrictModel):
+    """One whole segment."""
+
+    file: str
+    """Its name in the folder."""
+    stamps: tuple[int, ...]
+    """Time stamp of each frame, in the source's time base."""
+
+
+class Header(StrictModel):
+    """The ledger's first line."""
+
+    format_version: Literal[1] = 1
+    """Version of this layout."""
+    settings: str
+    """Hash of everything that the frames depend on; a run with another one cannot go on."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Folder of the parts of one result."""
+
+    output: Path
+    """The file that the parts become."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the parts are."""
+        return self.output.with_name(f"{self.output.name}.parts")
+
+    @property
+    def exist(self) -> bool:
+        """Whether an earlier run was interrupted and left parts."""
+        return self.folder.exists()
+
+    def segment_path(self, number: int) -> Path:
+        """Path of a whole segment."""
+        return self.folder / f"part_{number:05d}{self.output.suffix}"
+
+    def unfinished_path(self, number: int) -> Path:
+        """Path of a segment while it is written."""
+        return self.folder / f"part_{number:05d}.unfinished{self.output.suffix}"
+
+    def begin(self, settings: str) -> None:
+        """Make the folder with a ledger and nothing else; earlier parts are removed.
+
+        Raises:
+            OutputError: it cannot be made.
+        """
+        self.remove()
+        make_folder(self.folder)
+        self._append(Header(settings=settings))
+
+    def read(self, settings: str) -> list[Segment]:
+        """The whole segments of an interrupted run.
+
+        Raises:
+            OutputError: there are none, the ledger is damaged, or the run had other settings.
+        """
+        with output_errors(self.folder):
+            lines = (self.folder / LEDGER).read_text(encoding="utf-8").split("\n")
+        if len(lines) > 1:
+            lines.pop()  # empty, or cut off when the program was killed
+        try:
+            header = validate(Header, json.loads(lines[0]), LEDGER)
+            segments = [validate(Segment, json.loads(line), LEDGER) for line in lines[1:]]
+        except (ValueError, ConfigError) as exc:
+            raise OutputError(
+                f"{self.folder / LEDGER} is damaged ({exc}): --overwrite starts anew"
+            ) from exc
+        if header.settings != settings:
+            raise OutputError(
+                f"{self.folder} was begun with another input, model, style or setting: resume with "
+                "the same ones, or start anew with --overwrite"
+            )
+        return segments
+
+    def rewind(self, segments: list[Segment], settings: str) -> None:
+        """Make the ledger end with `segments`, the first of those that it has."""
+        with output_errors(self.folder):
+            fresh = self.folder / f"{LEDGER}.new"
+            fresh.unlink(missing_ok=True)
+            for line in (Header(settings=settings), *segments):
+                self._append(line, fresh)
+            fresh.replace(self.folder / LEDGER)
+            for path in self.folder.glob("part_*"):
+                if path.name not in {segment.file for segment in segments}:
+                    path.unlink()
+
+    def add(self, number: int, stamps: list[int]) -> Segment:
+        """The unfinished segment is whole.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        path = self.segment_path(number)
+        with output_errors(path):
+            with self.unfinished_path(number).open("rb") as file:
+                os.fsync(file.fileno())
+            self.unfinished_path(number).replace(path)
+        segment = Segment(file=path.name, stamps=tuple(stamps))
+        self._append(segment)
+        return segment
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _append(self, line: StrictModel, path: Path | None = None) -> None:
+        with output_errors(self.folder), (path or self.folder / LEDGER).open("ab") as file:
+            file.write(line.model_dump_json().encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())

@@ -1,0 +1,53 @@
+"""Raw RGB frames from a pipe, as `ffmpeg -f rawvideo -pix_fmt rgb24` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import IO
+
+import numpy as np
+
+from munit_edge.errors import InputError
+from munit_edge.video.frames import Clip, Frame, with_channels
+
+
+class RawSource:
+    """Frames of a fixed size and rate from a stream of bytes."""
+
+    num_damaged = 0
+    num_dropped = 0
+    broke_off = False
+
+    def __init__(
+        self, stream: IO[bytes], size_hw: tuple[int, int], rate: Fraction, channels: int
+    ) -> None:
+        self._stream = stream
+        self._size_hw = size_hw
+        self._channels = channels
+        self.clip = Clip(
+            "standard input", size_hw, time_base=1 / rate, rate=rate, pixel_aspect=Fraction(1)
+        )
+
+    def frames(self, skip: int = 0) -> Iterator[Frame]:
+        """The frames after the first `skip`.
+
+        Raises:
+            InputError: the stream ends inside a frame, or before the first one; whole frames
+                before it have been yielded.
+        """
+        height, width = self._size_hw
+        wanted = height * width * 3
+        index = 0
+        while data := self._stream.read(wanted):
+            if len(data) < wanted:
+                raise InputError(
+                    f"standard input ends inside frame {index}: {len(data)} bytes came and a frame "
+                    f"of --raw-size {width}x{height} has {wanted}; frames before it are kept"
+                )
+            if index >= skip:
+                rgb = np.frombuffer(data, np.uint8).reshape(height, width, 3)
+                yield Frame(with_channels(rgb, self._channels), index, 1)
+            index += 1
+        if not index:
+            raise InputError("standard input is empty: there is no frame to translate")

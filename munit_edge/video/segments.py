@@ -1,0 +1,109 @@
+"""One segment of a result: a short video file that plays by itself, even when it is cut off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+from munit_edge.files import output_errors
+from munit_edge.images import Images
+from munit_edge.video.av_api import pyav
+from munit_edge.video.codecs import Encoding
+from munit_edge.video.frames import encodable, pad_to_even, tag_colours
+
+
+@dataclass(frozen=True)
+class Track:
+    """What all segments of one result have in common."""
+
+    encoding: Encoding
+    time_base: Fraction
+    """Seconds of one unit of the time stamps."""
+    rate: Fraction
+    """Frames a second, for the encoder's decisions; time stamps may say otherwise."""
+    pixel_aspect: Fraction
+    """Width of a pixel divided by its height."""
+
+
+class SegmentWriter:
+    """Encodes frames into one file. Time stamps in it begin at 0.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path, track: Track) -> None:
+        self._path = path
+        self._track = track
+        self.stamps: list[int] = []
+        """Time stamps of the frames so far, in the track's time base."""
+        container = track.encoding.container
+        with output_errors(path):
+            self._file = pyav().open(
+                str(path), "w", format=container.format, options=dict(container.crash_safe)
+            )
+        self._stream = self._file.add_stream(
+            track.encoding.codec.encoder,
+            rate=track.rate.limit_denominator(1001),
+            options=_encoder_options(track.encoding),
+        )
+
+    def write(self, rgb: Images, pts: int) -> None:
+        """Append a frame.
+
+        Args:
+            rgb: uint8 [H, W, 3], all frames of one size; odd sizes become even by repeating the
+                last row and column.
+            pts: its time stamp, above that of the frame before.
+        """
+        codec = self._track.encoding.codec
+        frame = encodable(
+            pad_to_even(rgb) if codec.pixel_format == "yuv420p" else rgb, codec.pixel_format
+        )
+        if not self.stamps:
+            self._prepare(frame.height, frame.width)
+        self.stamps.append(pts)
+        frame.pts, frame.time_base = pts - self.stamps[0], self._track.time_base
+        self._mux(frame)
+
+    def close(self) -> None:
+        """Write what the encoder still holds, and end the file."""
+        if self.stamps:
+            self._mux(None)
+        with output_errors(self._path):
+            self._file.close()
+
+    def _prepare(self, height: int, width: int) -> None:
+        """Settle the stream on the first frame's size."""
+        context = self._stream.codec_context
+        context.height, context.width = height, width
+        context.pix_fmt = self._track.encoding.codec.pixel_format
+        context.time_base = self._track.time_base
+        context.sample_aspect_ratio = self._track.pixel_aspect
+        context.max_b_frames = 0
+        if context.pix_fmt.startswith("yuv"):
+            tag_colours(context)
+
+    def _mux(self, frame: object) -> None:
+        with output_errors(self._path):
+            self._file.mux(self._stream.encode(frame))
+
+    def __enter__(self) -> SegmentWriter:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _encoder_options(encoding: Encoding) -> dict[str, str]:
+    options = dict(encoding.codec.options)
+    if encoding.crf is not None:
+        options["crf"] = str(encoding.crf)
+    return options

@@ -1,0 +1,142 @@
+"""Where translated frames go: a video file, or raw RGB for the next program of a pipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO, Protocol
+
+from munit_edge.errors import OutputError
+from munit_edge.files import output_errors
+from munit_edge.images import Images
+from munit_edge.video.join import Sound, join
+from munit_edge.video.parts import Parts, Segment
+from munit_edge.video.segments import SegmentWriter, Track
+
+SEGMENT_FRAMES = 100
+"""Frames of a segment. An interrupted run repeats at most so many."""
+
+
+class Sink(Protocol):
+    """Takes the frames of one result."""
+
+    @property
+    def output(self) -> Path | None:
+        """The file that it writes; None: a pipe."""
+
+    def write(self, rgb: Images, pts: int, duration: int) -> None:
+        """Append a frame, uint8 [H, W, 3]."""
+
+    def finish(self, sound: Sound | None) -> None:
+        """No more frames will come: complete the result."""
+
+    def abandon(self) -> None:
+        """Leave the result as it is; what is there stays playable."""
+
+
+class FileSink:
+    """A video file, written as segments that are joined at the end.
+
+    Raises:
+        OutputError: something cannot be written.
+    """
+
+    def __init__(self, output: Path, track: Track, settings: str) -> None:
+        self._output = output
+        self.parts = Parts(output)
+        self._track = track
+        self.settings = settings
+        self._segments: list[Segment] = []
+        self._writer: SegmentWriter | None = None
+        self._last_duration = 1
+
+    @property
+    def output(self) -> Path:
+        """The file that it writes."""
+        return self._output
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in whole segments."""
+        return sum(len(segment.stamps) for segment in self._segments)
+
+    def begin(self) -> None:
+        """Start without any frame."""
+        self.parts.begin(self.settings)
+
+    def resume(self) -> None:
+        """Take over the whole segments of an interrupted run."""
+        self._segments = self.parts.read(self.settings)
+
+    def rewind(self, num_frames: int) -> None:
+        """Keep the segments of the first frames, as many as all results have."""
+        while self.num_frames > num_frames:
+            self._segments.pop()
+        self.parts.rewind(self._segments, self.settings)
+
+    def write(self, rgb: Images, pts: int, duration: int) -> None:
+        """Append a frame, uint8 [H, W, 3]; all have one size."""
+        if self._writer is None:
+            path = self.parts.unfinished_path(len(self._segments))
+            self._writer = SegmentWriter(path, self._track)
+        self._writer.write(rgb, pts)
+        self._last_duration = duration
+        if len(self._writer.stamps) == SEGMENT_FRAMES:
+            self._end_segment()
+
+    def finish(self, sound: Sound | None) -> None:
+        """Join all segments and the sound, and remove the parts."""
+        self._end_segment()
+        if not self._segments:
+            self.parts.remove()
+            raise OutputError(f"{self.output} would have no frame: nothing was translated")
+        join(
+            self.output,
+            self.parts.folder,
+            self._segments,
+            time_base=self._track.time_base,
+            last_duration=self._last_duration,
+            container=self._track.encoding.container,
+            sound=sound,
+            comment=completed_comment(self.settings),
+        )
+        self.parts.remove()
+
+    def abandon(self) -> None:
+        """Close the segment that is being written; the next run repeats it."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        elif not self._segments:
+            self.parts.remove()
+
+    def _end_segment(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._segments.append(self.parts.add(len(self._segments), self._writer.stamps))
+            self._writer = None
+
+
+class RawSink:
+    """Raw RGB, 3 bytes a pixel and no headers, for a program that was told size and rate."""
+
+    output = None
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def write(self, rgb: Images, pts: int, duration: int) -> None:
+        """Append a frame, uint8 [H, W, 3]. Time stamps are lost."""
+        with output_errors(Path("standard output")):
+            self._stream.write(rgb.tobytes())
+            self._stream.flush()
+
+    def finish(self, sound: Sound | None) -> None:
+        """Nothing is left to do."""
+
+    def abandon(self) -> None:
+        """Nothing is left to do."""
+
+
+def completed_comment(settings: str) -> str:
+    """What the metadata of a complete file say, so that a later run knows it again."""
+    return f"munit-edge {settings}"

@@ -1,0 +1,211 @@
+"""`munit-edge translate` on video, with a tiny exported model and clips of a few frames."""
+
+import json
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import clips
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from munit_edge import Translator
+from munit_edge.cli.main import app
+from munit_edge.video.parts import Parts
+
+
+def run(model: Path, *arguments: object, stdin: bytes | None = None) -> Result:
+    words = ["translate", str(model), *map(str, arguments), "--direction", "a2b"]
+    return CliRunner().invoke(app, words, input=stdin)
+
+
+def refused(model: Path, *arguments: object, stdin: bytes | None = None) -> str:
+    """The one line that a refused run ends with."""
+    result = run(model, *arguments, stdin=stdin)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+# ----------------------------------------------------------------------------------------------
+# Files
+
+
+def test_a_file_keeps_its_time_stamps_and_its_audio(tiny_model: Path, tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 12, steps=(512, 700, 512))
+    result = run(tiny_model, clip, "-o", tmp_path / "out.mp4", "--seed", 3, "--crf", 0)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{tmp_path / 'out.mp4'}\n"
+    assert "12 frames translated" in result.stderr
+    out = tmp_path / "out.mp4"
+    assert clips.shown(out) == clips.shown(clip)
+    assert clips.packets(out, "audio") == clips.packets(clip, "audio")
+    assert [p.duration for p in clips.packets(out, "video")][:-1] == list(
+        np.diff(np.array(clips.shown(clip)))
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "out.mp4"]
+
+
+def test_frames_are_those_of_the_translator(tiny_model: Path, tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mkv", 5, codec="ffv1", pixel_format="bgr0")
+    result = run(tiny_model, clip, "-o", tmp_path / "out.mkv", "--seed", 3, "--codec", "ffv1")
+    assert result.exit_code == 0, result.output
+    with Translator.open(tiny_model) as translator:
+        styles = translator.sample_styles(1, seed=3)
+        images = np.stack(clips.frames(clip))
+        expected = translator.translate(images, "a2b", styles=styles)[:, 0]
+    np.testing.assert_array_equal(np.stack(clips.frames(tmp_path / "out.mkv")), expected)
+    sound, expected_sound = (clips.packets(path, "audio") for path in (tmp_path / "out.mkv", clip))
+    assert [(p.pts, p.data) for p in sound] == [(p.pts, p.data) for p in expected_sound]
+
+
+def test_several_styles_make_several_files(tiny_model: Path, tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 3)
+    result = run(tiny_model, clip, "-o", tmp_path / "out", "--styles", 2, "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    paths = [tmp_path / "out" / f"clip_{index:02d}.mp4" for index in range(2)]
+    assert summary["outputs"] == [str(path) for path in paths]
+    assert (summary["frames"], summary["size"], summary["damaged"]) == (3, [24, 32], 0)
+    assert summary["ended"] == "end"
+    assert summary["flicker"]["input"] > 0
+    first, second = (np.stack(clips.frames(path)).astype(int) for path in paths)
+    assert np.abs(first - second).mean() > 1
+    assert clips.packets(paths[1], "audio") == clips.packets(clip, "audio")
+
+
+def test_odd_sizes_and_the_size_option(tiny_model: Path, tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 2, size=(64, 44))
+    result = run(tiny_model, clip, "-o", tmp_path / "out.mp4", "--size", 21)
+    assert result.exit_code == 0, result.output
+    assert "results of 30 x 21 become 30 x 22" in result.stderr
+    assert clips.frames(tmp_path / "out.mp4")[0].shape == (22, 30, 3)
+
+
+def test_the_duration_cuts_picture_and_sound(tiny_model: Path, tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 12)
+    out = tmp_path / "out.mp4"
+    result = run(tiny_model, clip, "-o", out, "--duration", "0.2", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["ended"] == "duration"
+    assert clips.shown(out) == clips.shown(clip)[:5]
+    sound = clips.packets(out, "audio")
+    assert 0.1 < max(packet.pts for packet in sound) < 0.2
+
+
+def test_a_damaged_frame_is_told_and_left_out(tiny_model: Path, tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 12)
+    stamps = clips.shown(clip)
+    clips.damage(clip, 8)
+    out = tmp_path / "out.mp4"
+    result = run(tiny_model, clip, "-o", out, "--json")
+    assert result.exit_code == 1, result.output
+    summary = json.loads(result.stdout)
+    kept = clips.shown(out)
+    assert summary["damaged"] == 12 - len(kept) > 0
+    assert set(kept) < set(stamps)
+    assert "is damaged and left out" in result.stderr
+    assert clips.packets(out, "audio") == clips.packets(clip, "audio")
+
+
+# ----------------------------------------------------------------------------------------------
+# Pipes
+
+
+def test_raw_frames_go_through_a_pipe(tiny_model: Path, tmp_path: Path) -> None:
+    images = np.stack([clips.colour_bars(index, 24, 32) for index in range(3)])
+    result = run(tiny_model, "-", "--raw-size", "32x24", "--seed", 1, stdin=images.tobytes())
+    assert result.exit_code == 0, result.output
+    with Translator.open(tiny_model) as translator:
+        styles = translator.sample_styles(1, seed=1)
+        expected = translator.translate(images, "a2b", styles=styles)[:, 0]
+    assert result.stdout_bytes == expected.tobytes()
+
+
+def test_raw_frames_become_a_file(tiny_model: Path, tmp_path: Path) -> None:
+    images = np.stack([clips.colour_bars(index, 24, 32) for index in range(3)])
+    out = tmp_path / "out.mkv"
+    words = ("-", "--raw-size", "32x24", "--raw-fps", "10", "-o", out)
+    result = run(tiny_model, *words, stdin=images.tobytes())
+    assert result.exit_code == 0, result.output
+    assert clips.shown(out) == [Fraction(0), Fraction(1, 10), Fraction(2, 10)]
+
+
+def test_a_raw_stream_that_ends_inside_a_frame(tiny_model: Path, tmp_path: Path) -> None:
+    images = np.stack([clips.colour_bars(index, 24, 32) for index in range(3)])
+    out = tmp_path / "out.mp4"
+    data = images.tobytes()[:-100]
+    result = run(tiny_model, "-", "--raw-size", "32x24", "-o", out, stdin=data)
+    assert result.exit_code == 2, result.output
+    assert "ends inside frame 2: 2204 bytes came" in result.stderr
+    assert len(clips.frames(out)) == 2
+
+
+def test_an_empty_pipe_leaves_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    words = ("-", "--raw-size", "32x24", "-o", tmp_path / "out.mp4")
+    assert "standard input is empty" in refused(tiny_model, *words, stdin=b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+# ----------------------------------------------------------------------------------------------
+# What is refused, before anything is written
+
+
+def test_what_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 2)
+    sound_only = tmp_path / "sound.mp4"
+    with av.open(str(clip)) as source, av.open(str(sound_only), "w") as file:
+        stream = file.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux(source.streams.audio[0]):
+            if packet.size:
+                packet.stream = stream
+                file.mux(packet)
+    text = tmp_path / "text.mp4"
+    text.write_text("no video")
+    before = sorted(tmp_path.iterdir())
+    out = tmp_path / "out.mp4"
+    for words, message in {
+        (sound_only, "-o", out): "has no video: it holds audio",
+        (text, "-o", out): "cannot be read as video",
+        (tmp_path / "none.mp4", "-o", out): "does not exist",
+        (clip, "-o", tmp_path / "out.webm"): "do not hold the audio",
+        (clip, "-o", tmp_path / "out.webm", "--codec", "h264"): "do not hold h264",
+        (clip, "-o", tmp_path / "out.mp4", "--codec", "ffv1"): "do not hold ffv1",
+        (clip, "-o", clip, "--overwrite"): "is an input and would be replaced",
+        (clip, "-o", out, "--crf", 99): "--crf 99 is out of range",
+        (clip, clip, "-o", out): "name one input",
+        (clip, "-o", out, "--grid"): "--grid is for pictures",
+        (clip, "-o", text / "sub"): "cannot write",
+        (clip, "-o", out, "--raw-fps", 5): "--raw-fps is for raw RGB",
+        (clip, "--styles", 2): "takes one video and there are 2 styles",
+        ("-", "--raw-size", "0x4", "-o", out): "such as 640x480",
+        ("-", "--raw-size", "4x4", "--raw-fps", "1/0", "-o", out): "--raw-fps is '1/0'",
+        (tmp_path, "-o", out, "--crf", 3): "--crf is for video",
+    }.items():
+        assert message in refused(tiny_model, *words, stdin=b""), words
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_result_is_not_replaced_unasked(tiny_model: Path, tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 2)
+    out = tmp_path / "out.mp4"
+    out.write_text("mine")
+    assert "exists already" in refused(tiny_model, clip, "-o", out)
+    assert out.read_text() == "mine"
+    result = run(tiny_model, clip, "-o", out, "--overwrite")
+    assert result.exit_code == 0, result.output
+    Parts(out).folder.mkdir()
+    out.unlink()
+    assert "--resume goes on" in refused(tiny_model, clip, "-o", out)
+
+
+def test_without_pyav_the_mend_is_named(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    message = refused(tiny_model, tmp_path / "clip.mp4", "-o", tmp_path / "out.mp4")
+    assert "pip install 'munit-edge[video]'" in message
