@@ -26,6 +26,7 @@ from munit_edge.styles import Styles, interpolate_styles, sample_styles, spread_
 
 STYLES_FOLDER = "styles"
 SUFFIX = ".json"
+FORMAT_VERSION: Literal[1] = 1
 MAX_NAME = 64
 
 _NAME = re.compile(rf"[^\W\d_][\w-]{{0,{MAX_NAME - 1}}}")
@@ -35,7 +36,7 @@ class SampledOrigin(StrictModel):
     """A sample of the prior."""
 
     kind: Literal["sample"] = "sample"
-    """Discriminates."""
+    """Tells the kinds of origin apart."""
     seed: int = Field(ge=0)
     """Seed of `styles.sample_styles`."""
     index: int = Field(0, ge=0)
@@ -49,7 +50,7 @@ class SpreadOrigin(StrictModel):
     """One of samples that lie well apart."""
 
     kind: Literal["spread"] = "spread"
-    """Discriminates."""
+    """Tells the kinds of origin apart."""
     seed: int = Field(ge=0)
     """Seed of `styles.spread_styles`."""
     index: int = Field(ge=0)
@@ -72,7 +73,7 @@ class PicturesOrigin(StrictModel):
     """The mean of the codes of reference pictures."""
 
     kind: Literal["pictures"] = "pictures"
-    """Discriminates."""
+    """Tells the kinds of origin apart."""
     pictures: tuple[ReferencePicture, ...] = Field(min_length=1)
     """All of them."""
     size: int | None = Field(None, ge=1)
@@ -89,7 +90,7 @@ class InterpolatedOrigin(StrictModel):
     """A code between two others."""
 
     kind: Literal["interpolation"] = "interpolation"
-    """Discriminates."""
+    """Tells the kinds of origin apart."""
     start: str
     """What the user called the first end: a name, a file or a seed."""
     end: str
@@ -131,7 +132,7 @@ class NamedStyle(StrictModel):
 class StyleFile(StrictModel):
     """Style codes of one domain of one model."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1] = FORMAT_VERSION
     """Version of this layout."""
     model_sha256: str
     """The model's identity: its manifest's `checkpoint_sha256`."""
@@ -291,15 +292,15 @@ class SavedStyles:
         """
         if not _is_name(style):
             return Path(style)
-        path = self.path(style)
-        if not path.is_file():
-            names = self.names()
-            known = f"saved there: {', '.join(names)}" if names else "none is saved there"
-            raise InputError(
-                f"{self.folder} holds no style '{style}' ({known}): `munit-edge styles save` saves "
-                "one, and the path of a file needs its folder or suffix"
-            )
-        return path
+        names = self.names()
+        for name in names:  # as the folder spells it: copied files may be in decomposed Unicode
+            if _composed(name) == _composed(style):
+                return self.folder / f"{name}{SUFFIX}"
+        known = f"saved there: {', '.join(names)}" if names else "none is saved there"
+        raise InputError(
+            f"{self.folder} holds no style '{style}' ({known}): `munit-edge styles save` saves "
+            "one, and the path of a file needs its folder or suffix"
+        )
 
     def read(self, style: str, domain: Domain | None = None) -> StyleFile:
         """A saved style, by name or path, for `domain` or for either.
@@ -420,15 +421,22 @@ def refuse_replacing(paths: Iterable[Path]) -> None:
 
 
 def _load(path: Path) -> StyleFile:
+    mend = "save the style again with `munit-edge styles save`"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+        version = data.get("format_version", FORMAT_VERSION) if isinstance(data, dict) else None
+        if version not in (None, FORMAT_VERSION):
+            raise InputError(
+                f"{path} has format version {version!r} and this munit-edge reads "
+                f"{FORMAT_VERSION}: {mend}, or install the munit-edge that wrote it"
+            )
         return validate(StyleFile, data, str(path))
     except FileNotFoundError as exc:
         raise InputError(f"style file {path} does not exist") from exc
     except (ValueError, OSError) as exc:
-        raise InputError(f"{path} is not a style file: {exc}") from exc
+        raise InputError(f"{path} is not a style file ({exc}): {mend}") from exc
     except ConfigError as exc:
-        raise InputError(f"not a style file: {exc}") from exc
+        raise InputError(f"not a style file: {exc}; {mend}") from exc
 
 
 def _is_name(text: str) -> bool:

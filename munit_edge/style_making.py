@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from munit_edge.config import DOMAINS, Domain
 from munit_edge.contact_sheet import cell_size, gallery, thumbnail
 from munit_edge.files import sha256
-from munit_edge.image_files import find_images
+from munit_edge.image_files import ImageFile, find_images
 from munit_edge.images import Images, Picture
 from munit_edge.style_files import (
     NamedStyle,
@@ -27,6 +27,8 @@ from munit_edge.style_prior import outside_warning
 from munit_edge.style_set import Warn, read_picture
 from munit_edge.translator import Translator
 
+Follow = Callable[[Sequence[ImageFile]], Iterable[ImageFile]]
+
 SHEET_COLUMNS = 6
 """Pictures in a row of a style sheet."""
 
@@ -36,6 +38,7 @@ def make_styles(
     saved: SavedStyles,
     open_model: Callable[[], AbstractContextManager[Translator]],
     warn: Warn,
+    follow: Follow = iter,
 ) -> list[NamedStyle]:
     """The styles that `options` ask for, named `options.names`.
 
@@ -44,6 +47,7 @@ def make_styles(
         saved: the model's saved styles.
         open_model: opens the model; called only for reference pictures.
         warn: told, in one line each, of references whose code is far outside the prior.
+        follow: goes through the reference pictures one by one, and may show how far it is.
 
     Raises:
         MunitEdgeError: a picture, or a style to interpolate, cannot be used.
@@ -56,7 +60,8 @@ def make_styles(
         return interpolated_named(name, (start, end), options.num_frames)
     if options.pictures:
         with open_model() as translator:
-            return [_from_pictures(translator, options, warn)]
+            files = find_images(options.pictures, recursive=False, exclude=None)
+            return [_from_pictures(translator, options, follow(files), warn)]
     return [sampled_style(name, style_dim, options.seed or 0, options.index or 0)]
 
 
@@ -93,10 +98,12 @@ def style_sheet(
     return gallery(items, SHEET_COLUMNS, cell)
 
 
-def _from_pictures(translator: Translator, options: SaveStyleOptions, warn: Warn) -> NamedStyle:
+def _from_pictures(
+    translator: Translator, options: SaveStyleOptions, files: Iterable[ImageFile], warn: Warn
+) -> NamedStyle:
     """The mean of the pictures' codes."""
     codes, pictures = [], []
-    for file in find_images(options.pictures, recursive=False, exclude=None):
+    for file in files:
         reference = read_picture(
             file.path,
             translator.config.channels(options.domain),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
@@ -16,6 +16,7 @@ from munit_edge.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from munit_edge.config import Domain
+    from munit_edge.image_files import ImageFile
     from munit_edge.images import Picture
     from munit_edge.style_files import ListedFile, NamedStyle
     from munit_edge.style_prior import PriorDistance
@@ -27,7 +28,7 @@ Model = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Model directory of `munit-edge export`.")
 ]
 Engine = Annotated[
-    Literal["auto", "onnxruntime", "tensorrt", "tensorrt-rtx"],
+    Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx"],
     typer.Option(help="What runs the model, as in `munit-edge translate`."),
 ]
 Device = Annotated[
@@ -145,7 +146,11 @@ def save(
         # What Pillow says of odd metadata is of no use here; damaged pixels are errors.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
         styles = make_styles(
-            options, saved, lambda: Translator.open(model, engine=engine, device=device), warn
+            options,
+            saved,
+            lambda: Translator.open(model, engine=engine, device=device),
+            warn,
+            _with_progress,
         )
     groups = [styles] if output else [[style] for style in styles]
     for path, group in zip(paths, groups, strict=True):
@@ -236,6 +241,13 @@ def delete(
 
     for path in SavedStyles.of(model).delete(names):
         write_line(f"deleted {path}")
+
+
+def _with_progress(files: Sequence[ImageFile]) -> Iterator[ImageFile]:
+    with progress("encoding pictures", len(files)) as bar:
+        for file in files:
+            yield file
+            bar.advance(note=file.path.name)
 
 
 def _styles(listed: list[ListedFile]) -> Iterator[tuple[str, Domain, NamedStyle]]:

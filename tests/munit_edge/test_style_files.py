@@ -77,6 +77,12 @@ def test_files_that_are_no_style_files(text: str, tmp_path: Path) -> None:
         read_style_file(tmp_path / "s.json", model_sha256="", domain="b", style_dim=2)
 
 
+def test_a_later_layout(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text('{"format_version": 2, "codes": "base64"}')
+    with pytest.raises(InputError, match="version 2 and this munit-edge reads 1: save the style"):
+        read_style_file(tmp_path / "s.json", model_sha256="", domain="b", style_dim=2)
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         read_style_file(tmp_path / "s.json", model_sha256="", domain="b", style_dim=2)
@@ -184,6 +190,13 @@ def test_unfinished_files_and_others_are_no_names(saved: SavedStyles) -> None:
     for name in (".munit-edge-partial-x.json", "notes.txt", "1.json"):
         (saved.folder / name).write_text("")
     assert saved.names() == ["blue", "mix", "red"]
+
+
+def test_names_in_decomposed_unicode_are_found(saved: SavedStyles) -> None:
+    decomposed = saved.folder / "e\u0301te\u0301.json"
+    saved.path("red").rename(decomposed)
+    assert saved.find("\u00e9t\u00e9") == decomposed
+    assert saved.find("e\u0301te\u0301") == decomposed
 
 
 def test_delete_is_all_or_nothing(saved: SavedStyles) -> None:
