@@ -36,6 +36,7 @@ from munit_edge.engines.plan_sidecar import (
     PlanKey,
     Sidecar,
     fault_of,
+    lean_misfit,
     misfit,
     read_sidecar,
 )
@@ -170,7 +171,8 @@ def find_or_build(
     Raises:
         ConfigError: a profile does not fit the graph, or a compute capability is not known.
         ModelError: the ONNX file is damaged.
-        EngineError: no GPU, no TensorRT, or the build failed.
+        EngineError: no GPU, no TensorRT, only its lean runtime and no plan for it, or the build
+            failed.
         OutputError: the cache cannot be written.
         KeyboardInterrupt: the build was cancelled; nothing is left of it.
     """
@@ -187,7 +189,8 @@ def find_or_build(
         if wanted is None:
             profiles = request.profiles or declare_profiles(manifest)
             wanted = _key(entry, here, profiles)
-            plan = _exactly(folder, entry, wanted, told)
+            if not (here.api.is_lean and lean_misfit(wanted)):
+                plan = _exactly(folder, entry, wanted, told)
         return plan or _build(folder, directory, manifest, entry, wanted, here, request, progress)
 
 
@@ -236,16 +239,18 @@ def _newest_that_fits(
         if key.onnx_sha256 != entry.sha256 or not (any_options or key.options == asked):
             continue
         here_and_now = _key(entry, here, key.profiles)
-        if reason := misfit(key, here_and_now):
+        if reason := misfit(key, here_and_now) or (here.api.is_lean and lean_misfit(key)):
             reasons.append(reason)
         elif fault := fault_of(path, sidecar):
-            report(f"the cached plan of {sidecar.graph} is not used: {fault}; it is built again")
+            then = "" if here.api.is_lean else "; it is built again"
+            report(f"the cached plan of {sidecar.graph} is not used: {fault}{then}")
             if here_and_now.model_copy(update={"options": key.options}) == key:
                 again = again or key
         else:
             return Plan(path.with_suffix(".plan"), sidecar, built=False), None
     if reasons and not again:
-        report(f"no cached plan of {_graph(entry)} fits: {reasons[0]}; a new one is built")
+        then = "" if here.api.is_lean else "; a new one is built"
+        report(f"no cached plan of {_graph(entry)} fits: {reasons[0]}{then}")
     return None, again
 
 
@@ -277,6 +282,12 @@ def _build(
     request: BuildRequest,
     progress: BuildProgress | None,
 ) -> Plan:
+    if here.api.is_lean:
+        raise EngineError(
+            f"there is no plan of {_graph(entry)} for {here.api.title}, which builds none: run "
+            f"`munit-edge export trt {directory} --version-compatible` on this machine in an "
+            "environment with all of TensorRT, of this version or an older one, and run again here"
+        )
     shapes = graph_profiles(manifest, entry, key.profiles)
     timings = _timing_path(folder, here) if request.timing_cache else None
     built = build_plan(

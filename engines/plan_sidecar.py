@@ -125,6 +125,17 @@ def misfit(key: PlanKey, here: PlanKey) -> str | None:
     return None
 
 
+def lean_misfit(key: PlanKey) -> str | None:
+    """Why the lean runtime does not run a plan of `key`, or None."""
+    if not key.options.version_compatible:
+        return (
+            "one was built without --version-compatible, and only TensorRT's lean runtime is here"
+        )
+    if key.options.strip_weights:
+        return "one was built with --strip-weights, and the lean runtime cannot put weights back"
+    return None
+
+
 def version_fits(key: PlanKey, installed: str) -> bool:
     """Whether TensorRT of version `installed` takes a plan of `key`."""
     if key.tensorrt == installed:

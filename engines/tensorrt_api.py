@@ -26,6 +26,7 @@ _MODULES: dict[Flavour, tuple[str, ...]] = {
     "tensorrt": ("tensorrt", "tensorrt_bindings"),
     "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
 }
+_LEAN_MODULES = ("tensorrt_lean", "tensorrt_lean_bindings")
 _MENDS: dict[Flavour, str] = {
     "tensorrt": (
         "on a Jetson it comes with JetPack: run `sudo apt install python3-libnvinfer` and make the "
@@ -99,11 +100,19 @@ class TensorRT:
     """The process's `ILogger`: give it to every Builder, OnnxParser, Runtime and Refitter."""
     log: Log
     """What that logger hears."""
+    is_lean: bool = False
+    """The lean runtime: it runs version-compatible plans and has no builder and no parser."""
 
     @property
     def title(self) -> str:
         """Name and version for messages, such as "TensorRT 10.3.0"."""
-        return f"{_TITLES[self.flavour]} {self.version}"
+        lean = " (lean runtime)" if self.is_lean else ""
+        return f"{_TITLES[self.flavour]} {self.version}{lean}"
+
+    @property
+    def wheels(self) -> str:
+        """What the names of its wheels begin with."""
+        return "tensorrt-lean" if self.is_lean else self.flavour
 
 
 _loaded: dict[Flavour, TensorRT] = {}
@@ -112,6 +121,8 @@ _loading = threading.Lock()
 
 def load(flavour: Flavour = "tensorrt") -> TensorRT:
     """Import a flavour; later calls return the same object.
+
+    Where TensorRT is not installed, its lean runtime is taken if that is.
 
     Nothing that needs a GPU is created: check for one before a Builder or Runtime is.
 
@@ -124,7 +135,8 @@ def load(flavour: Flavour = "tensorrt") -> TensorRT:
             module = _import(flavour)
             log = Log()
             logger = _make_logger(module, log)
-            _loaded[flavour] = TensorRT(flavour, module, str(module.__version__), logger, log)
+            version, lean = str(module.__version__), module.__name__ in _LEAN_MODULES
+            _loaded[flavour] = TensorRT(flavour, module, version, logger, log, lean)
         return _loaded[flavour]
 
 
@@ -154,8 +166,22 @@ def errors_of(messages: list[Message]) -> str:
 
 
 def _import(flavour: Flavour) -> ModuleType:
+    module, reasons = _first_of(_MODULES[flavour])
+    if not module and not reasons and flavour == "tensorrt":
+        module, reasons = _first_of(_LEAN_MODULES)
+    if module:
+        return module
+    title, mend = _TITLES[flavour], _MENDS[flavour]
+    if reasons:
+        told = " ".join("; ".join(reasons).split())
+        raise EngineError(f"{title} is installed but cannot be loaded ({told}): {mend}")
+    raise EngineError(f"{title} is not installed: {mend}")
+
+
+def _first_of(names: tuple[str, ...]) -> tuple[ModuleType | None, list[str]]:
+    """The first module that can be imported, or why those that are there cannot."""
     reasons = []
-    for name in _MODULES[flavour]:
+    for name in names:
         try:
             module = importlib.import_module(name)
         except ModuleNotFoundError as exc:
@@ -165,12 +191,8 @@ def _import(flavour: Flavour) -> ModuleType:
             reasons.append(f"{name}: {exc}")
         else:
             if hasattr(module, "__version__"):  # else a folder that only has the name
-                return module
-    title, mend = _TITLES[flavour], _MENDS[flavour]
-    if reasons:
-        told = " ".join("; ".join(reasons).split())
-        raise EngineError(f"{title} is installed but cannot be loaded ({told}): {mend}")
-    raise EngineError(f"{title} is not installed: {mend}")
+                return module, []
+    return None, reasons
 
 
 def _make_logger(trt: Any, log: Log) -> Any:

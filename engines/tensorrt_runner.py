@@ -450,7 +450,8 @@ def open_tensorrt(
     """Open a model directory in TensorRT.
 
     The newest plan in the user's cache that runs here is taken; where there is none, one is built
-    with the default profile when the graph is first used, which takes minutes.
+    with the default profile when the graph is first used, which takes minutes. Where only the lean
+    runtime of TensorRT is installed, it runs plans built with `--version-compatible`.
 
     Args:
         directory: the model directory.
@@ -472,28 +473,32 @@ def open_tensorrt(
         )
     gpu = open_device(chosen.index)  # first: without a GPU TensorRT would crash the process
     api = load(flavour)
-    check_cuda_majors(flavour, gpu.facts)
+    check_cuda_majors(api.wheels, gpu.facts)
     return TensorRTGraphs(directory, manifest, api, gpu, cuda_graph=cuda_graph, warm_up=warm_up)
 
 
-def check_cuda_majors(flavour: Flavour, facts: DeviceFacts) -> None:
+def check_cuda_majors(wheels: str, facts: DeviceFacts) -> None:
     """Make sure that wheels of TensorRT and cuda-bindings are for one major version of CUDA.
 
     TensorRT that did not come from pip, as on a Jetson, cannot be asked.
 
+    Args:
+        wheels: beginning of the names of TensorRT's wheels, such as "tensorrt".
+        facts: of the GPU, and what drives it.
+
     Raises:
         EngineError: they are mixed.
     """
-    majors = [major for major in _CUDA_MAJORS if _is_installed(f"{flavour}-cu{major}")]
+    majors = [major for major in _CUDA_MAJORS if _is_installed(f"{wheels}-cu{major}")]
     if len(majors) > 1:
-        found = " and ".join(f"{flavour}-cu{major}" for major in majors)
+        found = " and ".join(f"{wheels}-cu{major}" for major in majors)
         raise EngineError(
             f"{found} are both installed and overwrite each other: run `pip list` and "
-            f"`pip uninstall` all that begin with {flavour}-cu, then install one of them"
+            f"`pip uninstall` all that begin with {wheels}-cu, then install one of them"
         )
     if majors and majors[0] != facts.cuda_major:
         raise EngineError(
-            f"{flavour}-cu{majors[0]} is for CUDA {majors[0]} and the installed cuda-bindings is "
+            f"{wheels}-cu{majors[0]} is for CUDA {majors[0]} and the installed cuda-bindings is "
             f"for CUDA {facts.cuda_major}: run "
             f"`pip install 'cuda-bindings>={majors[0]},<{majors[0] + 1}'`"
         )

@@ -261,8 +261,10 @@ def _backend(
 ) -> Finding:
     subject, facts = answer.subject, answer.facts
     if facts is None and not answer.installed:
-        mend = _install(subject, machine, has_gpu=has_gpu)
-        return Finding(subject=subject, status="missing", detail="not installed", mend=mend)
+        mend, detail = _install(subject, machine, has_gpu=has_gpu), "not installed"
+        if subject == "tensorrt" and (lean := _version("tensorrt-lean", packages)):
+            detail += f", but its lean runtime {lean}is, for plans built with --version-compatible"
+        return Finding(subject=subject, status="missing", detail=detail, mend=mend)
     if facts is None:
         version = _version(subject, packages)
         detail = f"{version}installed, but cannot be used: {answer.fault or 'no reason was given'}"
@@ -291,7 +293,7 @@ def _backend(
     return Finding(subject=subject, status="ok", detail="; ".join(parts), mend=mend)
 
 
-def _version(subject: Subject, packages: Mapping[str, str]) -> str:
+def _version(subject: str, packages: Mapping[str, str]) -> str:
     for name, version in packages.items():
         if name == subject or name.startswith(f"{subject}-"):
             return f"{version} "

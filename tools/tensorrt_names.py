@@ -27,6 +27,11 @@ BINDINGS = {  # label -> (package, version, module)
     "tensorrt 10.3.0": ("tensorrt-cu12-bindings", "10.3.0", "tensorrt_bindings"),
     "tensorrt 10.13.3.9": ("tensorrt-cu13-bindings", "10.13.3.9", "tensorrt_bindings"),
     "tensorrt 11.4.0.106": ("tensorrt-cu13-bindings", "11.4.0.106", "tensorrt_bindings"),
+    "tensorrt-lean 11.4.0.106": (
+        "tensorrt-lean-cu13-bindings",
+        "11.4.0.106",
+        "tensorrt_lean_bindings",
+    ),
     "tensorrt-rtx 1.7.1.116": (
         "tensorrt-rtx-cu13-bindings",
         "1.7.1.116",

@@ -87,7 +87,10 @@ def trt(
     ] = True,
     version_compatible: Annotated[
         bool,
-        typer.Option("--version-compatible", help="The plan also runs on later TensorRT versions."),
+        typer.Option(
+            "--version-compatible",
+            help="The plan also runs on later TensorRT versions, and on the lean runtime.",
+        ),
     ] = False,
     hardware_compatibility: Annotated[
         Literal["none", "ampere-plus", "same-compute-capability"],

@@ -50,7 +50,7 @@ class Machine:
     def _load(self, flavour: str = "tensorrt") -> Any:
         if flavour != "tensorrt":
             raise EngineError("not installed")
-        return SimpleNamespace(version=self.version, flavour="tensorrt")
+        return SimpleNamespace(version=self.version, flavour="tensorrt", is_lean=False)
 
     def _build(
         self, name: str, onnx: bytes, profiles: Any, options: BuildOptions, **others: Any

@@ -5,8 +5,10 @@ That every graph builds in every precision is in tests/export/test_tensorrt_take
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -263,3 +265,41 @@ def test_a_tensorrt_that_does_not_load_says_why(
     monkeypatch.setattr(tensorrt_api, "_MODULES", {"tensorrt": ("half_installed",)})
     with pytest.raises(EngineError, match=r"cannot be loaded \(half_installed: libnvinfer\.so\.10"):
         tensorrt_api.load("tensorrt")
+
+
+@pytest.mark.parametrize(
+    ("full", "is_lean"),
+    [
+        (None, True),
+        ("__version__ = '10.3.0'\nclass ILogger: ...", False),
+        ("import ctypes; ctypes.CDLL('libgone.so.7')", None),
+    ],
+    ids=["lean alone", "both", "a broken one and lean"],
+)
+def test_lean_runtime_where_there_is_no_other(
+    full: str | None, is_lean: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lean = "__version__ = '11.4.0.106'\nclass ILogger: ..."
+    (tmp_path / "tensorrt_lean_bindings.py").write_text(lean)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(tensorrt_api, "_loaded", {})
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    if full:
+        (tmp_path / "tensorrt.py").write_text(full)
+    elif importlib.util.find_spec("tensorrt") or importlib.util.find_spec("tensorrt_bindings"):
+        pytest.skip("TensorRT is installed")
+    try:
+        if is_lean is None:
+            with pytest.raises(EngineError, match=r"cannot be loaded .*libgone\.so\.7"):
+                tensorrt_api.load("tensorrt")
+            return
+        api = tensorrt_api.load("tensorrt")
+        assert api.is_lean == is_lean
+        assert (api.title, api.wheels) == (
+            ("TensorRT 11.4.0.106 (lean runtime)", "tensorrt-lean")
+            if is_lean
+            else ("TensorRT 10.3.0", "tensorrt")
+        )
+    finally:
+        for name in ("tensorrt", "tensorrt_lean_bindings"):
+            sys.modules.pop(name, None)

@@ -31,7 +31,7 @@ from munit_edge.engines.cuda_runtime import DeviceFacts
 from munit_edge.engines.factory import open_graphs
 from munit_edge.engines.plan_cache import BuildRequest, Plan, find_or_build
 from munit_edge.engines.profiles import declare_profiles
-from munit_edge.engines.tensorrt_builder import BuiltPlan
+from munit_edge.engines.tensorrt_builder import BuildOptions, BuiltPlan
 from munit_edge.engines.tensorrt_runner import check_cuda_majors
 from munit_edge.errors import ConfigError, EngineError, InputError, MunitEdgeError
 from munit_edge.manifest import Manifest, read_manifest
@@ -67,9 +67,10 @@ class Machine:
             "channels": config.channels("b"),
         }
 
-    def prepare(self, **words: str) -> list[Plan]:
+    def prepare(self, options: BuildOptions | None = None, **words: str) -> list[Plan]:
         """Plans with these profiles, as `munit-edge export trt` builds them."""
-        request = BuildRequest(profiles=declare_profiles(self.manifest, **words))
+        profiles = declare_profiles(self.manifest, **words)
+        request = BuildRequest(options=options or BuildOptions(), profiles=profiles)
         return [
             find_or_build(self.model, self.manifest, entry, request)
             for entry in self.manifest.graphs
@@ -186,6 +187,47 @@ def test_content_does_not_cross_the_bus(machine: Machine) -> None:
     assert kinds[:2] == [to_gpu, within], "encoder: the image goes in, the content stays"
     # Two styles of one picture are two rows of content.
     assert kinds[2:] == [within, within, to_gpu, to_host]
+
+
+def test_the_lean_runtime_runs_plans_for_later_versions(machine: Machine) -> None:
+    machine.prepare(BuildOptions(version_compatible=True))
+    built = list(machine.built)
+    machine.trt.is_lean, machine.trt.version = True, "11.4.0.106"
+    images, styles = _images(2), np.ones((2, 8), np.float32)
+    with machine.open() as translator:
+        results = translator.translate(images, "a2b", styles=styles)
+    np.testing.assert_array_equal(results, machine.expect(images, styles))
+    assert machine.built == built
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (None, ""),
+        (BuildOptions(), "built without --version-compatible"),
+        (BuildOptions(version_compatible=True, strip_weights=True), "built with --strip-weights"),
+    ],
+    ids=["none", "ordinary", "stripped"],
+)
+def test_the_lean_runtime_builds_nothing(
+    options: BuildOptions | None,
+    reason: str,
+    machine: Machine,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if options:
+        machine.prepare(options)
+    built = list(machine.built)
+    machine.trt.is_lean = True
+    message = (
+        r"no plan of content_encoder_a for TensorRT 10\.3\.0 \(lean runtime\), which builds none: "
+        r"run `munit-edge export trt .* --version-compatible`"
+    )
+    with machine.open() as translator, pytest.raises(EngineError, match=message):
+        translator.encode_content(_images(1), "a")
+    assert reason in caplog.text
+    assert "is built" not in caplog.text
+    assert machine.built == built
 
 
 def test_host_arrays_are_taken_too(machine: Machine) -> None:

@@ -64,6 +64,7 @@ class TensorRTDouble:
         self.cuda = cuda
         self.log = Log()
         self.version = version
+        self.is_lean = False
         self.refuses_plans = False
         self.refuses_contexts = False
         self.refuses_to_run = False
@@ -77,7 +78,7 @@ class TensorRTDouble:
             TensorIOMode=TensorIOMode,
             DataType=DataType,
         )
-        return TensorRT(flavour, module, self.version, "the logger", self.log)
+        return TensorRT(flavour, module, self.version, "the logger", self.log, self.is_lean)
 
     def says(self, text: str) -> None:
         self.log.add(Message("ERROR", text))
