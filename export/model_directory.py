@@ -31,7 +31,7 @@ from munit_edge.manifest import (
     manifest_json,
     size_rules,
 )
-from munit_edge.style_files import keep_styles
+from munit_edge.saved_styles import keep_styles
 from munit_edge.trainer.checkpoint import Checkpoint, open_checkpoint
 from munit_edge.trainer.torch_api import nn
 

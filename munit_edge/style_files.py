@@ -1,16 +1,8 @@
-"""Saved style codes: small JSON files, and the folder `styles` of a model directory.
-
-model/styles/sunset.json     the style that `--style sunset` means
-"""
+"""Style codes with a name and an origin, and the small JSON files that keep them."""
 
 from __future__ import annotations
 
 import json
-import re
-import shutil
-import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,18 +10,12 @@ import numpy as np
 from pydantic import Field
 
 from munit_edge.config import Domain, StrictModel, validate
-from munit_edge.errors import ConfigError, InputError, OutputError
-from munit_edge.files import atomic_file, output_errors
-from munit_edge.manifest import read_manifest
+from munit_edge.errors import ConfigError, InputError
+from munit_edge.files import atomic_file
 from munit_edge.style_prior import PriorDistance, prior_distance
 from munit_edge.styles import Styles, interpolate_styles, sample_styles, spread_styles
 
-STYLES_FOLDER = "styles"
-SUFFIX = ".json"
 FORMAT_VERSION: Literal[1] = 1
-MAX_NAME = 64
-
-_NAME = re.compile(rf"[^\W\d_][\w-]{{0,{MAX_NAME - 1}}}")
 
 
 class SampledOrigin(StrictModel):
@@ -159,21 +145,6 @@ def named_style(name: str, code: Styles, origin: Origin | None = None) -> NamedS
     return NamedStyle(name=name, code=numbers, origin=origin, prior_distance=distance)
 
 
-def check_name(name: str) -> str:
-    """`name` as it is saved: composed Unicode (NFC).
-
-    Raises:
-        ConfigError: it cannot be the name of a style.
-    """
-    composed = _composed(name)
-    if not _NAME.fullmatch(composed):
-        raise ConfigError(
-            f"'{name}' cannot be the name of a style: use letters, digits, - and _, beginning with "
-            f"a letter, {MAX_NAME} at most"
-        )
-    return composed
-
-
 def read_style_file(
     path: Path, *, model_sha256: str, style_dim: int, domain: Domain | None
 ) -> StyleFile:
@@ -223,138 +194,6 @@ def write_style_file(path: Path, file: StyleFile) -> None:
         partial.write_text(file.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-class ListedFile(StrictModel):
-    """A file in the folder of saved styles."""
-
-    name: str
-    """What `--style` calls it."""
-    path: str
-    """Where it lies."""
-    file: StyleFile | None = None
-    """What it holds; null: it cannot be used."""
-    unusable: str | None = None
-    """Why not."""
-
-
-@dataclass(frozen=True)
-class SavedStyles:
-    """The styles of one model: those in its folder `styles`, and files elsewhere."""
-
-    folder: Path
-    """Where named styles lie; it need not exist."""
-    model_sha256: str
-    """The model's identity."""
-    style_dim: int
-    """Numbers in a code."""
-
-    @classmethod
-    def of(cls, model: Path) -> SavedStyles:
-        """Those of a model directory; no engine is needed.
-
-        Raises:
-            InputError, ModelError: there is no model directory at that path, or it is damaged.
-        """
-        manifest = read_manifest(model)
-        return cls(model / STYLES_FOLDER, manifest.checkpoint_sha256, manifest.model.style_dim)
-
-    def names(self) -> list[str]:
-        """Names saved there, sorted; whether the files can be used shows when they are read."""
-        files = self.folder.glob(f"*{SUFFIX}") if self.folder.is_dir() else ()
-        return sorted(file.stem for file in files if _is_name(file.stem))
-
-    def files(self) -> list[ListedFile]:
-        """Every file of the folder, sorted by name, with what it holds or why it is of no use."""
-        listed = []
-        for name in self.names():
-            path = self.folder / f"{name}{SUFFIX}"
-            try:
-                listed.append(ListedFile(name=name, path=str(path), file=self.read(str(path))))
-            except InputError as exc:
-                listed.append(ListedFile(name=name, path=str(path), unusable=str(exc)))
-        return listed
-
-    def path(self, name: str) -> Path:
-        """The file of the style `name`, whether or not it is there.
-
-        Raises:
-            ConfigError: `name` cannot be the name of a style.
-        """
-        return self.folder / f"{check_name(name)}{SUFFIX}"
-
-    def find(self, style: str) -> Path:
-        """The file that a user means by `style`.
-
-        Args:
-            style: a name, if it can be one; else a path.
-
-        Raises:
-            InputError: no style of that name is saved; the message lists those that are.
-        """
-        if not _is_name(style):
-            return Path(style)
-        names = self.names()
-        for name in names:  # as the folder spells it: copied files may be in decomposed Unicode
-            if _composed(name) == _composed(style):
-                return self.folder / f"{name}{SUFFIX}"
-        known = f"saved there: {', '.join(names)}" if names else "none is saved there"
-        raise InputError(
-            f"{self.folder} holds no style '{style}' ({known}): `munit-edge styles save` saves "
-            "one, and the path of a file needs its folder or suffix"
-        )
-
-    def read(self, style: str, domain: Domain | None = None) -> StyleFile:
-        """A saved style, by name or path, for `domain` or for either.
-
-        Raises:
-            InputError: there is none, it is damaged, or it belongs to another model or domain.
-        """
-        return read_style_file(
-            self.find(style),
-            model_sha256=self.model_sha256,
-            style_dim=self.style_dim,
-            domain=domain,
-        )
-
-    def read_one(self, style: str, domain: Domain) -> NamedStyle:
-        """One code: a saved style by name or path, or the first sample of a seed such as "7".
-
-        Raises:
-            InputError: as `read`, or the file holds several codes.
-        """
-        if style.isdecimal():
-            return sampled_style(f"seed {int(style)}", self.style_dim, int(style))
-        styles = self.read(style, domain).styles
-        if len(styles) > 1:
-            raise InputError(
-                f"{style} holds {len(styles)} styles: name a file of one style, a saved name or a "
-                "seed"
-            )
-        return styles[0]
-
-    def write(self, path: Path, domain: Domain, styles: Sequence[NamedStyle]) -> None:
-        """Write a file of these styles.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
-        file = StyleFile(model_sha256=self.model_sha256, domain=domain, styles=tuple(styles))
-        write_style_file(path, file)
-
-    def delete(self, names: Iterable[str]) -> list[Path]:
-        """Delete saved styles, all of them or, when one is missing, none.
-
-        Raises:
-            ConfigError: a name cannot be the name of a style.
-            InputError: no style of that name is saved.
-            OutputError: a file cannot be deleted.
-        """
-        paths = [self.find(check_name(name)) for name in dict.fromkeys(names)]
-        for path in paths:
-            with output_errors(path):
-                path.unlink()
-        return paths
-
-
 def sampled_style(name: str, style_dim: int, seed: int, index: int = 0) -> NamedStyle:
     """Sample number `index`, from 0, of a seed.
 
@@ -400,26 +239,6 @@ def interpolated_named(
     ]
 
 
-def keep_styles(old: Path, new: Path) -> None:
-    """Copy the saved styles of a model directory into the one that will replace it.
-
-    Those of another model, too: they are refused when they are used, but they are the user's.
-
-    Raises:
-        OutputError: they cannot be copied.
-    """
-    if (old / STYLES_FOLDER).is_dir():
-        with output_errors(new / STYLES_FOLDER):
-            shutil.copytree(old / STYLES_FOLDER, new / STYLES_FOLDER, ignore_dangling_symlinks=True)
-
-
-def refuse_replacing(paths: Iterable[Path]) -> None:
-    """Raise OutputError if one of `paths` is there already."""
-    for path in paths:
-        if path.exists():
-            raise OutputError(f"{path} exists already: take another name or pass --overwrite")
-
-
 def _load(path: Path) -> StyleFile:
     mend = "save the style again with `munit-edge styles save`"
     try:
@@ -437,11 +256,3 @@ def _load(path: Path) -> StyleFile:
         raise InputError(f"{path} is not a style file ({exc}): {mend}") from exc
     except ConfigError as exc:
         raise InputError(f"not a style file: {exc}; {mend}") from exc
-
-
-def _is_name(text: str) -> bool:
-    return _NAME.fullmatch(_composed(text)) is not None
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)

@@ -12,11 +12,11 @@ from munit_edge.contact_sheet import cell_size, gallery, thumbnail
 from munit_edge.files import sha256
 from munit_edge.image_files import ImageFile, find_images
 from munit_edge.images import Images, Picture
+from munit_edge.saved_styles import SavedStyles
 from munit_edge.style_files import (
     NamedStyle,
     PicturesOrigin,
     ReferencePicture,
-    SavedStyles,
     interpolated_named,
     named_style,
     sampled_style,

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from munit_edge.config import Domain, StrictModel
 from munit_edge.errors import ConfigError
 from munit_edge.images import DEFAULT_MAX_MEGAPIXELS
-from munit_edge.style_files import SUFFIX, check_name
+from munit_edge.saved_styles import SUFFIX, check_name
 from munit_edge.translate_options import DEFAULT_FRAMES
 
 

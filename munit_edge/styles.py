@@ -1,6 +1,6 @@
 """Style codes as numbers: drawn from the prior N(0, I), spread over it, and between two codes.
 
-Files of codes are in `style_files`, their distance from the prior in `style_prior`.
+`style_files` and `saved_styles` keep codes, `style_prior` tells how far they are from the prior.
 """
 
 from __future__ import annotations

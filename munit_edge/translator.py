@@ -17,7 +17,7 @@ from munit_edge.engines.factory import open_graphs
 from munit_edge.errors import InputError
 from munit_edge.images import pad_to
 from munit_edge.normalisation import bytes_from_floats, floats_from_bytes
-from munit_edge.style_files import STYLES_FOLDER, SavedStyles
+from munit_edge.saved_styles import STYLES_FOLDER, SavedStyles
 from munit_edge.styles import Styles
 
 Images = NDArray[np.uint8]

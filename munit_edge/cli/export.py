@@ -165,7 +165,7 @@ def _report(output: Path, manifest: Manifest, seconds: float) -> None:
 
 def _report_styles(output: Path) -> None:
     """What became of the styles of the model directory that was replaced."""
-    from munit_edge.style_files import SavedStyles
+    from munit_edge.saved_styles import SavedStyles
 
     kept = SavedStyles.of(output).files()
     unusable = sum(entry.unusable is not None for entry in kept)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from munit_edge.config import Domain
     from munit_edge.image_files import ImageFile
     from munit_edge.images import Picture
-    from munit_edge.style_files import ListedFile, NamedStyle
+    from munit_edge.saved_styles import ListedFile
+    from munit_edge.style_files import NamedStyle
     from munit_edge.style_prior import PriorDistance
     from munit_edge.translator import Translator
 
@@ -118,7 +119,7 @@ def save(
     Prints the paths of the files. `munit-edge translate --style NAME` then takes them.
     """
     from munit_edge.config import validate
-    from munit_edge.style_files import SavedStyles, refuse_replacing
+    from munit_edge.saved_styles import SavedStyles, refuse_replacing
     from munit_edge.style_making import make_styles
     from munit_edge.style_options import SaveStyleOptions
     from munit_edge.translator import Translator
@@ -196,7 +197,7 @@ def list_(
     it came from.
     """
     from munit_edge.images import image_format
-    from munit_edge.style_files import SavedStyles, refuse_replacing
+    from munit_edge.saved_styles import SavedStyles, refuse_replacing
 
     if (sheet is None) != (on is None):
         raise ConfigError(
@@ -237,7 +238,7 @@ def delete(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Saved styles.")],
 ) -> None:
     """Delete saved styles, all of those named or none."""
-    from munit_edge.style_files import SavedStyles
+    from munit_edge.saved_styles import SavedStyles
 
     for path in SavedStyles.of(model).delete(names):
         write_line(f"deleted {path}")

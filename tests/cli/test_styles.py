@@ -18,7 +18,8 @@ from munit_edge.contact_sheet import CELL, MIN_CELL
 from munit_edge.export import model_directory
 from munit_edge.files import sha256
 from munit_edge.manifest import read_manifest
-from munit_edge.style_files import SavedStyles, SpreadOrigin
+from munit_edge.saved_styles import SavedStyles
+from munit_edge.style_files import SpreadOrigin
 from munit_edge.styles import interpolate_styles, sample_styles, spread_styles
 
 

@@ -12,7 +12,8 @@ from typer.testing import CliRunner, Result
 
 from munit_edge import Translator
 from munit_edge.cli.main import app
-from munit_edge.style_files import SavedStyles, sampled_style
+from munit_edge.saved_styles import SavedStyles
+from munit_edge.style_files import sampled_style
 from munit_edge.styles import Styles, interpolate_styles, sample_styles, spread_styles
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
