@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from munit_edge.cores import usable_cores
 from munit_edge.engines.devices import Device
 from munit_edge.errors import EngineError, ModelError
 from munit_edge.extras import require
@@ -58,6 +59,9 @@ def open_session(
         providers.insert(0, (TENSORRT_PROVIDER, dict(tensorrt)))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_FATAL_ONLY  # what goes wrong is raised, with the reason
+    options.intra_op_num_threads = usable_cores()
+    # Threads that spin while they wait take time from those that read and write pictures.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         with _quiet(onnxruntime, device):
             # Its own fallback would print to standard output.

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -61,13 +62,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     with output_errors(path):
         # The suffix stays: libraries choose a format by it.
-        handle, name = tempfile.mkstemp(prefix=PARTIAL_PREFIX, suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        partial = Path(name)
+        partial = _partial_path(path.parent, path.suffix)
+        partial.touch(exist_ok=False)  # with the permissions of any new file
         try:
             yield partial
             _sync(partial)
-            partial.chmod(0o666 & ~_umask())
             partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -89,12 +88,12 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise OutputError(f"{path} exists already: name another folder or pass --overwrite")
     make_folder(path.parent)
     with output_errors(path):
-        partial = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=path.parent))
+        partial = _partial_path(path.parent)
+        partial.mkdir()
         try:
             yield partial
             for file in partial.rglob("*"):
                 _sync(file)
-            partial.chmod(0o777 & ~_umask())
             _swap(partial, path)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -132,7 +131,5 @@ def _sync(path: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _partial_path(folder: Path, suffix: str = "") -> Path:
+    return folder / f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{suffix}"

@@ -87,11 +87,33 @@ def unique_stems(paths: Iterable[PurePath]) -> list[PurePath]:
     for path in paths:
         stem = path.with_suffix("")
         if plain[_key(stem)] > 1:
-            suffixed = stem.with_name(f"{stem.name}_{path.suffix[1:]}".rstrip("_"))
-            stem = _free(suffixed, taken | plain.keys())
+            stem = _free(_suffixed(path), taken | plain.keys())
         taken.add(_key(stem))
         stems.append(stem)
     return stems
+
+
+def later_stem(path: PurePath, taken: set[str]) -> PurePath:
+    """The stem of a relative path that came after others, and never changes theirs.
+
+    It is the path without its suffix; where that is taken, by the rule of `find_images`.
+
+    Args:
+        path: relative path of the file.
+        taken: what earlier calls have given out; this one is added.
+    """
+    stem = path.with_suffix("")
+    if _key(stem) in taken:
+        stem = _free(_suffixed(path), taken)
+    taken.add(_key(stem))
+    return stem
+
+
+def picture_files(
+    path: Path, *, recursive: bool = False, exclude: Path | None = None
+) -> list[Path]:
+    """The picture files that are in a folder now, by the rule of `find_images`."""
+    return sorted(_walk(path, recursive, exclude), key=lambda file: file.parts)
 
 
 def _below(path: Path, recursive: bool, exclude: Path | None) -> Iterator[tuple[Path, PurePath]]:
@@ -101,7 +123,7 @@ def _below(path: Path, recursive: bool, exclude: Path | None) -> Iterator[tuple[
     if not path.is_dir():
         yield path, PurePath(path.name)
         return
-    files = sorted(_walk(path, recursive, exclude), key=lambda file: file.parts)
+    files = picture_files(path, recursive=recursive, exclude=exclude)
     if not files:
         hint = "" if recursive else "; -r looks in the folders below it too"
         raise InputError(
@@ -125,6 +147,10 @@ def _walk(folder: Path, recursive: bool, exclude: Path | None) -> Iterator[Path]
 
 def _same(folder: Path, other: Path | None) -> bool:
     return other is not None and other.exists() and folder.samefile(other)
+
+
+def _suffixed(path: PurePath) -> PurePath:
+    return path.with_name(f"{path.stem}_{path.suffix[1:]}".rstrip("_"))
 
 
 def _free(stem: PurePath, taken: Set[str]) -> PurePath:

@@ -28,12 +28,14 @@ __all__ = [
     "Images",
     "Picture",
     "check_size",
+    "count_pixels",
     "decode_image",
     "encode_image",
     "image_format",
     "keeps_alpha",
     "on_white",
     "pad_to",
+    "read_bytes",
     "read_image",
     "resize_picture",
     "resize_shorter",
@@ -62,7 +64,8 @@ class _Encoder:
 
 
 _ENCODERS: dict[ImageFormat, _Encoder] = {
-    "png": _Encoder("PNG", {}, 2**31 - 1),
+    # Level 1 takes a quarter of the time of Pillow's default and makes photos 3 % larger.
+    "png": _Encoder("PNG", {"compress_level": 1}, 2**31 - 1),
     "jpg": _Encoder("JPEG", {"quality": 95, "subsampling": 0}, 65_535),
     "webp": _Encoder("WEBP", {"quality": 95, "exact": True}, 16_383),
 }
@@ -87,6 +90,29 @@ def read_image(
             return _decode(file, channels, str(path), max_megapixels)
     except OSError as exc:
         raise UnreadableImageError(f"{path} cannot be opened: {exc.strerror or exc}") from exc
+
+
+def read_bytes(path: Path) -> bytes:
+    """A picture file's bytes, for `decode_image`.
+
+    Raises:
+        UnreadableImageError: the file cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise UnreadableImageError(f"{path} cannot be opened: {exc.strerror or exc}") from exc
+
+
+def count_pixels(path: Path) -> int:
+    """Height times width as the file's header says; 0 where it does not say."""
+    if not path.is_file():  # a pipe can be read once only
+        return 0
+    try:
+        with _pillows_guard_lifted(), Image.open(path, formats=_READABLE) as image:
+            return int(image.height * image.width)
+    except Exception:  # whoever decodes it says what is wrong
+        return 0
 
 
 def decode_image(

@@ -1,35 +1,42 @@
-"""Translating picture files: names decided first, then one input after the other."""
+"""Translating picture files: reading, translating and writing overlap, results stay in order."""
 
 from __future__ import annotations
 
-import os
+import contextlib
+import hashlib
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from munit_edge.config import StrictModel, split_direction
-from munit_edge.contact_sheet import CELL, Column, Row, cell_size, contact_sheet, thumbnail
-from munit_edge.errors import ConfigError, InputError, OutputError, UnreadableImageError
-from munit_edge.files import make_folder
+from munit_edge.contact_sheet import Row, contact_sheet, thumbnail
+from munit_edge.cores import usable_cores
+from munit_edge.errors import ConfigError, InputError, UnreadableImageError
 from munit_edge.image_files import ImageFile
 from munit_edge.images import (
-    ImageFormat,
     Images,
     Picture,
+    count_pixels,
     decode_image,
     encode_image,
+    read_bytes,
     read_image,
     write_image,
 )
+from munit_edge.picture_translator import PictureTranslator
+from munit_edge.pipeline import in_threads
 from munit_edge.style_set import StyleSet, fit_to_size
+from munit_edge.translate_log import TranslateLog, printable, settings_hash
 from munit_edge.translate_options import TranslateOptions
+from munit_edge.translate_plan import Plan, Planned, plan_results
+from munit_edge.translate_sheets import Sheets, cell_for, columns
 from munit_edge.translator import Translator
 
-SHEET_ROWS = 24
-"""Inputs on one contact sheet; more go to further sheets."""
-PIXELS_AT_ONCE = 1 << 24
-"""Pixels of results held at a time, so that memory does not grow with the number of styles."""
+MAX_DEFAULT_JOBS = 8
+"""Most threads that read, and that write, unless the user asks for more."""
+QUEUE_PIXELS = 1 << 24
+"""Pixels read ahead, and pixels of results not yet written, so that memory stays flat."""
 
 
 class TranslatedInput(StrictModel):
@@ -47,77 +54,116 @@ class TranslatedInput(StrictModel):
     """Time for reading, translating and writing."""
     error: str | None = None
     """Why there are no results; null: there are."""
+    skipped: bool = False
+    """Whether an earlier run had made the results."""
 
 
 @dataclass(frozen=True)
-class Planned:
-    """One input and the files that its results go to."""
+class _Input:
+    """What is known of one input once it was read."""
 
-    path: Path
-    outputs: tuple[Path, ...]
-    """One for each style: stem_00.png, stem_01.png, ..."""
+    planned: Planned
+    seconds: float
+    sha256: str | None = None
+    size: tuple[int, int] | None = None
+    error: str | None = None
+    skipped: bool = False
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Everything that will be read and written."""
+class _Read:
+    """An input and its picture; None where it is not needed, or could not be read."""
 
-    inputs: tuple[Planned, ...]
-    sheets: tuple[Path, ...]
-    """contact_sheet.png, contact_sheet-2.png, ...; empty without a grid."""
+    input: _Input
+    picture: Picture | None
+    padded: tuple[int, int] | None
+    """Height and width that the engine will see; None: it has nothing to do."""
 
 
-def plan_results(files: Sequence[ImageFile], num_styles: int, options: TranslateOptions) -> Plan:
-    """Decide every name before any work, and make the folder `options.output`.
+@dataclass(frozen=True)
+class _Result:
+    """One result on its way to the disk, or an input that needs nothing written."""
 
-    No two results can share a name: stems differ, each result ends in its style's number, and the
-    name of a contact sheet does not.
+    input: _Input
+    index: int = 0
+    """Which style."""
+    picture: Picture | None = None
+    """None: it was written by an earlier run, or there is none."""
+    seconds: float = 0.0
+    """Time of the engine."""
+    source: Picture | None = None
+    """The input's picture, where a contact sheet wants it."""
+    cell: int | None = None
+    """Size of thumbnails in pixels; None: there is no contact sheet."""
 
-    Raises:
-        OutputError: a result is there already or would replace an input, or the folder cannot be
-            made.
-    """
-    folder = options.output
-    assert folder is not None, "without a folder the result goes to standard output"
-    inputs = tuple(
-        Planned(file.path, tuple(_result_paths(folder / file.stem, num_styles, options.format)))
-        for file in files
-    )
-    num_sheets = -(-len(files) // SHEET_ROWS) if options.grid else 0
-    numbers = ("" if page == 1 else f"-{page}" for page in range(1, num_sheets + 1))
-    sheets = tuple(folder / f"contact_sheet{number}.{options.format}" for number in numbers)
-    outputs = [*(path for planned in inputs for path in planned.outputs), *sheets]
-    read = [*(file.path for file in files), *options.style_images]
-    _refuse_replacing(read, outputs, options.overwrite)
-    make_folder(folder)
-    return Plan(inputs, sheets)
+    @property
+    def pixels(self) -> int:
+        """Pixels that wait to be written, at least 1."""
+        held = (picture for picture in (self.picture, self.source) if picture is not None)
+        return 1 + sum(picture.pixels[..., 0].size for picture in held)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What is left of a result when it is on the disk."""
+
+    result_of: _Input
+    index: int
+    seconds: float
+    cell: int | None
+    thumbnails: list[Images] = field(default_factory=list)
+    transparent: bool = False
 
 
 class TranslateJob:
-    """Translates picture files with one set of styles."""
+    """Translates picture files with one set of styles.
+
+    Attributes:
+        flattened: pictures so far whose transparency the output format could not hold.
+        sheets: contact sheets written so far.
+    """
 
     def __init__(self, translator: Translator, styles: StyleSet, options: TranslateOptions) -> None:
-        self._translator = translator
+        self._translator = PictureTranslator(translator, options.direction, styles.codes)
         self._styles = styles
         self._options = options
-        self._source, self._target = split_direction(options.direction)
+        self._settings = settings_hash(translator.export_id, styles.codes, options.deciding())
+        self._channels = translator.config.channels(split_direction(options.direction)[0])
+        # Nothing that comes into a watched folder ends the watch.
+        self._survived = InputError if options.watch else UnreadableImageError
         self.flattened = 0
-        """Pictures so far whose transparency the output format could not hold."""
         self.sheets: list[Path] = []
-        """Contact sheets written so far."""
 
-    def run(self, plan: Plan) -> Iterator[TranslatedInput]:
-        """Translate the planned inputs in order; a picture that cannot be read gives an `error`.
+    @property
+    def engine_seconds(self) -> float:
+        """Time that the engine took so far."""
+        return self._translator.busy.seconds
 
-        A contact sheet is written when it is full, the last one at the end.
+    def plan(self, files: Sequence[ImageFile]) -> Plan:
+        """What translating `files` will read and write; see `plan_results`.
 
         Raises:
-            MunitEdgeError: anything but a picture that cannot be read.
+            OutputError: it cannot be written there.
         """
-        sheets = _Sheets(plan.sheets, self._styles, self.sheets)
-        for planned in plan.inputs:
-            yield self._translate_file(planned, sheets)
-        sheets.write()
+        return plan_results(files, len(self._styles.codes), self._options)
+
+    def run(self, plan: Plan) -> Generator[TranslatedInput, None, None]:
+        """Translate the planned inputs in order; a picture that cannot be read gives an `error`.
+
+        Reading and writing have threads of their own, and so has the engine: the caller's thread
+        only waits. Each input is in the folder's log before it is yielded. A contact sheet is
+        written when it is full, the last one at the end. A picture that cannot be read is the last
+        outcome unless the options say to skip it.
+
+        Raises:
+            MunitEdgeError: anything but a picture that cannot be read. What comes before in the
+                order of the inputs is complete.
+        """
+        assert self._options.output is not None, "a plan has a folder"
+        with TranslateLog(self._options.output, self._settings) as log:
+            written = self._start(plan, log)
+            with contextlib.closing(written):
+                yield from self._outcomes(written, plan, log)
 
     def translate_bytes(self, data: bytes, name: str) -> bytes:
         """Translate one picture file: the result of the only style, or a contact sheet.
@@ -132,144 +178,194 @@ class TranslateJob:
                 f"standard output takes one picture and there are {num_styles} styles: pass --grid "
                 "for a contact sheet, or ask for one style"
             )
-        limit = self._options.max_megapixels
-        picture = decode_image(data, self._channels, name=name, max_megapixels=limit)
-        picture = fit_to_size(picture, self._options, name)
-        results = self._results(picture, name)
+        picture = self._decode(data, name)
+        results = self._translator.translate([picture], name)
         if not self._options.grid:
             return encode_image(next(results), self._options.format)
-        cell = _cell_for(self._styles, picture)
+        cell = cell_for(self._styles, picture)
         row = Row(name, tuple(thumbnail(shown, cell) for shown in (picture, *results)))
-        sheet = contact_sheet(_columns(self._styles, cell), [row], cell)
+        sheet = contact_sheet(columns(self._styles, cell), [row], cell)
         return encode_image(Picture(sheet), self._options.format)
 
-    @property
-    def _channels(self) -> int:
-        return self._translator.config.channels(self._source)
-
-    def _translate_file(self, planned: Planned, sheets: _Sheets) -> TranslatedInput:
-        started = time.monotonic()
-        outputs: tuple[str, ...] = ()
-        size = error = None
-        try:
-            picture = self._read(planned.path)
-        except UnreadableImageError as exc:
-            error = _text(str(exc))
-        else:
-            self._write(planned, picture, sheets)
-            outputs = tuple(_text(path) for path in planned.outputs)
-            size = picture.pixels.shape[0], picture.pixels.shape[1]
-        return TranslatedInput(
-            input=_text(planned.path),
-            outputs=outputs,
-            size=size,
-            styles=len(self._styles.codes),
-            seconds=round(time.monotonic() - started, 3),
-            error=error,
+    def _start(self, plan: Plan, log: TranslateLog) -> Generator[_Written, None, None]:
+        """The three stages: reading, translating, writing."""
+        jobs = self._options.jobs or min(MAX_DEFAULT_JOBS, usable_cores())
+        reads = in_threads(
+            lambda planned: self._read(planned, plan, log),
+            plan.inputs,
+            workers=jobs,
+            limit=QUEUE_PIXELS,
+            # Two small pictures for each thread, and fewer large ones.
+            cost=lambda planned: max(count_pixels(planned.path), QUEUE_PIXELS // (2 * jobs)),
+            name="munit-edge-read",
+        )
+        return in_threads(
+            self._write,
+            self._translate(reads, sheets=bool(plan.sheets)),
+            workers=jobs,
+            limit=QUEUE_PIXELS,
+            cost=lambda result: result.pixels,
+            settle=True,
+            name="munit-edge-write",
         )
 
-    def _read(self, path: Path) -> Picture:
-        limit = self._options.max_megapixels
-        picture = read_image(path, self._channels, max_megapixels=limit)
-        return fit_to_size(picture, self._options, str(path))
+    # ----------------------------------------------------------------------------------------
+    # Reading
 
-    def _write(self, planned: Planned, picture: Picture, sheets: _Sheets) -> None:
-        sheets.show(picture)
-        results = self._results(picture, str(planned.path))
-        for path, result in zip(planned.outputs, results, strict=True):
-            write_image(path, result)
-            sheets.show(result)
-        sheets.end_row(planned.path.name)
-        self.flattened += self._options.format == "jpg" and _transparent(result)
-
-    def _results(self, picture: Picture, name: str) -> Iterator[Picture]:
-        """One result for each style; alpha and profile go along where they fit."""
-        height, width = picture.pixels.shape[:2]
-        step = max(1, PIXELS_AT_ONCE // (height * width))
-        codes = self._styles.codes
+    def _read(self, planned: Planned, plan: Plan, log: TranslateLog) -> _Read:
+        started = time.perf_counter()
+        picture = sha256 = error = done = padded = None
         try:
-            content = self._translator.encode_content(picture.pixels[None], self._source)
-            for start in range(0, len(codes), step):
-                batch = codes[start : start + step]
-                for pixels in self._translator.decode(content, batch, self._target)[0]:
-                    alpha = None if pixels.shape[2] == 4 else picture.alpha
-                    yield Picture(pixels, alpha, picture.icc_profile)
-        except MemoryError as exc:
-            raise InputError(
-                f"{name} needs more memory than there is ({width} x {height} pixels): make it "
-                "smaller with --size"
-            ) from exc
+            data = read_bytes(planned.path)
+            sha256 = hashlib.sha256(data).hexdigest()
+            if self._options.keeps_done:
+                done = log.find_done(planned.outputs, sha256)
+            if done is None or plan.sheets:
+                picture = self._decode(data, str(planned.path))
+            if done is None and picture is not None:
+                padded = self._translator.padded_size(picture)
+        except self._survived as exc:
+            error = printable(str(exc))
+        size = done.size if done else None
+        if picture is not None:
+            size = picture.pixels.shape[0], picture.pixels.shape[1]
+        seconds = time.perf_counter() - started
+        facts = _Input(planned, seconds, sha256, size, error, skipped=done is not None)
+        return _Read(facts, picture, padded)
 
+    def _decode(self, data: bytes, name: str) -> Picture:
+        limit = self._options.max_megapixels
+        picture = decode_image(data, self._channels, name=name, max_megapixels=limit)
+        return fit_to_size(picture, self._options, name)
 
-class _Sheets:
-    """Gathers thumbnails into contact sheets; does nothing where no sheet is planned."""
+    # ----------------------------------------------------------------------------------------
+    # Translating
 
-    def __init__(self, paths: Sequence[Path], styles: StyleSet, written: list[Path]) -> None:
-        self._paths = paths
-        self._styles = styles
-        self._written = written
-        self._row: list[Images] = []
-        self._rows: list[Row] = []
-        self._cell = CELL
+    def _translate(self, reads: Generator[_Read, None, None], *, sheets: bool) -> Iterator[_Result]:
+        """Every result, input after input, and one item for each input that has none."""
+        cell = None
+        with contextlib.closing(reads):
+            for group in self._groups(reads):
+                first = group[0]
+                if sheets and cell is None and first.picture is not None:
+                    cell = cell_for(self._styles, first.picture)
+                if first.input.error is not None:
+                    yield _Result(first.input)
+                elif first.input.skipped:
+                    yield from self._earlier_results(first, cell)
+                else:
+                    yield from self._translate_group(group, cell)
 
-    def show(self, picture: Picture) -> None:
-        """Put a picture into the current row; the very first one decides how large all are."""
-        if not self._paths:
-            return
-        if not self._row and not self._rows and not self._written:
-            self._cell = _cell_for(self._styles, picture)
-        self._row.append(thumbnail(picture, self._cell))
+    def _groups(self, reads: Iterable[_Read]) -> Iterator[list[_Read]]:
+        """Neighbours that go through the engine together; what needs no engine is alone.
 
-    def end_row(self, label: str) -> None:
-        """The current row is complete; write the sheet when it is full."""
-        if self._row:
-            self._rows.append(Row(label, tuple(self._row)))
-            self._row = []
-        if len(self._rows) == SHEET_ROWS:
-            self.write()
+        The last group is one with an error, unless those are skipped.
+        """
+        group: list[_Read] = []
+        try:
+            for read in reads:
+                if group and not self._fits(read, group):
+                    yield group
+                    group = []
+                if read.padded is not None:
+                    group.append(read)
+                    continue
+                yield [read]
+                if read.input.error is not None and not self._options.skips_unreadable:
+                    return
+        except Exception:
+            if group:  # what came before is complete
+                yield group
+            raise
+        if group:
+            yield group
 
-    def write(self) -> None:
-        """Write the rows gathered so far, if there are any."""
-        if self._rows:
-            columns = _columns(self._styles, self._cell)
-            sheet = contact_sheet(columns, self._rows, self._cell)
-            path = self._paths[len(self._written)]
-            write_image(path, Picture(sheet))
-            self._written.append(path)
-            self._rows = []
+    def _fits(self, read: _Read, group: list[_Read]) -> bool:
+        if read.padded is None or read.padded != group[0].padded:
+            return False
+        height, width = read.padded
+        return (len(group) + 1) * height * width <= self._translator.pixels_at_once
 
+    def _translate_group(self, group: list[_Read], cell: int | None) -> Iterator[_Result]:
+        pictures = [read.picture for read in group if read.picture is not None]
+        results = self._translator.translate(pictures, str(group[0].input.planned.path))
+        num_styles = len(self._styles.codes)
+        before = self._translator.busy.seconds
+        # The engine works when the next result is asked for; the first one also bears the time of
+        # what was computed together with it.
+        for number, picture in enumerate(results):
+            read, index = group[number // num_styles], number % num_styles
+            now = self._translator.busy.seconds
+            source = read.picture if index == 0 and cell is not None else None
+            yield _Result(read.input, index, picture, now - before, source, cell)
+            before = now
 
-def _cell_for(styles: StyleSet, picture: Picture) -> int:
-    return cell_size(len(styles.codes), max(picture.pixels.shape[:2]))
+    def _earlier_results(self, read: _Read, cell: int | None) -> Iterator[_Result]:
+        """What an earlier run has written: its last style alone, all where a sheet shows them."""
+        num_styles = len(self._styles.codes)
+        for index in range(0 if cell is not None else num_styles - 1, num_styles):
+            source = read.picture if index == 0 and cell is not None else None
+            yield _Result(read.input, index, source=source, cell=cell)
 
+    # ----------------------------------------------------------------------------------------
+    # Writing
 
-def _columns(styles: StyleSet, cell: int) -> list[Column]:
-    return [
-        Column(label, None if reference is None else thumbnail(reference, cell))
-        for label, reference in zip(styles.labels, styles.references, strict=True)
-    ]
+    def _write(self, result: _Result) -> _Written:
+        started = time.perf_counter()
+        path = result.input.planned.outputs[result.index]
+        picture = result.picture
+        if picture is not None:
+            write_image(path, picture)
+        elif result.cell is not None and result.input.skipped:
+            picture = read_image(path, 3)
+        shown = (each for each in (result.source, picture) if each is not None)
+        cell = result.cell
+        return _Written(
+            result.input,
+            result.index,
+            result.seconds + time.perf_counter() - started,
+            cell,
+            [] if cell is None else [thumbnail(each, cell) for each in shown],
+            transparent=result.picture is not None and _transparent(result.picture),
+        )
 
+    def _outcomes(
+        self, written: Iterable[_Written], plan: Plan, log: TranslateLog
+    ) -> Iterator[TranslatedInput]:
+        """One outcome for each input, when its last result is on the disk."""
+        sheets = Sheets(plan.sheets, self._styles)
+        self.sheets = sheets.written
+        thumbnails: list[Images] = []
+        seconds, cell = 0.0, None
+        for part in written:
+            done = part.result_of
+            seconds += part.seconds
+            thumbnails += part.thumbnails
+            cell = part.cell or cell
+            if done.error is None and part.index < len(done.planned.outputs) - 1:
+                continue
+            if thumbnails and cell is not None:
+                sheets.add(done.planned.path.name, thumbnails, cell)
+            self.flattened += self._options.format == "jpg" and part.transparent
+            yield self._outcome(done, round(done.seconds + seconds, 3), log)
+            thumbnails, seconds = [], 0.0
+        if cell is not None:
+            sheets.write(cell)
 
-def _text(path: str | Path) -> str:
-    """As Unicode: bytes in a file's name that are no UTF-8 become replacement characters."""
-    return os.fsencode(path).decode("utf-8", "replace")
+    def _outcome(self, done: _Input, seconds: float, log: TranslateLog) -> TranslatedInput:
+        outputs = () if done.error is not None else done.planned.outputs
+        if not done.skipped:
+            log.write(done.planned.path, done.sha256, outputs, done.size, seconds, done.error)
+        return TranslatedInput(
+            input=printable(done.planned.path),
+            outputs=tuple(printable(path) for path in outputs),
+            size=done.size,
+            styles=len(self._styles.codes),
+            seconds=seconds,
+            error=done.error,
+            skipped=done.skipped,
+        )
 
 
 def _transparent(picture: Picture) -> bool:
     return picture.alpha is not None or picture.pixels.shape[2] == 4
-
-
-def _result_paths(stem: Path, num_styles: int, suffix: ImageFormat) -> Iterator[Path]:
-    for index in range(num_styles):
-        yield stem.with_name(f"{stem.name}_{index:02d}.{suffix}")
-
-
-def _refuse_replacing(inputs: Sequence[Path], outputs: Sequence[Path], overwrite: bool) -> None:
-    kept = {os.path.realpath(path) for path in inputs}
-    for path in outputs:
-        if os.path.realpath(path) in kept:
-            raise OutputError(f"{path} is an input and would be replaced: name another folder")
-    existing = [path for path in outputs if os.path.lexists(path)]
-    if existing and not overwrite:
-        more = f" and {len(existing) - 1} more results exist" if len(existing) > 1 else " exists"
-        raise OutputError(f"{existing[0]}{more} already: name another folder or pass --overwrite")

@@ -56,6 +56,12 @@ class TranslateOptions(StrictModel):
     """One JSON object for each input on standard output."""
     max_megapixels: float = Field(DEFAULT_MAX_MEGAPIXELS, gt=0)
     """Larger pictures are refused (million pixels)."""
+    jobs: int | None = Field(None, ge=1)
+    """Threads that read, and as many that write; None: one for each core, 8 at most."""
+    resume: bool = False
+    """Keep results that the folder's log says are done."""
+    watch: bool = False
+    """Go on with pictures that come into the input folders later."""
 
     @property
     def from_stdin(self) -> bool:
@@ -81,6 +87,15 @@ class TranslateOptions(StrictModel):
             return any(path.is_dir() for path in self.inputs)
         return self.on_error == "skip"
 
+    @property
+    def keeps_done(self) -> bool:
+        """Whether results that an earlier run has made are kept."""
+        return self.resume or self.watch
+
+    def deciding(self) -> dict[str, object]:
+        """The options that change the results, besides model and styles."""
+        return self.model_dump(mode="json", include={"direction", "size", "format"})
+
     @model_validator(mode="after")
     def _check_styles(self) -> TranslateOptions:
         names = ("styles", "spread", "seed")
@@ -101,6 +116,18 @@ class TranslateOptions(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _check_repetition(self) -> TranslateOptions:
+        if self.keeps_done and self.overwrite:
+            option = "--watch" if self.watch else "--resume"
+            raise ValueError(
+                f"{option} keeps results that are done and --overwrite makes them again: leave one "
+                "of them out"
+            )
+        if self.watch and self.grid:
+            raise ValueError("--grid needs to know all inputs: leave it out with --watch")
+        return self
+
+    @model_validator(mode="after")
     def _check_streams(self) -> TranslateOptions:
         if STANDARD_STREAM in self.inputs and len(self.inputs) > 1:
             raise ValueError("'-' stands for one picture on standard input: name no other input")
@@ -114,6 +141,9 @@ class TranslateOptions(StrictModel):
             "--overwrite": self.overwrite,
             "--recursive": self.recursive,
             "--on-error": self.on_error is not None,
+            "--jobs": self.jobs is not None,
+            "--resume": self.resume,
+            "--watch": self.watch,
         }
         given = [option for option, is_given in without_effect.items() if is_given]
         if given:

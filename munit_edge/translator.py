@@ -15,7 +15,9 @@ from munit_edge.config import Direction, Domain, ModelConfig, split_direction
 from munit_edge.engines.base import AnyArray, DeviceArray, GraphSet, Runner, take_rows
 from munit_edge.engines.factory import open_graphs
 from munit_edge.errors import InputError
+from munit_edge.files import sha256
 from munit_edge.images import pad_to
+from munit_edge.manifest import MANIFEST_FILE, is_model_directory
 from munit_edge.normalisation import bytes_from_floats, floats_from_bytes
 from munit_edge.saved_styles import STYLES_FOLDER, SavedStyles
 from munit_edge.styles import Styles
@@ -24,6 +26,8 @@ Images = NDArray[np.uint8]
 
 DECODE_PIXELS = 1 << 20
 """Pixels that the decoder is given at once, so that memory does not grow with the styles."""
+DECODE_PIXELS_CPU = 1 << 17
+"""The same where it runs on the CPU: larger batches are no faster there and take more memory."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,38 @@ class Translator:
         return self._graphs.model_id
 
     @property
+    def export_id(self) -> str:
+        """Tells exports of the same weights apart, as in another precision.
+
+        The manifest's SHA-256; for a checkpoint the `model_id`.
+        """
+        if self._path is not None and is_model_directory(self._path):
+            return sha256(self._path / MANIFEST_FILE)
+        return self.model_id
+
+    @property
     def opened_graphs(self) -> list[str]:
         """Names of the graphs opened so far."""
         return self._graphs.opened
+
+    @property
+    def pixels_at_once(self) -> int:
+        """Pixels that are good to translate in one call: more give nothing but larger buffers."""
+        return DECODE_PIXELS_CPU if self.device == "cpu" else DECODE_PIXELS
+
+    def padded_size(self, size_hw: tuple[int, int], domain: Domain) -> tuple[int, int]:
+        """Height and width that images of a size are padded to; equal ones make one batch.
+
+        Args:
+            size_hw: height and width of the images in pixels.
+            domain: the images' domain.
+
+        Raises:
+            InputError: they are larger than a fixed-size graph.
+        """
+        runner = self._graphs.runner("content_encoder", domain)
+        config = self.config
+        return self._fitting(runner, size_hw, config.size_multiple, config.content_min_size)
 
     def sample_styles(self, count: int, seed: int = 0) -> Styles:
         """Random codes, float32 [count, style_dim] from N(0, 1); see `styles.sample_styles`."""
@@ -202,7 +235,7 @@ class Translator:
         result = np.empty(shape, dtype=np.uint8)
         flat = result.reshape(num_images * num_styles, *shape[2:])
         pixels = codes.shape[2] * codes.shape[3] * self.config.size_multiple**2
-        step = max(runner.batch_limits[0], DECODE_PIXELS // pixels)
+        step = max(runner.batch_limits[0], self.pixels_at_once // pixels)
         for start in range(0, len(flat), step):
             pairs = np.arange(start, min(start + step, len(flat)))
             feeds: dict[str, AnyArray] = {
@@ -242,8 +275,15 @@ class Translator:
 
     def _fit(self, runner: Runner, images: Images, multiple: int, minimum: int) -> Images:
         """Pad `images` to a size that the graph takes."""
+        size_hw = images.shape[1], images.shape[2]
+        return pad_to(images, self._fitting(runner, size_hw, multiple, minimum))
+
+    def _fitting(
+        self, runner: Runner, size_hw: tuple[int, int], multiple: int, minimum: int
+    ) -> tuple[int, int]:
+        """The smallest size from `size_hw` up that the graph takes."""
         axis = 1 if self._graphs.io == "uint8" else 2
-        height, width = images.shape[1:3]
+        height, width = size_hw
         fixed = _fixed(runner, "image", axis), _fixed(runner, "image", axis + 1)
         if height > (fixed[0] or height) or width > (fixed[1] or width):
             raise InputError(
@@ -253,7 +293,7 @@ class Translator:
             )
         free = (-(-max(side, minimum) // multiple) * multiple for side in (height, width))
         target_height, target_width = (f or size for f, size in zip(fixed, free, strict=True))
-        return pad_to(images, (target_height, target_width))
+        return target_height, target_width
 
     def _fed(self, images: Images) -> NDArray[Any]:
         """`images` as the graphs take them."""

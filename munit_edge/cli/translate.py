@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional, TypedDict
 
@@ -16,8 +18,12 @@ from munit_edge.cli.translate_video import translate_if_video
 from munit_edge.errors import OutputError, UnreadableImageError
 
 if TYPE_CHECKING:
-    from munit_edge.translate_job import Plan, TranslatedInput, TranslateJob
+    from collections.abc import Sequence
+
+    from munit_edge.image_files import ImageFile
+    from munit_edge.translate_job import TranslatedInput, TranslateJob
     from munit_edge.translate_options import TranslateOptions
+    from munit_edge.watch import FolderWatch
 
 
 class OpenOptions(TypedDict):
@@ -141,13 +147,38 @@ def translate(
         typer.Option(
             "--json",
             help="Print one JSON object a line for each input: input, outputs, size (height, "
-            "width), styles, seconds, error.",
+            "width), styles, seconds, error, skipped.",
         ),
     ] = False,
     max_megapixels: Annotated[
         float,
         typer.Option(help="Refuse larger pictures before decoding them (million pixels)."),
     ] = 100.0,
+    jobs: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="Threads that read pictures, and as many that write results, while the engine "
+            "works. The results are the same with any number.",
+            show_default="one for each core, 8 at most",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Keep results that are done: OUT/munit-edge-log.jsonl says from which file, "
+            "model, styles and settings each was made. The rest is made anew. Video: go on where "
+            "an interrupted run with the same settings ended.",
+        ),
+    ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Go on with pictures that come into the folders later, until Ctrl-C. A file is "
+            "complete when it has not changed for a second. Results that are done are kept.",
+        ),
+    ] = False,
     engine: Annotated[
         Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx", "torch"],
         typer.Option(
@@ -207,13 +238,6 @@ def translate(
             show_default="at its end",
         ),
     ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Video: go on where an interrupted run with the same settings ended.",
-        ),
-    ] = False,
 ) -> None:
     """Translate pictures from one domain to the other, each in several styles.
 
@@ -242,6 +266,9 @@ def translate(
         "recursive": recursive,
         "json_lines": json_lines,
         "max_megapixels": max_megapixels,
+        "jobs": jobs,
+        "resume": resume,
+        "watch": watch,
     }
     opened: OpenOptions = {"engine": engine, "device": device, "cuda_graph": cuda_graph}
     video = {
@@ -251,7 +278,6 @@ def translate(
         "raw_size": raw_size,
         "raw_fps": raw_fps,
         "duration": duration,
-        "resume": resume,
     }
     if translate_if_video(model, wishes, video, opened):
         return
@@ -265,36 +291,97 @@ def translate(
             _translate_files(model, options, opened)
 
 
+@dataclass
+class _Tally:
+    """What became of the inputs so far."""
+
+    done: int = 0
+    results: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+    def count(self, outcome: TranslatedInput) -> None:
+        """Add one input."""
+        if outcome.error is not None:
+            self.failed += 1
+        elif outcome.skipped:
+            self.skipped += 1
+        else:
+            self.done += 1
+            self.results += len(outcome.outputs)
+
+    def summary(self, output: Path) -> str:
+        """In words."""
+        text = f"{_counted(self.done, 'picture')} translated"
+        text += f", {_counted(self.results, 'result')} in {output}"
+        if self.skipped:
+            text += f"; {_counted(self.skipped, 'picture')} skipped, done before"
+        if self.failed:
+            text += f"; {_counted(self.failed, 'picture')} could not be read"
+        return text
+
+
 def _translate_files(model: Path, options: TranslateOptions, opened: OpenOptions) -> None:
     from munit_edge.image_files import find_images
     from munit_edge.style_set import choose_styles
-    from munit_edge.translate_job import TranslateJob, plan_results
+    from munit_edge.translate_job import TranslateJob
     from munit_edge.translator import Translator
+    from munit_edge.watch import FolderWatch
 
+    assert options.output is not None, "the options are checked"
     started = time.monotonic()
-    files = find_images(options.inputs, recursive=options.recursive, exclude=options.output)
+    recursive, exclude = options.recursive, options.output
+    files: list[ImageFile] = []
+    coming = None
+    if options.watch:
+        coming = FolderWatch(options.inputs, recursive=recursive, exclude=exclude)
+    else:
+        files = find_images(options.inputs, recursive=recursive, exclude=exclude)
+    tally = _Tally()
     with Translator.open(model, **opened) as translator:
         styles = choose_styles(translator, options, warn)
-        plan = plan_results(files, len(styles.codes), options)
         job = TranslateJob(translator, styles, options)
-        unreadable = _run(job, plan, options)
-        where = f"{translator.engine} on {translator.device}"
+        if coming is None:
+            _translate(job, files, options, tally)
+        else:
+            _watch(job, coming, options, tally)
     _tell_the_rest(job)
     seconds = time.monotonic() - started
-    typer.echo(f"{_summary(plan, unreadable, options)} ({seconds:.1f} s, {where})", err=True)
-    if unreadable:
+    busy = f"engine busy {job.engine_seconds / seconds:.0%}"
+    facts = f"{seconds:.1f} s, {busy}, {translator.engine} on {translator.device}"
+    typer.echo(f"{tally.summary(options.output)} ({facts})", err=True)
+    if tally.failed:
         raise typer.Exit(1)
 
 
-def _run(job: TranslateJob, plan: Plan, options: TranslateOptions) -> int:
-    """Translate everything planned; the number of pictures that could not be read."""
-    unreadable = 0
-    with progress("translating", len(plan.inputs)) as bar:
-        for outcome in job.run(plan):
+def _watch(
+    job: TranslateJob, coming: FolderWatch, options: TranslateOptions, tally: _Tally
+) -> None:
+    """Translate what comes until Ctrl-C."""
+    from munit_edge.watch import POLL_S
+
+    folders = ", ".join(map(str, options.inputs))
+    with contextlib.suppress(KeyboardInterrupt):
+        typer.echo(f"watching {folders}: Ctrl-C ends", err=True)
+        while True:
+            if files := coming.look():
+                _translate(job, files, options, tally)
+            time.sleep(POLL_S)
+
+
+def _translate(
+    job: TranslateJob, files: Sequence[ImageFile], options: TranslateOptions, tally: _Tally
+) -> None:
+    """Translate files, report each, and count them."""
+    plan = job.plan(files)
+    with (
+        progress("translating", len(files), quiet=options.watch) as bar,
+        contextlib.closing(job.run(plan)) as outcomes,
+    ):
+        for outcome in outcomes:
             bar.advance(note=Path(outcome.input).name)
+            tally.count(outcome)
             _report(outcome, options)
-            unreadable += outcome.error is not None
-    return unreadable
 
 
 def _tell_the_rest(job: TranslateJob) -> None:
@@ -304,14 +391,6 @@ def _tell_the_rest(job: TranslateJob) -> None:
         typer.echo(f"contact sheet: {sheet}", err=True)
 
 
-def _summary(plan: Plan, unreadable: int, options: TranslateOptions) -> str:
-    done = len(plan.inputs) - unreadable
-    num_results = sum(len(planned.outputs) for planned in plan.inputs[:1]) * done
-    text = f"{_counted(done, 'picture')} translated, {_counted(num_results, 'result')}"
-    text += f" in {options.output}"
-    return f"{text}; {_counted(unreadable, 'picture')} could not be read" if unreadable else text
-
-
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
@@ -319,7 +398,7 @@ def _counted(number: int, noun: str) -> str:
 def _report(outcome: TranslatedInput, options: TranslateOptions) -> None:
     if options.json_lines:
         write_line(outcome.model_dump_json())
-    else:
+    elif not outcome.skipped:
         for path in outcome.outputs:
             write_line(path)
     if outcome.error is None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from munit_edge.video.sinks import Sink
 
 
-_FOR_PICTURES = ("grid", "recursive", "on_error")
+_FOR_PICTURES = ("grid", "recursive", "on_error", "jobs", "watch")
 _OPTIONS = {"audio": "--no-audio"}
 """Options that are called other than their field."""
 
@@ -74,6 +74,7 @@ def translate_if_video(
             "output": wishes["output"],
             "overwrite": wishes["overwrite"],
             "json_lines": wishes["json_lines"],
+            "resume": wishes["resume"],
             **video,
         },
         what,

@@ -22,7 +22,9 @@ from munit_edge.cli.main import app
 from munit_edge.files import PARTIAL_PREFIX
 from munit_edge.images import Picture, write_image
 from munit_edge.style_files import NamedStyle, StyleFile, write_style_file
-from munit_edge.translate_job import SHEET_ROWS, TranslatedInput
+from munit_edge.translate_job import TranslatedInput
+from munit_edge.translate_log import LOG_FILE
+from munit_edge.translate_sheets import SHEET_ROWS
 
 PROGRAM = [sys.executable, "-c", "from munit_edge.cli.main import main; main()"]
 
@@ -52,7 +54,9 @@ def pixels(path: Path) -> Any:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    """Files of a folder; the log is tested in test_translate_log.py."""
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name != LOG_FILE)
+    return sorted(p.relative_to(folder).as_posix() for p in files)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -393,7 +397,7 @@ def test_json_lines(tiny_model: Path, tmp_path: Path) -> None:
     result = run(tiny_model, folder, "-o", out, "--json", "--styles", 2, "--grid")
     assert result.exit_code == 1
     good, bad = (json.loads(line) for line in result.stdout.splitlines())
-    assert set(good) == {"input", "outputs", "size", "styles", "seconds", "error"}
+    assert set(good) == {"input", "outputs", "size", "styles", "seconds", "error", "skipped"}
     assert good.pop("seconds") > 0
     assert good == {
         "input": str(folder / "a ü.png"),
@@ -401,6 +405,7 @@ def test_json_lines(tiny_model: Path, tmp_path: Path) -> None:
         "size": [20, 28],
         "styles": 2,
         "error": None,
+        "skipped": False,
     }
     assert bad["outputs"] == []
     assert bad["size"] is None
@@ -420,7 +425,7 @@ def test_names_that_are_no_unicode(tiny_model: Path, tmp_path: Path) -> None:
         out = tmp_path / str(number)
         result = run(tiny_model, folder, "-o", out, "--styles", 1, *extra)
         assert result.exit_code == 0, result.output
-        assert [os.fsencode(path.name) for path in out.iterdir()] == [b"\xff_00.png"]
+        assert [os.fsencode(path.name) for path in out.glob("*.png")] == [b"\xff_00.png"]
 
 
 # ----------------------------------------------------------------------------------------------
@@ -567,7 +572,7 @@ def test_ctrl_c_ends_with_130_and_whole_files(tiny_model: Path, tmp_path: Path) 
     assert process.returncode == 130, stderr
     assert stderr.decode().count("\n") == 1
     assert b"interrupted" in stderr
-    written = sorted(out.iterdir())
+    written = sorted(path for path in out.iterdir() if path.name != LOG_FILE)
     assert str(written[0]) == first
     assert len(written) < 300
     assert not [path for path in written if path.name.startswith(PARTIAL_PREFIX)]
@@ -703,7 +708,7 @@ def test_memory_does_not_grow_with_the_styles(
         return decode(self, content, styles, domain)
 
     monkeypatch.setattr(Translator, "decode", counting)
-    monkeypatch.setattr("munit_edge.translate_job.PIXELS_AT_ONCE", 24 * 32 * 2)
+    monkeypatch.setattr("munit_edge.translator.DECODE_PIXELS_CPU", 24 * 32 * 2)
     assert run(tiny_model, source, "-o", tmp_path / "few", "--styles", 5).exit_code == 0
     assert decoded == [2, 2, 1]
     monkeypatch.undo()

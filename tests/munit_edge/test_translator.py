@@ -77,7 +77,7 @@ def test_decoding_in_small_batches_gives_the_same(
     with Translator.open(tiny_model) as translator:
         styles = translator.sample_styles(3)
         whole = translator.translate(images, "a2b", styles=styles)
-        monkeypatch.setattr(translator_module, "DECODE_PIXELS", 2 * 16 * 24)
+        monkeypatch.setattr(translator_module, "DECODE_PIXELS_CPU", 2 * 16 * 24)
         parts = translator.translate(images, "a2b", styles=styles)
     assert np.abs(whole.astype(int) - parts.astype(int)).max() <= 1
 

@@ -14,10 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 FACE = {  # what is built on the engines
     "munit_edge.doctor",
     "munit_edge.evaluation",
+    "munit_edge.picture_translator",
     "munit_edge.selftest",
     "munit_edge.style_making",
     "munit_edge.style_set",
     "munit_edge.translate_job",
+    "munit_edge.translate_plan",
+    "munit_edge.translate_sheets",
     "munit_edge.translator",
 }
 HEAVY = {

@@ -1,0 +1,100 @@
+"""Pictures in, pictures out: one result for each style, with alpha and colour profile kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from munit_edge.config import Direction, split_direction
+from munit_edge.engines.base import take_rows
+from munit_edge.errors import InputError
+from munit_edge.images import Images, Picture, pad_to
+from munit_edge.pipeline import Stopwatch
+from munit_edge.styles import Styles
+from munit_edge.translator import Content, Translator
+
+
+class PictureTranslator:
+    """Translates pictures in one direction with one set of styles.
+
+    Args:
+        translator: the opened model.
+        direction: "a2b" or "b2a".
+        codes: float32 [S, style_dim], the styles.
+
+    Attributes:
+        channels: channels of the pictures that come in.
+        busy: the time that the engine took so far.
+    """
+
+    def __init__(self, translator: Translator, direction: Direction, codes: Styles) -> None:
+        self._translator = translator
+        self._source, self._target = split_direction(direction)
+        self._codes = codes
+        self.channels = translator.config.channels(self._source)
+        self.busy = Stopwatch()
+
+    @property
+    def pixels_at_once(self) -> int:
+        """Pixels of pictures that are good to translate together."""
+        return self._translator.pixels_at_once
+
+    def padded_size(self, picture: Picture) -> tuple[int, int]:
+        """Height and width that the engine sees; pictures of one such size may go together.
+
+        Raises:
+            InputError: the picture is larger than the model's graphs take.
+        """
+        size = picture.pixels.shape[0], picture.pixels.shape[1]
+        return self._translator.padded_size(size, self._source)
+
+    def translate(self, pictures: Sequence[Picture], name: str) -> Iterator[Picture]:
+        """All results of the first picture, one for each style in order, then those of the next.
+
+        They are computed a few at a time, as they are asked for.
+
+        Args:
+            pictures: of one padded size.
+            name: what messages call the first.
+
+        Raises:
+            InputError: there is too little memory.
+            EngineError: the engine failed.
+        """
+        height, width = self.padded_size(pictures[0])
+        num_styles = len(self._codes)
+        at_once = max(1, self.pixels_at_once // (height * width))
+        images_at_once, styles_at_once = max(1, at_once // num_styles), min(at_once, num_styles)
+        try:
+            content = self._encode(pictures, (height, width))
+            for first in range(0, len(pictures), images_at_once):
+                rows = range(first, min(first + images_at_once, len(pictures)))
+                part = Content(take_rows(content.codes, rows), content.size_hw)
+                for start in range(0, num_styles, styles_at_once):
+                    results = self._decode(part, self._codes[start : start + styles_at_once])
+                    for row, of_picture in zip(rows, results, strict=True):
+                        for pixels in of_picture:
+                            yield _finished(pixels, pictures[row])
+        except MemoryError as exc:
+            height, width = pictures[0].pixels.shape[:2]
+            raise InputError(
+                f"{name} needs more memory than there is ({width} x {height} pixels): make it "
+                "smaller with --size"
+            ) from exc
+
+    def _encode(self, pictures: Sequence[Picture], size_hw: tuple[int, int]) -> Content:
+        images = np.stack([pad_to(picture.pixels, size_hw) for picture in pictures])
+        with self.busy:
+            return self._translator.encode_content(images, self._source)
+
+    def _decode(self, content: Content, codes: Styles) -> Images:
+        with self.busy:
+            return self._translator.decode(content, codes, self._target)
+
+
+def _finished(pixels: Images, source: Picture) -> Picture:
+    """A result cut to the size of its input, with what the input brings along."""
+    height, width = source.pixels.shape[:2]
+    alpha = None if pixels.shape[2] == 4 else source.alpha
+    return Picture(pixels[:height, :width], alpha, source.icc_profile)

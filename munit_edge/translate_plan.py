@@ -1,0 +1,90 @@
+"""What a run will read and write: every name is decided before any work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from munit_edge.errors import OutputError
+from munit_edge.files import make_folder
+from munit_edge.image_files import ImageFile
+from munit_edge.images import ImageFormat
+from munit_edge.translate_log import LOG_FILE
+from munit_edge.translate_options import TranslateOptions
+from munit_edge.translate_sheets import SHEET_ROWS
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One input and the files that its results go to."""
+
+    path: Path
+    outputs: tuple[Path, ...]
+    """One for each style: stem_00.png, stem_01.png, ..."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that will be read and written."""
+
+    inputs: tuple[Planned, ...]
+    sheets: tuple[Path, ...]
+    """contact_sheet.png, contact_sheet-2.png, ...; empty without a grid."""
+
+
+def plan_results(files: Sequence[ImageFile], num_styles: int, options: TranslateOptions) -> Plan:
+    """Decide every name before any work, and make the folder `options.output`.
+
+    No two results can share a name: stems differ, each result ends in its style's number, and the
+    name of a contact sheet does not.
+
+    Raises:
+        OutputError: a result is there already or would replace an input, or the folder cannot be
+            made.
+    """
+    folder = options.output
+    assert folder is not None, "without a folder the result goes to standard output"
+    inputs = tuple(
+        Planned(file.path, tuple(_result_paths(folder / file.stem, num_styles, options.format)))
+        for file in files
+    )
+    num_sheets = -(-len(files) // SHEET_ROWS) if options.grid else 0
+    numbers = ("" if page == 1 else f"-{page}" for page in range(1, num_sheets + 1))
+    sheets = tuple(folder / f"contact_sheet{number}.{options.format}" for number in numbers)
+    outputs = [*(path for planned in inputs for path in planned.outputs), *sheets]
+    read = [*(file.path for file in files), *options.style_images]
+    _refuse_to_replace_inputs(read, outputs)
+    if not options.overwrite:
+        _refuse_to_replace_results(outputs, folder, options.keeps_done)
+    make_folder(folder)
+    return Plan(inputs, sheets)
+
+
+def _result_paths(stem: Path, num_styles: int, suffix: ImageFormat) -> Iterator[Path]:
+    for index in range(num_styles):
+        yield stem.with_name(f"{stem.name}_{index:02d}.{suffix}")
+
+
+def _refuse_to_replace_inputs(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+    kept = {os.path.realpath(path) for path in inputs}
+    for path in outputs:
+        if os.path.realpath(path) in kept:
+            raise OutputError(f"{path} is an input and would be replaced: name another folder")
+
+
+def _refuse_to_replace_results(outputs: Sequence[Path], folder: Path, keep: bool) -> None:
+    """With `keep` results are replaced where a log says that an earlier run wrote here."""
+    has_log = (folder / LOG_FILE).is_file()
+    existing = [path for path in outputs if os.path.lexists(path)]
+    if not existing or (keep and has_log):
+        return
+    more = f" and {len(existing) - 1} more results exist" if len(existing) > 1 else " exists"
+    if keep:
+        mend = f"no {LOG_FILE} there says how it was made: name another folder or pass --overwrite"
+    elif has_log:
+        mend = "name another folder, --resume to keep what is done, or --overwrite"
+    else:
+        mend = "name another folder or pass --overwrite"
+    raise OutputError(f"{existing[0]}{more} already: {mend}")

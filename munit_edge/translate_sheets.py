@@ -1,0 +1,68 @@
+"""Contact sheets of a run: thumbnails in, a sheet written whenever one is full."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from munit_edge.contact_sheet import Column, Row, cell_size, contact_sheet, thumbnail
+from munit_edge.images import Images, Picture, write_image
+from munit_edge.style_set import StyleSet
+
+SHEET_ROWS = 24
+"""Inputs on one contact sheet; more go to further sheets."""
+
+
+class Sheets:
+    """Gathers rows of thumbnails into contact sheets.
+
+    Args:
+        paths: of the sheets, as many as can be needed; none: nothing is gathered.
+        styles: the columns.
+        cell: side in pixels of the square that each thumbnail is fitted into.
+
+    Attributes:
+        written: paths of the sheets written so far.
+    """
+
+    def __init__(self, paths: Sequence[Path], styles: StyleSet) -> None:
+        self._paths = paths
+        self._styles = styles
+        self._rows: list[Row] = []
+        self.written: list[Path] = []
+
+    def add(self, label: str, thumbnails: Sequence[Images], cell: int) -> None:
+        """Add an input with its results; write the sheet when it is full.
+
+        Args:
+            label: the input's name.
+            thumbnails: of the input, then one for each style.
+            cell: side of the square that they were fitted into (pixels), the same every time.
+        """
+        if not self._paths:
+            return
+        self._rows.append(Row(label, tuple(thumbnails)))
+        if len(self._rows) == SHEET_ROWS:
+            self.write(cell)
+
+    def write(self, cell: int) -> None:
+        """Write the rows gathered so far, if there are any."""
+        if self._rows:
+            sheet = contact_sheet(columns(self._styles, cell), self._rows, cell)
+            path = self._paths[len(self.written)]
+            write_image(path, Picture(sheet))
+            self.written.append(path)
+            self._rows = []
+
+
+def cell_for(styles: StyleSet, picture: Picture) -> int:
+    """Side of a sheet's cells (pixels) where `picture` is the first."""
+    return cell_size(len(styles.codes), max(picture.pixels.shape[:2]))
+
+
+def columns(styles: StyleSet, cell: int) -> list[Column]:
+    """The sheet's columns: one for each style, with its reference picture where there is one."""
+    return [
+        Column(label, None if reference is None else thumbnail(reference, cell))
+        for label, reference in zip(styles.labels, styles.references, strict=True)
+    ]
