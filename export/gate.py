@@ -24,7 +24,7 @@ from munit_edge.config import (
 )
 from munit_edge.engines.base import GraphSet, Runner
 from munit_edge.errors import GateError
-from munit_edge.export.image_difference import mean_squared_error, psnr_db, ssim
+from munit_edge.image_difference import mean_squared_error, psnr_db, ssim
 from munit_edge.images import Images
 from munit_edge.manifest import GateResult
 from munit_edge.normalisation import bytes_from_floats, floats_from_bytes

@@ -15,8 +15,12 @@ class Latency(StrictModel):
 
     p50_ms: float
     """Median, in milliseconds."""
+    p90_ms: float
+    """90 of 100 calls took no longer (nearest rank), in milliseconds."""
     p95_ms: float
-    """95 of 100 calls took no longer (nearest rank), in milliseconds."""
+    """The same of 95 calls."""
+    p99_ms: float
+    """The same of 99 calls; with fewer than 100 calls the slowest one."""
     n: int
     """Calls measured."""
 
@@ -42,6 +46,12 @@ def measure(
     times.sort()
     return Latency(
         p50_ms=1000 * statistics.median(times),
-        p95_ms=1000 * times[math.ceil(0.95 * len(times)) - 1],
+        p90_ms=_nearest_rank_ms(times, 90),
+        p95_ms=_nearest_rank_ms(times, 95),
+        p99_ms=_nearest_rank_ms(times, 99),
         n=len(times),
     )
+
+
+def _nearest_rank_ms(ordered_s: list[float], percent: int) -> float:
+    return 1000 * ordered_s[math.ceil(percent * len(ordered_s) / 100) - 1]

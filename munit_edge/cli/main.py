@@ -10,6 +10,7 @@ import typer
 
 from munit_edge import __version__
 from munit_edge.cli import engines, export, styles
+from munit_edge.cli.benchmark import benchmark
 from munit_edge.cli.convert import convert
 from munit_edge.cli.doctor import doctor
 from munit_edge.cli.errors import DEBUG_ENVIRONMENT, reporting_errors
@@ -53,6 +54,7 @@ app.command("sample-data")(reporting_errors(sample_data))
 app.command("translate")(reporting_errors(translate))
 app.command("convert")(reporting_errors(convert))
 app.command("train")(reporting_errors(train))
+app.command("benchmark")(reporting_errors(benchmark))
 app.command("doctor")(reporting_errors(doctor))
 
 app.add_typer(export.app, name="export")

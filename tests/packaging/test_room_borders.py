@@ -12,6 +12,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 FACE = {  # what is built on the engines
+    "munit_edge.benchmark",
+    "munit_edge.benchmark_child",
+    "munit_edge.benchmark_report",
     "munit_edge.doctor",
     "munit_edge.evaluation",
     "munit_edge.picture_translator",

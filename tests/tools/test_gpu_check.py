@@ -68,7 +68,7 @@ def test_a_machine_without_a_gpu_is_told_in_one_line() -> None:
 def test_a_difference_and_a_failing_backend_end_with_code_1(
     gpu_check: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    latency = Latency(p50_ms=1, p95_ms=1, n=1)
+    latency = Latency(p50_ms=1, p90_ms=1, p95_ms=1, p99_ms=1, n=1)
     fine = gpu_check.Row(
         engine="torch", precision="fp32", graph="a2b", worst=1, tolerance=1, latency=latency
     )

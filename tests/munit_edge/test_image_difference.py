@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from munit_edge.export.image_difference import mean_squared_error, psnr_db, ssim
+from munit_edge.image_difference import mean_squared_error, psnr_db, ssim
 
 
 def _picture(seed: int = 0, size: tuple[int, int] = (24, 17)) -> np.ndarray:

@@ -1,0 +1,65 @@
+"""The plain torch program that `munit-edge translate` is measured against.
+
+    python benchmarks/plain_torch_translate.py CHECKPOINT PHOTO OUT [--styles 10] [--decode batch]
+
+Checkpoint in, the photo encoded once, every style decoded (all in one batch or one by one), PNG
+files out: what a user of torch would write in half an hour. The networks are the project's own,
+which are plain torch modules; nothing else of it is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+from safetensors import safe_open
+
+from munit_edge.config import ModelConfig
+from munit_edge.trainer.networks import Generator
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Translate one photo a2b with plain torch.")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("photo", type=Path)
+    parser.add_argument("out", type=Path, help="folder of the results, made here")
+    parser.add_argument("--styles", type=int, default=1, help="random styles [1]")
+    parser.add_argument(
+        "--decode", choices=("batch", "each"), default="each", help="styles at once [each]"
+    )
+    options = parser.parse_args()
+
+    config = ModelConfig(**yaml.safe_load((options.checkpoint / "model.yaml").read_text()))
+    with torch.device("meta"):
+        source = Generator(config, config.channels_a).content_encoder
+        target = Generator(config, config.channels_b).decoder
+    with safe_open(options.checkpoint / "generators.safetensors", "pt") as weights:
+        for module, prefix in ((source, "a.content_encoder."), (target, "b.decoder.")):
+            names = [name for name in weights.keys() if name.startswith(prefix)]  # noqa: SIM118
+            state = {name.removeprefix(prefix): weights.get_tensor(name) for name in names}
+            module.load_state_dict(state, assign=True)
+            module.eval()
+
+    pixels = torch.from_numpy(np.array(Image.open(options.photo).convert("RGB")))
+    image = pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
+    torch.manual_seed(0)
+    styles = torch.randn(options.styles, config.style_dim)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with torch.inference_mode():
+        content = source(image)
+        step = len(styles) if options.decode == "batch" else 1
+        for start in range(0, len(styles), step):
+            codes = styles[start : start + step]
+            results = target(content.expand(len(codes), -1, -1, -1), codes)
+            levels = ((results + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
+            for index, result in enumerate(levels.permute(0, 2, 3, 1).numpy(), start):
+                Image.fromarray(result).save(options.out / f"{index:02d}.png")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
