@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from munit_edge import styles as style_codes
-from munit_edge.config import Direction, Domain, ModelConfig, split_direction
+from munit_edge.config import Direction, Domain, GraphKind, ModelConfig, split_direction
 from munit_edge.engines.base import AnyArray, DeviceArray, GraphSet, Runner, take_rows
 from munit_edge.engines.factory import open_graphs
 from munit_edge.errors import InputError
 from munit_edge.files import sha256
 from munit_edge.images import pad_to
 from munit_edge.manifest import MANIFEST_FILE, is_model_directory
+from munit_edge.norm_statistics import NormStatistics, own_statistics
 from munit_edge.normalisation import bytes_from_floats, floats_from_bytes
 from munit_edge.saved_styles import STYLES_FOLDER, SavedStyles
 from munit_edge.styles import Styles
@@ -248,6 +249,86 @@ class Translator:
             flat[pairs] = images[:, :height, :width]
         return result
 
+    def encode_measured(
+        self,
+        images: Images,
+        domain: Domain,
+        norm_stats: NormStatistics | None = None,
+        *,
+        core: NDArray[np.float32] | None = None,
+    ) -> tuple[Content, NormStatistics]:
+        """`encode_content` with the norms' statistics given and measured.
+
+        Args:
+            images: uint8 [N, H, W, C] of `domain`, any H and W.
+            domain: the images' domain.
+            norm_stats: float32 [N, K, 2] that the norms divide by, see
+                `munit_edge.norm_statistics`; None: each norm's own, as `encode_content` does.
+            core: float32 [h, w], the weight of each content pixel in what is measured; None: all
+                count alike.
+
+        Returns:
+            The content codes, and what the norms measured on their own input: [N, K, 2].
+
+        Raises:
+            ModelError: the model was exported without `*_stats` graphs.
+            InputError: see `encode_content`.
+        """
+        self._check_images(images, domain)
+        kind: GraphKind = "content_encoder_stats"
+        runner = self._graphs.runner(kind, domain)
+        config = self.config
+        padded = self._fit(runner, images, config.size_multiple, config.content_min_size)
+        content_hw = tuple(side // config.size_multiple for side in padded.shape[1:3])
+        feeds: dict[str, AnyArray] = {"image": self._fed(padded)}
+        feeds |= _stats_feeds(config, kind, len(images), content_hw, norm_stats, core)
+        found = _run_all_outputs(runner, feeds)
+        size_hw = images.shape[1], images.shape[2]
+        return Content(found["content"], size_hw), found["norm_stats_out"]
+
+    def decode_measured(
+        self,
+        content: Content,
+        styles: Styles,
+        domain: Domain,
+        norm_stats: NormStatistics | None = None,
+        *,
+        core: NDArray[np.float32] | None = None,
+    ) -> tuple[Images, NormStatistics]:
+        """Decode each content code with its own style, the norms' statistics given and measured.
+
+        Args:
+            content: N codes, from either domain.
+            styles: float32 [N, style_dim] for `domain`.
+            domain: the domain of the result.
+            norm_stats: see `encode_measured`.
+            core: see `encode_measured`.
+
+        Returns:
+            uint8 [N, H, W, C], the size that the encoded images had, and what the norms measured.
+
+        Raises:
+            ModelError: the model was exported without `*_stats` graphs.
+            InputError: an array has the wrong shape.
+        """
+        styles = style_codes.check_styles(styles, self.config)
+        codes = content.codes
+        if len(styles) != len(codes):
+            raise InputError(
+                f"there are {len(codes)} content codes and {len(styles)} styles: pass one for each"
+            )
+        kind: GraphKind = "decoder_stats"
+        runner = self._graphs.runner(kind, domain)
+        content_hw = codes.shape[2:]
+        feeds: dict[str, AnyArray] = {"content": codes, "style": styles}
+        feeds |= _stats_feeds(self.config, kind, len(codes), content_hw, norm_stats, core)
+        found = _run_all_outputs(runner, feeds)
+        images = found["image"]
+        if self._graphs.io == "float32":
+            images = bytes_from_floats(images)
+        height, width = content.size_hw
+        return images[:, :height, :width], found["norm_stats_out"]
+
     def close(self) -> None:
         """Free the engine's memory."""
         self._graphs.close()
@@ -325,11 +406,48 @@ def _run_in_batches(
     if smallest <= count <= (largest or count):
         run = runner.run_on_device if on_device else runner.run
         return next(iter(run(feeds).values()))
-    results = []
-    step = largest or smallest
+    return next(iter(_run_all_outputs(runner, feeds).values()))
+
+
+def _run_all_outputs(runner: Runner, feeds: dict[str, AnyArray]) -> dict[str, NDArray[Any]]:
+    """Run a graph in batches that it takes; every output, on the host."""
+    count = len(next(iter(feeds.values())))
+    smallest, largest = runner.batch_limits
+    step = largest or max(smallest, count)
+    parts = []
     for start in range(0, count, step):
         num = max(min(step, count - start), smallest)
         rows = [min(row, count - 1) for row in range(start, start + num)]
-        part = runner.run({name: take_rows(array, rows) for name, array in feeds.items()})
-        results.append(next(iter(part.values())))
-    return np.concatenate(results)[:count]
+        part = {name: take_rows(array, rows) for name, array in feeds.items()}
+        parts.append(runner.run(part if len(rows) != count else feeds))
+    if len(parts) == 1:
+        return {name: array[:count] for name, array in parts[0].items()}
+    return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
+
+
+def _stats_feeds(
+    config: ModelConfig,
+    kind: GraphKind,
+    batch: int,
+    content_hw: tuple[int, ...],
+    norm_stats: NormStatistics | None,
+    core: NDArray[np.float32] | None,
+) -> dict[str, AnyArray]:
+    """The inputs that only `*_stats` graphs have."""
+    own = own_statistics(config, kind, batch)
+    if norm_stats is None:
+        norm_stats = own
+    elif norm_stats.shape != own.shape:
+        raise InputError(
+            f"norm_stats have shape {norm_stats.shape}: this {kind.removesuffix('_stats')} takes "
+            f"{own.shape}"
+        )
+    if core is None:
+        core = np.ones(content_hw, np.float32)
+    elif core.shape != content_hw or not core.any():
+        raise InputError(
+            f"core has shape {core.shape} and sum {core.sum():g}: pass weights of shape "
+            f"{content_hw}, not all 0"
+        )
+    weights = np.broadcast_to(core, (batch, 1, *content_hw))
+    return {"norm_stats": norm_stats, "core": np.ascontiguousarray(weights)}

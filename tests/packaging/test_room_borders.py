@@ -21,6 +21,7 @@ FACE = {  # what is built on the engines
     "munit_edge.selftest",
     "munit_edge.style_making",
     "munit_edge.style_set",
+    "munit_edge.tiled_translation",
     "munit_edge.translate_job",
     "munit_edge.translate_plan",
     "munit_edge.translate_sheets",
