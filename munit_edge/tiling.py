@@ -163,8 +163,8 @@ def decoder_macs(config: ModelConfig, domain: Domain) -> float:
 
 
 def _residual_macs(config: ModelConfig) -> float:
-    shrunk = float(config.size_multiple**2)
-    return 18 * config.num_res_blocks * config.content_channels**2 / shrunk
+    channels, factor = config.content_channels, config.size_multiple
+    return 18.0 * config.num_res_blocks * (channels * channels) / (factor * factor)
 
 
 def _spans(side: int, core_units: int, multiple: int) -> list[Span]:
