@@ -146,9 +146,9 @@ def core_for(pixels: int, config: ModelConfig) -> int:
 def encoder_macs(config: ModelConfig, domain: Domain) -> float:
     """Multiplications of the content encoder for each pixel of its image."""
     widths = [config.capped(config.width * 2**i) for i in range(config.num_downsamples + 1)]
-    total = 49.0 * config.channels(domain) * widths[0]
+    total: float = 49.0 * config.channels(domain) * widths[0]
     for index in range(config.num_downsamples):
-        total += 16 * widths[index] * widths[index + 1] / 4 ** (index + 1)
+        total += 16 * widths[index] * widths[index + 1] * 0.25 ** (index + 1)
     return total + _residual_macs(config)
 
 
@@ -156,9 +156,9 @@ def decoder_macs(config: ModelConfig, domain: Domain) -> float:
     """Multiplications of the decoder for each pixel of its image, without folding."""
     depth = config.num_downsamples
     widths = [config.content_channels // 2**i for i in range(depth + 1)]
-    total = _residual_macs(config) + 49.0 * widths[-1] * config.channels(domain)
+    total: float = _residual_macs(config) + 49.0 * widths[-1] * config.channels(domain)
     for index in range(depth):
-        total += 25 * widths[index] * widths[index + 1] / 4 ** (depth - 1 - index)
+        total += 25 * widths[index] * widths[index + 1] * 4.0 ** (index + 1 - depth)
     return total
 
 
