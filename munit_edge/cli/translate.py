@@ -231,6 +231,29 @@ def translate(
             show_default="25",
         ),
     ] = None,
+    queue: Annotated[
+        bool,
+        typer.Option(
+            "--queue",
+            help="Cameras and addresses: keep every frame, and lag where translating is slower; "
+            "else old frames are dropped.",
+        ),
+    ] = False,
+    retries: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="Cameras and addresses: tries in a row to open one that has vanished.",
+            show_default="10",
+        ),
+    ] = None,
+    source_option: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Cameras and addresses: an option of FFmpeg's input, such as video_size=640x480. "
+            "Can be given again.",
+        ),
+    ] = None,
     duration: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(
@@ -277,6 +300,9 @@ def translate(
         "audio": not no_audio,
         "raw_size": raw_size,
         "raw_fps": raw_fps,
+        "keep_all": queue,
+        "retries": retries,
+        "source_options": tuple(source_option or ()),
         "duration": duration,
     }
     if translate_if_video(model, wishes, video, opened):

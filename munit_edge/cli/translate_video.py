@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 
 _FOR_PICTURES = ("grid", "recursive", "on_error", "jobs", "watch")
-_OPTIONS = {"audio": "--no-audio"}
+_OPTIONS = {
+    "audio": "--no-audio",
+    "keep_all": "--queue",
+    "source_options": "--source-option",
+}
 """Options that are called other than their field."""
 
 
@@ -166,7 +170,7 @@ def _open_sinks(
         clip,
         size_hw=shorter_side_to(clip.size_hw, shared.size) if shared.size else clip.size_hw,
         num_styles=len(codes),
-        read=[*shared.style_images, *([] if options.from_pipe else [Path(options.input)])],
+        read=[*shared.style_images, *([Path(options.input)] if options.is_file else [])],
         settings=settings,
         tell=warn,
     )
@@ -200,7 +204,7 @@ def _run(job: VideoJob, skip: int, clip: Clip, options: VideoOptions, where: str
         _report(summary, options, where)
     if failure is not None:
         raise failure
-    if summary.ended == "interrupted":
+    if summary.ended == "interrupted" and options.is_file:
         raise typer.Exit(EXIT_INTERRUPTED)
     if summary.damaged or summary.ended == "broken off":
         raise typer.Exit(1)
@@ -228,11 +232,11 @@ def _pace(count: int, skip: int, seconds: float, total: int | None) -> str:
 def _report(summary: VideoSummary, options: VideoOptions, where: str) -> None:
     if options.json_lines:
         write_line(summary.model_dump_json())
-    elif summary.ended != "interrupted":
+    elif summary.ended != "interrupted" or not options.is_file:
         for path in summary.outputs:
             write_line(path)
     typer.echo(_line(summary, where), err=True)
-    if summary.ended == "interrupted" and options.input:
+    if summary.ended == "interrupted" and options.is_file:
         typer.echo("interrupted: --resume goes on with the parts that are there", err=True)
 
 

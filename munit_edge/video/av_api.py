@@ -20,4 +20,6 @@ def pyav() -> ModuleType:
 
 def reason(error: BaseException) -> str:
     """What went wrong, in the few words that FFmpeg has for it."""
+    if isinstance(error, pyav().error.ExitError):
+        return "nothing came for too long"  # FFmpeg was told to give up
     return str(getattr(error, "strerror", None) or error)

@@ -50,6 +50,23 @@ class Decoder:
         InputError: it cannot be opened, or holds no video that can be decoded.
     """
 
+    rate: Fraction
+    """Frames a second: the average, or FFmpeg's guess."""
+    time_base: Fraction
+    """Seconds of one unit of a time stamp."""
+    seconds: Fraction | None
+    """How long it is; None: it does not say, as live sources."""
+    clock_start: Fraction
+    """Seconds at which its clock begins, where that may be any number; else 0."""
+    has_sound: bool
+    """Whether there is an audio stream."""
+    first_pts: int
+    """Time stamp of the first frame."""
+    size_hw: tuple[int, int]
+    """Height and width of the first frame before rotation; later ones are resized to it."""
+    pixel_aspect: Fraction
+    """Width of a pixel divided by its height, upright."""
+
     def __init__(
         self,
         target: str,
@@ -66,7 +83,7 @@ class Decoder:
         self.num_damaged = 0
         """Frames left out so far because they cannot be decoded."""
         self.broke_off = False
-        """Whether reading ended with an error rather than with the end."""
+        """Whether reading ended before the end that the file names, or with an error."""
         try:
             self._container = av.open(
                 target, format=format, options=dict(options or {}), timeout=timeout_s
@@ -75,69 +92,39 @@ class Decoder:
             raise InputError(f"{name} cannot be read as video: {reason(exc)}") from exc
         try:
             self._stream = self._video_stream()
+            # Kept: once the file is closed, maybe by another thread, PyAV must not be asked.
+            self.rate = self._rate()
+            self.time_base = self._stream.time_base or 1 / self.rate
+            self.seconds = self._seconds()
+            self.clock_start = self._clock_start()
+            self.has_sound = bool(self._container.streams.audio)
+            self._declared_frames = int(self._stream.frames)
             self._frames = self._in_order()
             self._first: Decoded | None = next(self._frames, None)
             if self._first is None:
                 raise InputError(f"{name}: not one frame of its video can be decoded")
+            aspect = Fraction(self._stream.sample_aspect_ratio or 1)
         except BaseException:
             self._container.close()
             raise
         self.first_pts = self._first.pts
-        """Time stamp of the first frame."""
         frame = self._first.frame
-        self.size_hw: tuple[int, int] = (frame.height, frame.width)
-        """Of the first frame before rotation; later ones of another size are resized to it."""
-        self.is_turned = quarter_turns(frame) % 2 == 1
-        """Whether height and width change places when the frames are turned upright."""
-
-    @property
-    def time_base(self) -> Fraction:
-        """Seconds of one unit of a time stamp."""
-        return self._stream.time_base or 1 / self.rate
-
-    @property
-    def rate(self) -> Fraction:
-        """Frames a second: the average, or FFmpeg's guess."""
-        return self._stream.average_rate or self._stream.guessed_rate or _DEFAULT_RATE
-
-    @property
-    def pixel_aspect(self) -> Fraction:
-        """Width of a pixel divided by its height, upright."""
-        aspect = self._stream.sample_aspect_ratio or Fraction(1)
-        return 1 / aspect if self.is_turned else aspect
+        self.size_hw = (frame.height, frame.width)
+        self._is_turned = quarter_turns(frame) % 2 == 1
+        self.pixel_aspect = 1 / aspect if self._is_turned else aspect
 
     @property
     def upright_size_hw(self) -> tuple[int, int]:
         """Height and width of the pixels that `pixels` gives."""
         height, width = self.size_hw
-        return (width, height) if self.is_turned else (height, width)
+        return (width, height) if self._is_turned else (height, width)
 
     @property
     def num_frames(self) -> int | None:
         """How many frames there are, as far as the file says."""
-        if self._stream.frames:
-            return int(self._stream.frames)
-        seconds = self.seconds
-        return None if seconds is None else max(1, round(seconds * self.rate))
-
-    @property
-    def seconds(self) -> Fraction | None:
-        """How long it is; None: it does not say, as live sources."""
-        duration = self._container.duration
-        return Fraction(duration, 1_000_000) if duration else None
-
-    @property
-    def clock_start(self) -> Fraction:
-        """Seconds at which its clock begins, where that may be any number; else 0."""
-        start = self._container.start_time
-        if start is None or not self._container.format.flags & _CLOCK_STARTS_ANYWHERE:
-            return Fraction(0)
-        return Fraction(start, 1_000_000)
-
-    @property
-    def has_sound(self) -> bool:
-        """Whether there is an audio stream."""
-        return bool(self._container.streams.audio)
+        if self._declared_frames:
+            return self._declared_frames
+        return None if self.seconds is None else max(1, round(self.seconds * self.rate))
 
     def frames(self) -> Iterator[Decoded]:
         """All frames in the order in which they are shown; can be called once."""
@@ -153,6 +140,19 @@ class Decoder:
     def close(self) -> None:
         """Close the file."""
         self._container.close()
+
+    def _rate(self) -> Fraction:
+        return self._stream.average_rate or self._stream.guessed_rate or _DEFAULT_RATE
+
+    def _seconds(self) -> Fraction | None:
+        duration = self._container.duration
+        return Fraction(duration, 1_000_000) if duration else None
+
+    def _clock_start(self) -> Fraction:
+        start = self._container.start_time
+        if start is None or not self._container.format.flags & _CLOCK_STARTS_ANYWHERE:
+            return Fraction(0)
+        return Fraction(start, 1_000_000)
 
     def _video_stream(self) -> Any:
         for stream in self._container.streams.video:
@@ -177,6 +177,22 @@ class Decoder:
             duration = int(getattr(frame, "duration", 0) or usual)
             earliest = pts + usual
             yield Decoded(frame, pts, duration)
+        if earliest is not None:
+            self._check_end(earliest * self.time_base)
+
+    def _check_end(self, end: Fraction) -> None:
+        """Notice a file that was cut off: its data end without an error."""
+        stream = self._stream
+        if self.broke_off or not stream.duration or stream.start_time is None:
+            return  # containers that do not say it of the video alone: its audio may be longer
+        expected = (stream.start_time + stream.duration) * self.time_base
+        missing = expected - end
+        if missing > max(1, stream.duration * self.time_base / 20):
+            self.broke_off = True
+            self._tell(
+                f"{self._name} breaks off: its video ends at {float(end):.2f} s and says that it "
+                f"goes to {float(expected):.2f} s"
+            )
 
     def _decoded(self) -> Iterator[Any]:
         av = pyav()

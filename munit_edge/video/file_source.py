@@ -57,5 +57,8 @@ class FileSource:
                     pts = decoded.pts + self._shift
                     yield Frame(self._pixels(decoded), pts, decoded.duration)
 
+    def stop(self) -> None:
+        """Nothing is to do: no frame is waited for."""
+
     def _pixels(self, decoded: Decoded) -> Images:
         return self._decoder.pixels(decoded, self._channels)

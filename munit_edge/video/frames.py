@@ -58,7 +58,7 @@ class Clip:
     sound_shift: Fraction = Fraction(0)
     """Seconds to add to the time stamps of the audio."""
     is_live: bool = False
-    """Whether it has no end of its own: a camera or a stream."""
+    """Whether it cannot be read again from its start: a camera, a stream or a pipe."""
 
 
 def upright_pixels(frame: Any, size_hw: tuple[int, int], channels: int) -> Images:

@@ -44,6 +44,9 @@ class Source(Protocol):
     def frames(self, skip: int = 0) -> Iterator[Frame]:
         """The frames after the first `skip`; can be called once."""
 
+    def stop(self) -> None:
+        """No more frames are wanted; called by another thread than that of `frames`."""
+
 
 class Flicker(StrictModel):
     """Change of brightness from frame to frame, in 8-bit levels; see `FlickerMeter`."""
@@ -141,6 +144,7 @@ class VideoJob:
             elif self._source.broke_off:
                 self.ended = "broken off"
         finally:
+            self._source.stop()
             decoded.close()
             translated.close()
 

@@ -21,6 +21,7 @@ VIDEO_SUFFIXES = frozenset(
 
 STANDARD_STREAM = Path("-")
 DEFAULT_RAW_FPS = "25"
+DEFAULT_RETRIES = 10
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.]+:/{1,2}[^/]", re.IGNORECASE)
 _SIZE = re.compile(r"([0-9]+)x([0-9]+)")
 
@@ -42,6 +43,12 @@ class VideoOptions(StrictModel):
     """WIDTHxHEIGHT of raw input in pixels."""
     raw_fps: str | None = None
     """Frames a second of raw input, such as 25 or 30000/1001; None: 25."""
+    keep_all: bool = False
+    """A live source waits for the translation; else its old frames are dropped."""
+    retries: int | None = Field(None, ge=0)
+    """Tries to open a live source that has vanished; None: 10."""
+    source_options: tuple[str, ...] = ()
+    """KEY=VALUE, FFmpeg's options for opening a live source."""
     duration: float | None = Field(None, gt=0)
     """Stop after so many seconds of video."""
     resume: bool = False
@@ -57,9 +64,20 @@ class VideoOptions(StrictModel):
         return self.input == "-"
 
     @property
+    def is_file(self) -> bool:
+        """Whether the input can be read again from its start."""
+        return not self.from_pipe and not is_live(self.input)
+
+    @property
     def to_pipe(self) -> bool:
         """Whether raw frames go to standard output."""
         return self.output in (None, STANDARD_STREAM)
+
+    @property
+    def ffmpeg_options(self) -> dict[str, str]:
+        """FFmpeg's options for opening a live source."""
+        pairs = (text.partition("=") for text in self.source_options)
+        return {key: value for key, _, value in pairs}
 
     @property
     def raw_size_hw(self) -> tuple[int, int]:
@@ -97,6 +115,24 @@ class VideoOptions(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _check_live(self) -> VideoOptions:
+        without_effect = {
+            "--queue": self.keep_all,
+            "--retries": self.retries is not None,
+            "--source-option": bool(self.source_options),
+        }
+        given = [option for option, is_given in without_effect.items() if is_given]
+        if given and not is_live(self.input):
+            raise ValueError(
+                f"{' and '.join(given)} is for cameras and addresses, and '{self.input}' is "
+                "neither: leave it out"
+            )
+        wrong = [text for text in self.source_options if not text.partition("=")[2]]
+        if wrong:
+            raise ValueError(f"--source-option is '{wrong[0]}': give KEY=VALUE")
+        return self
+
+    @model_validator(mode="after")
     def _check_pipe_out(self) -> VideoOptions:
         if self.to_pipe:
             without_effect = {
@@ -112,8 +148,8 @@ class VideoOptions(StrictModel):
                     f"raw RGB goes to standard output: leave out {' and '.join(given)}, or name a "
                     "video file with -o"
                 )
-        if self.resume and self.from_pipe:
-            raise ValueError("--resume reads the input again, which '-' does not allow")
+        if self.resume and not self.is_file:
+            raise ValueError(f"--resume reads the input again, which '{self.input}' does not allow")
         if self.resume and self.overwrite:
             raise ValueError("--resume goes on and --overwrite starts anew: leave one out")
         return self

@@ -18,7 +18,8 @@ from munit_edge.video.file_source import FileSource
 from munit_edge.video.frames import Clip
 from munit_edge.video.job import Source
 from munit_edge.video.join import check_sound, comment_of
-from munit_edge.video.options import VideoOptions
+from munit_edge.video.live_source import LiveSource
+from munit_edge.video.options import DEFAULT_RETRIES, VideoOptions, is_live
 from munit_edge.video.outputs import check_outputs, result_paths
 from munit_edge.video.raw_source import RawSource
 from munit_edge.video.segments import Track
@@ -38,7 +39,17 @@ def open_source(options: VideoOptions, channels: int, tell: Tell) -> Source:
     """
     if options.from_pipe:
         return RawSource(sys.stdin.buffer, options.raw_size_hw, options.raw_rate, channels)
-    return FileSource(Path(options.input), channels, tell)
+    if not is_live(options.input):
+        return FileSource(Path(options.input), channels, tell)
+    return LiveSource(
+        options.input,
+        channels,
+        tell,
+        options=options.ffmpeg_options,
+        keep_all=options.keep_all,
+        retries=DEFAULT_RETRIES if options.retries is None else options.retries,
+        duration=options.duration,
+    )
 
 
 def pipe_sinks(num_styles: int) -> list[Sink]:
@@ -135,7 +146,7 @@ def settings_hash(options: VideoOptions, **others: object) -> str:
         others: what else matters, such as the model's identity and the style codes' bytes.
     """
     facts: dict[str, object] = {
-        "input": options.input if options.from_pipe else sha256(Path(options.input)),
+        "input": sha256(Path(options.input)) if options.is_file else options.input,
         "codec": options.codec,
         "crf": options.crf,
         "duration": options.duration,

@@ -9,6 +9,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+GRACE_S = 2.0
+"""Seconds that `Prefetch.close` waits."""
+
 _POLL_S = 0.1
 
 
@@ -53,14 +56,14 @@ class Prefetch(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return self.until(lambda: False)
 
-    def close(self, timeout_s: float = 30.0) -> None:
+    def close(self) -> None:
         """Stop fetching; items that wait are dropped.
 
-        Args:
-            timeout_s: how long to wait for the item that is being fetched.
+        An item that is being fetched is waited for, but not long: its thread keeps no program from
+        ending.
         """
         self._closed.set()
-        self._thread.join(timeout_s)
+        self._thread.join(GRACE_S)
 
     def _fetch(self) -> None:
         iterator = iter(self._items)

@@ -26,7 +26,12 @@ class RawSource:
         self._size_hw = size_hw
         self._channels = channels
         self.clip = Clip(
-            "standard input", size_hw, time_base=1 / rate, rate=rate, pixel_aspect=Fraction(1)
+            "standard input",
+            size_hw,
+            time_base=1 / rate,
+            rate=rate,
+            pixel_aspect=Fraction(1),
+            is_live=True,
         )
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
@@ -51,3 +56,6 @@ class RawSource:
             index += 1
         if not index:
             raise InputError("standard input is empty: there is no frame to translate")
+
+    def stop(self) -> None:
+        """Nothing is to do: the thread that waits for bytes ends with the program."""

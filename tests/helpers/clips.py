@@ -45,6 +45,7 @@ def make_clip(
     first: int = 0,
     aspect: Fraction | None = None,
     keyframe_every: int = 6,
+    index_first: bool = False,
 ) -> Path:
     """Write a clip of `colour_bars`, width x height pixels, in a time base of 1/12800 s.
 
@@ -59,10 +60,12 @@ def make_clip(
         first: time stamp of the first frame.
         aspect: width of a pixel divided by its height.
         keyframe_every: frames.
+        index_first: MP4 with the index before the frames.
     """
     width, height = size
     time_base = Fraction(1, 12_800)
-    with av.open(str(path), "w") as file:
+    container_options = {"movflags": "+faststart"} if index_first else {}
+    with av.open(str(path), "w", options=container_options) as file:
         options = {"g": str(keyframe_every)}
         video: Any = file.add_stream(codec, rate=25, options=options)
         video.width, video.height, video.pix_fmt = width, height, pixel_format

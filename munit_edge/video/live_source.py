@@ -1,0 +1,164 @@
+"""Cameras and network streams: newest frames first, and another try when the source vanishes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from munit_edge.errors import InputError
+from munit_edge.video.decoder import Decoded, Decoder, Tell
+from munit_edge.video.frames import Clip, Frame
+from munit_edge.video.prefetch import Prefetch
+
+TIME_BASE = Fraction(1, 90_000)
+"""Of the results: the clock of MPEG-TS and RTP. Every connection may bring another one."""
+
+TIMEOUT_S = 10.0
+"""A source that says nothing for so long has vanished."""
+
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 10.0
+_WAITING = 2
+"""Frames that wait between decoding and translating."""
+
+
+@dataclass(frozen=True)
+class _Live:
+    """A frame of one of the connections."""
+
+    decoder: Decoder
+    decoded: Decoded
+    pts: int
+    """In `TIME_BASE`, from the first frame of the first connection on."""
+
+
+class LiveSource:
+    """The frames of a camera or an address.
+
+    Args:
+        address: /dev/videoN or what FFmpeg takes, such as rtsp://...
+        channels: of the source domain.
+        tell: is told when the source vanishes and comes back.
+        options: FFmpeg's options for opening it.
+        keep_all: let the source wait for the translation; else old frames are dropped.
+        retries: tries in a row to open a source that has vanished.
+        duration: give up trying after so many seconds in all; None: never for that reason.
+
+    Raises:
+        InputError: it cannot be opened now.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        channels: int,
+        tell: Tell,
+        *,
+        options: Mapping[str, str],
+        keep_all: bool,
+        retries: int,
+        duration: float | None = None,
+    ) -> None:
+        self._address = address
+        self._channels = channels
+        self._tell = tell
+        self._options = dict(options)
+        self._retries = retries
+        self._duration = duration
+        self._stopped = threading.Event()
+        self._decoder = self._open()
+        self._has_end = self._decoder.seconds is not None
+        self._keeps_all = keep_all or self._has_end
+        self._ahead: Prefetch[_Live] | None = None
+        self._damaged_before = 0
+        self.broke_off = False
+        """Whether the source vanished and did not come back."""
+        self.clip = Clip(
+            name=address,
+            size_hw=self._decoder.upright_size_hw,
+            time_base=TIME_BASE,
+            rate=self._decoder.rate,
+            pixel_aspect=self._decoder.pixel_aspect,
+            num_frames=self._decoder.num_frames if self._has_end else None,
+            is_live=True,
+        )
+
+    @property
+    def num_damaged(self) -> int:
+        """Frames left out so far because they cannot be decoded."""
+        return self._damaged_before + self._decoder.num_damaged
+
+    @property
+    def num_dropped(self) -> int:
+        """Frames dropped so far because newer ones had come."""
+        return 0 if self._ahead is None else self._ahead.num_dropped
+
+    def frames(self, skip: int = 0) -> Iterator[Frame]:
+        """The frames from now on, until the source is gone for good or `stop` is called."""
+        assert skip == 0, "a live source cannot be read again"
+        self._ahead = Prefetch(self._received(), _WAITING, drop_old=not self._keeps_all)
+        for live in self._ahead.until(self._stopped.is_set):
+            duration = max(1, round(live.decoded.duration * live.decoder.time_base / TIME_BASE))
+            yield Frame(live.decoder.pixels(live.decoded, self._channels), live.pts, duration)
+
+    def stop(self) -> None:
+        """No more frames are wanted."""
+        self._stopped.set()
+        if self._ahead is not None:
+            self._ahead.close()
+
+    def _received(self) -> Iterator[_Live]:
+        """Frames of this connection and of those after it."""
+        started = time.monotonic()
+        newest = -1
+        base = Fraction(0)
+        while True:
+            with self._decoder as decoder:
+                for decoded in decoder.frames():
+                    seconds = base + (decoded.pts - decoder.first_pts) * decoder.time_base
+                    newest = max(newest + 1, round(seconds / TIME_BASE))
+                    yield _Live(decoder, decoded, newest)
+            if (self._has_end and not decoder.broke_off) or not self._open_again(started):
+                return
+            base = Fraction(time.monotonic() - started).limit_denominator(90_000)
+
+    def _open_again(self, started: float) -> bool:
+        """Try to open the source that has vanished; False: it is gone for good."""
+        self._tell(f"{self._address} has vanished: waiting for it")
+        pause = _FIRST_PAUSE_S
+        for _ in range(self._retries):
+            if self._stopped.wait(pause):
+                return False
+            if self._duration is not None and time.monotonic() - started >= self._duration:
+                return False
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+            try:
+                decoder = self._open()
+            except InputError:
+                continue
+            self._damaged_before += self._decoder.num_damaged
+            decoder.size_hw = self._decoder.size_hw
+            self._decoder = decoder
+            self._tell(f"{self._address} is back")
+            return True
+        self.broke_off = True
+        self._tell(f"{self._address} did not come back: {self._retries} tries")
+        return False
+
+    def _open(self) -> Decoder:
+        format_, options = None, dict(self._options)
+        if self._address.startswith("/dev/video"):
+            format_ = "v4l2"
+        elif self._address.startswith(("rtsp://", "rtsps://")):
+            options.setdefault("rtsp_transport", "tcp")
+        return Decoder(
+            self._address,
+            self._address,
+            self._tell,
+            format=format_,
+            options=options,
+            timeout_s=TIMEOUT_S,
+        )

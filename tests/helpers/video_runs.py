@@ -1,0 +1,64 @@
+"""Running a video job without a model: frames are inverted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from munit_edge.images import Images
+from munit_edge.styles import Styles
+from munit_edge.video.codecs import choose_encoding
+from munit_edge.video.file_source import FileSource
+from munit_edge.video.job import VideoJob
+from munit_edge.video.plan import begin
+from munit_edge.video.segments import Track
+from munit_edge.video.sinks import FileSink
+
+STYLE = np.zeros((1, 1), np.float32)
+
+
+def invert(pixels: Images, styles: Styles) -> Images:
+    """One result for each style."""
+    return np.stack([255 - pixels] * len(styles))
+
+
+def file_job(
+    clip: Path,
+    out: Path,
+    *,
+    translate: Callable[[Images, Styles], Images] = invert,
+    settings: str = "same",
+    resume: bool = False,
+) -> tuple[VideoJob, int]:
+    """A job from file to file, and how many frames it may skip."""
+    source = FileSource(clip, 3, print)
+    info = source.clip
+    encoding = choose_encoding(out, None, None)
+    track = Track(encoding, info.time_base, info.rate, info.pixel_aspect)
+    sinks = [FileSink(out, track, settings)]
+    return VideoJob(source, sinks, translate, lambda seconds: STYLE), begin(sinks, resume=resume)
+
+
+def translate_clip(clip: Path, out: Path, *, stop_at: int | None = None, **options: bool) -> int:
+    """Run a job to its end, or until so many frames are written; how many frames it skipped."""
+    job, skip = file_job(clip, out, **options)
+    for _ in job.run(skip, lambda: stop_at is not None and job.num_frames >= stop_at):
+        pass
+    job.settle(sound=True)
+    return skip
+
+
+def main(clip: str, out: str, seconds: str) -> None:
+    """For a process that will be killed: says each frame, and takes its time for it."""
+    import time
+
+    def slowly(pixels: Images, styles: Styles) -> Images:
+        time.sleep(float(Fraction(seconds)))
+        return invert(pixels, styles)
+
+    job, skip = file_job(Path(clip), Path(out), translate=slowly)
+    for count in job.run(skip, lambda: False):
+        print(count, flush=True)  # noqa: T201

@@ -1,0 +1,168 @@
+"""A video job without a model: what happens to frames, time stamps and interrupted runs."""
+
+import struct
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import clips
+import numpy as np
+import pytest
+import video_runs
+
+from munit_edge.errors import OutputError
+from munit_edge.video import sinks
+from munit_edge.video.parts import LEDGER, Parts
+
+HELPERS = Path(clips.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def _short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinks, "SEGMENT_FRAMES", 5)
+
+
+def test_an_interrupted_run_resumes_to_the_same_file(tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 18, steps=(512, 400, 600))
+    whole, out = tmp_path / "whole.mp4", tmp_path / "out.mp4"
+    assert video_runs.translate_clip(clip, whole) == 0
+    video_runs.translate_clip(clip, out, stop_at=12)
+    assert not out.exists()
+    names = sorted(path.name for path in Parts(out).folder.iterdir())
+    assert names[1:] == ["part_00000.mp4", "part_00001.mp4", "part_00002.unfinished.mp4"]
+    counts = [len(clips.frames(Parts(out).folder / name)) for name in names[1:]]
+    assert counts[:2] == [5, 5]
+    assert counts[2] >= 2
+    assert video_runs.translate_clip(clip, out, resume=True) == 10
+    assert clips.packets(out, "video") == clips.packets(whole, "video")
+    assert clips.packets(out, "audio") == clips.packets(clip, "audio")
+    assert clips.shown(out) == clips.shown(clip)
+    assert not Parts(out).exist
+
+
+def test_what_was_killed_plays_and_resumes(tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mkv", 150, size=(64, 48))
+    out = tmp_path / "out.mkv"
+    program = f"import sys; sys.path.insert(0, {str(HELPERS)!r}); import video_runs as v; "
+    program += "from munit_edge.video import sinks; sinks.SEGMENT_FRAMES = 5; v.main(*sys.argv[1:])"
+    command = [sys.executable, "-c", program, str(clip), str(out), "1/100"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if line == "23\n":
+                child.kill()
+                break
+    folder = Parts(out).folder
+    written = [len(clips.frames(path)) for path in sorted(folder.glob("part_0000[0-3].mkv"))]
+    assert written == [5, 5, 5, 5]
+    skipped = video_runs.translate_clip(clip, out, resume=True)
+    assert skipped >= 20
+    assert len(clips.frames(out)) == 150
+    assert clips.shown(out) == clips.shown(clip)
+
+
+def test_parts_of_another_run_are_refused(tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 8)
+    out = tmp_path / "out.mp4"
+    video_runs.translate_clip(clip, out, stop_at=7)
+    with pytest.raises(OutputError, match="begun with another input"):
+        video_runs.file_job(clip, out, settings="other", resume=True)
+    ledger = Parts(out).folder / LEDGER
+    text = ledger.read_text()
+    ledger.write_text(text + '{"file": "part_000')  # cut off while it was written
+    assert video_runs.file_job(clip, out, resume=True)[1] == 5
+    ledger.write_text("{}\n" + text)
+    with pytest.raises(OutputError, match=r"is damaged .*--overwrite starts anew"):
+        video_runs.file_job(clip, out, resume=True)
+
+
+def test_a_segment_that_was_changed_is_not_joined(tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 8)
+    out = tmp_path / "out.mp4"
+    video_runs.translate_clip(clip, out, stop_at=6)
+    other = clips.make_clip(tmp_path / "other.mp4", 3)
+    (Parts(out).folder / "part_00000.mp4").write_bytes(other.read_bytes())
+    with pytest.raises(OutputError, match="it has 3 frames and the ledger says 5"):
+        video_runs.translate_clip(clip, out, resume=True)
+
+
+@pytest.mark.parametrize("turned", [90, 180, 270])
+def test_frames_are_turned_upright(tmp_path: Path, turned: int) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 2, size=(64, 32), aspect=Fraction(4, 3))
+    upright = np.rot90(clips.frames(clip)[0], {90: -1, 180: 2, 270: 1}[turned])
+    turn_clip(clip, turned)
+    out = tmp_path / "out.mp4"
+    video_runs.translate_clip(clip, out)
+    result = clips.frames(out)[0]
+    assert result.shape == upright.shape
+    assert np.abs(255 - result.astype(int) - upright).mean() < 8
+    with av.open(str(out)) as file:
+        aspect = file.streams.video[0].sample_aspect_ratio
+    assert aspect == (Fraction(4, 3) if turned == 180 else Fraction(3, 4))
+
+
+def turn_clip(path: Path, degrees: int) -> None:
+    """Write into the header of an MP4 file that its video is shown turned clockwise."""
+    one = 1 << 16
+    a, b = {90: (0, one), 180: (-one, 0), 270: (0, -one)}[degrees]
+    matrix = struct.pack(">9i", a, b, 0, -b, a, 0, 0, 0, 1 << 30)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"tkhd") + 4 + 40  # version and flags, times, layer, volume: then the matrix
+    assert struct.unpack(">9i", data[start : start + 36])[0] == one
+    data[start : start + 36] = matrix
+    path.write_bytes(data)
+
+
+def test_a_clock_that_starts_anywhere_starts_at_zero(tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.ts", 6, audio="mp2", first=128_000)
+    assert clips.shown(clip)[0] > 10
+    out = tmp_path / "out.mp4"
+    video_runs.translate_clip(clip, out)
+    steps = np.diff(np.array(clips.shown(out)))
+    assert set(steps) == {Fraction(1, 25)}
+    between = clips.packets(clip, "audio")[0].pts - clips.shown(clip)[0]
+    assert clips.packets(out, "audio")[0].pts - clips.shown(out)[0] == pytest.approx(
+        float(between), abs=1e-4
+    )
+    assert min(clips.shown(out)[0], clips.packets(out, "audio")[0].pts) == pytest.approx(
+        0, abs=1e-4
+    )
+
+
+def test_damage_is_left_out_and_time_stamps_stay(tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 20, keyframe_every=1)
+    expected = clips.shown(clip)
+    clips.damage(clip, 7)
+    job, skip = video_runs.file_job(clip, tmp_path / "out.mp4")
+    assert list(job.run(skip, lambda: False))[-1] == 19
+    job.settle(sound=True)
+    summary = job.summary()
+    assert (summary.damaged, summary.frames, summary.ended) == (1, 19, "end")
+    assert clips.shown(tmp_path / "out.mp4") == expected[:7] + expected[8:]
+
+
+def test_a_file_that_breaks_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 60, audio=None, index_first=True)
+    data = clip.read_bytes()
+    clip.write_bytes(data[: -len(data) // 2])
+    job, skip = video_runs.file_job(clip, tmp_path / "out.mp4")
+    count = list(job.run(skip, lambda: False))[-1]
+    job.settle(sound=True)
+    assert job.summary().ended == "broken off"
+    assert "clip.mp4 breaks off: its video ends at" in capsys.readouterr().out
+    assert 5 <= len(clips.frames(tmp_path / "out.mp4")) == count < 50
+
+
+def test_an_error_of_the_engine_ends_the_run(tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 8)
+
+    def broken(pixels: object, styles: object) -> np.ndarray:
+        raise MemoryError
+
+    job, skip = video_runs.file_job(clip, tmp_path / "out.mp4", translate=broken)
+    with pytest.raises(Exception, match="make it smaller with --size"):
+        list(job.run(skip, lambda: False))
+    job.abandon()
+    assert not Parts(tmp_path / "out.mp4").exist

@@ -1,0 +1,149 @@
+"""Live sources. A thread that serves MPEG-TS over TCP stands in for cameras and RTSP servers."""
+
+import itertools
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import clips
+import numpy as np
+import pytest
+import video_runs
+
+from munit_edge.errors import InputError
+from munit_edge.video import live_source
+from munit_edge.video.codecs import choose_encoding
+from munit_edge.video.job import VideoJob
+from munit_edge.video.live_source import LiveSource
+from munit_edge.video.segments import Track
+from munit_edge.video.sinks import FileSink
+
+
+class Server:
+    """Serves one piece of data to each connection and closes it; refuses those after the last."""
+
+    def __init__(self, pieces: Sequence[bytes], pause_s: float = 0) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"tcp://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._pieces = pieces
+        self._pause_s = pause_s
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with self._socket:
+            for piece in self._pieces:
+                connection, _ = self._socket.accept()
+                with connection:
+                    for start in range(0, len(piece), 1316):
+                        connection.sendall(piece[start : start + 1316])
+                        time.sleep(self._pause_s)
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_source, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(live_source, "_LONGEST_PAUSE_S", 0.02)
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> bytes:
+    """An MPEG-TS of 12 frames, whose clock starts at some 11 seconds."""
+    return clips.make_clip(tmp_path / "clip.ts", 12, audio=None, first=128_000).read_bytes()
+
+
+def open_live(address: str, told: list[str], **options: object) -> LiveSource:
+    wishes: dict[str, object] = {"options": {}, "keep_all": True, "retries": 2, **options}
+    return LiveSource(address, 3, told.append, **wishes)  # type: ignore[arg-type]
+
+
+def live_job(source: LiveSource, out: Path, translate: object = video_runs.invert) -> VideoJob:
+    clip = source.clip
+    track = Track(choose_encoding(out, None, None), clip.time_base, clip.rate, clip.pixel_aspect)
+    sink = FileSink(out, track, "live")
+    sink.begin()
+    return VideoJob(source, [sink], translate, lambda seconds: video_runs.STYLE)  # type: ignore[arg-type]
+
+
+def test_a_source_that_vanishes_and_comes_back(stream: bytes, tmp_path: Path) -> None:
+    server = Server([stream, stream])
+    told: list[str] = []
+    source = open_live(server.address, told)
+    job = live_job(source, tmp_path / "out.mp4")
+    count = list(job.run(0, lambda: False))[-1]
+    job.settle(sound=True)
+    assert count == 24
+    assert told == [
+        f"{server.address} has vanished: waiting for it",
+        f"{server.address} is back",
+        f"{server.address} has vanished: waiting for it",
+        f"{server.address} did not come back: 2 tries",
+    ]
+    assert job.summary().ended == "broken off"
+    shown = clips.shown(tmp_path / "out.mp4")
+    assert len(shown) == 24
+    assert shown[0] == 0
+    assert {b - a for a, b in itertools.pairwise(shown[:12])} == {Fraction(1, 25)}
+    assert shown[12] > shown[11]
+    result = clips.frames(tmp_path / "out.mp4")
+    expected = 255 - clips.colour_bars(11, 24, 32).astype(int)
+    assert np.abs(result[23] - expected).mean() < 12
+
+
+def test_old_frames_are_dropped_rather_than_lagging(stream: bytes, tmp_path: Path) -> None:
+    def slowly(pixels: np.ndarray, styles: np.ndarray) -> np.ndarray:
+        time.sleep(0.1)
+        return video_runs.invert(pixels, styles)
+
+    source = open_live(Server([stream]).address, [], keep_all=False, retries=0)
+    job = live_job(source, tmp_path / "out.mp4", slowly)
+    list(job.run(0, lambda: False))
+    job.settle(sound=True)
+    summary = job.summary()
+    assert summary.dropped >= 1
+    assert summary.frames + summary.dropped == 12
+    assert len(clips.frames(tmp_path / "out.mp4")) == summary.frames
+
+
+def test_stopping_ends_with_a_file_that_plays(stream: bytes, tmp_path: Path) -> None:
+    source = open_live(Server([stream] * 50, pause_s=0.002).address, [])
+    job = live_job(source, tmp_path / "out.mp4")
+    list(job.run(0, lambda: job.num_frames >= 15))
+    job.settle(sound=True)
+    assert job.summary().ended == "interrupted"
+    assert len(clips.frames(tmp_path / "out.mp4")) == job.num_frames >= 15
+
+
+def test_a_source_that_is_not_there_is_an_error_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(InputError, match=r"tcp://.* cannot be read as video: Connection refused"):
+        open_live(f"tcp://127.0.0.1:{port}", [])
+    with pytest.raises(InputError, match=r"/dev/video77 cannot be read as video: No such file"):
+        open_live("/dev/video77", [])
+
+
+def test_options_reach_ffmpeg(stream: bytes) -> None:
+    with pytest.raises(InputError, match="cannot be read as video"):
+        open_live(Server([stream]).address, [], options={"format_whitelist": "matroska"})
+
+
+def test_a_damaged_stream_goes_on_with_rising_time_stamps(stream: bytes) -> None:
+    broken = bytearray(stream)
+    broken[len(stream) // 2 : len(stream) // 2 + 188 * 3] = bytes(188 * 3)
+    source = open_live(Server([bytes(broken)]).address, [], retries=0)
+    stamps = [frame.pts for frame in source.frames()]
+    assert 6 < len(stamps) < 12
+    assert stamps == sorted(set(stamps))
+    assert stamps[-1] in (36_000, 39_600)
+
+
+def test_a_source_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_source, "TIMEOUT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        with pytest.raises(InputError, match="nothing came for too long"):
+            open_live(address, [])
