@@ -131,6 +131,12 @@ class OnnxRuntimeGraphs(GraphSet):
 
     def _open(self, kind: GraphKind, domain: Domain) -> Runner:
         entry = self._manifest.graph(kind, domain)
+        if entry.precision == "bf16" and self._on.kind == "cpu":
+            raise EngineError(
+                f"graph {kind}_{domain} is in bf16, in which ONNX Runtime has no convolutions on "
+                "the CPU: use --engine tensorrt on a machine with a GPU, or export the model with "
+                "--precision fp16, int8 or fp32"
+            )
         graph = read_graph(self._directory, entry)
         return OnnxRuntimeRunner(graph, entry, self._on, self._memory, self._options(entry))
 

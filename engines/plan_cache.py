@@ -51,11 +51,14 @@ from munit_edge.engines.tensorrt_builder import (
 )
 from munit_edge.errors import EngineError, OutputError
 from munit_edge.files import atomic_file, output_errors
-from munit_edge.manifest import GraphEntry, Manifest, read_graph
+from munit_edge.manifest import GraphEntry, Manifest, Precision, read_graph
 
 CACHE_ENVIRONMENT = "MUNIT_EDGE_CACHE"
 
 _ONNX_DIGITS = 16  # in file names; the whole hash is in the sidecar
+
+_OLDEST_CAPABILITY: dict[Precision, tuple[int, int]] = {"bf16": (8, 0), "fp8": (8, 9)}
+"""First GPUs with the type; those before Ampere have no bfloat16, those before Ada no float8."""
 
 Report = Callable[[str], None]
 """Takes a line that tells the user something."""
@@ -179,6 +182,7 @@ def find_or_build(
     """
     told = report or logging.getLogger(__name__).warning
     here = _look_around(request)
+    _check_precision(entry, here)
     folder, stem = plans_folder(), _stem(entry)
     with locked(folder, stem, told):
         if request.profiles is None:
@@ -208,6 +212,27 @@ def _look_around(request: BuildRequest) -> _Here:
             options = options.model_copy(update={"compute_capabilities": (f"{major}.{minor}",)})
     check_capabilities(options)
     return _Here(api, None, options)
+
+
+def _check_precision(entry: GraphEntry, here: _Here) -> None:
+    """See that the GPUs have the graph's type: TensorRT says so late, and not how to mend it.
+
+    Raises:
+        EngineError: one of them has no such type.
+    """
+    oldest = _OLDEST_CAPABILITY.get(entry.precision)
+    if oldest is None:
+        return
+    found = list(here.options.compute_capabilities)
+    if here.facts:
+        found = [_dotted(here.facts.compute_capability)]
+    for capability in found:
+        if tuple(map(int, capability.split("."))) < oldest:
+            raise EngineError(
+                f"graph {_graph(entry)} is in {entry.precision}, which GPUs have from compute "
+                f"capability {_dotted(oldest)} on, and this plan is for {capability}: export the "
+                "model with --precision fp16 or int8, or use a newer GPU"
+            )
 
 
 def _key(entry: GraphEntry, here: _Here, profiles: tuple[Profile, ...]) -> PlanKey:

@@ -1,13 +1,15 @@
-"""What float16 does, shown on a CPU.
+"""What float16 and bfloat16 do, shown on a CPU.
 
-Every operator on half tensors computes in float32 and its result is rounded through the type.
-Weights and inputs are half tensors, so they are rounded already; a result beyond 65504 becomes
-infinite as it does on a device. True half arithmetic on a CPU takes a hundred times as long, and
-ONNX Runtime's CPU provider computes half graphs in float32 throughout, which hides an overflow.
+Every operator on 16-bit tensors computes in float32 and its result is rounded through the type.
+Weights and inputs are 16-bit tensors, so they are rounded already; a result beyond float16's 65504
+becomes infinite as it does on a device. True half arithmetic on a CPU takes a hundred times as
+long, and ONNX Runtime's CPU provider computes half graphs in float32 throughout, which hides an
+overflow; bfloat16 convolutions it has none.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -16,17 +18,14 @@ from munit_edge.engines.base import Array, GraphSet, Runner
 from munit_edge.engines.devices import Device
 from munit_edge.engines.torch_runner import TorchRunner
 from munit_edge.export.precision import layers
-from munit_edge.manifest import graph_tensors
+from munit_edge.manifest import Precision, graph_tensors
 from munit_edge.trainer.graphs import build_graph
 from munit_edge.trainer.networks import ConvBlock
 from munit_edge.trainer.torch_api import Tensor, TorchDispatchMode, nn, torch, tree_map
 
-LARGEST_HALF = 65504.0
-"""Largest finite float16."""
-
 
 class HalfArithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While it is entered, operators on half tensors compute in float32 and round the result."""
+    """While it is entered, operators on 16-bit tensors compute in float32 and round the result."""
 
     def __torch_dispatch__(
         self,
@@ -38,9 +37,12 @@ class HalfArithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run one operator."""
         kwargs = kwargs or {}
         aten = torch.ops.aten
-        if func in (aten._to_copy.default, aten.to.dtype) or not _is_half((args, kwargs)):
+        half = _half_type((args, kwargs))
+        if func in (aten._to_copy.default, aten.to.dtype) or half is None:
             return func(*args, **kwargs)
-        return tree_map(_narrow, func(*tree_map(_widen, args), **tree_map(_widen, kwargs)))
+        widen = functools.partial(_retype, before=half, after=torch.float32)
+        narrow = functools.partial(_retype, before=torch.float32, after=half)
+        return tree_map(narrow, func(*tree_map(widen, args), **tree_map(widen, kwargs)))
 
 
 class Watch:
@@ -83,7 +85,7 @@ class ArithmeticGraphs(GraphSet):
         generators: float32, or typed by `munit_edge.export.precision.in_half`.
         config: their configuration.
         model_id: SHA-256 of configuration and weights.
-        half: content codes are float16.
+        precision: that of `generators`; content codes of fp16 are float16.
         io: pictures at the graphs' borders.
     """
 
@@ -93,17 +95,17 @@ class ArithmeticGraphs(GraphSet):
         config: ModelConfig,
         model_id: str,
         *,
-        half: bool,
+        precision: Precision = "fp32",
         io: TensorIO = "uint8",
     ) -> None:
         super().__init__(config, io, model_id, engine="torch", device="cpu")
         self._generators = generators
-        self._half = half
+        self._precision = precision
 
     def _open(self, kind: GraphKind, domain: Domain) -> Runner:
         module = build_graph(self._generators, kind, domain, self.io)
         inputs, outputs = graph_tensors(
-            self.config, kind, domain, self.io, precision="fp16" if self._half else "fp32"
+            self.config, kind, domain, self.io, precision=self._precision
         )
         return _Runner(graph_name(kind, domain), module, inputs, outputs, Device("cpu"))
 
@@ -136,19 +138,12 @@ def _floats(values: Any) -> Iterator[Tensor]:
         yield from _floats(list(values.values()))
 
 
-def _is_half(values: Any) -> bool:
-    """Whether there are half tensors and no other floating-point ones."""
+def _half_type(values: Any) -> torch.dtype | None:
+    """The 16-bit type of all floating-point tensors; None where they are of another or several."""
     types = {tensor.dtype for tensor in _floats(values)}
-    return types == {torch.float16}
+    return types.pop() if types in ({torch.float16}, {torch.bfloat16}) else None
 
 
-def _widen(value: Any) -> Any:
-    if isinstance(value, torch.Tensor) and value.dtype == torch.float16:
-        return value.to(torch.float32)
-    return value
-
-
-def _narrow(value: Any) -> Any:
-    if isinstance(value, torch.Tensor) and value.dtype == torch.float32:
-        return value.to(torch.float16)
-    return value
+def _retype(value: Any, before: torch.dtype, after: torch.dtype) -> Any:
+    is_meant = isinstance(value, torch.Tensor) and value.dtype == before
+    return value.to(after) if is_meant else value

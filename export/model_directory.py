@@ -14,12 +14,15 @@ from munit_edge.engines.onnxruntime_runner import OnnxRuntimeGraphs
 from munit_edge.engines.torch_runner import TorchGraphs
 from munit_edge.errors import ParityError
 from munit_edge.export.calibration import read_pictures
+from munit_edge.export.gate import OnTrial
 from munit_edge.export.half_arithmetic import ArithmeticGraphs
 from munit_edge.export.onnx_graph import export_graph
 from munit_edge.export.options import ExportOptions
 from munit_edge.export.parity import check_parity, failures
-from munit_edge.export.precision import in_half
-from munit_edge.export.reduced import Float32, choose_half, choose_int8, measure_files
+from munit_edge.export.precision import HalfPrecision, in_half
+from munit_edge.export.quantise import EightBits
+from munit_edge.export.reduced import Float32, choose_eight_bits, choose_half, measure_files
+from munit_edge.export.rounded_graph import RoundedGraphs
 from munit_edge.extras import require
 from munit_edge.files import atomic_folder, sha256
 from munit_edge.manifest import (
@@ -50,6 +53,7 @@ def export_model(
     *,
     overwrite: bool = False,
     on_step: OnStep = lambda step: None,
+    on_trial: OnTrial = lambda layer: None,
 ) -> Manifest:
     """Export a checkpoint and prove the result.
 
@@ -60,6 +64,7 @@ def export_model(
         overwrite: replace an earlier model directory, once the new one is proved; its saved styles
             are kept.
         on_step: called with the name of each graph when it is traced.
+        on_trial: called with the name of each layer that the gate is about to measure alone.
 
     Raises:
         InputError, ModelError: the checkpoint, or a picture to judge precision by, cannot be used.
@@ -72,9 +77,14 @@ def export_model(
     require("onnxruntime", "proving an export")  # before minutes of tracing, not after
     opened = open_checkpoint(checkpoint)
     options.check_size(opened.config)
-    exports = {"fp32": _export_fp32, "fp16": _export_fp16, "int8": _export_int8}
     with atomic_folder(directory, overwrite=overwrite) as partial:
-        manifest = exports[options.precision](opened, partial, options, on_step)
+        if options.precision == "fp32":
+            manifest = _export_fp32(opened, partial, options, on_step)
+        else:
+            generators = opened.generators(options.weights)
+            pictures = read_pictures(opened.config, options)
+            model = Float32(opened, generators, pictures, on_trial)
+            manifest = _export_reduced(model, partial, options, on_step)
         (partial / MANIFEST_FILE).write_text(manifest_json(manifest), encoding="utf-8")
         keep_styles(directory, partial)
     return manifest
@@ -95,46 +105,66 @@ def _export_fp32(
     return manifest.model_copy(update={"parity": parity})
 
 
-def _export_fp16(
-    checkpoint: Checkpoint, directory: Path, options: ExportOptions, on_step: OnStep
+def _export_reduced(
+    model: Float32, directory: Path, options: ExportOptions, on_step: OnStep
+) -> Manifest:
+    if options.precision == "fp16" or options.precision == "bf16":
+        return _export_half(model, options.precision, directory, options, on_step)
+    assert options.precision != "fp32"
+    return _export_eight_bits(model, options.precision, directory, options, on_step)
+
+
+def _export_half(
+    model: Float32,
+    precision: HalfPrecision,
+    directory: Path,
+    options: ExportOptions,
+    on_step: OnStep,
 ) -> Manifest:
     """The gate comes first: it needs no graph, and says which layers stay in float32."""
-    model = _float32(checkpoint, options)
-    choice = choose_half(model, options)
-    typed = in_half(model.generators, choice.gate.kept_fp32)
+    checkpoint = model.checkpoint
+    choice = choose_half(model, precision, options)
+    typed = in_half(model.generators, precision, choice.gate.kept_fp32)
     entries = _write_graphs(checkpoint, typed, directory, options, on_step)
     manifest = _manifest(checkpoint, options, entries)
     config, model_id = checkpoint.config, manifest.checkpoint_sha256
     with (
-        OnnxRuntimeGraphs(directory, manifest, Device("cpu")) as exported,
-        ArithmeticGraphs(typed, config, model_id, half=True, io=options.io) as reference,
+        _opened(directory, manifest, precision) as exported,
+        ArithmeticGraphs(typed, config, model_id, precision=precision, io=options.io) as reference,
     ):
         parity = _prove(exported, reference, options)
         files = measure_files(model, exported, choice)
     return manifest.model_copy(update={"parity": parity, "gate": (choice.gate, files)})
 
 
-def _export_int8(
-    checkpoint: Checkpoint, directory: Path, options: ExportOptions, on_step: OnStep
+def _opened(directory: Path, manifest: Manifest, precision: HalfPrecision) -> GraphSet:
+    """The graphs as ONNX Runtime's CPU provider can run them."""
+    if precision == "bf16":
+        return RoundedGraphs(directory, manifest)
+    return OnnxRuntimeGraphs(directory, manifest, Device("cpu"))
+
+
+def _export_eight_bits(
+    model: Float32,
+    precision: EightBits,
+    directory: Path,
+    options: ExportOptions,
+    on_step: OnStep,
 ) -> Manifest:
     """The float32 graphs are proved as ever, and then quantised where they lie."""
-    model = _float32(checkpoint, options)
     before = options.model_copy(update={"precision": "fp32"})
-    manifest = _export_fp32(checkpoint, directory, before, on_step)
+    manifest = _export_fp32(model.checkpoint, directory, before, on_step)
     with OnnxRuntimeGraphs(directory, manifest, Device("cpu")) as exported:
-        choice, graphs = choose_int8(model, directory, manifest, exported, options)
+        choice, graphs = choose_eight_bits(model, precision, directory, manifest, exported, options)
     entries = [
-        _write_graph(graphs[entry.name].quantised(choice.reduced), directory, entry, options)
+        _write_graph(
+            graphs[entry.name].quantised(choice.reduced, precision), directory, entry, options
+        )
         if entry.kind in GRAPH_KINDS
         else entry
         for entry in manifest.graphs
     ]
     return manifest.model_copy(update={"graphs": tuple(entries), "gate": (choice.gate,)})
-
-
-def _float32(checkpoint: Checkpoint, options: ExportOptions) -> Float32:
-    pictures = read_pictures(checkpoint.config, options)
-    return Float32(checkpoint, checkpoint.generators(options.weights), pictures)
 
 
 def _write_graphs(

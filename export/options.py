@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,16 +13,23 @@ from munit_edge.manifest import Precision
 
 OLDEST_OPSET, NEWEST_OPSET = 18, 22
 """Below 18 torch's exporter would have to rewrite its graphs; JetPack 6's parser reads up to 20."""
+OLDEST_OPSETS: dict[Precision, int] = {"bf16": 22, "fp8": 19}
+"""Where ONNX has a type only from a later operator set on: Conv in bfloat16, Q/DQ in float8."""
 
-
-DEFAULT_MIN_PSNR_DB: dict[Precision, float] = {"fp16": 45.0, "int8": 30.0}
+DEFAULT_MIN_PSNR_DB: dict[Precision, float] = {
+    "fp16": 45.0,
+    "bf16": 35.0,
+    "int8": 30.0,
+    "fp8": 30.0,
+}
+"""bf16 has 3 bits less than fp16, which is 18 dB; fp8 stands in for int8."""
 
 
 class ExportOptions(StrictModel):
     """Options of `munit-edge export onnx`."""
 
     opset: int = Field(OLDEST_OPSET, ge=OLDEST_OPSET, le=NEWEST_OPSET)
-    """ONNX operator set."""
+    """ONNX operator set; None or nothing: the oldest that has the precision's types."""
     io: TensorIO = "uint8"
     """Pictures at the graphs' borders: uint8 NHWC, or float32 NCHW in [-1, 1]."""
     weights: Literal["average", "live"] | None = None
@@ -39,9 +46,9 @@ class ExportOptions(StrictModel):
     float32."""
 
     precision: Precision = "fp32"
-    """Type of the convolutions. `fp16`: tensors typed so. `int8`: Q/DQ pairs around each."""
+    """Type of the convolutions. `fp16`, `bf16`: tensors typed so. `int8`, `fp8`: Q/DQ pairs."""
     calibration: tuple[Path, ...] = ()
-    """Pictures that reduced precision is judged by, and int8 calibrated with: a data folder with
+    """Pictures that reduced precision is judged by, and 8 bits calibrated with: a data folder with
     trainA and trainB (and testA, testB), or a folder of A and one of B."""
     calibration_images: int = Field(8, ge=1)
     """Pictures of each domain, at most; as many others for the gate."""
@@ -51,6 +58,14 @@ class ExportOptions(StrictModel):
     """Names of layers that stay float32; * stands for any letters."""
     auto_mixed: bool = False
     """Keep the layers that lose most in float32 until the gate holds."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_opset(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("opset") is None:
+            oldest = OLDEST_OPSETS.get(values.get("precision", "fp32"), OLDEST_OPSET)
+            return {**values, "opset": oldest}
+        return values
 
     @model_validator(mode="after")
     def _check(self) -> ExportOptions:
@@ -76,6 +91,12 @@ class ExportOptions(StrictModel):
             raise ValueError(
                 f"--precision {self.precision} is judged by pictures of your own and none are "
                 "given: add --calibration DIR, a folder with trainA and trainB"
+            )
+        oldest = OLDEST_OPSETS.get(self.precision, OLDEST_OPSET)
+        if self.opset < oldest:
+            raise ValueError(
+                f"--precision {self.precision} needs operator set {oldest} or newer and --opset is "
+                f"{self.opset}: leave --opset out, or use --precision fp16 or int8"
             )
         if len(self.calibration) > 2:
             raise ValueError(

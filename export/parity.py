@@ -23,7 +23,7 @@ from munit_edge.config import (
 )
 from munit_edge.engines.base import GraphSet
 from munit_edge.export.options import ExportOptions
-from munit_edge.manifest import ParityEntry
+from munit_edge.manifest import ParityEntry, Precision
 from munit_edge.norm_statistics import own_statistics
 from munit_edge.normalisation import floats_from_bytes
 from munit_edge.styles import sample_styles
@@ -37,6 +37,17 @@ HALF_LEVEL_TOLERANCE = 4.0
 networks in torch round after every operator. The gate says how far either is from float32."""
 HALF_RELATIVE_TOLERANCE = 2.0**-7
 """The same for float16, whose numbers have 11 bits: 8 units in the last place."""
+BRAIN_LEVEL_TOLERANCE = 8.0
+"""The same for bfloat16. Both sides round after every operator, but not quite the same ones."""
+BRAIN_RELATIVE_TOLERANCE = 2.0**-5
+"""The same for bfloat16, whose numbers have 8 bits: 4 units in the last place."""
+
+TOLERANCES: dict[Precision, tuple[float, float]] = {
+    "fp32": (LEVEL_TOLERANCE, RELATIVE_TOLERANCE),
+    "fp16": (HALF_LEVEL_TOLERANCE, HALF_RELATIVE_TOLERANCE),
+    "bf16": (BRAIN_LEVEL_TOLERANCE, BRAIN_RELATIVE_TOLERANCE),
+}
+"""Of pictures (levels) and of codes (part of the largest value), by precision."""
 
 Array = NDArray[Any]
 
@@ -103,7 +114,7 @@ def _check_case(
     exported: GraphSet, reference: GraphSet, case: Case, options: ExportOptions
 ) -> Iterator[ParityEntry]:
     config = reference.config
-    half = options.precision == "fp16"
+    tolerances = TOLERANCES[options.precision]
     style = sample_styles(case.batch, config.style_dim, seed=case.batch)
     images: dict[Domain, Array] = {
         domain: test_images(case, config.channels(domain), seed)
@@ -125,10 +136,10 @@ def _check_case(
                 contents["exported", domain] = got
                 contents["reference", domain] = expected
             unit: Literal["levels", "absolute"] = "levels" if kind == "decoder" else "absolute"
-            yield _entry(f"{kind}_{domain}", case, got, expected, unit, half=half)
+            yield _entry(f"{kind}_{domain}", case, got, expected, unit, tolerances)
             twin: GraphKind = "decoder_stats" if kind == "decoder" else "content_encoder_stats"
             if options.stats_graphs and kind != "style_encoder":
-                yield from _check_twin(exported, twin, domain, case, feeds, expected, half=half)
+                yield from _check_twin(exported, twin, domain, case, feeds, expected, tolerances)
     for direction in DIRECTIONS:
         source, target = split_direction(direction)
         got, expected = (
@@ -141,7 +152,7 @@ def _check_case(
             )
             for side, graphs in (("exported", exported), ("reference", reference))
         )
-        yield _entry(direction, case, got, expected, "levels", half=half)
+        yield _entry(direction, case, got, expected, "levels", tolerances)
 
 
 def _check_twin(
@@ -151,8 +162,7 @@ def _check_twin(
     case: Case,
     feeds: dict[str, Array],
     expected: Array,
-    *,
-    half: bool,
+    tolerances: tuple[float, float],
 ) -> Iterator[ParityEntry]:
     """A `*_stats` graph against the plain network in torch.
 
@@ -166,7 +176,7 @@ def _check_twin(
     for _ in range(2):
         got = runner.run({**feeds, "norm_stats": stats, "core": core})
         name = graph_name(kind, domain)
-        yield _entry(name, case, got[runner.outputs[0].name], expected, unit, half=half)
+        yield _entry(name, case, got[runner.outputs[0].name], expected, unit, tolerances)
         stats = got["norm_stats_out"]
 
 
@@ -176,9 +186,9 @@ def _entry(
     got: Array,
     expected: Array,
     unit: Literal["levels", "absolute"],
-    *,
-    half: bool,
+    tolerances: tuple[float, float],
 ) -> ParityEntry:
+    levels, relative = tolerances
     if got.shape != expected.shape:
         worst = float("inf")
     else:
@@ -186,9 +196,8 @@ def _entry(
     if unit == "levels":
         if got.dtype != np.uint8:
             worst *= 127.5  # floats in [-1, 1]
-        tolerance = HALF_LEVEL_TOLERANCE if half else LEVEL_TOLERANCE
+        tolerance = levels
     else:
-        relative = HALF_RELATIVE_TOLERANCE if half else RELATIVE_TOLERANCE
         tolerance = relative * max(1.0, float(np.abs(expected).max()))
     return ParityEntry(
         check=check,

@@ -1,4 +1,4 @@
-"""Networks typed for float16: which layers run in it, and the casts around those that do not.
+"""Networks typed for 16 bits: which layers run in them, and the casts around those that do not.
 
 A layer is a convolution with its activation, or the sum of a residual block; its name is that of
 the graph and of the module: `decoder_b.up.0`, `content_encoder_a.residual.3.sum`. Norms, the AdaIN
@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import fnmatch
 from collections.abc import Collection, Iterator, Sequence
+from typing import Literal
 
 from munit_edge.config import DOMAINS, GRAPH_KINDS
 from munit_edge.errors import ConfigError
@@ -60,18 +61,30 @@ def matching(names: Sequence[str], patterns: Sequence[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def in_half(generators: nn.ModuleDict, keep: Collection[str] = ()) -> nn.ModuleDict:
-    """A copy of both generators with every layer in float16 but those in `keep`.
+HalfPrecision = Literal["fp16", "bf16"]
 
-    Content codes are float16 in any case, style codes float32.
+
+def half_type(precision: HalfPrecision) -> torch.dtype:
+    """The 16-bit type that a precision stands for."""
+    return torch.float16 if precision == "fp16" else torch.bfloat16
+
+
+def in_half(
+    generators: nn.ModuleDict, precision: HalfPrecision, keep: Collection[str] = ()
+) -> nn.ModuleDict:
+    """A copy of both generators with every layer in 16 bits but those in `keep`.
+
+    Content codes are float16 in fp16 whatever is kept; in bf16, which NumPy does not have, they are
+    float32. Style codes are float32.
 
     Args:
         generators: both generators in float32, spectral norm folded in.
+        precision: which 16-bit type.
         keep: names of layers, as `layers` gives them.
     """
     typed = copy.deepcopy(generators)
     for name, module in layers(typed):
-        dtype = torch.float32 if name in keep else torch.float16
+        dtype = torch.float32 if name in keep else half_type(precision)
         if isinstance(module, ConvBlock):
             # The last activation and all behind it are float32.
             _type_block(module, dtype, torch.float32 if name.endswith(".to_image") else dtype)
@@ -84,7 +97,7 @@ def in_half(generators: nn.ModuleDict, keep: Collection[str] = ()) -> nn.ModuleD
         elif isinstance(network, StyleEncoder):
             _cast_output(network.down[-1] if len(network.down) else network.stem, torch.float32)
         elif graph.startswith("content_encoder"):
-            _cast_output(network, torch.float16)
+            _cast_output(network, torch.float16 if precision == "fp16" else torch.float32)
     return typed
 
 

@@ -14,17 +14,18 @@ from munit_edge.export.gate import (
     Bench,
     Measure,
     Measurement,
+    OnTrial,
     gate_error,
     layer_losses,
     layers_to_keep,
 )
-from munit_edge.export.half_arithmetic import LARGEST_HALF, ArithmeticGraphs, Watch
+from munit_edge.export.half_arithmetic import ArithmeticGraphs, Watch
 from munit_edge.export.options import ExportOptions
-from munit_edge.export.precision import in_half, layer_names, matching
-from munit_edge.export.quantise import CalibratedGraph, QuantisedGraphs, calibrate
+from munit_edge.export.precision import HalfPrecision, half_type, in_half, layer_names, matching
+from munit_edge.export.quantise import CalibratedGraph, EightBits, QuantisedGraphs, calibrate
 from munit_edge.manifest import GateEntry, Manifest, TensorRange
 from munit_edge.trainer.checkpoint import Checkpoint
-from munit_edge.trainer.torch_api import nn
+from munit_edge.trainer.torch_api import nn, torch
 
 NAMED_TENSORS = 8
 """Tensors whose range goes into the manifest."""
@@ -39,22 +40,34 @@ class Choice:
 
 
 class Float32:
-    """The model in float32 on the user's pictures: what reduced precision is compared with."""
+    """The model in float32 on the user's pictures: what reduced precision is compared with.
+
+    Args:
+        checkpoint: where the model is from.
+        generators: both generators in float32, spectral norm folded in.
+        pictures: of both domains.
+        on_trial: told the name of each layer that is about to be measured alone.
+    """
 
     def __init__(
-        self, checkpoint: Checkpoint, generators: nn.ModuleDict, pictures: Pictures
+        self,
+        checkpoint: Checkpoint,
+        generators: nn.ModuleDict,
+        pictures: Pictures,
+        on_trial: OnTrial = lambda layer: None,
     ) -> None:
+        self.on_trial = on_trial
         self.checkpoint = checkpoint
         self.generators = generators
         self.pictures = pictures
         watched = copy.deepcopy(generators)  # hooks would be copied and exported with the weights
         self.watch = Watch(watched)
-        graphs = ArithmeticGraphs(watched, checkpoint.config, "", half=False)
+        graphs = ArithmeticGraphs(watched, checkpoint.config, "")
         self.bench = Bench(graphs, pictures.gate)
 
 
-def choose_half(model: Float32, options: ExportOptions) -> Choice:
-    """Which layers run in float16.
+def choose_half(model: Float32, precision: HalfPrecision, options: ExportOptions) -> Choice:
+    """Which layers run in 16 bits.
 
     Raises:
         GateError: the translations lose more than allowed; names what loses most.
@@ -62,40 +75,48 @@ def choose_half(model: Float32, options: ExportOptions) -> Choice:
     """
     names = layer_names(model.generators)
     config = model.checkpoint.config
+    limit = float(torch.finfo(half_type(precision)).max)
 
     def measure(
         layers: Collection[str],
         changed: Collection[str] | None = None,
         count: int | None = None,
     ) -> Measurement:
-        typed = in_half(model.generators, [name for name in names if name not in layers])
+        kept = [name for name in names if name not in layers]
+        typed = in_half(model.generators, precision, kept)
         watch = Watch(typed, layers)
-        with ArithmeticGraphs(typed, config, "", half=True) as graphs:
+        with ArithmeticGraphs(typed, config, "", precision=precision) as graphs:
             found = model.bench.measure(graphs, changed, count)
         overflows = tuple(
-            f"{tensor} (largest in fp32 {model.watch.largest.get(tensor, 0):.3g}, float16 holds "
-            f"{LARGEST_HALF:.0f})"
+            f"{tensor} (largest in fp32 {model.watch.largest.get(tensor, 0):.3g}, {precision} "
+            f"holds {limit:.5g})"
             for tensor in watch.non_finite
         )
         return Measurement(found.results, overflows or found.faults)
 
-    reduced, found = _choose(names, options, measure)
+    reduced, found = _choose(names, options, measure, model.on_trial)
     nearest = sorted(model.watch.largest.items(), key=lambda item: -item[1])
     ranges = tuple(
-        TensorRange(tensor=name, largest=largest, limit=LARGEST_HALF)
+        TensorRange(tensor=name, largest=largest, limit=limit)
         for name, largest in nearest
         if name.rpartition(".")[0] in reduced
     )
     return Choice(reduced, _entry(model.bench, names, reduced, found, options, ranges))
 
 
-def choose_int8(
-    model: Float32, directory: Path, manifest: Manifest, exported: GraphSet, options: ExportOptions
+def choose_eight_bits(
+    model: Float32,
+    precision: EightBits,
+    directory: Path,
+    manifest: Manifest,
+    exported: GraphSet,
+    options: ExportOptions,
 ) -> tuple[Choice, dict[str, CalibratedGraph]]:
-    """Which layers run in int8, and the calibrated graphs to write them from.
+    """Which layers run in 8 bits, and the calibrated graphs to write them from.
 
     Args:
         model: what to compare with.
+        precision: which 8-bit type.
         directory: where the float32 graphs lie.
         manifest: what they are.
         exported: the same graphs, opened.
@@ -112,29 +133,30 @@ def choose_int8(
         changed: Collection[str] | None = None,
         count: int | None = None,
     ) -> Measurement:
-        with QuantisedGraphs(graphs, manifest, layers) as candidate:
+        with QuantisedGraphs(graphs, manifest, layers, precision) as candidate:
             return model.bench.measure(candidate, changed, count)
 
-    reduced, found = _choose(names, options, measure)
+    reduced, found = _choose(names, options, measure, model.on_trial)
     return Choice(reduced, _entry(model.bench, names, reduced, found, options, ())), graphs
 
 
 def measure_files(model: Float32, exported: GraphSet, choice: Choice) -> GateEntry:
-    """The same measurement with the exported float16 files in ONNX Runtime.
+    """The same measurement with the exported 16-bit files in ONNX Runtime.
 
     Raises:
         GateError: they do not reach the threshold that the networks reached.
     """
+    gate = choice.gate
     found = model.bench.measure(exported)
-    threshold = choice.gate.min_psnr_db
-    if not found.holds(threshold):
-        raise gate_error("the exported files in fp16", found, threshold, [])
-    update = {"arithmetic": "onnxruntime", "results": found.results, "ranges": ()}
-    return choice.gate.model_copy(update=update)
+    if not found.holds(gate.min_psnr_db):
+        raise gate_error(f"the exported files in {gate.precision}", found, gate.min_psnr_db, [])
+    arithmetic = "onnxruntime-rounded" if gate.precision == "bf16" else "onnxruntime"
+    update = {"arithmetic": arithmetic, "results": found.results, "ranges": ()}
+    return gate.model_copy(update=update)
 
 
 def _choose(
-    names: Sequence[str], options: ExportOptions, measure: Measure
+    names: Sequence[str], options: ExportOptions, measure: Measure, on_trial: OnTrial
 ) -> tuple[tuple[str, ...], Measurement]:
     keep = set(matching(names, options.keep_fp32))
     reduced = tuple(name for name in names if name not in keep)
@@ -143,7 +165,7 @@ def _choose(
     found = measure(reduced)
     if found.holds(options.min_psnr):
         return reduced, found
-    losses = layer_losses(measure, reduced)
+    losses = layer_losses(measure, reduced, on_trial)
     if not options.auto_mixed:
         raise gate_error(options.precision, found, options.min_psnr, losses)
     count = len(layers_to_keep(losses, options.min_psnr))
@@ -166,7 +188,7 @@ def _entry(
 ) -> GateEntry:
     return GateEntry(
         precision=options.precision,
-        arithmetic="rounded-float32" if options.precision == "fp16" else "onnxruntime",
+        arithmetic="rounded-float32" if options.precision in {"fp16", "bf16"} else "onnxruntime",
         min_psnr_db=options.min_psnr,
         pictures=min(len(pictures) for pictures in bench.pictures.values()),
         results=found.results,

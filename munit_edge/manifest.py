@@ -31,7 +31,7 @@ from munit_edge.norm_statistics import num_rows
 MANIFEST_FILE = "munit_edge.json"
 FORMAT_VERSION: Literal[1] = 1
 
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 
 
 class TensorEntry(StrictModel):
@@ -40,7 +40,8 @@ class TensorEntry(StrictModel):
     name: str
     """`image`, `content`, `style`, `norm_stats`, `norm_stats_out` or `core`."""
     dtype: Literal["uint8", "float16", "float32"]
-    """Element type; content codes of fp16 graphs are float16, nothing else is."""
+    """Element type; content codes of fp16 graphs are float16, nothing else is. Of bf16 graphs they
+    are float32: NumPy has no bfloat16."""
     shape: tuple[int | str, ...]
     """A number where the size is fixed, a name where it is free."""
 
@@ -121,9 +122,11 @@ class GateEntry(StrictModel):
 
     precision: Precision
     """What was tried."""
-    arithmetic: Literal["rounded-float32", "onnxruntime"]
-    """`rounded-float32`: every operator computed in float32 and rounded through the type, so that
-    an overflow is infinite. `onnxruntime`: the exported files themselves."""
+    arithmetic: Literal["rounded-float32", "onnxruntime", "onnxruntime-rounded"]
+    """`rounded-float32`: every operator of the networks computed in float32 and rounded through the
+    type, so that an overflow is infinite. `onnxruntime`: the exported files themselves.
+    `onnxruntime-rounded`: copies of the bf16 files that compute in float32 and round through
+    bfloat16, in which ONNX Runtime's CPU provider has no convolutions."""
     min_psnr_db: float
     """What `psnr_db` must reach in both directions."""
     pictures: int
@@ -185,7 +188,8 @@ class Manifest(StrictModel):
     graphs: tuple[GraphEntry, ...]
     """Three for each domain."""
     parity: tuple[ParityEntry, ...]
-    """Proof of the export; of an int8 model, of its graphs before quantisation."""
+    """Proof of the export; of an int8 or fp8 model, of its graphs before quantisation, of a bf16
+    model, of copies that round (`GateEntry.arithmetic`)."""
     gate: tuple[GateEntry, ...] = ()
     """Proof of reduced precision; none for fp32."""
     weights: Literal["average", "live"]

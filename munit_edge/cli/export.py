@@ -24,7 +24,10 @@ def onnx(
         Path, typer.Argument(help="Checkpoint, or run folder (its newest checkpoint is taken).")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model directory to make.")],
-    opset: Annotated[int, typer.Option(help="ONNX operator set, 18 to 22.")] = 18,
+    opset: Annotated[
+        Optional[int],  # noqa: UP045 - Typer reads it on Python 3.10
+        typer.Option(help="ONNX operator set, 18 to 22.", show_default="18; fp8 19, bf16 22"),
+    ] = None,
     io: Annotated[
         Literal["uint8", "float32"],
         typer.Option(
@@ -33,7 +36,7 @@ def onnx(
         ),
     ] = "uint8",
     weights: Annotated[
-        Optional[Literal["average", "live"]],  # noqa: UP045 - Typer reads it on Python 3.10
+        Optional[Literal["average", "live"]],  # noqa: UP045
         typer.Option(
             help="Which weights of the checkpoint.",
             show_default="the moving average where there is one",
@@ -52,9 +55,9 @@ def onnx(
         typer.Option(help="Fix the image width, in pixels.", show_default="any"),
     ] = None,
     precision: Annotated[
-        Literal["fp32", "fp16", "int8"],
+        Literal["fp32", "fp16", "bf16", "int8", "fp8"],
         typer.Option(
-            help="Type of the convolutions. fp16 and int8 must pass a gate: their translations of "
+            help="Type of the convolutions. All but fp32 must pass a gate: their translations of "
             "your pictures are compared with those of fp32."
         ),
     ] = "fp32",
@@ -62,9 +65,9 @@ def onnx(
         Optional[list[Path]],  # noqa: UP045
         typer.Option(
             metavar="DIR",
-            help="Pictures for the gate, and for the scales of int8: a data folder with trainA and "
-            "trainB (the gate takes testA and testB where they are), or given twice, A's pictures "
-            "and B's.",
+            help="Pictures for the gate, and for the scales of 8 bits: a data folder with trainA "
+            "and trainB (the gate takes testA and testB where they are), or given twice, A's "
+            "pictures and B's.",
         ),
     ] = None,
     calibration_images: Annotated[
@@ -74,7 +77,7 @@ def onnx(
         Optional[float],  # noqa: UP045
         typer.Option(
             help="What translations must reach against fp32, in dB.",
-            show_default="fp16 45, int8 30",
+            show_default="fp16 45, bf16 35, int8 30, fp8 30",
         ),
     ] = None,
     keep_fp32: Annotated[
@@ -135,6 +138,7 @@ def onnx(
             options,
             overwrite=overwrite,
             on_step=lambda graph: bar.advance(note=graph),
+            on_trial=lambda layer: bar.advance(0, note=f"gate: {layer} alone"),
         )
     _report(output, manifest, time.monotonic() - started)
 
@@ -179,7 +183,11 @@ def _report_styles(output: Path) -> None:
 
 
 def _report_gate(gate: GateEntry) -> None:
-    where = "rounded arithmetic" if gate.arithmetic == "rounded-float32" else "ONNX Runtime"
+    where = {
+        "rounded-float32": "rounded arithmetic",
+        "onnxruntime": "ONNX Runtime",
+        "onnxruntime-rounded": "ONNX Runtime with rounding",
+    }[gate.arithmetic]
     for result in gate.results:
         typer.echo(
             f"{gate.precision} against fp32, {where}, {result.direction}: "

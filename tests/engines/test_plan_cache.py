@@ -26,7 +26,7 @@ from munit_edge.engines.plan_list import list_plans, prune_plans
 from munit_edge.engines.profiles import declare_profiles
 from munit_edge.engines.tensorrt_builder import BuildOptions, BuiltPlan
 from munit_edge.errors import ConfigError, EngineError, ModelError, OutputError
-from munit_edge.manifest import GraphEntry, read_manifest
+from munit_edge.manifest import GraphEntry, Precision, read_manifest
 
 needs_rtx = pytest.mark.skipif(
     not tensorrt_api.is_installed("tensorrt-rtx"), reason="TensorRT-RTX is not installed"
@@ -443,3 +443,41 @@ def test_a_real_plan_is_found_again(tiny_model: Path, cache: Path) -> None:
 def test_unknown_compute_capability(ask: Asker) -> None:
     with pytest.raises(ConfigError, match=r"--compute-capability: 1\.0 is not known; .*8\.6"):
         ask("64", target="tensorrt-rtx", compute_capabilities=("1.0",))
+
+
+@pytest.mark.parametrize(
+    ("precision", "capability", "oldest"),
+    [
+        ("fp8", (8, 7), "8.9"),
+        ("fp8", (8, 9), None),
+        ("bf16", (7, 5), "8.0"),
+        ("bf16", (8, 7), None),
+    ],
+)
+def test_a_gpu_without_the_type(
+    precision: Precision,
+    capability: tuple[int, int],
+    oldest: str | None,
+    ask: Asker,
+    machine: Machine,
+) -> None:
+    machine.facts = DeviceFacts("GPU", capability, 12060, 12060, integrated=False)
+    ask.entry = ask.entry.model_copy(update={"precision": precision})
+    if oldest is None:
+        assert ask("64").built
+        return
+    with pytest.raises(EngineError) as caught:
+        ask("64")
+    message = str(caught.value)
+    assert (
+        f"decoder_b is in {precision}, which GPUs have from compute capability {oldest}" in message
+    )
+    assert "--precision fp16 or int8" in message
+    assert not machine.built
+
+
+@needs_rtx
+def test_a_gpu_without_the_type_among_those_to_build_for(ask: Asker) -> None:
+    ask.entry = ask.entry.model_copy(update={"precision": "fp8"})
+    with pytest.raises(EngineError, match=r"is in fp8, .* and this plan is for 8\.6: export"):
+        ask("64", target="tensorrt-rtx", compute_capabilities=("8.9", "8.6"))

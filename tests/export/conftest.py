@@ -1,17 +1,24 @@
-"""Graphs of single precisions, exported once for all tests that look at them."""
+"""Graphs in reduced precision, made once for all tests that look at them. Do not change them."""
 
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_graphs import TinyGraph
+from PIL import Image
+from tiny_graphs import CalibratedModel, TinyGraph, soft_areas, soft_pictures
 
 from munit_edge.config import Domain, GraphKind
+from munit_edge.engines.devices import Device
+from munit_edge.engines.onnxruntime_runner import OnnxRuntimeGraphs
+from munit_edge.export.model_directory import export_model
 from munit_edge.export.onnx_graph import export_graph
 from munit_edge.export.options import ExportOptions
 from munit_edge.export.precision import in_half
+from munit_edge.export.quantise import calibrate
+from munit_edge.manifest import read_manifest
 from munit_edge.trainer.checkpoint import open_checkpoint
 
 
@@ -23,7 +30,42 @@ def fp16_graph(request: pytest.FixtureRequest) -> TinyGraph:
     def graph(checkpoint: str, kind: GraphKind, domain: Domain) -> Any:
         opened = open_checkpoint(request.getfixturevalue(checkpoint))
         options = ExportOptions().model_copy(update={"precision": "fp16"})
-        typed = in_half(opened.generators())
+        typed = in_half(opened.generators(), "fp16")
         return export_graph(typed, opened.config, kind, domain, options, {})
 
     return graph
+
+
+@pytest.fixture(scope="session")
+def bf16_model(tiny_sn_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model directory of `tiny_sn_checkpoint` in bf16, with its last layers in fp32."""
+    root = tmp_path_factory.mktemp("bf16")
+    for domain, mode in (("A", "L"), ("B", "RGBA")):
+        folder = root / "data" / f"train{domain}"
+        folder.mkdir(parents=True)
+        for number, picture in enumerate(soft_areas(2, len(mode), ord(domain))):
+            Image.fromarray(picture[0].squeeze()).save(folder / f"{number}.png")
+    options = ExportOptions(
+        precision="bf16", calibration=(root / "data",), keep_fp32=("decoder_?.to_image",)
+    )
+    export_model(tiny_sn_checkpoint, root / "model", options)
+    return root / "model"
+
+
+@pytest.fixture(scope="session")
+def calibrated(request: pytest.FixtureRequest) -> CalibratedModel:
+    """The tiny models' fp32 graphs with the ranges of their activations, ready for 8 bits."""
+
+    @functools.cache
+    def model(name: str) -> Any:
+        directory: Path = request.getfixturevalue(name)
+        manifest = read_manifest(directory)
+        pictures = soft_pictures(manifest.model)
+        with OnnxRuntimeGraphs(directory, manifest, Device("cpu")) as exported:
+            graphs = calibrate(directory, manifest, exported, pictures.calibration)
+        for graph in graphs.values():
+            # Float8 Q/DQ begins there; what these graphs use has the same meaning in 18.
+            graph.model.opset_import[0].version = 19
+        return graphs
+
+    return model

@@ -10,6 +10,7 @@ from munit_edge.config import ModelConfig
 from munit_edge.errors import ConfigError, InputError
 from munit_edge.export.calibration import Pictures, read_pictures
 from munit_edge.export.options import ExportOptions
+from munit_edge.manifest import Precision
 
 CONFIG = ModelConfig(width=8, num_res_blocks=1, mlp_dim=16)
 
@@ -118,6 +119,14 @@ def test_a_missing_folder(tmp_path: Path) -> None:
         ({"auto_mixed": True}, "--auto-mixed has no effect on fp32"),
         ({"keep_fp32": ("x",)}, "--keep-fp32 has no effect on fp32"),
         ({"precision": "fp16", "calibration": (Path("x"),) * 3}, "--calibration is given 3 times"),
+        (
+            {"precision": "bf16", "calibration": (Path("x"),), "opset": 21},
+            "--precision bf16 needs operator set 22 or newer and --opset is 21",
+        ),
+        (
+            {"precision": "fp8", "calibration": (Path("x"),), "opset": 18},
+            "--precision fp8 needs operator set 19 or newer and --opset is 18",
+        ),
     ],
 )
 def test_wishes_that_do_not_fit(wishes: dict[str, object], message: str) -> None:
@@ -125,3 +134,15 @@ def test_wishes_that_do_not_fit(wishes: dict[str, object], message: str) -> None
 
     with pytest.raises(ConfigError, match=message):
         validate(ExportOptions, wishes, "options")
+
+
+@pytest.mark.parametrize(
+    ("precision", "opset"), [("fp32", 18), ("fp16", 18), ("int8", 18), ("fp8", 19), ("bf16", 22)]
+)
+@pytest.mark.parametrize("asked", [{}, {"opset": None}])
+def test_the_operator_set_follows_the_precision(
+    precision: Precision, opset: int, asked: dict[str, None]
+) -> None:
+    folders = () if precision == "fp32" else (Path("x"),)
+    assert ExportOptions(precision=precision, calibration=folders, **asked).opset == opset
+    assert ExportOptions(precision=precision, calibration=folders, opset=22).opset == 22

@@ -12,19 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_graphs import TinyGraph
+from tiny_graphs import CalibratedModel, TinyGraph
 
 from munit_edge.config import DOMAINS, GRAPH_KINDS, Domain, GraphKind, ModelConfig
 from munit_edge.engines import tensorrt_api
-from munit_edge.engines.devices import Device
-from munit_edge.engines.onnxruntime_runner import OnnxRuntimeGraphs
 from munit_edge.engines.profiles import GraphProfile, declare_profiles, graph_profiles
 from munit_edge.engines.tensorrt_builder import BuildOptions, build_plan
 from munit_edge.errors import EngineError
 from munit_edge.export.onnx_graph import export_graph
 from munit_edge.export.options import ExportOptions
-from munit_edge.export.precision import in_half, layer_names
-from munit_edge.export.quantise import calibrate
+from munit_edge.export.precision import in_half
+from munit_edge.export.quantise import EightBits
 from munit_edge.manifest import Precision, graph_tensors, read_manifest
 from munit_edge.trainer.checkpoint import open_checkpoint
 
@@ -118,28 +116,36 @@ def test_graphs_exported_with_fixed_sizes_build(
     height, width = FIXED_HW
     options = ExportOptions(batch=1, height=height, width=width)
     options = options.model_copy(update={"precision": precision})
-    typed = in_half(generators) if precision == "fp16" else generators
+    typed = in_half(generators, "fp16") if precision == "fp16" else generators
     graph = export_graph(typed, checkpoint.config, kind, "a", options, {})
     assert _plan(f"{kind}_a", graph, ())[:4] == b"vtrt"
 
 
+@pytest.mark.parametrize(("kind", "domain"), GRAPHS)
+def test_bf16_graphs_build(kind: GraphKind, domain: Domain, bf16_model: Path) -> None:
+    import onnx
+
+    graph = onnx.load(bf16_model / read_manifest(bf16_model).graph(kind, domain).file)
+    assert 16 in _types(graph), "no bfloat16 weights"
+    _build(bf16_model, kind, domain, graph)
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+@pytest.mark.parametrize(("kind", "domain"), GRAPHS)
 @pytest.mark.parametrize("architecture", MODELS)
-def test_int8_graphs_build(architecture: str, request: pytest.FixtureRequest) -> None:
-    checkpoint_fixture, model_fixture = MODELS[architecture]
-    model: Path = request.getfixturevalue(model_fixture)
-    manifest = read_manifest(model)
-    layers = layer_names(open_checkpoint(request.getfixturevalue(checkpoint_fixture)).generators())
-    generator = np.random.default_rng(0)
-    pictures: Any = {
-        domain: [generator.integers(0, 256, (1, 64, 64, channels), dtype=np.uint8)]
-        for domain, channels in (("a", manifest.model.channels_a), ("b", manifest.model.channels_b))
-    }
-    with OnnxRuntimeGraphs(model, manifest, Device("cpu")) as exported:
-        graphs = calibrate(model, manifest, exported, pictures)
-    for entry in manifest.graphs:
-        graph = graphs[f"{entry.kind}_{entry.domain}"].quantised(layers)
-        assert 3 in _types(graph), "no int8 weights"
-        _build(model, entry.kind, entry.domain, graph)
+def test_quantised_graphs_build(
+    architecture: str,
+    kind: GraphKind,
+    domain: Domain,
+    precision: EightBits,
+    calibrated: CalibratedModel,
+    request: pytest.FixtureRequest,
+) -> None:
+    model = MODELS[architecture][1]
+    calibrated_graph = calibrated(model)[f"{kind}_{domain}"]
+    graph = calibrated_graph.quantised(list(calibrated_graph.nodes), precision)
+    assert {"int8": 3, "fp8": 17}[precision] in _types(graph), "no 8-bit weights"
+    _build(request.getfixturevalue(model), kind, domain, graph)
 
 
 def test_a_missing_cast_is_refused(tiny_model: Path) -> None:

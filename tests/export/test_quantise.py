@@ -1,0 +1,213 @@
+"""int8 and fp8: what is stored, what it computes, and the gate's choice of layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tiny_graphs import CalibratedModel, soft_pictures
+
+from munit_edge.engines.devices import Device
+from munit_edge.engines.onnxruntime_runner import OnnxRuntimeGraphs, open_session
+from munit_edge.errors import ConfigError
+from munit_edge.export.options import ExportOptions
+from munit_edge.export.quantise import CalibratedGraph, EightBits, QuantisedGraphs
+from munit_edge.export.reduced import Choice, Float32, choose_eight_bits
+from munit_edge.manifest import read_manifest
+from munit_edge.trainer.checkpoint import open_checkpoint
+
+KINDS = {"int8": TensorProto.INT8, "fp8": TensorProto.FLOAT8E4M3FN}
+PRECISIONS: tuple[EightBits, ...] = ("int8", "fp8")
+
+
+def _constants(model: Any) -> dict[str, np.ndarray]:
+    return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_weights_are_stored_in_eight_bits(
+    precision: EightBits, calibrated: CalibratedModel
+) -> None:
+    graph = calibrated("tiny_model")["decoder_b"]
+    model = graph.quantised(list(graph.nodes), precision)
+    onnx.checker.check_model(model, full_check=True)
+    kinds = {t.name: t.data_type for t in model.graph.initializer}
+    before, after = _constants(graph.model), _constants(model)
+    makers = {output: node for node in model.graph.node for output in node.output}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == sum(map(len, graph.nodes.values())) >= 5
+    for conv in convolutions:
+        image, weight = (makers[name] for name in conv.input[:2])
+        assert image.op_type == weight.op_type == "DequantizeLinear"
+        assert makers[image.input[0]].op_type == "QuantizeLinear"
+        stored, scale, zero = weight.input
+        name = stored.removesuffix("_quantized")
+        assert name not in after
+        assert kinds[stored] == kinds[zero] == KINDS[precision]
+        exact, steps = before[name], after[stored].astype(np.float32)
+        per_channel = precision == "int8"
+        assert after[scale].shape == ((exact.shape[0],) if per_channel else ())
+        assert not after[zero].astype(np.float32).any()
+        step = after[scale].reshape(-1, 1, 1, 1)
+        # Half a step in int8; half of a number's last place, 1 of 3 bits behind the first, in fp8.
+        allowed = step / 2 if per_channel else np.maximum(np.abs(exact) / 16, step * 2.0**-10)
+        assert np.all(np.abs(steps * step - exact) <= 1.001 * allowed)
+        assert np.abs(steps).max() == (127 if per_channel else 448)
+    assert model.ByteSize() < 0.6 * graph.model.ByteSize()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_storing_weights_quantised_changes_no_result(
+    precision: EightBits, calibrated: CalibratedModel
+) -> None:
+    """Against the form that quantises float32 weights at run time, by ONNX Runtime's kernels."""
+    graph = calibrated("tiny_model")["decoder_b"]
+    stored = graph.quantised(list(graph.nodes), precision)
+    at_run_time = type(stored)()
+    at_run_time.CopyFrom(stored)
+    weights = {name for name in _constants(stored) if name.endswith("weight_quantized")}
+    floats = {t.name: t for t in graph.model.graph.initializer}
+    nodes = []
+    for node in at_run_time.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in weights:
+            name = node.input[0].removesuffix("_quantized")
+            at_run_time.graph.initializer.append(floats[name])
+            quantise = helper.make_node("QuantizeLinear", [name, *node.input[1:]], [node.input[0]])
+            quantise.attribute.extend(node.attribute)
+            nodes.append(quantise)
+        nodes.append(node)
+    kept = [t for t in at_run_time.graph.initializer if t.name not in weights]
+    del at_run_time.graph.node[:], at_run_time.graph.initializer[:]
+    at_run_time.graph.node.extend(nodes)
+    at_run_time.graph.initializer.extend(kept)
+    random = np.random.default_rng(0)
+    feeds = {
+        "content": random.normal(size=(2, 32, 8, 12)).astype(np.float32),
+        "style": random.normal(size=(2, 8)).astype(np.float32),
+    }
+    found, expected = (
+        open_session(model.SerializeToString(), "decoder_b", Device("cpu")).run(None, feeds)[0]
+        for model in (stored, at_run_time)
+    )
+    assert found.std() > 10
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_layer_of_several_convolutions(precision: EightBits) -> None:
+    """Both are reduced, and what they share is quantised once; values beyond the range are cut."""
+    random = np.random.default_rng(0)
+    weights = {f"decoder.up.0.conv.{n}.weight": random.normal(size=(3, 2, 1, 1)) for n in "ab"}
+    nodes = [
+        helper.make_node("Conv", ["x", name], [f"y{index}"], name=f"conv_{index}")
+        for index, name in enumerate(weights)
+    ]
+    nodes.append(helper.make_node("Add", ["y0", "y1"], ["y"]))
+    values = [helper.make_tensor_value_info(n, 1, [1, c, 2, 2]) for n, c in (("x", 2), ("y", 3))]
+    constants = [
+        numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", values[:1], values[1:], constants),
+        opset_imports=[helper.make_opsetid("", 19)],
+        ir_version=10,
+    )
+    graph = CalibratedGraph(model, {"x": 1.0}, {"decoder_b.up.0": ("conv_0", "conv_1")})
+    reduced = graph.quantised(["decoder_b.up.0"], precision)
+    onnx.checker.check_model(reduced, full_check=True)
+    kinds = [node.op_type for node in reduced.graph.node]
+    assert (kinds.count("QuantizeLinear"), kinds.count("DequantizeLinear")) == (1, 3)
+    assert graph.quantised(["decoder_a.up.0"], precision) == model
+    session = open_session(reduced.SerializeToString(), "decoder_b", Device("cpu"))
+    x = np.array([[-7, 0.5], [1, 7]], np.float32)[None, None].repeat(2, axis=1)
+    expected = sum(
+        np.einsum("oc,nchw->nohw", w[..., 0, 0], x.clip(-1, 1)) for w in weights.values()
+    )
+    found = session.run(None, {"x": x})[0]
+    assert np.allclose(found, expected, atol=0.02 if precision == "int8" else 0.2)
+    assert not np.allclose(found, expected, atol=1e-4)
+
+
+def test_every_layer_has_its_convolution(calibrated: CalibratedModel) -> None:
+    graphs = calibrated("tiny_sn_model")
+    for name, graph in graphs.items():
+        assert graph.nodes
+        assert all(layer.startswith(f"{name}.") for layer in graph.nodes)
+    assert "content_encoder_a.residual.0.block_1" in graphs["content_encoder_a"].nodes
+
+
+# ----------------------------------------------------------------------------------------------
+# The gate
+
+
+class Gate:
+    """Chooses the layers of `tiny_model` in int8."""
+
+    def __init__(self, checkpoint: Path, model: Path) -> None:
+        self.tried: list[str] = []
+        opened, self._directory = open_checkpoint(checkpoint), model
+        pictures = soft_pictures(opened.config)
+        self._float32 = Float32(opened, opened.generators(), pictures, self.tried.append)
+
+    def __call__(self, **wishes: Any) -> Choice:
+        options = ExportOptions(precision="int8", calibration=(Path("unused"),), **wishes)
+        manifest = read_manifest(self._directory)
+        with OnnxRuntimeGraphs(self._directory, manifest, Device("cpu")) as exported:
+            return choose_eight_bits(
+                self._float32, "int8", self._directory, manifest, exported, options
+            )[0]
+
+
+@pytest.fixture(scope="module")
+def gate(tiny_checkpoint: Path, tiny_model: Path) -> Gate:
+    return Gate(tiny_checkpoint, tiny_model)
+
+
+def _psnr(choice: Choice) -> float:
+    return min(result.psnr_db for result in choice.gate.results)
+
+
+def test_int8_keeps_the_worst_layers_until_the_gate_holds(gate: Gate) -> None:
+    plain = gate(min_psnr_db=10)
+    assert plain.gate.kept_fp32 == ()
+    assert gate.tried == []
+    wanted = _psnr(plain) + 3
+    mixed = gate(min_psnr_db=wanted, auto_mixed=True)
+    assert gate.tried == list(plain.reduced), "every layer is measured, and told"
+    assert _psnr(mixed) >= wanted
+    kept = mixed.gate.kept_fp32
+    assert 0 < len(kept) < len(plain.reduced)
+    assert set(kept) | set(mixed.reduced) == set(plain.reduced)
+
+
+def test_int8_layers_named_to_be_kept_are(gate: Gate) -> None:
+    plain = gate(min_psnr_db=10)
+    kept = gate(min_psnr_db=10, keep_fp32=("decoder_*", "style_encoder_a.stem"))
+    assert "style_encoder_a.stem" in kept.gate.kept_fp32
+    assert {layer for layer in plain.reduced if layer.startswith("decoder")} < set(
+        kept.gate.kept_fp32
+    )
+    assert _psnr(kept) > _psnr(plain)
+    with pytest.raises(ConfigError, match="keeps every layer"):
+        gate(keep_fp32=("*",))
+
+
+def test_kept_layers_are_float32_in_the_graphs(
+    calibrated: CalibratedModel, tiny_model: Path
+) -> None:
+    """No layer reduced: exactly the graphs that were calibrated."""
+    manifest, pictures = read_manifest(tiny_model), soft_pictures(read_manifest(tiny_model).model)
+    graphs = calibrated("tiny_model")
+    with (
+        QuantisedGraphs(graphs, manifest, (), "int8") as candidate,
+        OnnxRuntimeGraphs(tiny_model, manifest, Device("cpu")) as exported,
+    ):
+        found, expected = (
+            opened.runner("style_encoder", "a").run({"image": pictures.gate["a"][0]})["style"]
+            for opened in (candidate, exported)
+        )
+    assert np.array_equal(found, expected)
