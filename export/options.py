@@ -42,7 +42,7 @@ class ExportOptions(StrictModel):
     """Fixed image width in pixels; None: any."""
 
     stats_graphs: bool = True
-    """Write the `*_stats` graphs too, which tiles and steady video need. With int8 they stay in
+    """Write the `*_stats` graphs too, which tiles and steady video need. With 8 bits they stay in
     float32."""
 
     precision: Precision = "fp32"

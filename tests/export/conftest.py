@@ -46,7 +46,10 @@ def bf16_model(tiny_sn_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
         for number, picture in enumerate(soft_areas(2, len(mode), ord(domain))):
             Image.fromarray(picture[0].squeeze()).save(folder / f"{number}.png")
     options = ExportOptions(
-        precision="bf16", calibration=(root / "data",), keep_fp32=("decoder_?.to_image",)
+        precision="bf16",
+        calibration=(root / "data",),
+        keep_fp32=("decoder_?.to_image",),
+        stats_graphs=False,
     )
     export_model(tiny_sn_checkpoint, root / "model", options)
     return root / "model"
