@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from munit_edge.errors import InputError
 from munit_edge.images import Images, Picture, pad_to
 from munit_edge.pipeline import Stopwatch
 from munit_edge.styles import Styles
+from munit_edge.tile_choice import TileWish, choose_core
+from munit_edge.tiled_translation import TiledTranslation, TileStatistics
 from munit_edge.translator import Content, Translator
 
 
@@ -22,14 +24,28 @@ class PictureTranslator:
         translator: the opened model.
         direction: "a2b" or "b2a".
         codes: float32 [S, style_dim], the styles.
+        tile: which pictures are cut into tiles, and how large; see `tile_choice`.
+        tile_stats: where the statistics of a picture in tiles come from.
+        say: told in words what a picture in tiles takes, before the work starts.
 
     Attributes:
         channels: channels of the pictures that come in.
         busy: the time that the engine took so far.
     """
 
-    def __init__(self, translator: Translator, direction: Direction, codes: Styles) -> None:
+    def __init__(
+        self,
+        translator: Translator,
+        direction: Direction,
+        codes: Styles,
+        *,
+        tile: TileWish = "off",
+        tile_stats: TileStatistics = "thumbnail",
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self._translator = translator
+        self._tile = tile
+        self._tiled = TiledTranslation(translator, direction, statistics=tile_stats, say=say)
         self._source, self._target = split_direction(direction)
         self._codes = codes
         self.channels = translator.config.channels(self._source)
@@ -63,25 +79,47 @@ class PictureTranslator:
             EngineError: the engine failed.
         """
         height, width = self.padded_size(pictures[0])
-        num_styles = len(self._codes)
-        at_once = max(1, self.pixels_at_once // (height * width))
-        images_at_once, styles_at_once = max(1, at_once // num_styles), min(at_once, num_styles)
+        core = self._core(pictures[0])
         try:
-            content = self._encode(pictures, (height, width))
-            for first in range(0, len(pictures), images_at_once):
-                rows = range(first, min(first + images_at_once, len(pictures)))
-                part = Content(take_rows(content.codes, rows), content.size_hw)
-                for start in range(0, num_styles, styles_at_once):
-                    results = self._decode(part, self._codes[start : start + styles_at_once])
-                    for row, of_picture in zip(rows, results, strict=True):
-                        for pixels in of_picture:
-                            yield _finished(pixels, pictures[row])
+            if core is None:
+                yield from self._whole(pictures, (height, width))
+            else:
+                yield from self._in_tiles(pictures, core, name)
         except MemoryError as exc:
             height, width = pictures[0].pixels.shape[:2]
             raise InputError(
-                f"{name} needs more memory than there is ({width} x {height} pixels): make it "
-                "smaller with --size"
+                f"{name} needs more memory than there is ({width} x {height} pixels): cut it into "
+                "smaller tiles with --tile, or make it smaller with --size"
             ) from exc
+
+    def _core(self, picture: Picture) -> int | None:
+        """The core of the tiles that a picture is cut into; None: it is translated whole."""
+        height, width = picture.pixels.shape[:2]
+        opened = self._translator
+        return choose_core(self._tile, (height, width), opened.config, opened.engine, opened.device)
+
+    def _in_tiles(self, pictures: Sequence[Picture], core: int, name: str) -> Iterator[Picture]:
+        for picture in pictures:
+            results = self._tiled.translate(picture.pixels, self._codes, core=core, name=name)
+            for _ in self._codes:
+                with self.busy:
+                    pixels = next(results)
+                yield _finished(pixels, picture)
+
+    def _whole(self, pictures: Sequence[Picture], size_hw: tuple[int, int]) -> Iterator[Picture]:
+        height, width = size_hw
+        num_styles = len(self._codes)
+        at_once = max(1, self.pixels_at_once // (height * width))
+        images_at_once, styles_at_once = max(1, at_once // num_styles), min(at_once, num_styles)
+        content = self._encode(pictures, (height, width))
+        for first in range(0, len(pictures), images_at_once):
+            rows = range(first, min(first + images_at_once, len(pictures)))
+            part = Content(take_rows(content.codes, rows), content.size_hw)
+            for start in range(0, num_styles, styles_at_once):
+                results = self._decode(part, self._codes[start : start + styles_at_once])
+                for row, of_picture in zip(rows, results, strict=True):
+                    for pixels in of_picture:
+                        yield _finished(pixels, pictures[row])
 
     def _encode(self, pictures: Sequence[Picture], size_hw: tuple[int, int]) -> Content:
         images = np.stack([pad_to(picture.pixels, size_hw) for picture in pictures])

@@ -49,7 +49,6 @@ class TiledTranslation:
     Args:
         translator: an open model that has its `*_stats` graphs.
         direction: "a2b" or "b2a".
-        core: largest height and width in pixels of what one tile decides.
         statistics: where the norms' statistics come from.
         say: told in words what a picture will take, before the work starts.
     """
@@ -59,22 +58,24 @@ class TiledTranslation:
         translator: Translator,
         direction: Direction,
         *,
-        core: int,
         statistics: TileStatistics = "thumbnail",
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._translator = translator
         self._source, self._target = split_direction(direction)
-        self._core = core
         self._exact = statistics == "exact"
         self._say = say
 
-    def translate(self, image: Images, styles: Styles) -> Iterator[Images]:
+    def translate(
+        self, image: Images, styles: Styles, *, core: int, name: str = "picture"
+    ) -> Iterator[Images]:
         """Translate one picture with every style.
 
         Args:
             image: uint8 [H, W, C], C channels of the source domain.
             styles: float32 [S, style_dim] for the target domain.
+            core: largest height and width in pixels of what one tile decides.
+            name: what is said of the picture begins with this.
 
         Yields:
             uint8 [H, W, C], C channels of the target domain: one for each style, in order.
@@ -86,8 +87,8 @@ class TiledTranslation:
         """
         height, width = image.shape[:2]
         shape = (height, width, self._config.channels(self._target))
-        grid = cut((height, width), self._core, self._config)
-        self._say(self._announcement(grid, shape, len(styles)))
+        grid = cut((height, width), core, self._config)
+        self._say(f"{name}: {self._announcement(grid, shape, len(styles))}")
         small = reduced(image, math.ceil(math.sqrt(height * width / grid.largest)))
         small_content, stats = self._translator.encode_measured(small[None], self._source)
         picture = _Picture(self._translator, image, grid, self._source)
@@ -102,10 +103,6 @@ class TiledTranslation:
         for start in range(0, len(styles), step):
             group = styles[start : start + step]
             yield from self._translate_group(picture, stats, small_content, group, shape)
-
-    def cost(self, size_hw: tuple[int, int], num_styles: int) -> Cost:
-        """What a picture of a size takes."""
-        return self._cost(cut(size_hw, self._core, self._config), num_styles)
 
     @property
     def _config(self) -> ModelConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,8 +123,21 @@ class TranslateJob:
         sheets: contact sheets written so far.
     """
 
-    def __init__(self, translator: Translator, styles: StyleSet, options: TranslateOptions) -> None:
-        self._translator = PictureTranslator(translator, options.direction, styles.codes)
+    def __init__(
+        self,
+        translator: Translator,
+        styles: StyleSet,
+        options: TranslateOptions,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._translator = PictureTranslator(
+            translator,
+            options.direction,
+            styles.codes,
+            tile=options.tile,
+            tile_stats=options.tile_stats,
+            say=say,
+        )
         self._styles = styles
         self._options = options
         self._settings = settings_hash(translator.export_id, styles.codes, options.deciding())

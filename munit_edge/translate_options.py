@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from munit_edge.config import Direction, StrictModel
 from munit_edge.images import DEFAULT_MAX_MEGAPIXELS, ImageFormat
+from munit_edge.tile_choice import TileWish
 
 OnError = Literal["stop", "skip"]
 
@@ -63,6 +64,12 @@ class TranslateOptions(StrictModel):
     watch: bool = False
     """Go on with pictures that come into the input folders later."""
 
+    tile: TileWish = "auto"
+    """Cut pictures into tiles: `auto` those that memory does not hold, `off` none, a number those
+    larger than so many pixels a side, which is the largest side of a tile then."""
+    tile_stats: Literal["thumbnail", "exact"] = "thumbnail"
+    """Where the norms' statistics of a picture in tiles come from."""
+
     @property
     def from_stdin(self) -> bool:
         """Whether one picture goes from standard input to standard output."""
@@ -94,7 +101,20 @@ class TranslateOptions(StrictModel):
 
     def deciding(self) -> dict[str, object]:
         """The options that change the results, besides model and styles."""
-        return self.model_dump(mode="json", include={"direction", "size", "format"})
+        return self.model_dump(
+            mode="json", include={"direction", "size", "format", "tile", "tile_stats"}
+        )
+
+    @field_validator("tile", mode="before")
+    @classmethod
+    def _check_tile(cls, tile: object) -> object:
+        if isinstance(tile, str) and tile.isdecimal():
+            return int(tile)
+        if tile not in ("auto", "off") and not isinstance(tile, int):
+            raise ValueError(
+                f"--tile {tile} cannot be used: give auto, off, or pixels a side such as 1024"
+            )
+        return tile
 
     @model_validator(mode="after")
     def _check_styles(self) -> TranslateOptions:

@@ -37,6 +37,11 @@ def write_bytes(data: bytes) -> None:
         sys.stdout.buffer.flush()
 
 
+def tell(message: str) -> None:
+    """Print one line to standard error."""
+    print(message, file=sys.stderr, flush=True)  # noqa: T201
+
+
 def warn(message: str) -> None:
     """Print one yellow line to standard error."""
     line = f"warning: {message}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional, TypedDict
 import typer
 
 from munit_edge.cli.progress import progress
-from munit_edge.cli.streams import warn, write_bytes, write_line
+from munit_edge.cli.streams import tell, warn, write_bytes, write_line
 from munit_edge.cli.translate_video import translate_if_video
 from munit_edge.errors import OutputError, UnreadableImageError
 
@@ -154,6 +154,22 @@ def translate(
         float,
         typer.Option(help="Refuse larger pictures before decoding them (million pixels)."),
     ] = 100.0,
+    tile: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|N",
+            help="Cut large pictures into tiles, so that memory does not grow with the picture. "
+            "auto: those that memory does not hold whole. N: those larger than N pixels a side, "
+            "into tiles of at most that.",
+        ),
+    ] = "auto",
+    tile_stats: Annotated[
+        Literal["thumbnail", "exact"],
+        typer.Option(
+            help="What pictures in tiles are normalised by: the statistics of a thumbnail, or "
+            "exactly those of the picture, which takes passes over it that measure.",
+        ),
+    ] = "thumbnail",
     jobs: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(
@@ -289,6 +305,8 @@ def translate(
         "recursive": recursive,
         "json_lines": json_lines,
         "max_megapixels": max_megapixels,
+        "tile": tile,
+        "tile_stats": tile_stats,
         "jobs": jobs,
         "resume": resume,
         "watch": watch,
@@ -366,7 +384,7 @@ def _translate_files(model: Path, options: TranslateOptions, opened: OpenOptions
     tally = _Tally()
     with Translator.open(model, **opened) as translator:
         styles = choose_styles(translator, options, warn)
-        job = TranslateJob(translator, styles, options)
+        job = TranslateJob(translator, styles, options, tell)
         if coming is None:
             _translate(job, files, options, tally)
         else:
@@ -443,5 +461,5 @@ def _translate_stream(model: Path, options: TranslateOptions, opened: OpenOption
         raise OutputError("the result is a picture: send standard output to a file or a program")
     data = sys.stdin.buffer.read()
     with Translator.open(model, **opened) as translator:
-        job = TranslateJob(translator, choose_styles(translator, options, warn), options)
+        job = TranslateJob(translator, choose_styles(translator, options, warn), options, tell)
         write_bytes(job.translate_bytes(data, "standard input"))

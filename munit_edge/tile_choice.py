@@ -1,0 +1,64 @@
+"""Whether a picture is cut into tiles, and into how large ones."""
+
+from __future__ import annotations
+
+from typing import Literal, Union
+
+from munit_edge.config import ModelConfig
+from munit_edge.memory import available_gpu_memory, available_memory
+from munit_edge.tiling import core_for
+
+TileWish = Union[Literal["auto", "off"], int]  # noqa: UP007 - a value, made on Python 3.10
+"""`auto`: tiles where memory asks for them; `off`: never; a number: largest core in pixels."""
+
+WHOLE_SHARE = 0.5
+"""Part of the available memory that a picture may take without being cut."""
+TILE_BYTES = 1 << 30
+"""What a tile takes at most, unless there is less: larger ones hardly overlap less."""
+TILE_SHARE = 0.25
+"""Part of the available memory that a tile may take."""
+UNKNOWN_MEMORY = 4 << 30
+"""What is taken to be available where nothing tells."""
+PLAN_PIXELS = 512 * 512
+"""Pixels of a tile for TensorRT: what plans take that are built without a word on sizes."""
+
+
+ENGINE_COPIES = 5
+"""Arrays of a decoder's last up-sampling that are held at once, at most: measured."""
+
+
+def engine_bytes_per_pixel(config: ModelConfig) -> int:
+    """Bytes that an engine takes for each pixel that it translates at once, at its peak.
+
+    The decoder's last up-sampling decides: its input is there twice, at the picture's size.
+    """
+    last = config.content_channels // config.size_multiple
+    return 4 * ENGINE_COPIES * max(config.width, 2 * last)
+
+
+def choose_core(
+    wish: TileWish, size_hw: tuple[int, int], config: ModelConfig, engine: str, device: str
+) -> int | None:
+    """The core of the tiles for a picture in pixels, or None to translate it whole.
+
+    Args:
+        wish: what the user asked for; of a number, pictures that fit into one core stay whole.
+        size_hw: height and width of the picture in pixels.
+        config: the model's configuration.
+        engine: name of the backend.
+        device: where it runs, such as "cpu" or "cuda:0".
+    """
+    if wish == "off":
+        return None
+    if wish != "auto":
+        return None if max(size_hw) <= wish else wish
+    per_pixel = engine_bytes_per_pixel(config)
+    kind, _, index = device.partition(":")
+    memory = available_gpu_memory(int(index or 0)) if kind == "cuda" else available_memory()
+    memory = memory or UNKNOWN_MEMORY
+    if size_hw[0] * size_hw[1] * per_pixel <= WHOLE_SHARE * memory:
+        return None
+    pixels = min(TILE_BYTES, int(TILE_SHARE * memory)) // per_pixel
+    if engine.startswith("tensorrt"):
+        pixels = min(pixels, PLAN_PIXELS)
+    return core_for(pixels, config)
