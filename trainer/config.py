@@ -17,6 +17,22 @@ GanLoss = Literal["lsgan", "nsgan", "hinge"]
 GanConvention = Literal["paper", "improved"]
 Initialisation = Literal["kaiming", "xavier", "orthogonal", "gaussian", "default"]
 Schedule = Literal["step", "constant"]
+Augmentation = Literal["colour", "translation", "cutout"]
+VggLayer = Literal[
+    "relu1_1",
+    "relu1_2",
+    "relu2_1",
+    "relu2_2",
+    "relu3_1",
+    "relu3_2",
+    "relu3_3",
+    "relu4_1",
+    "relu4_2",
+    "relu4_3",
+    "relu5_1",
+    "relu5_2",
+    "relu5_3",
+]
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -75,7 +91,7 @@ class DataConfig(StrictModel):
 
 
 class LossConfig(StrictModel):
-    """The objective: equation 5 of the paper, and the optional explicit cycle loss."""
+    """The objective: equation 5 of the paper, and what may be added to it."""
 
     gan: GanLoss = "lsgan"
     """`lsgan`: least squares, the paper's. `nsgan`: non-saturating. `hinge`: of the improved
@@ -97,6 +113,39 @@ class LossConfig(StrictModel):
     detach_content_target: bool = False
     """Stop the gradient of the content reconstruction at its target. The paper's program does not;
     without it the encoder is also drawn towards codes that are easy to reconstruct."""
+    perceptual_weight: Weight = 0.0
+    """Weight of the domain-invariant perceptual loss between a picture and its translation (mean
+    squared error of instance-normalised VGG-16 features); 0: not computed. The paper's authors took
+    1 for pictures of 512 pixels and more."""
+    perceptual_file: Path | None = None
+    """Weights of VGG-16 with torchvision's names: .safetensors, or a state dictionary (.pth)."""
+    perceptual_layer: VggLayer = "relu4_3"
+    """Whose output is compared: `relu4_3`, the paper's, or `relu1_1` to `relu5_3`; the paper's
+    program took `relu5_3`."""
+    r1_weight: Weight = 0.0
+    """Weight (gamma) of the R1 penalty: half the squared gradient of the discriminators' verdict on
+    real images with respect to them; 0: not computed."""
+    r1_interval: int = Field(16, ge=1)
+    """The penalty is computed in every so manieth iteration, and weighs so many times as much."""
+    augment: tuple[Augmentation, ...] = ()
+    """Random changes of all that the discriminators are shown, for small sets of images: any of
+    `colour`, `translation`, `cutout`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LossConfig:
+        if self.perceptual_weight and self.perceptual_file is None:
+            raise ValueError(
+                f"perceptual_weight is {self.perceptual_weight:g} and perceptual_file is null: "
+                "name a file of VGG-16 weights with torchvision's names (.safetensors or .pth), "
+                "or set perceptual_weight to 0"
+            )
+        return self
+
+    @property
+    def perceptual_min_size(self) -> int:
+        """The smallest height and width in pixels that the perceptual loss can take."""
+        block = int(self.perceptual_layer.removeprefix("relu").partition("_")[0])
+        return int(2**block)  # halved block - 1 times, and a norm needs more than one value
 
 
 class OptimizerConfig(StrictModel):
@@ -193,7 +242,11 @@ class TrainConfig(StrictModel):
             "multiresolution-patch": "model.discriminator.num_scales",
             "global-residual": "model.discriminator.num_layers",
         }
+        perceptual = [
+            ("perceptual loss", self.loss.perceptual_min_size, "loss.perceptual_layer"),
+        ]
         return [
+            *(perceptual if self.loss.perceptual_weight else []),
             ("content encoder", self.model.content_min_size, "model.num_downsamples"),
             ("style encoder", self.model.style_min_size, "model.num_style_downsamples"),
             ("discriminator", discriminator.min_image_size, keys[discriminator.kind]),

@@ -21,7 +21,7 @@ from munit_edge.trainer.config import DataConfig, TrainConfig
 from munit_edge.trainer.image_sets import ImageSet, ImageSets
 
 # What random numbers are for: each purpose and each domain draws from a stream of its own.
-_ORDER, _CROP, _STYLE = range(3)
+_ORDER, _CROP, _STYLE, _AUGMENTATION = range(4)
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,21 @@ def draw_styles(
     """
     random = _random(seed, _STYLE, use, iteration)
     return random.standard_normal((count, style_dim), dtype=np.float32)
+
+
+def draw_augmentations(
+    seed: int, iteration: int, count: int, num_draws: int
+) -> NDArray[np.float32]:
+    """Uniform numbers in [0, 1) for one iteration, float32 [count, num_draws].
+
+    Args:
+        seed: of the run.
+        iteration: counted from 1.
+        count: images that are changed.
+        num_draws: numbers for each.
+    """
+    random = _random(seed, _AUGMENTATION, 0, iteration)
+    return random.random((count, num_draws), dtype=np.float32)
 
 
 def _random(*key: int) -> np.random.Generator:

@@ -12,7 +12,6 @@ Only plain tensors are read (`weights_only=True`): nothing that a file brings al
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from munit_edge.config import DOMAINS, Domain
-from munit_edge.errors import InputError, MissingExtraError, ModelError
+from munit_edge.errors import ModelError
 from munit_edge.trainer.foreign_config import IMAGINAIRE, MUNIT
+from munit_edge.trainer.tensor_files import read_torch_file
 from munit_edge.trainer.torch_api import Tensor, torch
 
 _EXPECTED = (
@@ -72,7 +72,7 @@ def read_foreign_checkpoint(path: Path) -> ForeignCheckpoint:
         InputError: there is no file at `path`.
         ModelError: the file is damaged, needs unpickling, or is no such checkpoint.
     """
-    data = _load(path)
+    data = read_torch_file(path, _EXPECTED)
     if isinstance(data, Mapping):
         if set(data) == set(DOMAINS):
             return _read_munit(path, data)
@@ -85,33 +85,6 @@ def read_foreign_checkpoint(path: Path) -> ForeignCheckpoint:
     else:
         found = f"it holds a {type(data).__name__}"
     raise ModelError(f"{path} is not a MUNIT checkpoint ({found}): {_EXPECTED}")
-
-
-def _load(path: Path) -> Any:
-    if not path.exists():
-        raise InputError(f"checkpoint {path} does not exist: {_EXPECTED}")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: {_EXPECTED}")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError as exc:
-        raise InputError(f"{path} may not be read: permission denied") from exc
-    except pickle.UnpicklingError as exc:
-        if (needed := re.search(r"GLOBAL ([\w.]+)", str(exc))) is None:
-            raise ModelError(_damaged(path)) from exc
-        raise ModelError(
-            f"{path} holds Python objects ({needed.group(1)}), which could run any code when "
-            "loaded: only plain tensors are read; where you trust the file, save its state "
-            "dictionaries alone with the program that wrote it"
-        ) from exc
-    except MissingExtraError:
-        raise
-    except Exception as exc:  # a damaged file can make the unpickler fail in any way
-        raise ModelError(_damaged(path)) from exc
-
-
-def _damaged(path: Path) -> str:
-    return f"{path} cannot be read as a torch file, it is damaged or something else: {_EXPECTED}"
 
 
 def _read_munit(path: Path, data: Mapping[str, Any]) -> ForeignCheckpoint:
@@ -143,7 +116,7 @@ def _munit_discriminators(path: Path) -> ForeignWeights | None:
     beside = path.with_name("dis" + path.name.removeprefix("gen"))
     if not beside.is_file():
         return None
-    data = _load(beside)
+    data = read_torch_file(beside, _EXPECTED)
     if not isinstance(data, Mapping) or set(data) != set(DOMAINS):
         raise ModelError(
             f"{beside} is not the discriminators' file that belongs to {path.name}: "

@@ -87,11 +87,6 @@ def train_data_from_munit(data: Mapping[str, Any], source: str) -> dict[str, Any
     """
     model = model_config_from_munit(data, source)
     settings = validate(_Settings, data, source)
-    if settings.vgg_w:
-        raise ConfigError(
-            f"{source}: vgg_w is {settings.vgg_w:g}: the perceptual loss is not supported, "
-            "set vgg_w to 0"
-        )
     return {
         "model": model.model_dump(mode="json"),
         "data": _data(settings, source),
@@ -103,6 +98,8 @@ def train_data_from_munit(data: Mapping[str, Any], source: str) -> dict[str, Any
             "style_weight": settings.recon_s_w,
             "content_weight": settings.recon_c_w,
             "cycle_weight": settings.recon_x_cyc_w,
+            "perceptual_weight": settings.vgg_w,
+            "perceptual_layer": "relu5_3",  # fixed in that program, whatever the paper says
         },
         "optimizer": {
             "generator_lr": settings.lr,

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from munit_edge.trainer.config import GanConvention, GanLoss
+from munit_edge.trainer.networks import instance_norm
 from munit_edge.trainer.torch_api import F, Tensor, torch
 
 ScaleLoss = Callable[[Tensor], Tensor]
@@ -87,6 +88,42 @@ def cycle_loss(x_aba: Tensor, x_a: Tensor) -> Tensor:
     explicitly helps where domains differ much.
     """
     return F.l1_loss(x_aba, x_a)
+
+
+def r1_penalty(
+    real: Sequence[Tensor], images: Tensor, convention: GanConvention = "paper"
+) -> Tensor:
+    """Half the squared gradient of the discriminator's verdict with respect to real images.
+
+    Mescheder, Geiger, Nowozin: Which Training Methods for GANs do actually Converge?, ICML 2018,
+    equation 9 without its gamma. The verdict on an image is what the GAN loss makes of many
+    outputs: their mean in each scale, then sum or mean over scales.
+
+    Args:
+        real: the discriminator's outputs for `images`, one [B, ...] for each scale.
+        images: [B, C, H, W], which `real` was computed from with gradients.
+        convention: see the module's docstring.
+
+    Returns:
+        A scalar, the mean over the batch; differentiable with respect to the discriminator.
+    """
+    verdicts = torch.stack([output.flatten(1).mean(1) for output in real])  # [scales, B]
+    verdict = verdicts.sum(0) if convention == "paper" else verdicts.mean(0)
+    (gradient,) = torch.autograd.grad(verdict.sum(), images, create_graph=True)
+    return gradient.square().sum((1, 2, 3)).mean() / 2
+
+
+def perceptual_loss(features_ab: Tensor, features_a: Tensor) -> Tensor:
+    """Mean squared difference of instance-normalised features (section 4) -> scalar.
+
+    The norm takes away each channel's mean and deviation, which tell the domains apart more than
+    they tell what is in the picture.
+
+    Args:
+        features_ab: of a translation, [B, C, h, w], h * w > 1.
+        features_a: of the picture that it was made from.
+    """
+    return F.mse_loss(instance_norm(features_ab), instance_norm(features_a))
 
 
 def _over_scales(scales: Sequence[Tensor], kind: GanLoss, convention: GanConvention) -> Tensor:

@@ -22,21 +22,32 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from munit_edge.config import DOMAINS
+from munit_edge.trainer.augmentation import NUM_DRAWS, augmented
 from munit_edge.trainer.config import LossConfig, OptimizerConfig, TrainConfig
+from munit_edge.trainer.data import draw_augmentations
 from munit_edge.trainer.losses import (
     content_reconstruction_loss,
     cycle_loss,
     gan_discriminator_loss,
     gan_generator_loss,
     image_reconstruction_loss,
+    perceptual_loss,
+    r1_penalty,
     style_reconstruction_loss,
 )
 from munit_edge.trainer.networks import Generator
 from munit_edge.trainer.torch_api import Tensor, nn, torch
+from munit_edge.trainer.vgg import VggFeatures, read_vgg
 
 Losses = dict[str, Tensor]
-"""Scalars by name: `discriminator_*`, `gan_*`, `image_*`, `style_*`, `content_*`, `cycle_*` for
-each domain, before their weights; `discriminator_total` and `generator_total` with them."""
+"""Scalars by name: `discriminator_*`, `r1_*`, `gan_*`, `image_*`, `style_*`, `content_*`,
+`cycle_*`, `perceptual_*` for each domain, before their weights; `discriminator_total` and
+`generator_total` with them. What has no weight is not there."""
+
+
+_NUM_SHOWN = 6
+"""Batches that the discriminators are shown in an iteration: real and translated of both domains,
+then the translations of the generators' update."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,11 @@ class Pair:
 
 class Placement(Protocol):
     """What a step needs of Accelerate's `Accelerator`."""
+
+    process_index: int
+    """Number of this process, from 0."""
+    num_processes: int
+    """How many train together."""
 
     def prepare(self, *objects: Any) -> Any:
         """The same objects, ready for the device and the other processes."""
@@ -65,21 +81,39 @@ class DiscriminatorObjective(nn.Module):
         self.discriminators = discriminators
         self.config = config
 
-    def forward(self, x_a: Tensor, x_b: Tensor, x_ab: Tensor, x_ba: Tensor) -> Losses:
-        """Real images and translations, which carry no gradient -> losses."""
-        images = {"a": (x_a, x_ba), "b": (x_b, x_ab)}
+    def forward(
+        self,
+        x_a: Tensor,
+        x_b: Tensor,
+        x_ab: Tensor,
+        x_ba: Tensor,
+        draws: Tensor | None = None,
+        penalised: bool = False,
+    ) -> Losses:
+        """Real images and translations, which carry no gradient -> losses.
+
+        `draws` [4, B, NUM_DRAWS] are for the augmentation of x_a, x_ba, x_b, x_ab, in this order;
+        `penalised` says whether the R1 penalty is due.
+        """
+        config = self.config
+        shown = [x_a, x_ba, x_b, x_ab]
+        if draws is not None:
+            shown = [augmented(*pair, config.augment) for pair in zip(shown, draws, strict=True)]
         losses = {}
-        for domain in DOMAINS:
-            real, fake = images[domain]
+        for domain, real, fake in zip(DOMAINS, shown[::2], shown[1::2], strict=True):
             discriminator = self.discriminators[domain]
+            if penalised:
+                real = real.detach().requires_grad_()
+            on_real = discriminator(real)
             losses[f"discriminator_{domain}"] = gan_discriminator_loss(
-                discriminator(real),
-                discriminator(fake),
-                self.config.gan,
-                self.config.gan_convention,
+                on_real, discriminator(fake), config.gan, config.gan_convention
             )
-        total = losses["discriminator_a"] + losses["discriminator_b"]
-        losses["discriminator_total"] = self.config.gan_weight * total
+            if penalised:
+                losses[f"r1_{domain}"] = r1_penalty(on_real, real, config.gan_convention)
+        losses["discriminator_total"] = config.gan_weight * _of_both("discriminator", losses)
+        if penalised:
+            weight = config.r1_weight * config.r1_interval
+            losses["discriminator_total"] += weight * _of_both("r1", losses)
         return losses
 
 
@@ -87,16 +121,25 @@ class GeneratorObjective(nn.Module):
     """What encoders and decoders of both domains minimise: equation 5 of the paper."""
 
     def __init__(
-        self, generators: nn.ModuleDict, discriminators: nn.ModuleDict, config: LossConfig
+        self,
+        generators: nn.ModuleDict,
+        discriminators: nn.ModuleDict,
+        config: LossConfig,
+        vgg: VggFeatures | None = None,
     ) -> None:
         super().__init__()
         self.generators = generators
         # In a tuple, so that they are no part of this module: it only asks them.
-        self._discriminators = (discriminators,)
+        self._asked = (discriminators, vgg)
         self.config = config
 
-    def forward(self, x_a: Tensor, x_b: Tensor, s_a: Tensor, s_b: Tensor) -> Losses:
-        """Images, and the styles to translate them with -> losses."""
+    def forward(
+        self, x_a: Tensor, x_b: Tensor, s_a: Tensor, s_b: Tensor, draws: Tensor | None = None
+    ) -> Losses:
+        """Images, and the styles to translate them with -> losses.
+
+        `draws` [2, B, NUM_DRAWS] are for the augmentation of x_ba and x_ab, in this order.
+        """
         gen_a, gen_b = _both(self.generators)
         c_a, s_aa = gen_a.encode(x_a)
         c_b, s_bb = gen_b.encode(x_b)
@@ -114,21 +157,34 @@ class GeneratorObjective(nn.Module):
             "style_b": style_reconstruction_loss(s_bab, s_b),
             "content_a": content_reconstruction_loss(c_aba, self._content_target(c_a)),
             "content_b": content_reconstruction_loss(c_bab, self._content_target(c_b)),
-            "gan_a": self._gan_loss("a", x_ba),
-            "gan_b": self._gan_loss("b", x_ab),
+            "gan_a": self._gan_loss("a", x_ba, None if draws is None else draws[0]),
+            "gan_b": self._gan_loss("b", x_ab, None if draws is None else draws[1]),
         }
         if self.config.cycle_weight:
             losses["cycle_a"] = cycle_loss(gen_a.decoder(c_aba, s_aa), x_a)
             losses["cycle_b"] = cycle_loss(gen_b.decoder(c_bab, s_bb), x_b)
+        if self.config.perceptual_weight:
+            losses["perceptual_a"] = self._perceptual_loss(x_ba, x_b)
+            losses["perceptual_b"] = self._perceptual_loss(x_ab, x_a)
         losses["generator_total"] = self._total(losses)
         return losses
 
     def _content_target(self, content: Tensor) -> Tensor:
         return content.detach() if self.config.detach_content_target else content
 
-    def _gan_loss(self, domain: str, translation: Tensor) -> Tensor:
-        outputs = self._discriminators[0][domain](translation)
+    def _gan_loss(self, domain: str, translation: Tensor, draws: Tensor | None) -> Tensor:
+        discriminators, _ = self._asked
+        if draws is not None:
+            translation = augmented(translation, draws, self.config.augment)
+        outputs = discriminators[domain](translation)
         return gan_generator_loss(outputs, self.config.gan, self.config.gan_convention)
+
+    def _perceptual_loss(self, translation: Tensor, source: Tensor) -> Tensor:
+        _, vgg = self._asked
+        assert vgg is not None
+        with torch.no_grad():
+            wanted = vgg(source)
+        return perceptual_loss(vgg(translation), wanted)
 
     def _total(self, losses: Losses) -> Tensor:
         weights = {
@@ -137,6 +193,7 @@ class GeneratorObjective(nn.Module):
             "style": self.config.style_weight,
             "content": self.config.content_weight,
             "cycle": self.config.cycle_weight,
+            "perceptual": self.config.perceptual_weight,
         }
         return torch.stack(
             [weights[name.rpartition("_")[0]] * loss for name, loss in losses.items()]
@@ -158,13 +215,13 @@ class TrainingStep:
     ) -> None:
         self.generators = generators
         self.discriminators = discriminators
-        self._config = config.optimizer
+        self._config = config
         self._placement = placement
         self.discriminator_objective: nn.Module = DiscriminatorObjective(
             discriminators, config.loss
         )
         self.generator_objective: nn.Module = GeneratorObjective(
-            generators, discriminators, config.loss
+            generators, discriminators, config.loss, self._vgg()
         )
         self.discriminator_optimizer = adam(
             discriminators.parameters(), config.optimizer, config.optimizer.discriminator_lr
@@ -196,37 +253,70 @@ class TrainingStep:
             Every loss, detached.
         """
         self.set_learning_rates(iteration)
-        losses = self.update_discriminators(images, discriminator_styles)
-        return losses | self.update_generators(images, generator_styles)
+        losses = self.update_discriminators(iteration, images, discriminator_styles)
+        return losses | self.update_generators(iteration, images, generator_styles)
 
     def set_learning_rates(self, iteration: int) -> None:
         """Give both optimisers the learning rate of `iteration`, counted from 1."""
-        factor = self._config.factor(iteration)
+        config = self._config.optimizer
+        factor = config.factor(iteration)
         for optimizer, lr in (
-            (self.generator_optimizer, self._config.generator_lr),
-            (self.discriminator_optimizer, self._config.discriminator_lr),
+            (self.generator_optimizer, config.generator_lr),
+            (self.discriminator_optimizer, config.discriminator_lr),
         ):
             for group in optimizer.param_groups:
                 group["lr"] = lr * factor
 
-    def update_discriminators(self, images: Pair, styles: Pair) -> Losses:
+    def update_discriminators(self, iteration: int, images: Pair, styles: Pair) -> Losses:
         """Show the discriminators real images and translations, and move them."""
         with torch.no_grad():
             gen_a, gen_b = _both(self.generators)
             x_ba = gen_a.decoder(gen_b.content_encoder(images.b), styles.a)
             x_ab = gen_b.decoder(gen_a.content_encoder(images.a), styles.b)
         self.discriminators.requires_grad_(True)
-        losses: Losses = self.discriminator_objective(images.a, images.b, x_ab, x_ba)
+        config, draws = self._config.loss, self._draws(iteration, images)
+        losses: Losses = self.discriminator_objective(
+            images.a,
+            images.b,
+            x_ab,
+            x_ba,
+            None if draws is None else draws[:4],
+            config.r1_weight > 0 and iteration % config.r1_interval == 0,
+        )
         self._move(self.discriminator_optimizer, losses["discriminator_total"])
         return _detached(losses)
 
-    def update_generators(self, images: Pair, styles: Pair) -> Losses:
+    def update_generators(self, iteration: int, images: Pair, styles: Pair) -> Losses:
         """Reconstruct and translate, and move encoders and decoders."""
         # Gradients pass through the discriminators, but none is wanted of their weights.
         self.discriminators.requires_grad_(False)
-        losses: Losses = self.generator_objective(images.a, images.b, styles.a, styles.b)
+        draws = self._draws(iteration, images)
+        losses: Losses = self.generator_objective(
+            images.a, images.b, styles.a, styles.b, None if draws is None else draws[4:]
+        )
         self._move(self.generator_optimizer, losses["generator_total"])
         return _detached(losses)
+
+    def _vgg(self) -> VggFeatures | None:
+        config = self._config.loss
+        if not config.perceptual_weight or config.perceptual_file is None:
+            return None
+        vgg = read_vgg(config.perceptual_file, config.perceptual_layer)
+        return vgg.to(next(self.generators.parameters()))
+
+    def _draws(self, iteration: int, images: Pair) -> Tensor | None:
+        """Chance for the augmentation of all that an iteration shows: [6, B, NUM_DRAWS]."""
+        if not self._config.loss.augment:
+            return None
+        batch = len(images.a)
+        index, processes = 0, 1
+        if self._placement is not None:
+            index, processes = self._placement.process_index, self._placement.num_processes
+        numbers = draw_augmentations(
+            self._config.seed, iteration, _NUM_SHOWN * processes * batch, NUM_DRAWS
+        )
+        draws = torch.from_numpy(numbers).view(_NUM_SHOWN, processes, batch, NUM_DRAWS)
+        return draws[:, index].to(images.a.device)
 
     def _move(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad()
@@ -251,6 +341,10 @@ def adam(
 
 def _both(generators: nn.ModuleDict) -> tuple[Generator, Generator]:
     return cast(Generator, generators["a"]), cast(Generator, generators["b"])
+
+
+def _of_both(term: str, losses: Losses) -> Tensor:
+    return losses[f"{term}_a"] + losses[f"{term}_b"]
 
 
 def _detached(losses: Losses) -> Losses:

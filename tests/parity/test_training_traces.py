@@ -229,8 +229,8 @@ def _generators_first(
     generator_styles: step.Pair,
 ) -> step.Losses:
     self.set_learning_rates(iteration)
-    losses = self.update_generators(images, generator_styles)
-    return losses | self.update_discriminators(images, discriminator_styles)
+    losses = self.update_generators(iteration, images, generator_styles)
+    return losses | self.update_discriminators(iteration, images, discriminator_styles)
 
 
 @pytest.mark.parametrize("wrong", WRONG_SETTINGS)

@@ -38,6 +38,13 @@ def test_unknown_keys_are_named_with_the_closest_one() -> None:
         ("loss.gan_weight=-1", "'loss.gan_weight' is -1"),
         ("loss.image_weight=.nan", "'loss.image_weight' is nan"),
         ("average_decay=1", "'average_decay' is 1"),
+        ("loss.perceptual_weight=1", "loss: perceptual_weight is 1 and perceptual_file is null"),
+        (
+            "loss={perceptual_weight: 1, perceptual_file: x, perceptual_layer: relu5_1}",
+            "data.crop_height 16 is too small: the perceptual loss takes at least 32 pixels a "
+            "side; raise data.crop_height or lower loss.perceptual_layer",
+        ),
+        ("loss.augment=[color]", "'loss.augment' is 'color': Input should be 'colour'"),
         ("batch_size=0", "'batch_size' is 0"),
         ("data.train_a={folder: x}", "train_a is given alone"),
     ],

@@ -166,6 +166,7 @@ def test_munit_files_are_taken_as_they_are(tmp_path: Path) -> None:
         "workers": 6,
     }
     assert config.loss.model_dump() == {
+        **TrainConfig().loss.model_dump(),
         "gan": "nsgan",
         "gan_convention": "paper",
         "gan_weight": 2,
@@ -174,6 +175,7 @@ def test_munit_files_are_taken_as_they_are(tmp_path: Path) -> None:
         "content_weight": 4,
         "cycle_weight": 5,
         "detach_content_target": False,
+        "perceptual_layer": "relu5_3",
     }
     assert config.optimizer.model_dump() == {
         "generator_lr": 0.0002,
@@ -216,7 +218,7 @@ def test_munit_files_with_lists_and_two_sizes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "drop", "words"),
     [
-        ({"vgg_w": 1}, (), "vgg_w is 1: the perceptual loss is not supported, set vgg_w to 0"),
+        ({"vgg_w": 1}, (), "perceptual_weight is 1 and perceptual_file is null: name a file of"),
         ({}, ("lr",), "'lr' is missing"),
         ({}, ("new_size",), "new_size is missing"),
         ({"lr_polcy": "step"}, (), "unknown key 'lr_polcy': did you mean 'lr_policy'?"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,13 @@ import pytest
 import torch
 from training_runs import tiny_config
 
+from munit_edge.trainer.augmentation import augmented
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.data import draw_styles
+from munit_edge.trainer.losses import perceptual_loss
 from munit_edge.trainer.run_state import RunState
 from munit_edge.trainer.step import Losses, Pair, TrainingStep
+from munit_edge.trainer.vgg import read_vgg
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "training_curves.json"
 CPU = torch.device("cpu")
@@ -74,10 +78,10 @@ def test_each_update_moves_its_own_networks_only() -> None:
     config = tiny_config()
     step = double_precision_step(config)
     before = weights(step)
-    step.update_discriminators(images(config), styles(config, 1, 0))
+    step.update_discriminators(1, images(config), styles(config, 1, 0))
     assert moved(before, step) == {name for name in before if name.startswith("d.")}
     before = weights(step)
-    step.update_generators(images(config), styles(config, 1, 1))
+    step.update_generators(1, images(config), styles(config, 1, 1))
     assert moved(before, step) == {name for name in before if name.startswith("g.")}
 
 
@@ -129,11 +133,113 @@ def test_style_reconstruction_reaches_the_decoder_of_the_other_domain() -> None:
     config = tiny_config(*weights_0, "optimizer.weight_decay=0")
     step = double_precision_step(config)
     before = weights(step)
-    step.update_generators(images(config), styles(config, 1, 1))
+    step.update_generators(1, images(config), styles(config, 1, 1))
     parts = {".".join(name.split(".")[1:3]) for name in moved(before, step)}
     assert parts == {
         f"{d}.{p}" for d in "ab" for p in ("content_encoder", "style_encoder", "decoder")
     }
+
+
+# ----------------------------------------------------------------------------------------------
+# What may be added to the objective
+
+
+def test_the_r1_penalty_comes_in_every_so_manieth_iteration_and_weighs_as_much_more() -> None:
+    config = tiny_config("loss.r1_weight=0.5", "loss.r1_interval=3", "loss.gan_weight=2")
+    step = double_precision_step(config)
+    rows = [run(step, config, i) for i in range(1, 7)]
+    assert ["r1_a" in row for row in rows] == [False, False, True, False, False, True]
+    for row in rows:
+        total = 2 * (row["discriminator_a"] + row["discriminator_b"])
+        if "r1_a" in row:
+            assert row["r1_a"] > 0
+            total = total + 0.5 * 3 * (row["r1_a"] + row["r1_b"])
+        assert row["discriminator_total"].item() == pytest.approx(total.item())
+
+
+def test_the_r1_penalty_flattens_the_discriminators() -> None:
+    alone = ("loss.gan_weight=0", "loss.r1_weight=1", "loss.r1_interval=1")
+    config = tiny_config(*alone, "optimizer.discriminator_lr=0.01", "optimizer.weight_decay=0")
+    step = double_precision_step(config)
+    penalties = []
+    for _ in range(5):
+        row = step.update_discriminators(1, images(config), styles(config, 1, 0))
+        penalties.append((row["r1_a"] + row["r1_b"]).item())
+    assert penalties == sorted(penalties, reverse=True)
+
+
+@pytest.fixture
+def vgg_file(tmp_path: Path) -> Path:
+    """The first two blocks of a VGG-16 with 3 channels in each layer."""
+    torch.manual_seed(0)
+    tensors = {}
+    for place in (0, 2, 5, 7):
+        tensors[f"features.{place}.weight"] = torch.randn(3, 3, 3, 3)
+        tensors[f"features.{place}.bias"] = torch.randn(3)
+    torch.save(tensors, tmp_path / "vgg.pth")
+    return tmp_path / "vgg.pth"
+
+
+def test_the_perceptual_loss_compares_a_translation_with_its_source(vgg_file: Path) -> None:
+    settings = (f"loss.perceptual_file={vgg_file}", "loss.perceptual_layer=relu2_2")
+    weights_0 = [f"loss.{n}_weight=0" for n in ("gan", "image", "content", "cycle", "style")]
+    config = tiny_config("loss.perceptual_weight=2", *settings, *weights_0)
+    step = double_precision_step(config)
+    x, s = images(config), styles(config, 1, 1)
+    with torch.no_grad():
+        gen_a, gen_b = step.generators["a"], step.generators["b"]
+        x_ab = gen_b.get_submodule("decoder")(gen_a.get_submodule("content_encoder")(x.a), s.b)
+        vgg = read_vgg(vgg_file, "relu2_2").double()
+        wanted = perceptual_loss(vgg(x_ab), vgg(x.a))
+    before = weights(step)
+    row = step.update_generators(1, x, s)
+    assert row["perceptual_b"].item() == pytest.approx(wanted.item())
+    total = 2 * (row["perceptual_a"] + row["perceptual_b"])
+    assert row["generator_total"].item() == pytest.approx(total.item())
+    assert any(name.startswith("g.a.content_encoder") for name in moved(before, step))
+
+    plain = tiny_config(*settings)
+    assert not any("perceptual" in name for name in run(double_precision_step(plain), plain))
+
+
+def test_augmentation_changes_what_discriminators_see_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tiny_config("loss.augment=[translation, cutout]")
+    seen: list[torch.Tensor] = []
+    kinds = []
+
+    def spy(images: torch.Tensor, draws: torch.Tensor, wanted: Any) -> torch.Tensor:
+        seen.append(draws)
+        kinds.append(wanted)
+        return augmented(images, draws, wanted)
+
+    monkeypatch.setattr("munit_edge.trainer.step.augmented", spy)
+    changed = run(double_precision_step(config), config)
+    plain_config = tiny_config()
+    plain = run(double_precision_step(plain_config), plain_config)
+    assert {name for name in plain if plain[name] != changed[name]} >= {
+        f"{term}_{d}" for term in ("discriminator", "gan") for d in ("a", "b")
+    }
+    for name in ("image_a", "style_b", "content_a", "cycle_b"):
+        assert torch.equal(plain[name], changed[name])
+    # Real and translated of both domains, then two translations: each with draws of its own.
+    assert len(seen) == len({tuple(d.flatten().tolist()) for d in seen}) == 6
+    assert set(kinds) == {("translation", "cutout")}
+
+
+def test_processes_draw_their_own_part_of_the_augmentation() -> None:
+    config = tiny_config("loss.augment=[colour]")
+    x = images(config)
+    step = double_precision_step(config)
+    whole = step._draws(5, x)
+    assert whole is not None
+    single = Pair(x.a[:1], x.b[:1])
+    for index in range(2):
+        step._placement = SimpleNamespace(process_index=index, num_processes=2)  # type: ignore
+        part = step._draws(5, single)
+        assert part is not None
+        assert torch.equal(part, whole[:, index : index + 1])
 
 
 # ----------------------------------------------------------------------------------------------

@@ -1,0 +1,79 @@
+"""Reading files of weights that other programs wrote. Nothing in them is ever run."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from munit_edge.errors import InputError, MissingExtraError, ModelError
+from munit_edge.extras import require
+from munit_edge.trainer.torch_api import Tensor, torch
+
+
+def read_torch_file(path: Path, expected: str) -> Any:
+    """What `torch.save` wrote to a file: plain tensors, numbers, text and containers of them.
+
+    Args:
+        path: the file.
+        expected: what is needed here, the end of every message.
+
+    Raises:
+        InputError: there is no such file, or it may not be read.
+        ModelError: the file is damaged, no torch file, or holds other Python objects.
+    """
+    if not path.exists():
+        raise InputError(f"checkpoint {path} does not exist: {expected}")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: {expected}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as exc:
+        raise InputError(f"{path} may not be read: permission denied") from exc
+    except pickle.UnpicklingError as exc:
+        if (needed := re.search(r"GLOBAL ([\w.]+)", str(exc))) is None:
+            raise ModelError(_damaged(path, expected)) from exc
+        raise ModelError(
+            f"{path} holds Python objects ({needed.group(1)}), which could run any code when "
+            "loaded: only plain tensors are read; where you trust the file, save its state "
+            "dictionaries alone with the program that wrote it"
+        ) from exc
+    except MissingExtraError:
+        raise
+    except Exception as exc:  # a damaged file can make the unpickler fail in any way
+        raise ModelError(_damaged(path, expected)) from exc
+
+
+def read_weight_file(path: Path, expected: str) -> dict[str, Tensor]:
+    """The tensors of a file by name: safetensors, or a state dictionary that torch saved.
+
+    Args:
+        path: the file; a name that ends in .safetensors says that it is that.
+        expected: what is needed here, the end of every message.
+
+    Raises:
+        InputError: there is no such file, or it may not be read.
+        ModelError: the file is damaged, or holds something else.
+    """
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path, expected)
+    data = read_torch_file(path, expected)
+    if not isinstance(data, Mapping) or not all(isinstance(v, Tensor) for v in data.values()):
+        raise ModelError(f"{path} does not hold tensors by name: {expected}")
+    return dict(data)
+
+
+def _read_safetensors(path: Path, expected: str) -> dict[str, Tensor]:
+    safetensors = require("safetensors", "reading weights")
+    if not path.is_file():
+        raise InputError(f"{path} is no file: {expected}")
+    try:
+        return dict(require("safetensors.torch", "reading weights").load_file(path))
+    except (safetensors.SafetensorError, OSError) as exc:
+        raise ModelError(f"{path} cannot be read as safetensors ({exc}): {expected}") from exc
+
+
+def _damaged(path: Path, expected: str) -> str:
+    return f"{path} cannot be read as a torch file, it is damaged or something else: {expected}"

@@ -1,0 +1,102 @@
+"""The convolutional part of VGG-16, for the perceptual loss.
+
+Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition, ICLR 2015,
+table 1, column D. Names and places of the layers are torchvision's (`features.0.weight`, ...), so
+that its weights fit; only layers up to the chosen one are read. How many channels each layer has is
+read off the weights, so a small network of the same plan serves for trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+from munit_edge.errors import ModelError
+from munit_edge.trainer.config import VggLayer
+from munit_edge.trainer.tensor_files import read_weight_file
+from munit_edge.trainer.torch_api import F, Tensor, nn, torch
+
+BLOCKS = (2, 2, 3, 3, 3)
+"""3x3 convolutions, each with ReLU, between two poolings."""
+MEAN = (0.485, 0.456, 0.406)
+"""Of ImageNet's pictures in [0, 1], which torchvision's weights are trained for."""
+DEVIATION = (0.229, 0.224, 0.225)
+
+_EXPECTED = (
+    "VGG-16 weights with torchvision's names (features.0.weight and on, 3x3 convolutions on RGB) "
+    "are needed here, as .safetensors or as a state dictionary that torch saved"
+)
+
+
+class VggFeatures(nn.Module):
+    """Pictures -> output of one layer. Its weights are fixed."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, convolutions: list[nn.Conv2d]) -> None:
+        """The first `convolutions` of the plan."""
+        super().__init__()
+        self.convolutions = nn.ModuleList(convolutions)
+        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
+        self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None])
+        self.eval().requires_grad_(False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Image [B, C, H, W] in [-1, 1] -> features [B, channels, h, w].
+
+        Grey is taken as a colour; transparency (the fourth channel) is not looked at.
+        """
+        rgb = image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image[:, :3]
+        x = ((rgb + 1) / 2 - self.mean) / self.deviation
+        for convolution, first in zip(self.convolutions, _starts_block(), strict=False):
+            if first:
+                x = F.max_pool2d(x, 2)
+            x = F.relu(convolution(x))
+        return x
+
+
+def read_vgg(path: Path, layer: VggLayer) -> VggFeatures:
+    """The network up to `layer`, with the weights of a file.
+
+    Raises:
+        InputError: there is no such file.
+        ModelError: the file holds no such weights.
+    """
+    tensors = read_weight_file(path, _EXPECTED)
+    count = get_args(VggLayer).index(layer) + 1
+    return VggFeatures([_convolution(tensors, i, path) for i in range(count)])
+
+
+def _starts_block() -> list[bool]:
+    """For each convolution, whether a pooling stands before it."""
+    firsts = [i == 0 for size in BLOCKS for i in range(size)]
+    return [False, *firsts[1:]]
+
+
+def feature_index(convolution: int) -> int:
+    """Place in torchvision's `features` of a convolution, counted from 0: 0, 2, 5, 7, 10, ..."""
+    poolings = sum(_starts_block()[: convolution + 1])
+    return 2 * convolution + poolings
+
+
+def _convolution(tensors: Mapping[str, Tensor], number: int, path: Path) -> nn.Conv2d:
+    inputs = 3 if number == 0 else len(_tensor(tensors, number - 1, "bias", path))
+    weight, bias = (_tensor(tensors, number, part, path) for part in ("weight", "bias"))
+    outputs = bias.shape[0] if bias.ndim == 1 else 0
+    if tuple(weight.shape) != (outputs, inputs, 3, 3):
+        raise ModelError(
+            f"{path}: features.{feature_index(number)} has weights {tuple(weight.shape)} and "
+            f"biases {tuple(bias.shape)}, which do not follow {inputs} channels: {_EXPECTED}"
+        )
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
+    convolution.load_state_dict({"weight": weight, "bias": bias})
+    return convolution
+
+
+def _tensor(tensors: Mapping[str, Tensor], number: int, part: str, path: Path) -> Tensor:
+    name = f"features.{feature_index(number)}.{part}"
+    if name not in tensors:
+        raise ModelError(f"{path} has no {name}: {_EXPECTED}")
+    return tensors[name]
