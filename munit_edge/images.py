@@ -219,6 +219,12 @@ def encode_image(picture: Picture, format: ImageFormat) -> bytes:  # noqa: A002
     Raises:
         OutputError: the format cannot hold a picture of this size.
     """
+    buffer = io.BytesIO()
+    _save(picture, format, buffer)
+    return buffer.getvalue()
+
+
+def _save(picture: Picture, format: ImageFormat, file: IO[bytes]) -> None:  # noqa: A002
     encoder = _ENCODERS[format]
     height, width = picture.pixels.shape[:2]
     if max(height, width) > encoder.max_side:
@@ -230,9 +236,7 @@ def encode_image(picture: Picture, format: ImageFormat) -> bytes:  # noqa: A002
     if format == "webp" and image.mode in ("L", "LA"):
         image = image.convert(image.mode.replace("L", "RGB"))
     profile = picture.icc_profile if profile_fits(picture.icc_profile, image.mode) else None
-    buffer = io.BytesIO()
-    image.save(buffer, encoder.name, icc_profile=profile, **encoder.options)
-    return buffer.getvalue()
+    image.save(file, encoder.name, icc_profile=profile, **encoder.options)
 
 
 def write_image(path: Path, picture: Picture) -> None:
@@ -242,9 +246,9 @@ def write_image(path: Path, picture: Picture) -> None:
         ConfigError: the suffix names no format that can be written.
         OutputError: the file cannot be written.
     """
-    data = encode_image(picture, image_format(path.suffix))
-    with atomic_file(path) as partial:
-        partial.write_bytes(data)
+    format = image_format(path.suffix)  # noqa: A001
+    with atomic_file(path) as partial, partial.open("wb") as file:
+        _save(picture, format, file)
 
 
 def _decode(file: IO[bytes], channels: int, name: str, max_megapixels: float) -> Picture:
