@@ -1,7 +1,8 @@
 """Peak memory of `munit-edge translate --tile` at several sizes, each in a process of its own.
 
 Whether memory grows with the picture: input and result are 6 bytes a pixel, and what is left after
-those should be the same at every size. 12 and 48 megapixels are whole tiles of 1000 pixels. Without --model a random model of width 16 is exported.
+those should be the same at every size. 12 and 48 megapixels are whole tiles of 1000 pixels. Without
+--model a random model of width 16 is exported.
 
     python benchmarks/tiling_memory.py --megapixels 12,48
 """
