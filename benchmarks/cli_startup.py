@@ -31,7 +31,7 @@ def main() -> int:
     python_s = sorted(_time_s([sys.executable, "-c", "pass"]) for _ in range(runs))
 
     median = statistics.median(help_s)
-    print(_hardware())
+    print(hardware())
     print(f"munit-edge --help, first run: {first:.3f} s")
     print(f"munit-edge --help, next {runs}: median {median:.3f} s, p95 {_p95(help_s):.3f} s")
     print(f"python -c pass, {runs}: median {statistics.median(python_s):.3f} s")
@@ -49,7 +49,7 @@ def _p95(ordered: list[float]) -> float:
     return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
 
 
-def _hardware() -> str:
+def hardware() -> str:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

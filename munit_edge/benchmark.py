@@ -27,6 +27,7 @@ from munit_edge.config import (
     StrictModel,
     split_direction,
 )
+from munit_edge.cores import usable_cores
 from munit_edge.doctor import Report
 from munit_edge.engines.factory import ENGINES, open_graphs
 from munit_edge.errors import ConfigError, InputError
@@ -98,7 +99,7 @@ def run_benchmark(
     return BenchmarkReport(
         direction=options.direction,
         picture=str(options.image or "drawn"),
-        cores=_usable_cores(),
+        cores=usable_cores(),
         threads_wanted=int(threads) if threads.isdigit() else None,
         power_modes=power_modes(),
         load_average=(load_before, os.getloadavg()[0]),
@@ -412,9 +413,3 @@ def _file_bytes(path: Path, part: Part, direction: Direction) -> int | None:
     }
     files = [manifest.graph(kind, domain).file for kind, domain in graphs[part]]
     return sum((path / file).stat().st_size for file in files)
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,0 +1,457 @@
+"""How `munit-edge translate` does: against a plain torch program, in folders, on large pictures.
+
+    python benchmarks/translate.py                               everything, about half an hour
+    python benchmarks/translate.py --sections one,folder         some of it
+    python benchmarks/translate.py --width 8 --size 64 --pictures 6 --runs 1       tries the script
+
+one      one photo, 1 and 10 styles, from the start of the process to files on the disk, against
+         benchmarks/plain_torch_translate.py in turn: time and peak memory
+folder   a folder of photos, one style each: the part of the time that the engine has
+memory   peak memory of a folder of 10 and of 60 photos, and of a video of 1 and of 4 seconds
+tiles    peak memory of 12 and of 48 megapixels with --tile, a model of width 16
+decoder  benchmarks/decoder_folding.py
+
+Every run is a process of its own, both sides in turn, medians over --runs. The machine may be
+shared: the load is part of what is printed. Models are random (speed does not depend on weights);
+they are made once and kept in --work. Exit code 1: a target was missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from cli_startup import hardware
+
+HERE = Path(__file__).resolve().parent
+SECTIONS = ("one", "folder", "memory", "tiles", "decoder")
+MEBI = 1 << 20
+TILED_WIDTH = 16
+"""Width of the model of the tiled runs: 64 would take hours at 48 megapixels."""
+TILED_HW = ((3000, 4000), (6000, 8000))
+RASTER_BYTES = 6
+"""Of each pixel: RGB of the input and of the output, which nobody can do without."""
+
+
+@dataclass
+class Result:
+    """One line of the table."""
+
+    what: str
+    target: str
+    measured: str
+    met: bool | None
+    """None: it could not be measured, `measured` says why."""
+    details: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process."""
+
+    seconds: float
+    peak_bytes: int
+    said: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every section needs."""
+
+    options: argparse.Namespace
+    work: Path
+    scratch: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.work / f"checkpoint-{self.options.width}"
+
+    @property
+    def model(self) -> Path:
+        return self.work / f"model-{self.options.width}"
+
+    def fresh(self) -> Path:
+        """A name for results that is not taken."""
+        return Path(tempfile.mkdtemp(dir=self.scratch)) / "results"
+
+
+class NotMeasuredError(Exception):
+    """A run that failed; the message is its last line."""
+
+
+def main() -> int:
+    options = _options()
+    work: Path = options.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    before = os.getloadavg()
+    started = time.monotonic()
+    sections: dict[str, Callable[[Setting], Iterator[Result]]] = {
+        "one": one_photo,
+        "folder": folder_of_photos,
+        "memory": memory_does_not_grow,
+        "tiles": tiled,
+        "decoder": decoder,
+    }
+    results: list[Result] = []
+    with tempfile.TemporaryDirectory(prefix="munit-edge-bench-", dir=work) as scratch:
+        setting = Setting(options, work, Path(scratch))
+        for name in options.sections:
+            print(f"section {name}", file=sys.stderr, flush=True)
+            try:
+                results.extend(sections[name](setting))
+            except NotMeasuredError as exc:
+                results.append(Result(f"section {name}", "", f"not measured: {exc}", None))
+    _print(results, options, before, time.monotonic() - started)
+    if options.json:
+        told = {"hardware": hardware(), "load_before": before, "load_after": os.getloadavg()}
+        told["results"] = [asdict(result) for result in results]
+        options.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    return 1 if any(result.met is False for result in results) else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="`munit-edge translate` against its targets.")
+    parser.add_argument(
+        "--sections",
+        type=_sections,
+        default=SECTIONS,
+        help=f"some of {','.join(SECTIONS)} [all]",
+    )
+    parser.add_argument("--width", type=int, default=64, help="width of the model [64]")
+    parser.add_argument("--size", type=int, default=256, help="height and width of photos [256]")
+    parser.add_argument("--pictures", type=int, default=50, help="photos of section folder [50]")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each side of section one [5]")
+    parser.add_argument(
+        "--work", type=Path, default=HERE.parent / "build" / "benchmarks", help="models are kept"
+    )
+    parser.add_argument("--json", type=Path, help="write the results there, too")
+    return parser.parse_args()
+
+
+def _sections(text: str) -> tuple[str, ...]:
+    chosen = tuple(text.split(","))
+    unknown = [name for name in chosen if name not in SECTIONS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]} is none of {','.join(SECTIONS)}")
+    return chosen
+
+
+def one_photo(setting: Setting) -> Iterator[Result]:
+    """From the start of the process to files on the disk, both sides in turn."""
+    options = setting.options
+    _need_model(setting.checkpoint, setting.model, options.width)
+    photo = _photos(setting, 1, options.size)[0]
+    for styles, wanted in ((1, 1.7), (10, 1.5)):
+        ours: list[Run] = []
+        plain: dict[str, list[Run]] = {"each": [], "batch": []} if styles > 1 else {"each": []}
+        for _ in range(options.runs):
+            command = [*_munit_edge(), "translate", setting.model, photo, "--direction", "a2b"]
+            command += ["--styles", styles, "-o", setting.fresh()]
+            ours.append(_run(command))
+            for decode, runs in plain.items():
+                program = [sys.executable, HERE / "plain_torch_translate.py", setting.checkpoint]
+                program += [photo, setting.fresh(), "--styles", styles, "--decode", decode]
+                runs.append(_run(program))
+        seconds, peak = _median_seconds(ours), _largest(ours)
+        best = min(plain, key=lambda decode: _median_seconds(plain[decode]))
+        their_seconds, their_peak = _median_seconds(plain[best]), _largest(plain[best])
+        speed, memory = their_seconds / seconds, peak / their_peak
+        noun = "1 style" if styles == 1 else f"{styles} styles"
+        what = f"one photo, {options.size} x {options.size}, {noun}, plain torch / translate"
+        detail = [f"translate: {_all_seconds(ours)}, {peak / MEBI:.0f} MiB"]
+        detail += [
+            f"plain torch, {'all in a batch' if decode == 'batch' else 'one by one'}: "
+            f"{_all_seconds(runs)}, {_largest(runs) / MEBI:.0f} MiB"
+            for decode, runs in plain.items()
+        ]
+        yield Result(
+            f"{what}: time",
+            f">= {wanted}",
+            f"{speed:.2f} ({their_seconds:.2f} s / {seconds:.2f} s)",
+            speed >= wanted,
+            detail,
+        )
+        yield Result(
+            f"one photo, {noun}, peak memory, translate / plain torch (the faster way)",
+            "<= 0.5",
+            f"{memory:.2f} ({peak / MEBI:.0f} MiB / {their_peak / MEBI:.0f} MiB)",
+            memory <= 0.5,
+        )
+
+
+def folder_of_photos(setting: Setting) -> Iterator[Result]:
+    """The part of the whole time, from opening the model on, that the engine works."""
+    options = setting.options
+    _need_model(setting.checkpoint, setting.model, options.width)
+    photos = _photos(setting, options.pictures, options.size)
+    run = _run(_translate_folder(setting, setting.model, photos[0].parent))
+    match = re.search(r"engine busy (\d+)%", run.said)
+    if match is None:
+        raise NotMeasuredError(f"translate did not say how busy the engine was: {run.said}")
+    share = int(match[1])
+    yield Result(
+        f"folder of {len(photos)} photos, {options.size} x {options.size}, one style each: the "
+        "engine's part of the time",
+        ">= 90 %",
+        f"{share} %",
+        share >= 90,
+        [
+            run.said.splitlines()[-1],
+            f"process: {run.seconds:.1f} s, {run.peak_bytes / MEBI:.0f} MiB",
+        ],
+    )
+
+
+def memory_does_not_grow(setting: Setting) -> Iterator[Result]:
+    """Folders with few and with many photos; a short and a longer video."""
+    options = setting.options
+    _need_model(setting.checkpoint, setting.model, options.width)
+    counts = (10, 60)
+    peaks = []
+    for count in counts:
+        photos = _photos(setting, count, options.size)
+        run = _run(_translate_folder(setting, setting.model, photos[0].parent))
+        peaks.append(run.peak_bytes)
+    yield _growth(f"peak memory of {counts[1]} photos / {counts[0]} photos", peaks)
+    if not _installed("av"):
+        yield Result("peak memory of videos", "", "not measured: PyAV is not installed", None)
+        return
+    lengths_s = (1, 4)
+    peaks = []
+    for length in lengths_s:
+        clip = _clip(setting.scratch / f"clip-{length}.mp4", length, options.size // 2)
+        command = [*_munit_edge(), "translate", setting.model, clip, "--direction", "a2b"]
+        out = setting.fresh()
+        peaks.append(_run([*command, "--styles", 1, "-o", out]).peak_bytes)
+    yield _growth(f"peak memory of a video of {lengths_s[1]} s / {lengths_s[0]} s", peaks)
+
+
+def tiled(setting: Setting) -> Iterator[Result]:
+    """Memory above the rasters of input and output must not depend on the picture's size."""
+    help_text = _run([*_munit_edge(), "translate", "--help"], both_streams=True).said
+    if "--tile" not in help_text:
+        raise NotMeasuredError("this translate has no --tile")
+    checkpoint, model = (setting.work / f"{kind}-{TILED_WIDTH}" for kind in ("checkpoint", "model"))
+    _need_model(checkpoint, model, TILED_WIDTH)
+    above, details = [], []
+    for height, width in TILED_HW:
+        photo = _large_photo(setting.scratch / f"{height}x{width}.png", height, width)
+        command = [*_munit_edge(), "translate", model, photo, "--direction", "a2b", "--styles", 1]
+        run = _run([*command, "--tile", "auto", "-o", setting.fresh()])
+        above.append(run.peak_bytes - RASTER_BYTES * height * width)
+        details.append(
+            f"{height * width / 1e6:.0f} megapixels: {run.peak_bytes / MEBI:.0f} MiB, "
+            f"{above[-1] / MEBI:.0f} MiB above the rasters, {run.seconds:.0f} s"
+        )
+        shutil.rmtree(setting.scratch / "results", ignore_errors=True)
+    growth = above[1] / above[0] - 1
+    yield Result(
+        f"tiled, peak memory above {RASTER_BYTES} bytes a pixel, 48 / 12 megapixels",
+        "< 5 % more",
+        f"{growth:+.1%}",
+        growth < 0.05,
+        details,
+    )
+
+
+def decoder(setting: Setting) -> Iterator[Result]:
+    """What the folded up-sampling saves."""
+    program = HERE / "decoder_folding.py"
+    if not program.is_file():
+        raise NotMeasuredError("there is no benchmarks/decoder_folding.py")
+    options = setting.options
+    command = [sys.executable, program, "--width", options.width, "--size", options.size]
+    run = _run(command, both_streams=True, codes=(0, 1))
+    match = re.search(r"folded is (\d+\.\d+) times", run.said)
+    if match is None:
+        raise NotMeasuredError(f"decoder_folding.py gave no ratio: {run.said}")
+    ratio = float(match[1])
+    yield Result(
+        "decoder, unfolded / folded: time",
+        ">= 1.25",
+        f"{ratio:.2f}",
+        ratio >= 1.25,
+        [line for line in run.said.splitlines() if line.strip()],
+    )
+
+
+def _growth(what: str, peaks: list[int]) -> Result:
+    """Noise of a few per cent is no growth with the length."""
+    ratio = peaks[1] / peaks[0]
+    sizes = " / ".join(f"{peak / MEBI:.0f} MiB" for peak in reversed(peaks))
+    return Result(what, "<= 1.05", f"{ratio:.3f} ({sizes})", ratio <= 1.05)
+
+
+def _munit_edge() -> list[object]:
+    return [sys.executable, "-c", "from munit_edge.cli.main import main; main()"]
+
+
+def _translate_folder(setting: Setting, model: Path, photos: Path) -> list[object]:
+    command = [*_munit_edge(), "translate", model, photos, "--direction", "a2b"]
+    return [*command, "--styles", 1, "-o", setting.fresh()]
+
+
+def _run(
+    command: list[object], *, both_streams: bool = False, codes: tuple[int, ...] = (0,)
+) -> Run:
+    """Run a process to its end: wall time, its own peak memory, what it said on standard error."""
+    environment = {**os.environ}
+    # Both sides choose their threads themselves, as they do for a user.
+    environment.pop("OMP_NUM_THREADS", None)
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(HERE.parent), environment.get("PYTHONPATH", "")])
+    )
+    with tempfile.TemporaryFile() as said:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdout=said if both_streams else subprocess.DEVNULL,
+            stderr=said,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        text = said.read().decode(errors="replace").strip()
+    if process.returncode not in codes:
+        last = (text.splitlines() or ["without a message"])[-1]
+        raise NotMeasuredError(f"{' '.join(str(part) for part in command[:6])} ...: {last}")
+    # Linux counts what this small process held when it started the other as a floor: some MiB.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Run(seconds, usage.ru_maxrss * unit, text)
+
+
+def _need_model(checkpoint: Path, model: Path, width: int) -> None:
+    """A random checkpoint and its export, made once, in processes of their own."""
+    if not checkpoint.exists():
+        program = (
+            "import sys, torch; from pathlib import Path\n"
+            "from munit_edge.config import ModelConfig\n"
+            "from munit_edge.trainer.checkpoint import *\n"
+            "torch.manual_seed(0); config = ModelConfig(width=int(sys.argv[2]))\n"
+            "save_checkpoint(Path(sys.argv[1]), config, CheckpointInfo(), "
+            "generators=build_generators(config))"
+        )
+        _run([sys.executable, "-c", program, checkpoint, width])
+    newest = max(
+        path.stat().st_mtime
+        for room in ("export", "trainer")
+        for path in (HERE.parent / room).glob("*.py")
+    )
+    if not model.exists() or model.stat().st_mtime < newest:  # another exporter, another graph
+        print(f"exporting width {width}", file=sys.stderr, flush=True)
+        _run([*_munit_edge(), "export", "onnx", checkpoint, "-o", model, "--overwrite"])
+
+
+def _photos(setting: Setting, count: int, size: int) -> list[Path]:
+    """Soft noise with grain: as much work for the PNG encoder as photos are."""
+    folder = setting.scratch / f"photos-{count}-{size}"
+    if not folder.exists():
+        folder.mkdir()
+        _draw([(folder / f"{index:03d}.png", size, size) for index in range(count)])
+    return sorted(folder.iterdir())
+
+
+def _large_photo(path: Path, height: int, width: int) -> Path:
+    if not path.exists():
+        _draw([(path, height, width)])
+    return path
+
+
+def _draw(pictures: list[tuple[Path, int, int]]) -> None:
+    program = (
+        "import sys, json, numpy as np; from PIL import Image\n"
+        "for seed, (path, height, width) in enumerate(json.loads(sys.argv[1])):\n"
+        "    random = np.random.default_rng(seed)\n"
+        "    coarse = random.integers(0, 256, (9, 9, 3), dtype=np.uint8)\n"
+        "    picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)\n"
+        "    grain = random.integers(0, 8, (height, width, 1), dtype=np.uint8)\n"
+        "    Image.fromarray(np.asarray(picture) // 2 + 60 + grain).save(path, compress_level=1)\n"
+    )
+    told = json.dumps([(str(path), height, width) for path, height, width in pictures])
+    _run([sys.executable, "-c", program, told])
+
+
+def _clip(path: Path, seconds: int, size: int) -> Path:
+    program = (
+        "import sys, av, numpy as np\n"
+        "path, seconds, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])\n"
+        "with av.open(path, 'w') as file:\n"
+        "    stream = file.add_stream('mpeg4', rate=10)\n"
+        "    stream.width, stream.height, stream.pix_fmt = size, size, 'yuv420p'\n"
+        "    ramp = np.add.outer(np.arange(size), np.arange(size))\n"
+        "    for index in range(10 * seconds):\n"
+        "        picture = np.stack([ramp + 5 * index] * 3, axis=2).astype(np.uint8)\n"
+        "        frame = av.VideoFrame.from_ndarray(picture, format='rgb24')\n"
+        "        file.mux(stream.encode(frame))\n"
+        "    file.mux(stream.encode())\n"
+    )
+    _run([sys.executable, "-c", program, path, seconds, size])
+    return path
+
+
+def _installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _median_seconds(runs: list[Run]) -> float:
+    return statistics.median(run.seconds for run in runs)
+
+
+def _largest(runs: list[Run]) -> int:
+    return max(run.peak_bytes for run in runs)
+
+
+def _all_seconds(runs: list[Run]) -> str:
+    times = sorted(run.seconds for run in runs)
+    return f"median {statistics.median(times):.2f} s of " + ", ".join(f"{t:.2f}" for t in times)
+
+
+def _print(
+    results: list[Result],
+    options: argparse.Namespace,
+    before: tuple[float, float, float],
+    seconds: float,
+) -> None:
+    after = os.getloadavg()
+    versions = ", ".join(
+        f"{package} {importlib.metadata.version(package)}"
+        for package in ("onnxruntime", "torch")
+        if _installed(package)
+    )
+    print(f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, {hardware()}, {versions}")
+    print(
+        f"width {options.width}, random weights, CPU; load average {before[0]:.1f} before, "
+        f"{after[0]:.1f} at the end; {seconds / 60:.0f} min"
+    )
+    print("\n| what | target | measured | |")
+    print("|---|---|---|---|")
+    for result in results:
+        verdict = {True: "met", False: "MISSED", None: ""}[result.met]
+        print(f"| {result.what} | {result.target} | {result.measured} | {verdict} |")
+    print()
+    for result in results:
+        for line in result.details:
+            print(f"- {result.what}: {line}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
