@@ -17,6 +17,8 @@ import torch
 import yaml
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
 
 from munit_edge.config import ModelConfig
 from munit_edge.trainer.networks import Generator
@@ -29,25 +31,18 @@ def main() -> int:
     parser.add_argument("out", type=Path, help="folder of the results, made here")
     parser.add_argument("--styles", type=int, default=1, help="random styles [1]")
     parser.add_argument(
+        "--lean", action="store_true", help="load only the two networks that are needed"
+    )
+    parser.add_argument(
         "--decode", choices=("batch", "each"), default="each", help="styles at once [each]"
     )
     options = parser.parse_args()
 
-    config = ModelConfig(**yaml.safe_load((options.checkpoint / "model.yaml").read_text()))
-    with torch.device("meta"):
-        source = Generator(config, config.channels_a).content_encoder
-        target = Generator(config, config.channels_b).decoder
-    with safe_open(options.checkpoint / "generators.safetensors", "pt") as weights:
-        for module, prefix in ((source, "a.content_encoder."), (target, "b.decoder.")):
-            names = [name for name in weights.keys() if name.startswith(prefix)]  # noqa: SIM118
-            state = {name.removeprefix(prefix): weights.get_tensor(name) for name in names}
-            module.load_state_dict(state, assign=True)
-            module.eval()
-
+    source, target = (_lean if options.lean else _whole)(options.checkpoint)
     pixels = torch.from_numpy(np.array(Image.open(options.photo).convert("RGB")))
     image = pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
     torch.manual_seed(0)
-    styles = torch.randn(options.styles, config.style_dim)
+    styles = torch.randn(options.styles, _config(options.checkpoint).style_dim)
     options.out.mkdir(parents=True, exist_ok=True)
     with torch.inference_mode():
         content = source(image)
@@ -59,6 +54,35 @@ def main() -> int:
             for index, result in enumerate(levels.permute(0, 2, 3, 1).numpy(), start):
                 Image.fromarray(result).save(options.out / f"{index:02d}.png")
     return 0
+
+
+def _config(checkpoint: Path) -> ModelConfig:
+    return ModelConfig(**yaml.safe_load((checkpoint / "model.yaml").read_text()))
+
+
+def _whole(checkpoint: Path) -> tuple[nn.Module, nn.Module]:
+    """Content encoder of a and decoder of b, the common way: make the model, load its weights."""
+    config = _config(checkpoint)
+    channels = {"a": config.channels_a, "b": config.channels_b}
+    model = nn.ModuleDict({domain: Generator(config, num) for domain, num in channels.items()})
+    model.load_state_dict(load_file(checkpoint / "generators.safetensors"))
+    model.eval()
+    return model["a"].content_encoder, model["b"].decoder
+
+
+def _lean(checkpoint: Path) -> tuple[nn.Module, nn.Module]:
+    """The same with no weight in memory that is not needed, and none twice."""
+    config = _config(checkpoint)
+    with torch.device("meta"):
+        source = Generator(config, config.channels_a).content_encoder
+        target = Generator(config, config.channels_b).decoder
+    with safe_open(checkpoint / "generators.safetensors", "pt") as weights:
+        for module, prefix in ((source, "a.content_encoder."), (target, "b.decoder.")):
+            names = [name for name in weights.keys() if name.startswith(prefix)]  # noqa: SIM118
+            state = {name.removeprefix(prefix): weights.get_tensor(name) for name in names}
+            module.load_state_dict(state, assign=True)
+            module.eval()
+    return source, target
 
 
 if __name__ == "__main__":
