@@ -107,16 +107,29 @@ def interpolate_styles(
     """
     if frames < 2:
         raise ConfigError(f"the number of frames is {frames}: both ends are frames, so 2 at least")
+    codes = _between(start, end, np.linspace(0, 1, frames), spherical)
+    codes[0], codes[-1] = start, end
+    return np.asarray(codes, np.float32)
+
+
+def style_between(start: Styles, end: Styles, t: float, *, spherical: bool = True) -> Styles:
+    """One code of the path of `interpolate_styles`, float32 [style_dim], at t from 0 to 1.
+
+    Raises:
+        InputError: the two codes have different shapes, or a number is not finite.
+    """
+    return np.asarray(_between(start, end, np.array([t]), spherical)[0], np.float32)
+
+
+def _between(start: Styles, end: Styles, t: Codes, spherical: bool) -> Codes:
+    """Codes on the path from `start` to `end` at positions `t`, [len(t), style_dim]."""
     if start.shape != end.shape:
         raise InputError(
             f"the styles to interpolate have shapes {start.shape} and {end.shape}: both must be "
             "codes of one model"
         )
     ends = np.stack([_one_code(start), _one_code(end)])
-    t = np.linspace(0, 1, frames)[:, None]
-    codes = _on_the_sphere(ends, t) if spherical else _straight(ends, t)
-    codes[0], codes[-1] = ends
-    return np.asarray(codes, np.float32)
+    return _on_the_sphere(ends, t[:, None]) if spherical else _straight(ends, t[:, None])
 
 
 def check_styles(styles: Styles, config: ModelConfig) -> Styles:

@@ -214,6 +214,21 @@ def translate(
             "follow each other (TensorRT only).",
         ),
     ] = False,
+    style_keys: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="S:STYLE,...",
+            help="Video: one style that moves, such as 0:calm,4.5:storm: seconds, and a saved "
+            "style's name or file, or a seed.",
+        ),
+    ] = None,
+    stabilise: Annotated[
+        bool,
+        typer.Option(
+            "--stabilise",
+            help="Video: average the norms' statistics over half a second, against flicker.",
+        ),
+    ] = False,
     codec: Annotated[
         Optional[Literal["h264", "hevc", "vp9", "ffv1"]],  # noqa: UP045
         typer.Option(
@@ -313,6 +328,8 @@ def translate(
     }
     opened: OpenOptions = {"engine": engine, "device": device, "cuda_graph": cuda_graph}
     video = {
+        "style_keys": style_keys,
+        "stabilise": stabilise,
         "codec": codec,
         "crf": crf,
         "audio": not no_audio,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,13 @@ from munit_edge.errors import ConfigError, InputError, OutputError
 from munit_edge.interrupts import StopRequest, stop_requests
 
 if TYPE_CHECKING:
-    from munit_edge.images import Images
-    from munit_edge.styles import Styles
     from munit_edge.translate_options import TranslateOptions
     from munit_edge.translator import Translator
     from munit_edge.video.frames import Clip
     from munit_edge.video.job import VideoJob, VideoSummary
     from munit_edge.video.options import VideoOptions
-    from munit_edge.video.sinks import Sink
+    from munit_edge.video.sinks import FileSink, Sink
+    from munit_edge.video.style_track import StyleTrack
 
 
 _FOR_PICTURES = ("grid", "recursive", "on_error", "jobs", "watch")
@@ -55,9 +55,10 @@ def translate_if_video(
     from munit_edge.config import validate
     from munit_edge.translate_options import TranslateOptions
     from munit_edge.video.options import VideoOptions, is_video
+    from munit_edge.video.style_track import parse_keys
 
     inputs: list[str] = wishes["inputs"]
-    given = [_option(name) for name, value in video.items() if value != _default(name)]
+    given = [_option(name) for name, value in video.items() if value not in (None, _default(name))]
     if not any(is_video(text) for text in inputs) and video["raw_size"] is None:
         if given:
             raise ConfigError(
@@ -71,15 +72,19 @@ def translate_if_video(
     for_pictures = [_option(name) for name in _FOR_PICTURES if wishes[name]]
     if for_pictures:
         raise ConfigError(f"{' and '.join(for_pictures)} is for pictures: leave it out for video")
+    keys = parse_keys(video["style_keys"]) if video["style_keys"] else ()
+    if keys:
+        _refuse_other_styles(wishes)
     options = validate(
         VideoOptions,
         {
+            "style_keys": keys,
             "input": inputs[0],
             "output": wishes["output"],
             "overwrite": wishes["overwrite"],
             "json_lines": wishes["json_lines"],
             "resume": wishes["resume"],
-            **video,
+            **{name: value for name, value in video.items() if name != "style_keys"},
         },
         what,
     )
@@ -89,6 +94,14 @@ def translate_if_video(
     shared = validate(TranslateOptions, {**wishes, **alone}, what)
     _translate(model, shared.model_copy(update={"styles": shared.styles or 1}), options, opened)
     return True
+
+
+def _refuse_other_styles(wishes: dict[str, Any]) -> None:
+    names = {"style_images": "--style-image", "saved_styles": "--style"}
+    fields = (*names, "styles", "seed", "spread", "interpolate")
+    given = [names.get(name, f"--{name}") for name in fields if wishes[name] not in (None, (), [])]
+    if given:
+        raise ConfigError(f"--style-keys names its styles itself: leave out {' and '.join(given)}")
 
 
 def _option(name: str) -> str:
@@ -111,9 +124,9 @@ def _translate(model: Path, shared: TranslateOptions, options: VideoOptions, ope
         opened: keyword arguments of `Translator.open`.
     """
     from munit_edge.config import split_direction
-    from munit_edge.style_set import choose_styles
     from munit_edge.translator import Translator
     from munit_edge.video.av_api import pyav
+    from munit_edge.video.frame_translator import PlainFrames, SteadyFrames
     from munit_edge.video.job import VideoJob
     from munit_edge.video.plan import open_source
 
@@ -123,65 +136,89 @@ def _translate(model: Path, shared: TranslateOptions, options: VideoOptions, ope
     with Translator.open(model, **opened) as translator:
         domain, _ = split_direction(shared.direction)
         source = open_source(options, translator.config.channels(domain), warn)
-        codes = choose_styles(translator, shared, warn).codes
-        opened_sinks = _open_sinks(translator, codes, shared, options, source.clip)
-        if opened_sinks is None:
+        track = _styles(translator, shared, options)
+        files = None if options.to_pipe else _files(translator, track, shared, options, source.clip)
+        if files and options.resume and _complete_already(files):
             return
-        sinks, skip = opened_sinks
-
-        def translate(pixels: Images, styles: Styles) -> Images:
-            results: Images = translator.translate(pixels[None], shared.direction, styles=styles)[0]
-            return results
-
+        sinks, skip = _begin(files, track, options)
+        frames: PlainFrames | SteadyFrames = PlainFrames(translator, shared.direction)
+        if options.stabilise:
+            frames = SteadyFrames(translator, shared.direction)
+            if files and skip:
+                frames.restore(files[0].state)
         job = VideoJob(
             source,
             sinks,
-            translate,
-            lambda seconds: codes,
+            frames,
+            track,
             size=shared.size,
             duration=options.duration,
+            state=frames.state,
         )
         _run(job, skip, source.clip, options, f"{translator.engine} on {translator.device}")
 
 
-def _open_sinks(
+def _styles(translator: Translator, shared: TranslateOptions, options: VideoOptions) -> StyleTrack:
+    from munit_edge.config import split_direction
+    from munit_edge.style_set import choose_styles
+    from munit_edge.video.style_track import FixedStyles, MovingStyle
+
+    if options.style_keys:
+        _, target = split_direction(shared.direction)
+        saved = translator.saved_styles
+        return MovingStyle(options.style_keys, lambda style: saved.read_one(style, target))
+    return FixedStyles(choose_styles(translator, shared, warn).codes)
+
+
+def _files(
     translator: Translator,
-    codes: Styles,
+    track: StyleTrack,
     shared: TranslateOptions,
     options: VideoOptions,
     clip: Clip,
-) -> tuple[list[Sink], int] | None:
-    """The sinks and the number of frames that they have; None when all is done already."""
+) -> list[FileSink]:
     from munit_edge.images import shorter_side_to
-    from munit_edge.video.plan import are_complete, begin, file_sinks, pipe_sinks, settings_hash
+    from munit_edge.video.plan import file_sinks, settings_hash
 
-    if options.to_pipe:
-        return pipe_sinks(len(codes)), 0
     settings = settings_hash(
         options,
-        model=translator.model_id,
+        model=translator.export_id,
         engine=[translator.engine, translator.device],
         direction=shared.direction,
-        styles=codes.tolist(),
+        styles=track.codes.tolist(),
         size=shared.size,
     )
-    sinks = file_sinks(
+    return file_sinks(
         options,
         clip,
         size_hw=shorter_side_to(clip.size_hw, shared.size) if shared.size else clip.size_hw,
-        num_styles=len(codes),
+        num_styles=track.num_styles,
         read=[*shared.style_images, *([Path(options.input)] if options.is_file else [])],
         settings=settings,
         tell=warn,
     )
-    if options.resume and are_complete(sinks):
-        typer.echo("complete already: nothing to translate", err=True)
-        for sink in sinks:
-            write_line(str(sink.output))
-        return None
-    num_frames = begin(sinks, resume=options.resume)
-    opened: list[Sink] = [*sinks]
-    return opened, num_frames
+
+
+def _complete_already(files: Sequence[FileSink]) -> bool:
+    from munit_edge.video.plan import are_complete
+
+    if not are_complete(files):
+        return False
+    typer.echo("complete already: nothing to translate", err=True)
+    for file in files:
+        write_line(str(file.output))
+    return True
+
+
+def _begin(
+    files: Sequence[FileSink] | None, track: StyleTrack, options: VideoOptions
+) -> tuple[list[Sink], int]:
+    """The sinks, and how many frames they have."""
+    from munit_edge.video.plan import begin, pipe_sinks
+
+    if files is None:
+        return pipe_sinks(track.num_styles), 0
+    return list(files), begin(files, resume=options.resume)
 
 
 def _run(job: VideoJob, skip: int, clip: Clip, options: VideoOptions, where: str) -> None:

@@ -5,23 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from munit_edge.config import StrictModel
 from munit_edge.errors import InputError
 from munit_edge.images import Images, resize_shorter
 from munit_edge.styles import Styles
-from munit_edge.video.flicker import FlickerMeter
+from munit_edge.video import sinks as segmented
+from munit_edge.video.flicker import Flicker, FlickerMeter
 from munit_edge.video.frames import Clip, Frame, to_rgb
 from munit_edge.video.join import Sound
 from munit_edge.video.prefetch import Prefetch
 from munit_edge.video.sinks import Sink
+from munit_edge.video.style_track import StyleTrack
 
 AHEAD = 3
 """Frames that wait before each step, at most."""
 
-Translate = Callable[[Images, Styles], Images]
-"""uint8 [H, W, C] and codes [S, style_dim] to uint8 [S, H, W, C]."""
+Translate = Callable[[Images, Styles, float], Images]
+"""uint8 [H, W, C], codes [S, style_dim] and a time in seconds to uint8 [S, H, W, C]."""
 
 
 class Source(Protocol):
@@ -48,15 +50,6 @@ class Source(Protocol):
         """No more frames are wanted; called by another thread than that of `frames`."""
 
 
-class Flicker(StrictModel):
-    """Change of brightness from frame to frame, in 8-bit levels; see `FlickerMeter`."""
-
-    input: float
-    """Of the input."""
-    output: float
-    """Of the result (of the first style)."""
-
-
 class VideoSummary(StrictModel):
     """What became of one video: the line of `--json`."""
 
@@ -79,9 +72,19 @@ class VideoSummary(StrictModel):
     fps: float
     """Frames translated a second in this run."""
     flicker: Flicker | None
-    """Of the frames of this run; null: fewer than two."""
+    """Of the frames of this run and the first style; null: nothing stood still."""
     ended: str
     """Why it ended: "end", "duration", "interrupted" or "broken off"."""
+
+
+class _Result(NamedTuple):
+    """One translated frame."""
+
+    frame: Frame
+    images: Images
+    """uint8 [S, H, W, C]."""
+    state: bytes | None
+    """What the frames behind it depend on, at the end of a segment."""
 
 
 class VideoJob:
@@ -91,10 +94,10 @@ class VideoJob:
         source: the frames.
         sinks: where the results go, one for each style.
         translate: computes a frame.
-        style_at: the codes at a time stamp (seconds after the first frame), float32
-            [S, style_dim], one for each sink.
+        track: the styles, one for each sink.
         size: resize the shorter side to so many pixels; None: as it is.
         duration: stop after so many seconds of video; None: at the end.
+        state: gives what the next frame depends on beside itself, if there is something.
     """
 
     def __init__(
@@ -102,18 +105,21 @@ class VideoJob:
         source: Source,
         sinks: Sequence[Sink],
         translate: Translate,
-        style_at: Callable[[float], Styles],
+        track: StyleTrack,
         *,
         size: int | None = None,
         duration: float | None = None,
+        state: Callable[[], bytes | None] = lambda: None,
     ) -> None:
         self._source = source
         self._sinks = sinks
         self._translate = translate
-        self._style_at = style_at
+        self._track = track
         self._size = size
+        self._state = state
+        self._num_translated = 0
         self._duration = None if duration is None else Fraction(str(duration))  # 0.2 is 1/5
-        self._meters = FlickerMeter(), FlickerMeter()
+        self._meter = FlickerMeter()
         self._started = time.monotonic()
         self._resumed_at = 0
         self._size_hw: tuple[int, int] | None = None
@@ -132,12 +138,12 @@ class VideoJob:
             InputError: the source broke off in a way that is an error; the sinks hold all frames
                 before that.
         """
-        self.num_frames = self._resumed_at = skip
+        self.num_frames = self._num_translated = self._resumed_at = skip
         decoded = Prefetch(self._source.frames(skip), AHEAD)
         translated = Prefetch(map(self._results, self._in_time(decoded)), AHEAD)
         try:
-            for frame, results in translated.until(stop):
-                self._write(frame, results)
+            for result in translated.until(stop):
+                self._write(result)
                 yield self.num_frames
             if stop():
                 self.ended = "interrupted"
@@ -172,10 +178,6 @@ class VideoJob:
     def summary(self) -> VideoSummary:
         """What became of it."""
         seconds = time.monotonic() - self._started
-        before, after = (meter.level for meter in self._meters)
-        flicker = None
-        if before is not None and after is not None:
-            flicker = Flicker(input=round(before, 3), output=round(after, 3))
         return VideoSummary(
             input=self._source.clip.name,
             outputs=tuple(str(sink.output) for sink in self._sinks if sink.output is not None),
@@ -186,7 +188,7 @@ class VideoJob:
             dropped=self._source.num_dropped,
             seconds=round(seconds, 3),
             fps=round((self.num_frames - self._resumed_at) / max(seconds, 1e-9), 2),
-            flicker=flicker,
+            flicker=self._meter.flicker,
             ended=self.ended,
         )
 
@@ -201,26 +203,32 @@ class VideoJob:
                 return
             yield float(seconds), frame
 
-    def _results(self, timed: tuple[float, Frame]) -> tuple[Frame, Images]:
+    def _results(self, timed: tuple[float, Frame]) -> _Result:
         seconds, frame = timed
         pixels = frame.pixels
         if self._size is not None:
             pixels = resize_shorter(pixels, self._size)
-        frame = Frame(pixels, frame.pts, frame.duration)
         try:
-            return frame, self._translate(pixels, self._style_at(seconds))
+            images = self._translate(pixels, self._track.at(seconds), seconds)
         except MemoryError as exc:
             height, width = pixels.shape[:2]
             raise InputError(
                 f"a frame of {width} x {height} pixels needs more memory than there is: make it "
                 "smaller with --size"
             ) from exc
+        self._num_translated += 1
+        state = None
+        if self._num_translated % segmented.SEGMENT_FRAMES == 0:
+            state = self._state()
+        return _Result(Frame(pixels, frame.pts, frame.duration), images, state)
 
-    def _write(self, frame: Frame, results: Images) -> None:
-        rgb = [to_rgb(pixels) for pixels in results]
+    def _write(self, result: _Result) -> None:
+        frame = result.frame
+        rgb = [to_rgb(pixels) for pixels in result.images]
         for sink, pixels in zip(self._sinks, rgb, strict=True):
+            if result.state is not None:
+                sink.keep_state(result.state)
             sink.write(pixels, frame.pts, frame.duration)
-        for meter, pixels in zip(self._meters, (to_rgb(frame.pixels), rgb[0]), strict=True):
-            meter.add(pixels)
+        self._meter.add(to_rgb(frame.pixels), rgb[0])
         self._size_hw = rgb[0].shape[0], rgb[0].shape[1]
         self.num_frames += 1

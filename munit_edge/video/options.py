@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from munit_edge.config import StrictModel
 from munit_edge.video.codecs import CodecName
+from munit_edge.video.style_track import StyleKey
 
 VIDEO_SUFFIXES = frozenset(
     [
@@ -37,6 +38,10 @@ class VideoOptions(StrictModel):
     """None: the default of the output's container."""
     crf: int | None = Field(None, ge=0)
     """Quality of the codec, lower is better; None: its default."""
+    style_keys: tuple[StyleKey, ...] = ()
+    """The style moves along these; empty: styles as for pictures."""
+    stabilise: bool = False
+    """Hold the norms' statistics steady over the frames."""
     audio: bool = True
     """Copy the audio."""
     raw_size: str | None = None

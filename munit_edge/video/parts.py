@@ -3,6 +3,7 @@
     out.mp4.parts/
     ├── ledger.jsonl              settings, then one line for each whole segment
     ├── part_00000.mp4            plays by itself
+    ├── state_00000.npz           with --stabilise: what the next segment begins with
     └── part_00001.unfinished.mp4 plays as far as it was written
 
 The ledger is only ever appended to, so it is right however the program ended.
@@ -19,7 +20,7 @@ from typing import Literal
 
 from munit_edge.config import StrictModel, validate
 from munit_edge.errors import ConfigError, OutputError
-from munit_edge.files import make_folder, output_errors
+from munit_edge.files import atomic_file, make_folder, output_errors
 
 LEDGER = "ledger.jsonl"
 
@@ -66,6 +67,10 @@ class Parts:
     def unfinished_path(self, number: int) -> Path:
         """Path of a segment while it is written."""
         return self.folder / f"part_{number:05d}.unfinished{self.output.suffix}"
+
+    def state_path(self, number: int) -> Path:
+        """What the frames behind a whole segment depend on, where that is more than the input."""
+        return self.folder / f"state_{number:05d}.npz"
 
     def begin(self, settings: str) -> None:
         """Make the folder with a ledger and nothing else; earlier parts are removed.
@@ -127,6 +132,29 @@ class Parts:
         segment = Segment(file=path.name, stamps=tuple(stamps))
         self._append(segment)
         return segment
+
+    def save_state(self, number: int, state: bytes) -> None:
+        """Keep the state behind segment `number` and the one before.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with atomic_file(self.state_path(number)) as partial:
+            partial.write_bytes(state)
+        self.state_path(number - 2).unlink(missing_ok=True)
+
+    def read_state(self, number: int) -> bytes:
+        """The state behind a segment.
+
+        Raises:
+            OutputError: it is not there.
+        """
+        try:
+            return self.state_path(number).read_bytes()
+        except OSError as exc:
+            raise OutputError(
+                f"{self.state_path(number)} cannot be read: --overwrite starts anew"
+            ) from exc
 
     def remove(self) -> None:
         """Remove the folder."""

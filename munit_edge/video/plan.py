@@ -150,6 +150,7 @@ def settings_hash(options: VideoOptions, **others: object) -> str:
         "codec": options.codec,
         "crf": options.crf,
         "duration": options.duration,
+        "stabilise": options.stabilise,
         "munit-edge": __version__,
         "libraries": {name: list(version) for name, version in pyav().library_versions.items()},
         **others,

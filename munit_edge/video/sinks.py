@@ -26,6 +26,9 @@ class Sink(Protocol):
     def write(self, rgb: Images, pts: int, duration: int) -> None:
         """Append a frame, uint8 [H, W, 3]."""
 
+    def keep_state(self, state: bytes) -> None:
+        """What the frames behind the next one depend on; comes before a segment's last frame."""
+
     def finish(self, sound: Sound | None) -> None:
         """No more frames will come: complete the result."""
 
@@ -83,6 +86,15 @@ class FileSink:
         if len(self._writer.stamps) == SEGMENT_FRAMES:
             self._end_segment()
 
+    def keep_state(self, state: bytes) -> None:
+        """What the frames behind the segment that is being written depend on."""
+        self.parts.save_state(len(self._segments), state)
+
+    @property
+    def state(self) -> bytes:
+        """What was kept with the last whole segment."""
+        return self.parts.read_state(len(self._segments) - 1)
+
     def finish(self, sound: Sound | None) -> None:
         """Join all segments and the sound, and remove the parts."""
         self._end_segment()
@@ -129,6 +141,9 @@ class RawSink:
         with output_errors(Path("standard output")):
             self._stream.write(rgb.tobytes())
             self._stream.flush()
+
+    def keep_state(self, state: bytes) -> None:
+        """Nothing is resumed."""
 
     def finish(self, sound: Sound | None) -> None:
         """Nothing is left to do."""

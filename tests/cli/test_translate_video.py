@@ -97,6 +97,20 @@ def test_the_duration_cuts_picture_and_sound(tiny_model: Path, tmp_path: Path) -
     assert 0.1 < max(packet.pts for packet in sound) < 0.2
 
 
+def test_the_style_moves_along_keys(tiny_model: Path, tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mkv", 5, codec="ffv1", pixel_format="bgr0")
+    out = tmp_path / "out.mkv"
+    words = (clip, "-o", out, "--codec", "ffv1", "--style-keys", "0:3,0.16:9")
+    result = run(tiny_model, *words)
+    assert result.exit_code == 0, result.output
+    images = np.stack(clips.frames(clip))
+    with Translator.open(tiny_model) as translator:
+        for index, seed in ((0, 3), (4, 9)):
+            styles = translator.sample_styles(1, seed=seed)
+            expected = translator.translate(images[index][None], "a2b", styles=styles)[0, 0]
+            np.testing.assert_array_equal(clips.frames(out)[index], expected)
+
+
 def test_a_damaged_frame_is_told_and_left_out(tiny_model: Path, tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 12)
     stamps = clips.shown(clip)
@@ -182,6 +196,14 @@ def test_what_is_refused(tiny_model: Path, tmp_path: Path) -> None:
         (clip, "-o", text / "sub"): "cannot write",
         (clip, "-o", out, "--raw-fps", 5): "--raw-fps is for raw RGB",
         (clip, "--styles", 2): "takes one video and there are 2 styles",
+        (clip, "-o", out, "--style-keys", "0:1"): "two keys or more",
+        (clip, "-o", out, "--style-keys", "0:1,2:x"): "holds no style 'x'",
+        (clip, "-o", out, "--style-keys", "0:1,2:3", "--seed", 3): "leave out --seed",
+        (clip, "-o", out, "--queue"): "--queue is for cameras and addresses",
+        (clip, "-o", out, "--stabilise"): "_stats",
+        ("/dev/video77", "-o", out): "No such file or directory",
+        ("/dev/video77", "-o", out, "--resume"): "does not allow",
+        ("/dev/video77", "-o", out, "--source-option", "x"): "give KEY=VALUE",
         ("-", "--raw-size", "0x4", "-o", out): "such as 640x480",
         ("-", "--raw-size", "4x4", "--raw-fps", "1/0", "-o", out): "--raw-fps is '1/0'",
         (tmp_path, "-o", out, "--crf", 3): "--crf is for video",

@@ -16,11 +16,12 @@ from munit_edge.video.job import VideoJob
 from munit_edge.video.plan import begin
 from munit_edge.video.segments import Track
 from munit_edge.video.sinks import FileSink
+from munit_edge.video.style_track import FixedStyles
 
-STYLE = np.zeros((1, 1), np.float32)
+STYLE = FixedStyles(np.zeros((1, 1), np.float32))
 
 
-def invert(pixels: Images, styles: Styles) -> Images:
+def invert(pixels: Images, styles: Styles, seconds: float) -> Images:
     """One result for each style."""
     return np.stack([255 - pixels] * len(styles))
 
@@ -29,22 +30,24 @@ def file_job(
     clip: Path,
     out: Path,
     *,
-    translate: Callable[[Images, Styles], Images] = invert,
+    translate: Callable[[Images, Styles, float], Images] = invert,
+    state: Callable[[], bytes | None] = lambda: None,
     settings: str = "same",
     resume: bool = False,
-) -> tuple[VideoJob, int]:
-    """A job from file to file, and how many frames it may skip."""
+) -> tuple[VideoJob, int, FileSink]:
+    """A job from file to file, how many frames it may skip, and where it writes."""
     source = FileSource(clip, 3, print)
     info = source.clip
     encoding = choose_encoding(out, None, None)
     track = Track(encoding, info.time_base, info.rate, info.pixel_aspect)
-    sinks = [FileSink(out, track, settings)]
-    return VideoJob(source, sinks, translate, lambda seconds: STYLE), begin(sinks, resume=resume)
+    sink = FileSink(out, track, settings)
+    skip = begin([sink], resume=resume)
+    return VideoJob(source, [sink], translate, STYLE, state=state), skip, sink
 
 
 def translate_clip(clip: Path, out: Path, *, stop_at: int | None = None, **options: bool) -> int:
     """Run a job to its end, or until so many frames are written; how many frames it skipped."""
-    job, skip = file_job(clip, out, **options)
+    job, skip, _ = file_job(clip, out, **options)
     for _ in job.run(skip, lambda: stop_at is not None and job.num_frames >= stop_at):
         pass
     job.settle(sound=True)
@@ -55,10 +58,10 @@ def main(clip: str, out: str, seconds: str) -> None:
     """For a process that will be killed: says each frame, and takes its time for it."""
     import time
 
-    def slowly(pixels: Images, styles: Styles) -> Images:
+    def slowly(pixels: Images, styles: Styles, at: float) -> Images:
         time.sleep(float(Fraction(seconds)))
-        return invert(pixels, styles)
+        return invert(pixels, styles, at)
 
-    job, skip = file_job(Path(clip), Path(out), translate=slowly)
+    job, skip, _ = file_job(Path(clip), Path(out), translate=slowly)
     for count in job.run(skip, lambda: False):
         print(count, flush=True)  # noqa: T201

@@ -26,6 +26,7 @@ FACE = {  # what is built on the engines
     "munit_edge.translate_plan",
     "munit_edge.translate_sheets",
     "munit_edge.translator",
+    "munit_edge.video.frame_translator",
 }
 HEAVY = {
     *("torch", "torchvision", "accelerate", "safetensors", "tensorboard"),

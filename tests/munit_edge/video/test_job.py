@@ -42,6 +42,43 @@ def test_an_interrupted_run_resumes_to_the_same_file(tmp_path: Path) -> None:
     assert not Parts(out).exist
 
 
+class Counting:
+    """Writes into each frame how many came before it, as statistics over time would."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, pixels: np.ndarray, styles: np.ndarray, seconds: float) -> np.ndarray:
+        self.count += 1
+        return np.full_like(pixels, 10 * self.count)[None]
+
+    def state(self) -> bytes:
+        return bytes([self.count])
+
+
+def test_what_frames_depend_on_is_resumed(tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 18)
+    out = tmp_path / "out.mp4"
+    before, after = Counting(), Counting()
+    job, skip, _ = video_runs.file_job(clip, out, translate=before, state=before.state)
+    for _ in job.run(skip, lambda: job.num_frames >= 12):
+        pass
+    job.settle(sound=True)
+    assert sorted(path.name for path in Parts(out).folder.glob("state*")) == [
+        "state_00000.npz",
+        "state_00001.npz",
+    ]
+    job, skip, sink = video_runs.file_job(
+        clip, out, translate=after, state=after.state, resume=True
+    )
+    after.count = sink.state[0]
+    assert after.count == skip == 10
+    list(job.run(skip, lambda: False))
+    job.settle(sound=True)
+    levels = [frame.mean() for frame in clips.frames(out)]
+    np.testing.assert_allclose(levels, 10 * np.arange(1, 19), atol=3)
+
+
 def test_what_was_killed_plays_and_resumes(tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.mkv", 150, size=(64, 48))
     out = tmp_path / "out.mkv"
@@ -135,7 +172,7 @@ def test_damage_is_left_out_and_time_stamps_stay(tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 20, keyframe_every=1)
     expected = clips.shown(clip)
     clips.damage(clip, 7)
-    job, skip = video_runs.file_job(clip, tmp_path / "out.mp4")
+    job, skip, _ = video_runs.file_job(clip, tmp_path / "out.mp4")
     assert list(job.run(skip, lambda: False))[-1] == 19
     job.settle(sound=True)
     summary = job.summary()
@@ -147,7 +184,7 @@ def test_a_file_that_breaks_off(tmp_path: Path, capsys: pytest.CaptureFixture[st
     clip = clips.make_clip(tmp_path / "clip.mp4", 60, audio=None, index_first=True)
     data = clip.read_bytes()
     clip.write_bytes(data[: -len(data) // 2])
-    job, skip = video_runs.file_job(clip, tmp_path / "out.mp4")
+    job, skip, _ = video_runs.file_job(clip, tmp_path / "out.mp4")
     count = list(job.run(skip, lambda: False))[-1]
     job.settle(sound=True)
     assert job.summary().ended == "broken off"
@@ -158,10 +195,10 @@ def test_a_file_that_breaks_off(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_an_error_of_the_engine_ends_the_run(tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 8)
 
-    def broken(pixels: object, styles: object) -> np.ndarray:
+    def broken(pixels: object, styles: object, seconds: float) -> np.ndarray:
         raise MemoryError
 
-    job, skip = video_runs.file_job(clip, tmp_path / "out.mp4", translate=broken)
+    job, skip, _ = video_runs.file_job(clip, tmp_path / "out.mp4", translate=broken)
     with pytest.raises(Exception, match="make it smaller with --size"):
         list(job.run(skip, lambda: False))
     job.abandon()

@@ -65,7 +65,7 @@ def live_job(source: LiveSource, out: Path, translate: object = video_runs.inver
     track = Track(choose_encoding(out, None, None), clip.time_base, clip.rate, clip.pixel_aspect)
     sink = FileSink(out, track, "live")
     sink.begin()
-    return VideoJob(source, [sink], translate, lambda seconds: video_runs.STYLE)  # type: ignore[arg-type]
+    return VideoJob(source, [sink], translate, video_runs.STYLE)  # type: ignore[arg-type]
 
 
 def test_a_source_that_vanishes_and_comes_back(stream: bytes, tmp_path: Path) -> None:
@@ -94,9 +94,9 @@ def test_a_source_that_vanishes_and_comes_back(stream: bytes, tmp_path: Path) ->
 
 
 def test_old_frames_are_dropped_rather_than_lagging(stream: bytes, tmp_path: Path) -> None:
-    def slowly(pixels: np.ndarray, styles: np.ndarray) -> np.ndarray:
+    def slowly(pixels: np.ndarray, styles: np.ndarray, seconds: float) -> np.ndarray:
         time.sleep(0.1)
-        return video_runs.invert(pixels, styles)
+        return video_runs.invert(pixels, styles, seconds)
 
     source = open_live(Server([stream]).address, [], keep_all=False, retries=0)
     job = live_job(source, tmp_path / "out.mp4", slowly)

@@ -1,0 +1,147 @@
+"""Translating single frames: each for itself, or with the norms' statistics held steady."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from munit_edge.config import Direction, split_direction
+from munit_edge.engines.base import take_rows
+from munit_edge.images import Images
+from munit_edge.norm_statistics import NormStatistics
+from munit_edge.styles import Styles
+from munit_edge.translator import Content, Translator
+from munit_edge.video.exposure import area_means, changes, exposed, exposure_change
+
+TIME_CONSTANT_S = 0.5
+"""Seconds after which a lasting change has reached 63 % of the averaged statistics."""
+
+CUT_LEVELS = 20.0
+"""Two frames are of different scenes where half of their areas change by more (8-bit levels)."""
+
+
+class _Memory(NamedTuple):
+    """What a frame leaves for the next one."""
+
+    encoder: NormStatistics
+    """Averages of the encoder's norms, [1, K, 2]."""
+    decoder: NormStatistics
+    """Averages of the decoder's norms, [S, K, 2]."""
+    areas: NDArray[np.float32]
+    """`area_means` of the frame as it came."""
+    change: NDArray[np.float64]
+    """How much brighter it was made, see `exposed`."""
+    seconds: float
+    """When it was shown."""
+
+
+class PlainFrames:
+    """Each frame for itself."""
+
+    def __init__(self, translator: Translator, direction: Direction) -> None:
+        self._translator = translator
+        self._direction = direction
+
+    def __call__(self, pixels: Images, styles: Styles, seconds: float) -> Images:
+        """Translate a frame, uint8 [H, W, C], with each style: uint8 [S, H, W, C]."""
+        results: Images = self._translator.translate(pixels[None], self._direction, styles=styles)[
+            0
+        ]
+        return results
+
+    def state(self) -> bytes | None:
+        """Nothing is carried from frame to frame."""
+        return None
+
+
+class SteadyFrames:
+    """Frames whose norms use statistics that are averaged over time, against flicker.
+
+    Every norm of MUNIT divides by what it measures on the whole picture, so what blinks or passes
+    in one place changes the picture everywhere. Here the norms of a frame use the averages A of the
+    frames before it, in the encoder and in the decoder, and the averages then move towards what the
+    norms measured on the frame, m:
+
+        A <- A + (1 - exp(-dt / 0.5 s)) (m - A)        for each mean and each variance
+
+    with dt the time since the frame before. That takes one pass a frame, as without it.
+
+    Norms that measure for themselves also take out a change of exposure, which averages would let
+    through. So the exposure is held first: the change from frame to frame, the median over 8 x 8
+    areas for each channel, is taken back, and what was taken back fades with the same 0.5 s.
+
+    The first frame, and the first one after a cut, begin anew. A cut is a change of half of the
+    areas by more than 20 levels.
+
+    Args:
+        translator: a model that has `*_stats` graphs.
+        direction: from which domain to which.
+    """
+
+    def __init__(self, translator: Translator, direction: Direction) -> None:
+        self._translator = translator
+        self._source, self._target = split_direction(direction)
+        self._memory: _Memory | None = None
+
+    def __call__(self, pixels: Images, styles: Styles, seconds: float) -> Images:
+        """Translate the next frame, uint8 [H, W, C], with each style: uint8 [S, H, W, C].
+
+        Args:
+            pixels: all frames have one size.
+            styles: as many as for the frame before.
+            seconds: when it is shown.
+
+        Raises:
+            ModelError: the model was exported without `*_stats` graphs.
+        """
+        areas = area_means(pixels)
+        memory = self._memory
+        if memory is not None and np.median(changes(memory.areas, areas)) > CUT_LEVELS:
+            memory = None
+        change = np.zeros(pixels.shape[2])
+        encoder = decoder = None
+        share = 1.0
+        if memory is not None:
+            share = 1 - math.exp(-max(seconds - memory.seconds, 0) / TIME_CONSTANT_S)
+            change = (1 - share) * (memory.change - exposure_change(memory.areas, areas))
+            encoder, decoder = memory.encoder, memory.decoder
+        translator = self._translator
+        held = exposed(pixels, change)
+        content, in_encoder = translator.encode_measured(held[None], self._source, encoder)
+        repeated = Content(take_rows(content.codes, [0] * len(styles)), content.size_hw)
+        images, in_decoder = translator.decode_measured(repeated, styles, self._target, decoder)
+        self._memory = _Memory(
+            _moved(encoder, in_encoder, share),
+            _moved(decoder, in_decoder, share),
+            areas,
+            change,
+            seconds,
+        )
+        return images
+
+    def state(self) -> bytes | None:
+        """What the next frame depends on, for `restore`; None before the first frame."""
+        if self._memory is None:
+            return None
+        buffer = io.BytesIO()
+        np.savez(buffer, **self._memory._asdict())
+        return buffer.getvalue()
+
+    def restore(self, state: bytes) -> None:
+        """Go on as the object that gave `state`."""
+        with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
+            kept = {name: arrays[name] for name in _Memory._fields}
+        self._memory = _Memory(**{**kept, "seconds": float(kept["seconds"])})
+
+
+def _moved(
+    average: NormStatistics | None, measured: NormStatistics, share: float
+) -> NormStatistics:
+    """The average after one more frame."""
+    if average is None:
+        return measured
+    return np.asarray(average + np.float32(share) * (measured - average), np.float32)
