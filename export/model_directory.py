@@ -36,6 +36,7 @@ from munit_edge.manifest import (
 )
 from munit_edge.saved_styles import keep_styles
 from munit_edge.trainer.checkpoint import Checkpoint, open_checkpoint
+from munit_edge.trainer.folding import fold_decoders
 from munit_edge.trainer.torch_api import nn
 
 OnStep = Callable[[str], None]
@@ -81,7 +82,7 @@ def export_model(
         if options.precision == "fp32":
             manifest = _export_fp32(opened, partial, options, on_step)
         else:
-            generators = opened.generators(options.weights)
+            generators = _generators(opened, options)
             pictures = read_pictures(opened.config, options)
             model = Float32(opened, generators, pictures, on_trial)
             manifest = _export_reduced(model, partial, options, on_step)
@@ -93,7 +94,7 @@ def export_model(
 def _export_fp32(
     checkpoint: Checkpoint, directory: Path, options: ExportOptions, on_step: OnStep
 ) -> Manifest:
-    generators = checkpoint.generators(options.weights)
+    generators = _generators(checkpoint, options)
     entries = _write_graphs(checkpoint, generators, directory, options, on_step)
     manifest = _manifest(checkpoint, options, entries)
     device = Device("cpu")
@@ -165,6 +166,14 @@ def _export_eight_bits(
         for entry in manifest.graphs
     ]
     return manifest.model_copy(update={"graphs": tuple(entries), "gate": (choice.gate,)})
+
+
+def _generators(checkpoint: Checkpoint, options: ExportOptions) -> nn.ModuleDict:
+    """The networks in the form in which they are exported."""
+    generators = checkpoint.generators(options.weights)
+    if options.fold:
+        fold_decoders(generators)
+    return generators
 
 
 def _write_graphs(

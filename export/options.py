@@ -40,11 +40,11 @@ class ExportOptions(StrictModel):
     """Fixed image height in pixels; None: any."""
     width: int | None = Field(None, ge=1)
     """Fixed image width in pixels; None: any."""
-
+    fold: bool = True
+    """Decoders with fewer multiplications (`munit_edge.trainer.folding`)."""
     stats_graphs: bool = True
     """Write the `*_stats` graphs too, which tiles and steady video need. With 8 bits they stay in
     float32."""
-
     precision: Precision = "fp32"
     """Type of the convolutions. `fp16`, `bf16`: tensors typed so. `int8`, `fp8`: Q/DQ pairs."""
     calibration: tuple[Path, ...] = ()

@@ -119,17 +119,30 @@ class LayerNorm(nn.Module):
         return centred * scale + self.bias[:, None, None]
 
 
+class UpConv2d(nn.Conv2d):
+    """Nearest-neighbour up-sampling by 2 and a convolution behind it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, h, w] -> [B, C_out, 2 * h, 2 * w]."""
+        return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
 def conv2d(
     in_channels: int,
     out_channels: int,
     kernel_size: int,
     *,
     stride: int = 1,
+    up_sampled: bool = False,
     padding: Padding,
     spectral_norm: bool = False,
 ) -> nn.Module:
-    """A convolution that keeps the size, divided by `stride` (kernel 4 has padding 1)."""
-    conv = nn.Conv2d(
+    """A convolution that keeps the size, divided by `stride` (kernel 4 has padding 1).
+
+    With `up_sampled` its input is doubled in height and width first.
+    """
+    layer = UpConv2d if up_sampled else nn.Conv2d
+    conv = layer(
         in_channels,
         out_channels,
         kernel_size,
@@ -389,6 +402,7 @@ class Decoder(nn.Module):
                     widths[i],
                     widths[i + 1],
                     5,
+                    up_sampled=True,
                     padding=config.padding,
                     spectral_norm=config.spectral_norm,
                 ),
@@ -414,7 +428,6 @@ class Decoder(nn.Module):
             x = block(x, adain[2 * i], adain[2 * i + 1])  # [B, content_channels, h, w]
         up_adain: list[AdaINParameters] = adain[2 * len(self.residual) :]
         for i, block in enumerate(self.up):
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
             x = block(x, up_adain[i] if up_adain else ())  # doubles H and W, halves C
         return self.to_image(x)  # type: ignore[no-any-return]
 

@@ -54,6 +54,14 @@ def onnx(
         Optional[int],  # noqa: UP045
         typer.Option(help="Fix the image width, in pixels.", show_default="any"),
     ] = None,
+    no_fold: Annotated[
+        bool,
+        typer.Option(
+            "--no-fold",
+            help="Leave the decoders' convolutions as they were trained: the same picture with "
+            "more multiplications, to compare.",
+        ),
+    ] = False,
     precision: Annotated[
         Literal["fp32", "fp16", "bf16", "int8", "fp8"],
         typer.Option(
@@ -121,6 +129,7 @@ def onnx(
         "batch": batch,
         "height": height,
         "width": width,
+        "fold": not no_fold,
         "precision": precision,
         "calibration": tuple(calibration or ()),
         "calibration_images": calibration_images,

@@ -20,6 +20,7 @@ from munit_edge.export.precision import in_half
 from munit_edge.export.quantise import calibrate
 from munit_edge.manifest import read_manifest
 from munit_edge.trainer.checkpoint import open_checkpoint
+from munit_edge.trainer.folding import fold_decoders
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +31,9 @@ def fp16_graph(request: pytest.FixtureRequest) -> TinyGraph:
     def graph(checkpoint: str, kind: GraphKind, domain: Domain) -> Any:
         opened = open_checkpoint(request.getfixturevalue(checkpoint))
         options = ExportOptions().model_copy(update={"precision": "fp16"})
-        typed = in_half(opened.generators(), "fp16")
-        return export_graph(typed, opened.config, kind, domain, options, {})
+        generators = opened.generators()
+        fold_decoders(generators)
+        return export_graph(in_half(generators, "fp16"), opened.config, kind, domain, options, {})
 
     return graph
 

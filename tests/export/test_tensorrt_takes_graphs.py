@@ -25,6 +25,7 @@ from munit_edge.export.precision import in_half
 from munit_edge.export.quantise import EightBits
 from munit_edge.manifest import Precision, graph_tensors, read_manifest
 from munit_edge.trainer.checkpoint import open_checkpoint
+from munit_edge.trainer.folding import fold_decoders
 
 pytestmark = pytest.mark.skipif(
     not tensorrt_api.is_installed("tensorrt-rtx"), reason="TensorRT-RTX is not installed"
@@ -113,6 +114,7 @@ def test_graphs_exported_with_fixed_sizes_build(
     """The exporter folds what sizes decide into constants: other graphs than those above."""
     checkpoint = open_checkpoint(request.getfixturevalue(MODELS[architecture][0]))
     generators = checkpoint.generators()
+    fold_decoders(generators)
     height, width = FIXED_HW
     options = ExportOptions(batch=1, height=height, width=width)
     options = options.model_copy(update={"precision": precision})
