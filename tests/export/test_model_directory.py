@@ -73,6 +73,39 @@ def test_graph_files_name_no_source_files(tiny_model: Path) -> None:
         assert str(Path.cwd()).encode() not in data
 
 
+@pytest.mark.parametrize("model", ["tiny_model", "tiny_sn_model"])
+def test_nothing_is_left_to_compute_beforehand(model: str, request: pytest.FixtureRequest) -> None:
+    directory: Path = request.getfixturevalue(model)
+    for path in directory.glob("*.onnx"):
+        graph = onnx.load(path).graph
+        constants = {tensor.name for tensor in graph.initializer}
+        constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+        left = [
+            node.name
+            for node in graph.node
+            if node.op_type != "Constant" and constants.issuperset(filter(None, node.input))
+        ]
+        assert not left, f"{path.name} computes with constants alone in {left}"
+
+
+@pytest.mark.parametrize("fold", [True, False])
+def test_decoders_are_folded_unless_told_not_to(
+    fold: bool, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Seen in the weights that would be exported: as trained the kernels are 5 x 5 and 7 x 7."""
+    seen: dict[str, tuple[int, ...]] = {}
+
+    def stop(generators: torch.nn.ModuleDict, *_: Any) -> None:
+        seen.update({name: tuple(p.shape[2:]) for name, p in generators.named_parameters()})
+        raise LookupError("seen")
+
+    monkeypatch.setattr(model_directory, "export_graph", stop)
+    with pytest.raises(LookupError, match="seen"):
+        export_model(tiny_checkpoint, tmp_path / "model", ExportOptions(fold=fold))
+    assert seen["a.decoder.up.0.conv.weight"] == ((3, 3) if fold else (5, 5))
+    assert seen["b.decoder.to_image.conv.weight"] == ((7, 1) if fold else (7, 7))
+
+
 def test_casts_stand_first_and_last(tiny_model: Path) -> None:
     """TensorRT takes bytes only so."""
     encoder = onnx.load(tiny_model / "content_encoder_a.onnx").graph
