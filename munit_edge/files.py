@@ -20,6 +20,8 @@ PARTIAL_PREFIX = ".munit-edge-partial-"
 _MENDS = {
     errno.ENOSPC: "the disk is full: free some space or name another output path",
     errno.EDQUOT: "the disk quota is used up: free some space or name another output path",
+    errno.EFBIG: "the file is larger than this account or file system allows: raise the limit "
+    "(ulimit -f) or name another output path",
     errno.EROFS: "the file system is read-only: name another output path",
     errno.EACCES: "permission denied: name an output path that you may write to",
     errno.EPERM: "not permitted: name an output path that you may write to",
@@ -68,6 +70,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
             yield partial
             _sync(partial)
             partial.replace(path)
+            _sync_names(path.parent)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
@@ -94,7 +97,9 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             yield partial
             for file in partial.rglob("*"):
                 _sync(file)
+            _sync_names(partial)
             _swap(partial, path)
+            _sync_names(path.parent)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -129,6 +134,16 @@ def _sync(path: Path) -> None:
     if path.is_file():
         with path.open("rb") as file:
             os.fsync(file.fileno())
+
+
+def _sync_names(folder: Path) -> None:
+    """Wait until renamed files of a folder are on the disk, where the file system can tell."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _partial_path(folder: Path, suffix: str = "") -> Path:

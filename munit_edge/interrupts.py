@@ -44,6 +44,15 @@ def stop_requests() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-def leave_interrupts_to_parent(worker: int) -> None:
-    """For worker processes: a terminal sends Ctrl-C to all of them, but the parent decides."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextlib.contextmanager
+def signals_left_to_parent() -> Iterator[None]:
+    """Processes that are started within the block never see Ctrl-C or SIGTERM.
+
+    Terminals, batch systems and launchers send them to a whole group of processes, but the parent
+    decides what stops. One that comes within the block is seen by the parent after it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -13,6 +13,7 @@ A run folder keeps its checkpoints in `checkpoints/<iteration>/`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from pydantic import Field
 
 from munit_edge.config import DOMAINS, ModelConfig, StrictModel, read_yaml, validate
 from munit_edge.errors import InputError, ModelError
@@ -54,6 +56,8 @@ class CheckpointInfo(StrictModel):
     """Program that trained the weights."""
     licence_note: str | None = None
     """Terms that come with foreign weights; carried into every export."""
+    measures: dict[str, float] = Field(default_factory=dict)
+    """Numbers measured when it was saved; the lower the better."""
 
 
 @dataclass
@@ -228,15 +232,30 @@ def is_checkpoint(path: Path) -> bool:
     return (path / INFO_FILE).is_file()
 
 
-def newest_checkpoint(run: Path) -> Path | None:
-    """The checkpoint with the highest iteration in a run folder, or None."""
+def saved_checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run folder, the newest last."""
     folder = run / CHECKPOINTS_FOLDER
     if not folder.is_dir():
-        return None
-    found = [
+        return []
+    return sorted(
         p for p in folder.iterdir() if is_checkpoint(p) and not p.name.startswith(PARTIAL_PREFIX)
-    ]
-    return max(found, key=lambda p: p.name, default=None)
+    )
+
+
+def newest_checkpoint(run: Path) -> Path | None:
+    """The checkpoint with the highest iteration in a run folder, or None."""
+    return next(reversed(saved_checkpoints(run)), None)
+
+
+def best_checkpoint(run: Path, measure: str) -> Path | None:
+    """The checkpoint of a run folder with the lowest `measure`, or None where none has it."""
+    values: dict[Path, float] = {}
+    for path in saved_checkpoints(run):
+        with contextlib.suppress(ModelError, InputError):
+            measures = open_checkpoint(path).info.measures
+            if measure in measures:
+                values[path] = measures[measure]
+    return min(values, key=values.__getitem__, default=None)
 
 
 def open_checkpoint(path: Path) -> Checkpoint:

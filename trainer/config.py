@@ -33,6 +33,8 @@ VggLayer = Literal[
     "relu5_2",
     "relu5_3",
 ]
+OnNonFinite = Literal["stop", "skip"]
+BestBy = Literal["reconstruction"]
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -213,6 +215,14 @@ class TrainConfig(StrictModel):
     """Iterations between two checkpoints; the last iteration has one too."""
     keep_checkpoints: int = Field(3, ge=1)
     """The newest of them that are kept."""
+    best_by: BestBy | None = "reconstruction"
+    """Keep the best checkpoint too, by this number, the lower the better. `reconstruction`: the
+    weighted image, style and content reconstruction errors on the images of the picture grids.
+    Null: measure nothing."""
+    on_non_finite: OnNonFinite = "stop"
+    """What to do when a loss or a gradient is not a number, or infinite. `stop`: end the run; the
+    last checkpoint is from before. `skip`: leave that update out and count it, but stop after 100
+    iterations in a row; the device is waited for twice more in each iteration."""
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:

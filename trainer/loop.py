@@ -18,13 +18,14 @@ from munit_edge.config import DIRECTIONS, DOMAINS, split_direction
 from munit_edge.errors import ConfigError, EngineError, MunitEdgeError, TrainingError
 from munit_edge.extras import require
 from munit_edge.images import Picture, write_image
-from munit_edge.interrupts import leave_interrupts_to_parent, stop_requests
+from munit_edge.interrupts import signals_left_to_parent, stop_requests
 from munit_edge.styles import sample_styles
-from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint
+from munit_edge.trainer.checkpoint import best_checkpoint, newest_checkpoint, open_checkpoint
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.data import RawBatch, TrainingBatches, draw_styles, first_pictures
 from munit_edge.trainer.graphs import image_from_bytes
 from munit_edge.trainer.image_sets import display_images, training_images
+from munit_edge.trainer.measures import reconstruction_error
 from munit_edge.trainer.pictures import translation_grid
 from munit_edge.trainer.run_folder import TENSORBOARD_FOLDER, RunFolder
 from munit_edge.trainer.run_state import RunState
@@ -32,6 +33,9 @@ from munit_edge.trainer.step import Pair
 from munit_edge.trainer.torch_api import Tensor, torch
 
 DeviceName = Literal["auto", "cpu", "cuda"]
+
+MAX_SKIPPED_IN_A_ROW = 100
+"""Iterations in a row that may skip an update before the run ends."""
 
 _PURPOSE = "training"
 
@@ -58,6 +62,10 @@ class TrainingResult:
     """Images of both domains together."""
     broken_images: int
     """Files that could not be read and were skipped."""
+    skipped_updates: int
+    """Updates that were left out because a loss or gradient was not finite."""
+    best: Path | None
+    """The best checkpoint by `TrainConfig.best_by`, or None where nothing was measured."""
     stopped_by: signal.Signals | None
     """The signal that ended the run early, or None."""
 
@@ -79,6 +87,7 @@ class TrainingRun:
             for domain, found in display_images(config.data, self.sets).items()
         }
         self._broken: set[str] = set()
+        self._skipped_in_a_row = 0
 
     @property
     def device(self) -> str:
@@ -97,14 +106,14 @@ class TrainingRun:
         """Run to the last iteration, or to Ctrl-C or SIGTERM, and save a checkpoint.
 
         Raises:
-            TrainingError: a loss is not a number, or infinite.
+            TrainingError: a loss or gradient is not a number, or infinite.
             InputError: no image of a domain can be read.
             OutputError: a checkpoint or picture cannot be written; earlier checkpoints are whole.
         """
         first, started = self.state.iteration, time.monotonic()
         with stop_requests() as stop, self._trackers():
-            for raw in self._loader():
-                losses = self._iterate(self._readable(raw, display))
+            for raw in self._batches_to_come():
+                losses = self._iterate(self._readable(raw, display), display)
                 self._report(losses, display)
                 if self._due(self.config.image_interval):
                     self._draw()
@@ -119,6 +128,8 @@ class TrainingRun:
             checkpoint=self.folder.checkpoint(self.state.iteration),
             images_per_second=num_images / seconds if seconds else 0.0,
             broken_images=len(self._broken),
+            skipped_updates=self.state.skipped_updates,
+            best=self._best_checkpoint(),
             stopped_by=stop.signal,
         )
 
@@ -126,17 +137,18 @@ class TrainingRun:
         """Whether something that is done every `interval` iterations is to be done now."""
         return self.state.iteration % interval == 0 or self.remaining == 0
 
-    def _loader(self) -> Any:
+    def _batches_to_come(self) -> Iterator[RawBatch | MunitEdgeError]:
         """Batches of the iterations to come, prepared ahead by worker processes."""
-        return torch.utils.data.DataLoader(
+        loader: Any = torch.utils.data.DataLoader(
             self._batches,  # type: ignore[arg-type]  # it needs no length
             batch_size=None,
             sampler=range(self.state.iteration + 1, self.config.iterations + 1),
             num_workers=self.config.data.workers,
             collate_fn=_as_it_is,
-            worker_init_fn=leave_interrupts_to_parent,
             multiprocessing_context=_worker_context() if self.config.data.workers else None,
         )
+        with signals_left_to_parent():
+            return iter(loader)
 
     def _readable(self, raw: RawBatch | MunitEdgeError, display: Display) -> RawBatch:
         """Raise a worker's error, and name each broken image once."""
@@ -148,14 +160,14 @@ class TrainingRun:
                 display.message(f"skipped: {fault}")
         return raw
 
-    def _iterate(self, raw: RawBatch) -> dict[str, float]:
+    def _iterate(self, raw: RawBatch, display: Display) -> dict[str, float]:
         iteration = self.state.iteration + 1
         images = Pair(*(self._on_device(raw.images[domain]) for domain in DOMAINS))
         losses = self.state.step.run(
             iteration, images, self._styles(iteration, 0), self._styles(iteration, 1)
         )
         values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
-        self._check_finite(iteration, values)
+        self._check_finite(iteration, values, display)
         self.state.iteration = iteration
         self.state.update_average()
         return values
@@ -173,9 +185,12 @@ class TrainingRun:
         )
         return Pair(*(torch.from_numpy(codes).to(self._accelerator.device) for codes in draws))
 
-    def _check_finite(self, iteration: int, losses: dict[str, float]) -> None:
+    def _check_finite(self, iteration: int, losses: dict[str, float], display: Display) -> None:
+        """Raise when something is not finite, or count the updates that were skipped for it."""
         wrong = [f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value)]
-        if wrong:
+        skipped = self.state.step.skipped
+        self._skipped_in_a_row = self._skipped_in_a_row + 1 if skipped else 0
+        if wrong and (not skipped or self._skipped_in_a_row > MAX_SKIPPED_IN_A_ROW):
             saved = newest_checkpoint(self.folder.path)
             where = (
                 "no checkpoint was saved before" if saved is None else f"last checkpoint: {saved}"
@@ -183,6 +198,12 @@ class TrainingRun:
             raise TrainingError(
                 f"training diverged in iteration {iteration}: {', '.join(wrong)} ({where}): lower "
                 "optimizer.generator_lr and optimizer.discriminator_lr, or take another seed"
+            )
+        if skipped:
+            self.state.skipped_updates += len(skipped)
+            display.message(
+                f"iteration {iteration}: update of the {' and the '.join(skipped)} skipped: "
+                f"{', '.join(wrong)}"
             )
 
     def _report(self, losses: dict[str, float], display: Display) -> None:
@@ -196,13 +217,17 @@ class TrainingRun:
                 "learning_rate/generators": self.config.optimizer.generator_lr * factor,
                 "learning_rate/discriminators": self.config.optimizer.discriminator_lr * factor,
             }
-            curves = {f"loss/{name}": value for name, value in losses.items()} | rates
+            curves = {_curve(name): value for name, value in losses.items()} | rates
             self._accelerator.log(curves, step=iteration)
 
-    def _draw(self) -> None:
+    def _display_styles(self) -> Tensor:
+        """The random styles of the picture grids: always the same."""
         config = self.config
         codes = sample_styles(config.num_display_styles, config.model.style_dim, config.seed)
-        styles = torch.from_numpy(codes).to(self._accelerator.device)
+        return torch.from_numpy(codes).to(self._accelerator.device)
+
+    def _draw(self) -> None:
+        styles = self._display_styles()
         for direction in DIRECTIONS:
             source, target = split_direction(direction)
             grid = translation_grid(
@@ -218,8 +243,29 @@ class TrainingRun:
             )
 
     def _save(self) -> None:
-        self.state.save(self.folder.checkpoint(self.state.iteration), self.sets)
-        self.folder.prune(self.config.keep_checkpoints)
+        path = self.folder.checkpoint(self.state.iteration)
+        self.state.save(path, self.sets, self._measures())
+        self.folder.prune(self.config.keep_checkpoints, self._best_checkpoint())
+
+    def _measures(self) -> dict[str, float]:
+        """What is known of the generators as they are: finite numbers, the lower the better."""
+        if self.config.best_by is None:
+            return {}
+        error = reconstruction_error(
+            self.state.best_generators,
+            self._display_images,
+            self._display_styles(),
+            self.config.loss,
+        )
+        measures = {"reconstruction": error}
+        curves = {f"measure/{name}": value for name, value in measures.items()}
+        self._accelerator.log(curves, step=self.state.iteration)
+        return {name: value for name, value in measures.items() if math.isfinite(value)}
+
+    def _best_checkpoint(self) -> Path | None:
+        if self.config.best_by is None:
+            return None
+        return best_checkpoint(self.folder.path, self.config.best_by)
 
     @contextlib.contextmanager
     def _trackers(self) -> Iterator[None]:
@@ -303,6 +349,12 @@ def _worker_context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "munit_edge.trainer.data"])
     return context
+
+
+def _curve(loss: str) -> str:
+    """The curve on which a number of the step is drawn."""
+    role, is_norm, _ = loss.partition("_gradient_norm")
+    return f"gradient_norm/{role}s" if is_norm else f"loss/{loss}"
 
 
 def _as_it_is(item: Any) -> Any:

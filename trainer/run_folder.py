@@ -2,7 +2,7 @@
 
 RUN/
   train.yaml       the run's configuration (`TrainConfig`)
-  checkpoints/     <iteration, 8 digits>/: the newest ones (`munit_edge.trainer.checkpoint`)
+  checkpoints/     <iteration, 8 digits>/: the newest and the best (`munit_edge.trainer.checkpoint`)
   images/          <iteration, 8 digits>_<direction>.png: picture grids
   tensorboard/     loss curves and picture grids
 """
@@ -19,8 +19,7 @@ from munit_edge.errors import ConfigError, InputError, OutputError
 from munit_edge.files import PARTIAL_PREFIX, atomic_file, output_errors
 from munit_edge.trainer.checkpoint import (
     CHECKPOINTS_FOLDER,
-    INFO_FILE,
-    is_checkpoint,
+    saved_checkpoints,
 )
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.config_files import dump_train_config, read_train_config
@@ -37,6 +36,8 @@ MAY_CHANGE = (
     "num_display_styles",
     "checkpoint_interval",
     "keep_checkpoints",
+    "best_by",
+    "on_non_finite",
     "data.root",
     "data.train_a",
     "data.train_b",
@@ -113,14 +114,13 @@ class RunFolder:
         with atomic_file(self.config_file) as partial:
             partial.write_text(dump_train_config(config), encoding="utf-8")
 
-    def prune(self, keep: int) -> None:
-        """Remove all checkpoints but the newest `keep`."""
-        folder = self.path / CHECKPOINTS_FOLDER
-        found = sorted(path for path in folder.iterdir() if is_checkpoint(path))
-        for path in found[:-keep]:
-            with output_errors(path):
-                (path / INFO_FILE).unlink()  # first, so that half a checkpoint is none
-                shutil.rmtree(path)
+    def prune(self, keep: int, best: Path | None = None) -> None:
+        """Remove all checkpoints but the newest `keep`, and `best`."""
+        for path in saved_checkpoints(self.path)[:-keep]:
+            if path != best:
+                with output_errors(path):
+                    # Under the name of a partial one, so that half a checkpoint is none.
+                    shutil.rmtree(path.rename(path.with_name(PARTIAL_PREFIX + path.name)))
 
     def _remove_run(self) -> None:
         """Remove what runs write, and nothing else."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ class RunState:
     ) -> None:
         self.config = config
         self.iteration = 0
+        self.skipped_updates = 0
+        """Updates left out because something was not finite."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             generators = build_generators(config.model)
@@ -64,13 +67,22 @@ class RunState:
         """Move the average towards the live weights; call once after each iteration."""
         if self.average is None or self.config.average_decay is None:
             return
+        if "generator" in self.step.skipped:
+            return
         # At the start the average follows fast: else it would long be made of the first weights.
         decay = min(self.config.average_decay, (1 + self.iteration) / (10 + self.iteration))
         with torch.no_grad():
             average_weights(self.average, self.generators, decay)
 
-    def save(self, path: Path, sets: ImageSets) -> None:
+    def save(
+        self, path: Path, sets: ImageSets, measures: Mapping[str, float] | None = None
+    ) -> None:
         """Write a checkpoint folder that `restore` can go on from.
+
+        Args:
+            path: the folder to make.
+            sets: the training images, whose names the checkpoint remembers.
+            measures: finite numbers that tell how good it is, the lower the better.
 
         Raises:
             TrainingError: a weight is not finite.
@@ -81,14 +93,15 @@ class RunState:
         tensors |= _optimizer_tensors(
             "discriminators", self.discriminators, self.step.discriminator_optimizer
         )
+        values = {"images": _fingerprints(sets), "skipped_updates": self.skipped_updates}
         save_checkpoint(
             path,
             self.config.model,
-            CheckpointInfo(iteration=self.iteration),
+            CheckpointInfo(iteration=self.iteration, measures=dict(measures or {})),
             generators=self.generators,
             average=self.average,
             discriminators=self.discriminators,
-            training=TrainingState(tensors, {"images": _fingerprints(sets)}),
+            training=TrainingState(tensors, values),
             overwrite=True,
         )
 
@@ -111,6 +124,7 @@ class RunState:
         ):
             _restore_optimizer(name, networks, optimizer, training.tensors)
         self.iteration = checkpoint.info.iteration
+        self.skipped_updates = training.values.get("skipped_updates", 0)
 
     def _check_finite(self) -> None:
         for networks, what in (

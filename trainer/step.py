@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from munit_edge.config import DOMAINS
 from munit_edge.trainer.augmentation import NUM_DRAWS, augmented
@@ -42,12 +42,16 @@ from munit_edge.trainer.vgg import VggFeatures, read_vgg
 Losses = dict[str, Tensor]
 """Scalars by name: `discriminator_*`, `r1_*`, `gan_*`, `image_*`, `style_*`, `content_*`,
 `cycle_*`, `perceptual_*` for each domain, before their weights; `discriminator_total` and
-`generator_total` with them. What has no weight is not there."""
+`generator_total` with them; `discriminator_gradient_norm` and `generator_gradient_norm`, over all
+their parameters together. What has no weight is not there."""
 
 
 _NUM_SHOWN = 6
 """Batches that the discriminators are shown in an iteration: real and translated of both domains,
 then the translations of the generators' update."""
+
+Role = Literal["discriminator", "generator"]
+"""Whose update it is; the names of its losses' total and gradient norm begin so."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,9 @@ class Placement(Protocol):
 
     def backward(self, loss: Tensor) -> None:
         """Compute gradients."""
+
+    def reduce(self, tensor: Tensor, reduction: str) -> Tensor:
+        """Combine a tensor over all processes."""
 
 
 class DiscriminatorObjective(nn.Module):
@@ -215,6 +222,8 @@ class TrainingStep:
     ) -> None:
         self.generators = generators
         self.discriminators = discriminators
+        self.skipped: tuple[Role, ...] = ()
+        """Whose updates the last iteration left out because something was not finite."""
         self._config = config
         self._placement = placement
         self.discriminator_objective: nn.Module = DiscriminatorObjective(
@@ -252,6 +261,7 @@ class TrainingStep:
         Returns:
             Every loss, detached.
         """
+        self.skipped = ()
         self.set_learning_rates(iteration)
         losses = self.update_discriminators(iteration, images, discriminator_styles)
         return losses | self.update_generators(iteration, images, generator_styles)
@@ -283,8 +293,7 @@ class TrainingStep:
             None if draws is None else draws[:4],
             config.r1_weight > 0 and iteration % config.r1_interval == 0,
         )
-        self._move(self.discriminator_optimizer, losses["discriminator_total"])
-        return _detached(losses)
+        return self._move("discriminator", self.discriminator_optimizer, losses)
 
     def update_generators(self, iteration: int, images: Pair, styles: Pair) -> Losses:
         """Reconstruct and translate, and move encoders and decoders."""
@@ -294,8 +303,7 @@ class TrainingStep:
         losses: Losses = self.generator_objective(
             images.a, images.b, styles.a, styles.b, None if draws is None else draws[4:]
         )
-        self._move(self.generator_optimizer, losses["generator_total"])
-        return _detached(losses)
+        return self._move("generator", self.generator_optimizer, losses)
 
     def _vgg(self) -> VggFeatures | None:
         config = self._config.loss
@@ -318,13 +326,27 @@ class TrainingStep:
         draws = torch.from_numpy(numbers).view(_NUM_SHOWN, processes, batch, NUM_DRAWS)
         return draws[:, index].to(images.a.device)
 
-    def _move(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    def _move(self, role: Role, optimizer: torch.optim.Optimizer, losses: Losses) -> Losses:
+        """Take a step down the total loss, or skip it; all losses, detached."""
         optimizer.zero_grad()
+        loss = losses[f"{role}_total"]
         if self._placement is None:
             loss.backward()  # type: ignore[no-untyped-call]
         else:
             self._placement.backward(loss)
-        optimizer.step()
+        values = _detached(losses) | {f"{role}_gradient_norm": _gradient_norm(optimizer)}
+        if self._config.on_non_finite == "skip" and not self._finite(values):
+            self.skipped += (role,)
+        else:
+            optimizer.step()
+        return values
+
+    def _finite(self, losses: Losses) -> bool:
+        """Whether all are finite in every process: all of them have to decide alike."""
+        values = torch.stack(list(losses.values()))
+        if self._placement is not None:
+            values = self._placement.reduce(values, "sum")
+        return bool(torch.isfinite(values).all())
 
 
 def adam(
@@ -345,6 +367,11 @@ def _both(generators: nn.ModuleDict) -> tuple[Generator, Generator]:
 
 def _of_both(term: str, losses: Losses) -> Tensor:
     return losses[f"{term}_a"] + losses[f"{term}_b"]
+
+
+def _gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
+    parameters = (p for group in optimizer.param_groups for p in group["params"])
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
 def _detached(losses: Losses) -> Losses:

@@ -126,6 +126,11 @@ def _report(run: TrainingRun, result: TrainingResult) -> None:
     folder = run.folder
     if result.broken_images:
         typer.echo(f"skipped {result.broken_images} images that could not be read", err=True)
+    if result.skipped_updates:
+        typer.echo(
+            f"skipped {result.skipped_updates} updates whose losses or gradients were not finite",
+            err=True,
+        )
     if result.stopped_by is not None:
         resume = (
             f"munit-edge train {_quoted(folder.config_file)} -o {_quoted(folder.path)} --resume"
@@ -137,6 +142,8 @@ def _report(run: TrainingRun, result: TrainingResult) -> None:
         )
     typer.echo(f"trained {result.iteration:,} iterations, {result.images_per_second:.3g} images/s")
     typer.echo(f"checkpoint: {result.checkpoint}")
+    if result.best not in (None, result.checkpoint):
+        typer.echo(f"best checkpoint by {run.config.best_by}: {result.best}")
     picture = folder.picture(result.iteration, "a2b")
     if picture.is_file():
         typer.echo(f"pictures: {picture}")

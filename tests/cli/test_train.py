@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -137,24 +138,29 @@ def test_a_resumed_run_keeps_its_settings(here: Path) -> None:
     assert "loss.cycle_weight was 10.0 and is 5.0" in result.stderr
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code", "workers"), [(signal.SIGINT, 130, 0), (signal.SIGTERM, 143, 1)]
+)
 def test_a_signal_ends_with_a_checkpoint_and_the_way_on(
-    number: signal.Signals, code: int, here: Path
+    number: signal.Signals, code: int, workers: int, here: Path
 ) -> None:
+    """The whole group of processes gets it, as from a terminal, a launcher or a batch system."""
     program = [sys.executable, "-c", "from munit_edge.cli.main import main; main()"]
     options = ["--data", "data", "-o", "my run", "--set", "iterations=100000", "--device", "cpu"]
+    options += ["--set", f"data.workers={workers}"]
     checkpoints = here / "my run" / "checkpoints"
     process = subprocess.Popen(
         [*program, "train", "tiny.yaml", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     try:
         deadline = time.monotonic() + 120
         while not checkpoints.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        process.send_signal(number)
+        os.killpg(process.pid, number)
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()

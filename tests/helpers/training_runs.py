@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from PIL import Image
 
@@ -64,6 +65,25 @@ def write_data(root: Path, count: int = 5) -> Path:
     for name in ("trainA", "trainB"):
         write_pictures(root / name, count)
     return root
+
+
+def all_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Everything that a checkpoint remembers."""
+    from safetensors.torch import load_file
+
+    return {
+        f"{file.name}:{name}": tensor
+        for file in sorted(checkpoint.glob("*.safetensors"))
+        for name, tensor in load_file(file).items()
+    }
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Check that two checkpoints are equal bit for bit."""
+    ours, theirs = all_tensors(one), all_tensors(other)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    assert any(name.startswith("training") for name in ours)
 
 
 class Recorder:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from munit_edge.interrupts import leave_interrupts_to_parent, stop_requests
+from munit_edge.interrupts import signals_left_to_parent, stop_requests
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -42,10 +44,26 @@ def test_other_threads_change_nothing() -> None:
     assert seen == [(None, signal.getsignal(signal.SIGINT))]
 
 
-def test_workers_ignore_ctrl_c() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        leave_interrupts_to_parent(0)
-        os.kill(os.getpid(), signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, before)
+SELF_KILLING = """
+import os, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM):
+    os.kill(os.getpid(), number)
+sys.exit(7)
+"""
+
+
+def test_child_processes_leave_signals_to_their_parent() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with signals_left_to_parent():
+        process = subprocess.Popen([sys.executable, "-S", "-c", SELF_KILLING])
+    assert process.wait(timeout=60) == 7
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_parent_sees_a_signal_that_came_while_children_began(number: signal.Signals) -> None:
+    with stop_requests() as stop:
+        with signals_left_to_parent():
+            os.kill(os.getpid(), number)
+            assert stop.signal is None
+        assert stop.signal is number

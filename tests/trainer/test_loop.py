@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 from pathlib import Path
@@ -11,12 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_runs import Recorder, tiny_config, write_data, write_pictures
+from training_runs import (
+    Recorder,
+    all_tensors,
+    assert_same,
+    tiny_config,
+    write_data,
+    write_pictures,
+)
 
-from munit_edge.errors import ConfigError, EngineError, InputError, OutputError, TrainingError
+from munit_edge.errors import ConfigError, EngineError, InputError, TrainingError
 from munit_edge.images import read_image
-from munit_edge.trainer import checkpoint as checkpoints
-from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint
+from munit_edge.trainer import loop
+from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint, saved_checkpoints
 from munit_edge.trainer.loop import TrainingResult, prepare_run
 from munit_edge.trainer.step import Losses, TrainingStep
 
@@ -36,23 +42,6 @@ def train(
     config = tiny_config(f"data.root={data}", *overrides)
     run = prepare_run(config, path, device="cpu", resume=resume)
     return run.train(display or Recorder())
-
-
-def all_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    return {
-        f"{file.name}:{name}": tensor
-        for file in sorted(checkpoint.glob("*.safetensors"))
-        for name, tensor in load_file(file).items()
-    }
-
-
-def assert_same(one: Path, other: Path) -> None:
-    ours, theirs = all_tensors(one), all_tensors(other)
-    assert ours.keys() == theirs.keys()
-    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
-    assert any(name.startswith("training") for name in ours)
 
 
 def test_a_run_leaves_checkpoints_pictures_and_curves(data: Path, tmp_path: Path) -> None:
@@ -84,7 +73,9 @@ def test_tensorboard_has_every_loss_and_the_grids(data: Path, tmp_path: Path) ->
     terms = ("discriminator", "gan", "image", "style", "content", "cycle")
     expected = {f"loss/{term}_{d}" for term in terms for d in "ab"}
     expected |= {"loss/discriminator_total", "loss/generator_total"}
-    expected |= {"learning_rate/generators", "learning_rate/discriminators"}
+    for role in ("generators", "discriminators"):
+        expected |= {f"learning_rate/{role}", f"gradient_norm/{role}"}
+    expected.add("measure/reconstruction")
     assert set(events.Tags()["scalars"]) == expected
     assert [event.step for event in events.Scalars("loss/gan_a")] == [1, 2, 3]
     rates = [event.value for event in events.Scalars("learning_rate/generators")]
@@ -149,11 +140,27 @@ def test_images_may_move_between_runs(data: Path, tmp_path: Path) -> None:
 
 
 def test_only_the_newest_checkpoints_stay(data: Path, tmp_path: Path) -> None:
-    train(data, tmp_path / "run", "checkpoint_interval=1", "keep_checkpoints=2")
+    train(data, tmp_path / "run", "checkpoint_interval=1", "keep_checkpoints=2", "best_by=null")
     assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == [
         "00000005",
         "00000006",
     ]
+
+
+def test_the_best_checkpoint_stays_too(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([5.0, 3.0, float("nan"), 3.0, 4.0, 6.0])
+    monkeypatch.setattr(loop, "reconstruction_error", lambda *arguments: next(values))
+    settings = ("checkpoint_interval=1", "keep_checkpoints=1")
+    result = train(data, tmp_path / "run", *settings)
+    kept = [path.name for path in saved_checkpoints(tmp_path / "run")]
+    assert kept == ["00000002", "00000006"]
+    assert result.best == tmp_path / "run" / "checkpoints" / "00000002"
+    assert open_checkpoint(result.best).info.measures == {"reconstruction": 3.0}
+    values = iter([2.0])
+    again = train(data, tmp_path / "run", *settings, "iterations=7", resume=True)
+    assert again.best == again.checkpoint
 
 
 # ----------------------------------------------------------------------------------------------
@@ -230,30 +237,6 @@ def test_a_domain_without_a_readable_picture_stops_the_run(
         InputError, match=r"no picture of domain b in .*trainB can be read: .*empty"
     ):
         train(data, tmp_path / "run", f"data.workers={workers}")
-
-
-def test_a_full_disk_leaves_the_previous_checkpoint_whole(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = checkpoints._write_tensors
-
-    def full(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-        if path.name == checkpoints.TRAINING_TENSORS_FILE and len(written) > 3:
-            path.write_bytes(b"half of it")
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        written.append(path)
-        original(path, tensors)
-
-    written: list[Path] = []
-    monkeypatch.setattr(checkpoints, "_write_tensors", full)
-    with pytest.raises(OutputError, match="00000006: the disk is full"):
-        train(data, tmp_path / "run")
-    folder = tmp_path / "run" / "checkpoints"
-    assert [p.name for p in folder.iterdir()] == ["00000003"]
-    monkeypatch.undo()
-    resumed = train(data, tmp_path / "run", resume=True)
-    straight = train(data, tmp_path / "straight")
-    assert_same(straight.checkpoint, resumed.checkpoint)
 
 
 # ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from training_runs import tiny_config
 
 from munit_edge.errors import ConfigError, InputError, OutputError
 from munit_edge.files import PARTIAL_PREFIX
+from munit_edge.trainer.checkpoint import saved_checkpoints
 from munit_edge.trainer.config_files import read_train_config
 from munit_edge.trainer.run_folder import MAY_CHANGE, RunFolder, differing_keys
 
@@ -90,16 +92,46 @@ def test_settings_that_do_not_change_the_steps_may_differ(tmp_path: Path) -> Non
         "num_display_styles=1",
         "checkpoint_interval=1",
         "keep_checkpoints=1",
+        "best_by=null",
+        "on_non_finite=skip",
     )
     assert set(differing_keys(tiny_config("data.root=y"), other)) == set(MAY_CHANGE)
     folder.check_resumable(other)
 
 
-def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
-    folder = begun(tmp_path)
-    for iteration in (5, 100, 20):
+def with_checkpoints(folder: RunFolder, *iterations: int) -> Path:
+    for iteration in iterations:
         path = folder.checkpoint(iteration)
         path.mkdir(parents=True)
         (path / "checkpoint.json").touch()
+    return folder.checkpoint(0).parent
+
+
+def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    kept = with_checkpoints(folder, 5, 100, 20)
     folder.prune(2)
-    assert sorted(p.name for p in folder.checkpoint(5).parent.iterdir()) == ["00000020", "00000100"]
+    assert sorted(p.name for p in kept.iterdir()) == ["00000020", "00000100"]
+
+
+def test_the_best_checkpoint_is_kept_besides(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    kept = with_checkpoints(folder, 5, 100, 20)
+    folder.prune(1, best=folder.checkpoint(5))
+    assert sorted(p.name for p in kept.iterdir()) == ["00000005", "00000100"]
+
+
+def test_a_checkpoint_half_removed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = begun(tmp_path)
+    with_checkpoints(folder, 5, 100)
+
+    def killed(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        folder.prune(1)
+    monkeypatch.undo()
+    assert saved_checkpoints(tmp_path) == [folder.checkpoint(100)]
+    folder.begin(tiny_config(), anew=False)
+    assert list(folder.checkpoint(5).parent.iterdir()) == [folder.checkpoint(100)]

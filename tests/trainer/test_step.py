@@ -89,7 +89,8 @@ def test_every_loss_is_reported_and_the_totals_are_weighted() -> None:
     config = tiny_config("loss.gan_weight=2", "loss.style_weight=3", "loss.content_weight=4")
     losses = run(double_precision_step(config), config)
     names = {f"{term}_{d}" for term in (*TERMS, "cycle", "discriminator") for d in ("a", "b")}
-    assert set(losses) == names | {"discriminator_total", "generator_total"}
+    roles = ("discriminator", "generator")
+    assert set(losses) == names | {f"{r}_{n}" for r in roles for n in ("total", "gradient_norm")}
     assert not any(value.requires_grad for value in losses.values())
     weight = {"gan": 2, "image": 10, "style": 3, "content": 4, "cycle": 10}
     total = sum(w * (losses[f"{t}_a"] + losses[f"{t}_b"]) for t, w in weight.items())

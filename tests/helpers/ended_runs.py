@@ -1,0 +1,139 @@
+"""Training runs in processes of their own, which end as no run should.
+
+The functions named `run_...` are what such a process does; `start` begins it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from training_runs import Recorder, tiny_config
+
+from munit_edge.errors import OutputError
+from munit_edge.trainer import checkpoint as checkpoints
+from munit_edge.trainer.loop import prepare_run
+from munit_edge.trainer.step import Losses, TrainingStep
+
+NOT_ALLOWED = 77
+"""Exit code of a process that may not do here what it should."""
+
+
+def start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """Begin a process that has torch already, and none of this one's threads."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "munit_edge.trainer.data", "ended_runs"])
+    process = context.Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+def exit_code(process: BaseProcess, seconds: float = 120) -> int | None:
+    """How it ended; it is killed when it does not."""
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return None
+    return process.exitcode
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_killed_in_an_iteration(data: Path, path: Path, overrides: tuple[str, ...], at: int) -> None:
+    """Kill -9 between the two updates of iteration `at`."""
+    original = TrainingStep.update_generators
+
+    def dying(self: TrainingStep, *arguments: Any) -> Losses:
+        if run.state.iteration + 1 == at:
+            _die()
+        return original(self, *arguments)
+
+    TrainingStep.update_generators = dying  # type: ignore[method-assign]
+    run = prepare_run(tiny_config(f"data.root={data}", *overrides), path, device="cpu")
+    run.train(Recorder())
+
+
+def run_killed_while_saving(data: Path, path: Path, overrides: tuple[str, ...], at: int) -> None:
+    """Kill -9 in the middle of a file of the checkpoint after iteration `at`."""
+    original = checkpoints._write_tensors
+
+    def dying(file: Path, tensors: dict[str, Any]) -> None:
+        original(file, tensors)
+        if run.state.iteration == at and file.name == checkpoints.TRAINING_TENSORS_FILE:
+            os.truncate(file, file.stat().st_size // 2)
+            _die()
+
+    checkpoints._write_tensors = dying
+    run = prepare_run(tiny_config(f"data.root={data}", *overrides), path, device="cpu")
+    run.train(Recorder())
+
+
+class _Filling(Recorder):
+    """Leaves too little room for another checkpoint after iteration 4."""
+
+    def __init__(self, fill: Callable[[], None]) -> None:
+        super().__init__()
+        self._fill = fill
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        super().advance(steps, note)
+        if self.steps == 4:
+            self._fill()
+
+
+def _half_a_checkpoint(path: Path) -> int:
+    return sum(f.stat().st_size for f in (path / "checkpoints" / "00000003").iterdir()) // 2
+
+
+def run_until_the_disk_is_full(data: Path, path: Path, copy: Path) -> None:
+    """Train in a small file system of this process alone; copy what is left in the end."""
+    path.mkdir()
+    root = os.getuid() == 0
+    user, mount = 0x10000000, 0x00020000
+    if ctypes.CDLL(None).unshare(mount if root else mount | user) != 0:
+        os._exit(NOT_ALLOWED)
+    small = ["mount", "-t", "tmpfs", "-o", "size=32m", "small", str(path)]
+    if subprocess.run(small, capture_output=True, check=False).returncode != 0:
+        os._exit(NOT_ALLOWED)
+
+    def fill() -> None:
+        room = shutil.disk_usage(path).free - _half_a_checkpoint(path)
+        (path / "filler").write_bytes(bytes(room))
+
+    _train_and_note(data, path, _Filling(fill))
+    (path / "filler").unlink()
+    shutil.copytree(path, copy)
+
+
+def run_until_a_file_is_too_large(data: Path, path: Path, copy: Path) -> None:
+    """The same with the limit that the system sets for the size of files."""
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill() -> None:
+        limit = (path / "checkpoints" / "00000003" / checkpoints.GENERATORS_FILE).stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit // 2, before[1]))
+
+    _train_and_note(data, path, _Filling(fill))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    shutil.copytree(path, copy)
+
+
+def _train_and_note(data: Path, path: Path, display: Recorder) -> None:
+    run = prepare_run(tiny_config(f"data.root={data}"), path, device="cpu")
+    try:
+        run.train(display)
+    except OutputError as exc:
+        (data / "error.txt").write_text(str(exc))

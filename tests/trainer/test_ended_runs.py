@@ -1,0 +1,78 @@
+"""Runs that are killed, or that find the disk full: what was saved is whole and goes on exactly."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ended_runs import (
+    NOT_ALLOWED,
+    exit_code,
+    run_killed_in_an_iteration,
+    run_killed_while_saving,
+    run_until_a_file_is_too_large,
+    run_until_the_disk_is_full,
+    start,
+)
+from training_runs import Recorder, assert_same, tiny_config, write_data
+
+from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint, saved_checkpoints
+from munit_edge.trainer.loop import prepare_run
+
+TWENTY = ("iterations=20", "checkpoint_interval=10", "image_interval=20")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("ended") / "data")
+
+
+def train(data: Path, path: Path, *overrides: str, resume: bool = False) -> Path:
+    config = tiny_config(f"data.root={data}", *overrides)
+    return prepare_run(config, path, device="cpu", resume=resume).train(Recorder()).checkpoint
+
+
+@pytest.fixture(scope="module")
+def twenty_straight(data: Path) -> Path:
+    return train(data, data.parent / "straight", *TWENTY)
+
+
+@pytest.mark.parametrize(
+    ("ending", "at"),
+    [(run_killed_in_an_iteration, 14), (run_killed_while_saving, 20)],
+    ids=["in an iteration", "while saving"],
+)
+def test_10_then_kill_9_then_10_are_20(
+    ending: Callable[..., None], at: int, data: Path, twenty_straight: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert exit_code(start(ending, data, run, TWENTY, at)) == -signal.SIGKILL
+    assert saved_checkpoints(run) == [run / "checkpoints" / "00000010"]
+    resumed = train(data, run, *TWENTY, resume=True)
+    assert resumed.name == "00000020"
+    assert_same(twenty_straight, resumed)
+    assert sorted(p.name for p in resumed.parent.iterdir()) == ["00000010", "00000020"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "words"),
+    [
+        (run_until_the_disk_is_full, "00000006: the disk is full: free some space"),
+        (run_until_a_file_is_too_large, "00000006: the file is larger than"),
+    ],
+    ids=["full", "limit"],
+)
+def test_a_full_disk_leaves_the_previous_checkpoint_whole(
+    ending: Callable[..., None], words: str, data: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    code = exit_code(start(ending, data, tmp_path / "run", copy))
+    if code == NOT_ALLOWED:
+        pytest.skip("no file system may be mounted here")
+    assert code == 0
+    assert words in (data / "error.txt").read_text()
+    assert [p.name for p in (copy / "checkpoints").iterdir()] == ["00000003"]
+    assert newest_checkpoint(copy) == open_checkpoint(copy).path
+    assert_same(train(data, tmp_path / "straight"), train(data, copy, resume=True))
