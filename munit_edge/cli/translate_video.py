@@ -17,6 +17,7 @@ from munit_edge.errors import ConfigError, InputError, OutputError
 from munit_edge.interrupts import StopRequest, stop_requests
 
 if TYPE_CHECKING:
+    from munit_edge.config import StrictModel
     from munit_edge.translate_options import TranslateOptions
     from munit_edge.translator import Translator
     from munit_edge.video.frames import Clip
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from munit_edge.video.style_track import StyleTrack
 
 
-_FOR_PICTURES = ("grid", "recursive", "on_error", "jobs", "watch")
+_FOR_PICTURES = (
+    *("grid", "format", "on_error", "recursive", "jobs", "watch"),
+    *("tile", "tile_stats"),
+)
 _OPTIONS = {
     "audio": "--no-audio",
     "keep_all": "--queue",
@@ -58,7 +62,7 @@ def translate_if_video(
     from munit_edge.video.style_track import parse_keys
 
     inputs: list[str] = wishes["inputs"]
-    given = [_option(name) for name, value in video.items() if value not in (None, _default(name))]
+    given = _given(video, VideoOptions)
     if not any(is_video(text) for text in inputs) and video["raw_size"] is None:
         if given:
             raise ConfigError(
@@ -69,7 +73,7 @@ def translate_if_video(
     if len(inputs) > 1:
         raise ConfigError("a video is translated alone: name one input")
     what = "options of `munit-edge translate`"
-    for_pictures = [_option(name) for name in _FOR_PICTURES if wishes[name]]
+    for_pictures = _given({name: wishes[name] for name in _FOR_PICTURES}, TranslateOptions)
     if for_pictures:
         raise ConfigError(f"{' and '.join(for_pictures)} is for pictures: leave it out for video")
     keys = parse_keys(video["style_keys"]) if video["style_keys"] else ()
@@ -104,14 +108,14 @@ def _refuse_other_styles(wishes: dict[str, Any]) -> None:
         raise ConfigError(f"--style-keys names its styles itself: leave out {' and '.join(given)}")
 
 
-def _option(name: str) -> str:
-    return _OPTIONS.get(name, f"--{name.replace('_', '-')}")
-
-
-def _default(name: str) -> object:
-    from munit_edge.video.options import VideoOptions
-
-    return VideoOptions.model_fields[name].default
+def _given(wishes: dict[str, Any], model: type[StrictModel]) -> list[str]:
+    """The options that were given, as far as they differ from the default."""
+    fields = model.model_fields
+    return [
+        _OPTIONS.get(name, f"--{name.replace('_', '-')}")
+        for name, value in wishes.items()
+        if value not in (None, fields[name].default)
+    ]
 
 
 def _translate(model: Path, shared: TranslateOptions, options: VideoOptions, opened: Any) -> None:
@@ -278,7 +282,7 @@ def _report(summary: VideoSummary, options: VideoOptions, where: str) -> None:
 
 
 def _line(summary: VideoSummary, where: str) -> str:
-    parts = [f"{summary.frames} frames translated"]
+    parts = [f"{summary.frames} {'frame' if summary.frames == 1 else 'frames'} translated"]
     if summary.resumed_at:
         parts.append(f"{summary.resumed_at} of them by an earlier run")
     if summary.damaged:

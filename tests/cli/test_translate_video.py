@@ -193,6 +193,8 @@ def test_what_is_refused(tiny_model: Path, tmp_path: Path) -> None:
         (clip, "-o", out, "--crf", 99): "--crf 99 is out of range",
         (clip, clip, "-o", out): "name one input",
         (clip, "-o", out, "--grid"): "--grid is for pictures",
+        (clip, "-o", out, "--tile", 64): "--tile is for pictures",
+        (clip, "-o", out, "--format", "jpg"): "--format is for pictures",
         (clip, "-o", text / "sub"): "cannot write",
         (clip, "-o", out, "--raw-fps", 5): "--raw-fps is for raw RGB",
         (clip, "--styles", 2): "takes one video and there are 2 styles",
