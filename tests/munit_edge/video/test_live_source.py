@@ -12,6 +12,7 @@ import clips
 import numpy as np
 import pytest
 import video_runs
+from rtsp_server import RtspServer
 
 from munit_edge.errors import InputError
 from munit_edge.video import live_source
@@ -91,6 +92,23 @@ def test_a_source_that_vanishes_and_comes_back(stream: bytes, tmp_path: Path) ->
     result = clips.frames(tmp_path / "out.mp4")
     expected = 255 - clips.colour_bars(11, 24, 32).astype(int)
     assert np.abs(result[23] - expected).mean() < 12
+
+
+def test_rtsp_that_breaks_and_comes_back(tmp_path: Path) -> None:
+    server = RtspServer(num_frames=60, connections=2)
+    told: list[str] = []
+    source = open_live(server.address, told)
+    job = live_job(source, tmp_path / "out.mp4")
+    count = list(job.run(0, lambda: False))[-1]
+    job.settle(sound=True)
+    assert [transport.partition(";")[0] for transport in server.plays] == ["RTP/AVP/TCP"] * 2
+    assert told[1] == f"{server.address} is back"
+    shown = clips.shown(tmp_path / "out.mp4")
+    assert len(shown) == count > 100
+    assert shown == sorted(set(shown))
+    index = round(shown[20] * 25)
+    expected = 255 - clips.colour_bars(index, 24, 32).astype(int)
+    assert np.abs(clips.frames(tmp_path / "out.mp4")[20] - expected).mean() < 12
 
 
 def test_old_frames_are_dropped_rather_than_lagging(stream: bytes, tmp_path: Path) -> None:
