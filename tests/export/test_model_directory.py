@@ -16,6 +16,7 @@ from munit_edge.export.model_directory import export_model
 from munit_edge.export.options import ExportOptions
 from munit_edge.files import sha256
 from munit_edge.manifest import read_manifest
+from munit_edge.tiled_translation import TiledTranslation
 from munit_edge.trainer.checkpoint import open_checkpoint
 from munit_edge.translator import Translator
 
@@ -23,6 +24,10 @@ ALL_GRAPHS = {
     f"{kind}_{domain}"
     for kind in ("content_encoder", "style_encoder", "decoder")
     for domain in "ab"
+}
+
+STATS_GRAPHS = {
+    f"{kind}_{domain}_stats" for kind in ("content_encoder", "decoder") for domain in "ab"
 }
 
 
@@ -130,7 +135,7 @@ def test_spectral_norm_and_weight_arithmetic_are_folded(tiny_sn_model: Path) -> 
             ExportOptions(io="float32", batch=2, height=32, width=48, stats_graphs=False),
             id="float32-fixed",
         ),
-        pytest.param(ExportOptions(opset=22, batch=1, stats_graphs=False), id="opset22-one-image"),
+        pytest.param(ExportOptions(opset=22, batch=1), id="opset22-one-image-stats"),
     ],
 )
 def test_variants_translate_like_the_checkpoint(
@@ -138,6 +143,10 @@ def test_variants_translate_like_the_checkpoint(
 ) -> None:
     manifest = export_model(tiny_sn_checkpoint, tmp_path / "model", options)
     assert {entry.opset for entry in manifest.graphs} == {options.opset}
+    assert {entry.name for entry in manifest.graphs} == ALL_GRAPHS | (
+        STATS_GRAPHS if options.stats_graphs else set()
+    )
+    assert {entry.check for entry in manifest.parity} >= {entry.name for entry in manifest.graphs}
     images = np.random.default_rng(0).integers(0, 256, (3, 29, 41, 1), dtype=np.uint8)
     with (
         Translator.open(tmp_path / "model", device="cpu") as exported,
@@ -150,8 +159,21 @@ def test_variants_translate_like_the_checkpoint(
             padded = np.pad(images, ((0, 0), (0, 3), (0, 7), (0, 0)), mode="reflect")
             expected = reference.translate(padded, "a2b", styles=styles)[:, :, :29, :41]
         got = exported.translate(images, "a2b", styles=styles)
+        if options.stats_graphs:
+            _check_tiles(exported, reference)
     assert got.shape == (3, 2, 29, 41, 4)
     assert np.abs(got.astype(int) - expected.astype(int)).max() <= 1
+
+
+def _check_tiles(exported: Translator, reference: Translator) -> None:
+    """The `*_stats` graphs of the export give what the whole picture gives in torch."""
+    coarse = np.random.default_rng(1).integers(0, 256, (1, 12, 15, 1), dtype=np.uint8)
+    image = coarse.repeat(8, axis=1).repeat(8, axis=2)[:, :93, :118]
+    styles = exported.sample_styles(2)
+    whole = reference.translate(image, "a2b", styles=styles)[0].astype(int)
+    tiles = TiledTranslation(exported, "a2b", statistics="exact")
+    got = np.stack(list(tiles.translate(image[0], styles, core=48)))
+    assert np.abs(got - whole).max() <= 2
 
 
 def test_failed_parity_lists_every_failure_and_leaves_nothing(
