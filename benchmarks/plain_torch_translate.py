@@ -64,10 +64,11 @@ def _whole(checkpoint: Path) -> tuple[nn.Module, nn.Module]:
     """Content encoder of a and decoder of b, the common way: make the model, load its weights."""
     config = _config(checkpoint)
     channels = {"a": config.channels_a, "b": config.channels_b}
-    model = nn.ModuleDict({domain: Generator(config, num) for domain, num in channels.items()})
+    generators = {domain: Generator(config, num) for domain, num in channels.items()}
+    model = nn.ModuleDict(generators)
     model.load_state_dict(load_file(checkpoint / "generators.safetensors"))
     model.eval()
-    return model["a"].content_encoder, model["b"].decoder
+    return generators["a"].content_encoder, generators["b"].decoder
 
 
 def _lean(checkpoint: Path) -> tuple[nn.Module, nn.Module]:

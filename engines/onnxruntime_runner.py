@@ -22,14 +22,14 @@ from munit_edge.engines.onnxruntime_tensorrt import (
 )
 from munit_edge.errors import ConfigError, EngineError
 from munit_edge.extras import require
-from munit_edge.manifest import GraphEntry, Manifest, read_graph, read_manifest
+from munit_edge.manifest import GraphEntry, Manifest, checked_graph, read_manifest
 
 
 class OnnxRuntimeRunner(Runner):
     """One graph in an ONNX Runtime session.
 
     Args:
-        model: the graph's bytes.
+        model: the graph's file, or its bytes.
         entry: what the manifest says of it.
         device: where to run; a session that lands elsewhere is an error.
         memory: of that device, shared by the runners of a graph set whose outputs stay there;
@@ -37,13 +37,13 @@ class OnnxRuntimeRunner(Runner):
         tensorrt: options of the TensorRT provider; None: it is not used.
 
     Raises:
-        ModelError: the bytes are not an ONNX graph.
+        ModelError: it is not an ONNX graph.
         EngineError: the session did not get the asked device; the message has the loader's reason.
     """
 
     def __init__(
         self,
-        model: bytes,
+        model: bytes | Path,
         entry: GraphEntry,
         device: Device,
         memory: OrtMemory | None = None,
@@ -137,7 +137,7 @@ class OnnxRuntimeGraphs(GraphSet):
                 "the CPU: use --engine tensorrt on a machine with a GPU, or export the model with "
                 "--precision fp16, int8 or fp32"
             )
-        graph = read_graph(self._directory, entry)
+        graph = checked_graph(self._directory, entry)
         return OnnxRuntimeRunner(graph, entry, self._on, self._memory, self._options(entry))
 
     def _options(self, entry: GraphEntry) -> dict[str, str] | None:

@@ -8,8 +8,10 @@ styles/*.json            saved style codes (optional)
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +28,7 @@ from munit_edge.config import (
     validate,
 )
 from munit_edge.errors import ConfigError, InputError, ModelError
+from munit_edge.files import sha256
 from munit_edge.norm_statistics import num_rows
 
 MANIFEST_FILE = "munit_edge.json"
@@ -318,20 +321,48 @@ def read_graph(directory: Path, entry: GraphEntry) -> bytes:
     Raises:
         ModelError: the file is missing, or not the one that was exported.
     """
-    path = directory / entry.file
+    path = _graph_path(directory, entry)
+    with _read_errors(path):
+        data = path.read_bytes()
+    _check_hash(path, entry, hashlib.sha256(data).hexdigest())
+    return data
+
+
+def checked_graph(directory: Path, entry: GraphEntry) -> Path:
+    """The path of a graph file, after its hash was compared with the manifest.
+
+    For engines that read the file themselves: its bytes need not be held besides.
+
+    Raises:
+        ModelError: the file is missing, or not the one that was exported.
+    """
+    path = _graph_path(directory, entry)
+    with _read_errors(path):
+        found = sha256(path)
+    _check_hash(path, entry, found)
+    return path
+
+
+def _graph_path(directory: Path, entry: GraphEntry) -> Path:
     if Path(entry.file).name != entry.file:
         raise ModelError(f"the manifest names '{entry.file}', which lies outside {directory}")
+    return directory / entry.file
+
+
+@contextlib.contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
     try:
-        data = path.read_bytes()
+        yield
     except OSError as exc:
         raise ModelError(f"{path} cannot be read ({exc.strerror}): export the model again") from exc
-    found = hashlib.sha256(data).hexdigest()
+
+
+def _check_hash(path: Path, entry: GraphEntry, found: str) -> None:
     if found != entry.sha256:
         raise ModelError(
             f"{path} is not the file that was exported: its SHA-256 is {found[:12]}..., the "
             f"manifest says {entry.sha256[:12]}...; copy the model directory again or export it"
         )
-    return data
 
 
 def manifest_json(manifest: Manifest) -> str:

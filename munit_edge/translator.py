@@ -27,7 +27,7 @@ Images = NDArray[np.uint8]
 
 DECODE_PIXELS = 1 << 20
 """Pixels that the decoder is given at once, so that memory does not grow with the styles."""
-DECODE_PIXELS_CPU = 1 << 17
+DECODE_PIXELS_CPU = 1 << 16
 """The same where it runs on the CPU: larger batches are no faster there and take more memory."""
 
 

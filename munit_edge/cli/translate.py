@@ -299,7 +299,10 @@ def translate(
     read, 2 after any other error.
     """
     from munit_edge.config import validate
+    from munit_edge.heap import keep_heap_small
     from munit_edge.translate_options import TranslateOptions
+
+    keep_heap_small()
 
     wishes = {
         "inputs": inputs,

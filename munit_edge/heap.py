@@ -1,0 +1,35 @@
+"""Freed memory goes back to the system. Only glibc needs this; elsewhere nothing is done."""
+
+from __future__ import annotations
+
+import ctypes
+
+LARGE_BLOCK_BYTES = 16 << 20
+"""Blocks from this size on are asked from the system one by one, and go back when they are freed.
+Smaller ones are kept for the next: the system clears every page that it hands out, which takes
+time."""
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def keep_heap_small() -> None:
+    """Tell the C library from which size on freed blocks go back: a setting of the whole process.
+
+    By itself glibc raises that size to 32 MB as such blocks come and go. For programs of ours, not
+    for those that use us.
+    """
+    _call("mallopt", _M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+    _call("mallopt", _M_TRIM_THRESHOLD, LARGE_BLOCK_BYTES)
+
+
+def give_back_freed_memory() -> None:
+    """Give what was freed back now, such as what it took to read a graph: twice its size."""
+    _call("malloc_trim", 0)
+
+
+def _call(function: str, *arguments: int) -> None:
+    try:
+        found = getattr(ctypes.CDLL(None), function)
+    except (OSError, AttributeError, TypeError):  # another C library
+        return
+    found(*arguments)
