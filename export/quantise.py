@@ -34,8 +34,9 @@ NUM_SAMPLED_STYLES = 3
 """Random styles that a decoder is calibrated with, besides those of its domain's pictures."""
 
 _PURPOSE = "quantising graphs"
-_WEIGHT = ".conv.weight"
+_WEIGHT = ".conv."
 """Between a layer's name and what its convolution is made of, in the names of weights."""
+_MOVES = ".conv.moves"
 
 EightBits = Literal["int8", "fp8"]
 
@@ -227,14 +228,16 @@ def calibrate(
 def _layer_nodes(model: Any, graph: str) -> dict[str, tuple[str, ...]]:
     """Layer names by the weights' names, which the exporter takes from the modules.
 
-    What a folded decoder has besides, corrections of border lines and a convolution of zeros and
-    ones, is little work and stays in float32.
+    The convolution of zeros and ones in `SplitConv2d` is little work and stays in float32: it only
+    adds up what the quantised one before it gave.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
     nodes: dict[str, tuple[str, ...]] = {}
     for node in model.graph.node:
-        if node.op_type == "Conv" and node.input[1] in weights and node.input[1].endswith(_WEIGHT):
-            _, _, module = node.input[1].removesuffix(_WEIGHT).partition(".")
+        if node.op_type != "Conv" or node.input[1].endswith(_MOVES):
+            continue
+        if node.input[1] in weights and _WEIGHT in node.input[1]:
+            _, _, module = node.input[1].rpartition(_WEIGHT)[0].partition(".")
             layer = f"{graph}.{module}"
             nodes[layer] = (*nodes.get(layer, ()), node.name)
     return nodes
