@@ -153,12 +153,12 @@ def encoder_macs(config: ModelConfig, domain: Domain) -> float:
 
 
 def decoder_macs(config: ModelConfig, domain: Domain) -> float:
-    """Multiplications of the decoder for each pixel of its image, without folding."""
+    """Multiplications of the decoder for each pixel of its image, folded as exports are."""
     depth = config.num_downsamples
     widths = [config.content_channels // 2**i for i in range(depth + 1)]
     total: float = _residual_macs(config) + 49.0 * widths[-1] * config.channels(domain)
     for index in range(depth):
-        total += 25 * widths[index] * widths[index + 1] * 4.0 ** (index + 1 - depth)
+        total += 9 * widths[index] * widths[index + 1] * 4.0 ** (index + 1 - depth)
     return total
 
 

@@ -106,8 +106,8 @@ def onnx(
         bool,
         typer.Option(
             "--stats-graphs/--no-stats-graphs",
-            help="Also write the *_stats graphs, which `translate --tile` needs; they hold the "
-            "weights of content encoders and decoders again.",
+            help="Also write the *_stats graphs, which `translate --tile` and `--stabilise` need; "
+            "they hold the weights of content encoders and decoders again.",
         ),
     ] = True,
     overwrite: Annotated[

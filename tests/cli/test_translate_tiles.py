@@ -1,0 +1,82 @@
+"""`munit-edge translate --tile`, in torch: no export is needed for that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from munit_edge.cli.main import app
+from munit_edge.tiled_translation import TiledTranslation
+from munit_edge.translator import Translator
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """90 x 70 pixels."""
+    coarse = np.random.default_rng(0).integers(0, 256, (10, 13, 3), dtype=np.uint8)
+    Image.fromarray(coarse.repeat(7, axis=0).repeat(7, axis=1)[:, :90]).save(tmp_path / "p.png")
+    return tmp_path / "p.png"
+
+
+def translate(model: Path, photo: Path, *options: str) -> Any:
+    arguments = ["translate", str(model), str(photo), "-o", str(photo.parent / "out")]
+    return CliRunner().invoke(app, [*arguments, "--direction", "a2b", "--styles", "2", *options])
+
+
+def test_tiles_and_their_cost(tiny_checkpoint: Path, photo: Path) -> None:
+    done = translate(tiny_checkpoint, photo, "--tile", "40")
+    assert done.exit_code == 0, done.stderr
+    assert f"{photo}: 90 x 70 pixels in 6 tiles: about " in done.stderr
+    pixels = np.asarray(Image.open(photo))
+    with Translator.open(tiny_checkpoint, device="cpu") as translator:
+        tiles = TiledTranslation(translator, "a2b")
+        expected = list(tiles.translate(pixels, translator.sample_styles(2), core=40))
+    for index, result in enumerate(expected):
+        written = np.asarray(Image.open(photo.parent / "out" / f"p_0{index}.png"))
+        assert (written == result).all()
+
+
+def test_exact_statistics_are_those_of_the_whole(tiny_checkpoint: Path, photo: Path) -> None:
+    out = photo.parent / "out" / "p_01.png"
+    done = translate(tiny_checkpoint, photo, "--tile", "off")
+    assert done.exit_code == 0, done.stderr
+    assert "tile" not in done.stderr
+    whole = np.asarray(Image.open(out)).astype(int)
+    done = translate(tiny_checkpoint, photo, "--tile", "40", "--tile-stats", "exact", "--overwrite")
+    assert done.exit_code == 0, done.stderr
+    assert "6 tiles with exact statistics: " in done.stderr
+    assert np.abs(np.asarray(Image.open(out)).astype(int) - whole).max() <= 2
+
+
+def test_what_fits_into_one_tile_stays_whole(tiny_checkpoint: Path, photo: Path) -> None:
+    for tile in ("90", "auto"):
+        done = translate(tiny_checkpoint, photo, "--tile", tile, "--overwrite")
+        assert done.exit_code == 0, done.stderr
+        assert "tiles" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("tile", "message"),
+    [
+        ("8", "--tile 8 is too small: around each tile this model needs 36 pixels more, so give"),
+        ("big", "--tile big cannot be used: give auto, off, or pixels a side such as 1024"),
+        ("0", "--tile 0 is too small"),
+    ],
+)
+def test_sizes_that_cannot_be_used(
+    tile: str, message: str, tiny_checkpoint: Path, photo: Path
+) -> None:
+    done = translate(tiny_checkpoint, photo, "--tile", tile)
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+def test_a_model_without_the_graphs_says_the_mend(tiny_model: Path, photo: Path) -> None:
+    done = translate(tiny_model, photo, "--tile", "40")
+    assert done.exit_code == 2
+    assert "lists no content_encoder_a_stats: export the model again" in done.stderr
