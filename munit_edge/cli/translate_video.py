@@ -144,12 +144,14 @@ def _translate(model: Path, shared: TranslateOptions, options: VideoOptions, ope
         files = None if options.to_pipe else _files(translator, track, shared, options, source.clip)
         if files and options.resume and _complete_already(files):
             return
+        kind = SteadyFrames if options.stabilise else PlainFrames
+        frames = kind(translator, shared.direction)
+        if source.clip.is_live and not options.from_pipe:
+            # Before the first frame, so that none is dropped while the engine opens its graphs.
+            frames.warm_up(_result_size(source.clip, shared), track.at(0))
         sinks, skip = _begin(files, track, options)
-        frames: PlainFrames | SteadyFrames = PlainFrames(translator, shared.direction)
-        if options.stabilise:
-            frames = SteadyFrames(translator, shared.direction)
-            if files and skip:
-                frames.restore(files[0].state)
+        if files and skip and isinstance(frames, SteadyFrames):
+            frames.restore(files[0].state)
         job = VideoJob(
             source,
             sinks,
@@ -181,7 +183,6 @@ def _files(
     options: VideoOptions,
     clip: Clip,
 ) -> list[FileSink]:
-    from munit_edge.images import shorter_side_to
     from munit_edge.video.plan import file_sinks, settings_hash
 
     settings = settings_hash(
@@ -195,12 +196,18 @@ def _files(
     return file_sinks(
         options,
         clip,
-        size_hw=shorter_side_to(clip.size_hw, shared.size) if shared.size else clip.size_hw,
+        size_hw=_result_size(clip, shared),
         num_styles=track.num_styles,
         read=[*shared.style_images, *([Path(options.input)] if options.is_file else [])],
         settings=settings,
         tell=warn,
     )
+
+
+def _result_size(clip: Clip, shared: TranslateOptions) -> tuple[int, int]:
+    from munit_edge.images import shorter_side_to
+
+    return shorter_side_to(clip.size_hw, shared.size) if shared.size else clip.size_hw
 
 
 def _complete_already(files: Sequence[FileSink]) -> bool:
@@ -236,7 +243,7 @@ def _run(job: VideoJob, skip: int, clip: Clip, options: VideoOptions, where: str
         except BaseException:
             job.abandon()
             raise
-        if failure is None or job.num_frames:
+        if failure is None or (job.num_frames and not options.is_file):
             job.settle(sound=options.audio)
         else:
             job.abandon()

@@ -45,6 +45,12 @@ class PlainFrames:
     def __init__(self, translator: Translator, direction: Direction) -> None:
         self._translator = translator
         self._direction = direction
+        self._source, self._target = split_direction(direction)
+
+    def warm_up(self, size_hw: tuple[int, int], styles: Styles) -> None:
+        """Translate a black frame, so that the graphs are open when the first one comes."""
+        channels = self._translator.config.channels(self._source)
+        self(np.zeros((*size_hw, channels), np.uint8), styles, 0)
 
     def __call__(self, pixels: Images, styles: Styles, seconds: float) -> Images:
         """Translate a frame, uint8 [H, W, C], with each style: uint8 [S, H, W, C]."""
@@ -58,7 +64,7 @@ class PlainFrames:
         return None
 
 
-class SteadyFrames:
+class SteadyFrames(PlainFrames):
     """Frames whose norms use statistics that are averaged over time, against flicker.
 
     Every norm of MUNIT divides by what it measures on the whole picture, so what blinks or passes
@@ -83,9 +89,13 @@ class SteadyFrames:
     """
 
     def __init__(self, translator: Translator, direction: Direction) -> None:
-        self._translator = translator
-        self._source, self._target = split_direction(direction)
+        super().__init__(translator, direction)
         self._memory: _Memory | None = None
+
+    def warm_up(self, size_hw: tuple[int, int], styles: Styles) -> None:
+        """Translate a black frame, and forget it."""
+        super().warm_up(size_hw, styles)
+        self._memory = None
 
     def __call__(self, pixels: Images, styles: Styles, seconds: float) -> Images:
         """Translate the next frame, uint8 [H, W, C], with each style: uint8 [S, H, W, C].

@@ -97,12 +97,19 @@ class LiveSource:
         return 0 if self._ahead is None else self._ahead.num_dropped
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
-        """The frames from now on, until the source is gone for good or `stop` is called."""
+        """The frames from now on, until the source is gone for good or `stop` is called.
+
+        Time stamps begin at 0, whatever was dropped before the first frame.
+        """
         assert skip == 0, "a live source cannot be read again"
         self._ahead = Prefetch(self._received(), _WAITING, drop_old=not self._keeps_all)
+        first: int | None = None
         for live in self._ahead.until(self._stopped.is_set):
+            first = live.pts if first is None else first
             duration = max(1, round(live.decoded.duration * live.decoder.time_base / TIME_BASE))
-            yield Frame(live.decoder.pixels(live.decoded, self._channels), live.pts, duration)
+            yield Frame(
+                live.decoder.pixels(live.decoded, self._channels), live.pts - first, duration
+            )
 
     def stop(self) -> None:
         """No more frames are wanted."""

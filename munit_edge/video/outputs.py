@@ -9,7 +9,7 @@ from pathlib import Path
 from munit_edge.errors import OutputError
 from munit_edge.files import make_folder
 from munit_edge.video.codecs import CONTAINERS
-from munit_edge.video.options import is_live
+from munit_edge.video.options import VideoOptions, is_live
 from munit_edge.video.parts import Parts
 
 DEFAULT_SUFFIX = ".mp4"
@@ -37,16 +37,13 @@ def result_paths(source: str, output: Path, num_styles: int) -> list[Path]:
     return [stem.with_name(f"{stem.name}_{index:02d}{suffix}") for index in range(num_styles)]
 
 
-def check_outputs(
-    outputs: Sequence[Path], read: Sequence[Path], *, overwrite: bool, resume: bool
-) -> None:
+def check_outputs(outputs: Sequence[Path], read: Sequence[Path], options: VideoOptions) -> None:
     """Check that nothing is replaced that should stay, and make the results' folder.
 
     Args:
         outputs: the results.
         read: files that the run reads.
-        overwrite: results may be replaced, and parts of an interrupted run removed.
-        resume: there may be parts of an interrupted run.
+        options: whether results may be replaced, and parts of an interrupted run resumed.
 
     Raises:
         OutputError: something is in the way, or the folder cannot be made.
@@ -55,12 +52,14 @@ def check_outputs(
     for path in outputs:
         if os.path.realpath(path) in kept:
             raise OutputError(f"{path} is an input and would be replaced: name another output")
-        if os.path.lexists(path) and not overwrite and not resume:
+        may_be_there = options.overwrite or options.resume
+        if os.path.lexists(path) and not may_be_there:
             raise OutputError(f"{path} exists already: name another output or pass --overwrite")
-        if Parts(path).exist and not overwrite and not resume:
+        if Parts(path).exist and not may_be_there:
+            mend = "--resume goes on with it" if options.is_file else "its files play one by one"
             raise OutputError(
-                f"{Parts(path).folder} is left from an interrupted run: --resume goes on with it, "
-                "--overwrite starts anew"
+                f"{Parts(path).folder} is left from an interrupted run: {mend}, --overwrite "
+                "removes it and starts anew"
             )
         make_folder(path.parent)
 

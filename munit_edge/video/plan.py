@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from munit_edge import __version__
-from munit_edge.errors import ConfigError
+from munit_edge.errors import ConfigError, OutputError
 from munit_edge.files import sha256
 from munit_edge.video.av_api import pyav
 from munit_edge.video.codecs import choose_encoding
@@ -103,7 +103,7 @@ def file_sinks(
             f"results of {width} x {height} become {width + width % 2} x {height + height % 2}: "
             "the codec holds even sizes only, so the last row or column is there twice"
         )
-    check_outputs(paths, read, overwrite=options.overwrite, resume=options.resume)
+    check_outputs(paths, read, options)
     track = Track(encoding, clip.time_base, clip.rate, clip.pixel_aspect)
     return [FileSink(path, track, f"{settings}-{index}") for index, path in enumerate(paths)]
 
@@ -117,7 +117,17 @@ def begin(sinks: Sequence[FileSink], *, resume: bool) -> int:
 
     Returns:
         How many frames they all have already.
+
+    Raises:
+        OutputError: a result of another run is in the way, or the parts belong to another run.
     """
+    if resume:
+        for sink in sinks:
+            if sink.output.exists() and not sink.parts.exist:
+                raise OutputError(
+                    f"{sink.output} is there and is not of this input, model, style and setting: "
+                    "name another output or pass --overwrite"
+                )
     if not resume or not all(sink.parts.exist for sink in sinks):
         for sink in sinks:
             sink.begin()
@@ -139,7 +149,7 @@ def are_complete(sinks: Sequence[FileSink]) -> bool:
 
 
 def settings_hash(options: VideoOptions, **others: object) -> str:
-    """A hash of everything that the frames of a result depend on.
+    """A hash of everything that a result depends on.
 
     Args:
         options: the run's.
@@ -151,6 +161,8 @@ def settings_hash(options: VideoOptions, **others: object) -> str:
         "crf": options.crf,
         "duration": options.duration,
         "stabilise": options.stabilise,
+        "key seconds": [key.seconds for key in options.style_keys],
+        "audio": options.audio,
         "munit-edge": __version__,
         "libraries": {name: list(version) for name, version in pyav().library_versions.items()},
         **others,

@@ -9,6 +9,7 @@ import av
 import clips
 import numpy as np
 import pytest
+from rtsp_server import RtspServer
 from typer.testing import CliRunner, Result
 
 from munit_edge import Translator
@@ -225,6 +226,38 @@ def test_a_result_is_not_replaced_unasked(tiny_model: Path, tmp_path: Path) -> N
     Parts(out).folder.mkdir()
     out.unlink()
     assert "--resume goes on" in refused(tiny_model, clip, "-o", out)
+
+
+def test_an_interrupted_run_resumes(tiny_model: Path, tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 4)
+    words = (clip, "-o", tmp_path / "out.mp4", "--style-keys")
+    Parts(tmp_path / "out.mp4").begin("of another run")
+    message = refused(tiny_model, *words, "0:1,1:2", "--resume")
+    assert "begun with another input, model, style or setting" in message
+    assert run(tiny_model, *words, "0:1,1:2", "--overwrite").exit_code == 0
+    done = (tmp_path / "out.mp4").read_bytes()
+    result = run(tiny_model, *words, "0:1,1:2", "--resume")
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'out.mp4'}\n")
+    assert "complete already" in result.stderr
+    assert (tmp_path / "out.mp4").read_bytes() == done
+    message = refused(tiny_model, *words, "0:1,0.1:2", "--resume")
+    assert "is not of this input, model, style and setting" in message
+    assert (tmp_path / "out.mp4").read_bytes() == done
+
+
+def test_a_stream_is_translated_until_the_duration(tiny_model: Path, tmp_path: Path) -> None:
+    server = RtspServer(num_frames=60, connections=1)
+    words = (server.address, "-o", tmp_path, "--queue", "--duration", 1, "--stabilise")
+    assert "_stats: export the model again" in refused(tiny_model, *words)
+    assert list(tmp_path.iterdir()) == []
+    server = RtspServer(num_frames=60, connections=1)
+    result = run(tiny_model, server.address, "-o", tmp_path, "--queue", "--duration", 1, "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert (summary["frames"], summary["dropped"], summary["ended"]) == (25, 0, "duration")
+    port = server.address.split(":")[2].partition("/")[0]
+    assert summary["outputs"] == [str(tmp_path / f"rtsp___127_0_0_1_{port}_clip.mp4")]
+    assert clips.shown(Path(summary["outputs"][0])) == [Fraction(i, 25) for i in range(25)]
 
 
 def test_without_pyav_the_mend_is_named(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 import socket
 import struct
@@ -55,7 +56,8 @@ class RtspServer:
                 headers[name.lower()] = value.strip()
             connection.sendall(self._answer(method, headers))
             if method == "PLAY":
-                self._play(connection)
+                with contextlib.suppress(ConnectionError):  # the player has gone
+                    self._play(connection)
                 return True
         return False
 
