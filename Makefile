@@ -41,9 +41,9 @@ check-py310: $(INSTALLED)  ## check that Python 3.10 can install what a device n
 golden: $(INSTALLED)  ## write the help texts of tests/cli/golden anew
 	@MUNIT_EDGE_WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/cli/test_help.py
 
-bench: $(INSTALLED)  ## measure the start of the command line, and what folding the decoder gains
+bench: $(INSTALLED)  ## measure the start of the command line, and translate against its targets
 	@$(BIN)/python benchmarks/cli_startup.py
-	@$(BIN)/python benchmarks/decoder_folding.py
+	@$(BIN)/python benchmarks/translate.py
 
 gpu-check: $(if $(filter $(BIN)/%,$(GPU_PYTHON)),$(INSTALLED))  ## on an NVIDIA GPU: parity and latency of every backend found there
 	@$(GPU_PYTHON) tools/gpu_check.py $(GPU_CHECK_OPTIONS)

@@ -10,16 +10,14 @@ those should be the same at every size. 12 and 48 megapixels are whole tiles of 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from processes import MUNIT_EDGE, run_process
 
 RASTER_BYTES = 6
 """Bytes a pixel of input and result together."""
@@ -65,18 +63,15 @@ def main() -> int:
 def _measure(model: Path, megapixels: float, wishes: argparse.Namespace, folder: Path) -> Measured:
     picture = folder / f"{megapixels:g}.jpg"
     pixels = _draw(picture, megapixels)
-    command = [
-        *(sys.executable, "-c", "from munit_edge.cli.main import main; main()"),
-        *("translate", str(model), str(picture), "-o", str(folder / "out"), "--overwrite"),
-        *("--direction", "a2b", "--styles", "1", "--device", "cpu"),
-        *("--tile", str(wishes.tile), "--tile-stats", wishes.tile_stats),
-    ]
-    started = time.monotonic()
-    child = subprocess.Popen(command)
-    _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        sys.exit(f"translate ended with status {status}")
-    return Measured(pixels, time.monotonic() - started, usage.ru_maxrss << 10)
+    done = run_process(
+        [
+            *MUNIT_EDGE,
+            *("translate", model, picture, "-o", folder / "out", "--overwrite"),
+            *("--direction", "a2b", "--styles", "1", "--device", "cpu"),
+            *("--tile", wishes.tile, "--tile-stats", wishes.tile_stats),
+        ]
+    )
+    return Measured(pixels, done.seconds, done.peak_bytes)
 
 
 def _draw(path: Path, megapixels: float) -> int:
@@ -88,7 +83,7 @@ def _draw(path: Path, megapixels: float) -> int:
     soft = np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
     noise = generator.integers(0, 12, (height, width, 1), dtype=np.uint8)
     Image.fromarray(np.minimum(soft, 243) + noise).save(path, quality=90)
-    return height * width
+    return int(height * width)
 
 
 def _random_model(folder: Path) -> Path:

@@ -1,6 +1,6 @@
 """How `munit-edge translate` does: against a plain torch program, in folders, on large pictures.
 
-    python benchmarks/translate.py                               everything, about half an hour
+    python benchmarks/translate.py                               everything: 10 minutes, unless busy
     python benchmarks/translate.py --sections one,folder         some of it
     python benchmarks/translate.py --width 8 --size 64 --pictures 6 --runs 1       tries the script
 
@@ -23,9 +23,7 @@ import importlib.metadata
 import json
 import os
 import re
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,10 +32,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cli_startup import hardware
+from processes import MEBI, MUNIT_EDGE, NotMeasuredError, Run, run_process
 
 HERE = Path(__file__).resolve().parent
 SECTIONS = ("one", "folder", "memory", "tiles", "decoder")
-MEBI = 1 << 20
 TILED_WIDTH = 16
 """Width of the model of the tiled runs: 64 would take hours at 48 megapixels."""
 TILED_HW = ((3000, 4000), (6000, 8000))
@@ -55,15 +53,6 @@ class Result:
     met: bool | None
     """None: it could not be measured, `measured` says why."""
     details: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One process."""
-
-    seconds: float
-    peak_bytes: int
-    said: str
 
 
 @dataclass(frozen=True)
@@ -85,10 +74,6 @@ class Setting:
     def fresh(self) -> Path:
         """A name for results that is not taken."""
         return Path(tempfile.mkdtemp(dir=self.scratch)) / "results"
-
-
-class NotMeasuredError(Exception):
-    """A run that failed; the message is its last line."""
 
 
 def main() -> int:
@@ -156,14 +141,16 @@ def one_photo(setting: Setting) -> Iterator[Result]:
     for styles, wanted in ((1, 1.7), (10, 1.5)):
         ours: list[Run] = []
         plain: dict[str, list[Run]] = {"each": [], "batch": []} if styles > 1 else {"each": []}
+        lean: list[Run] = []
         for _ in range(options.runs):
-            command = [*_munit_edge(), "translate", setting.model, photo, "--direction", "a2b"]
+            command = [*MUNIT_EDGE, "translate", setting.model, photo, "--direction", "a2b"]
             command += ["--styles", styles, "-o", setting.fresh()]
-            ours.append(_run(command))
+            ours.append(run_process(command))
             for decode, runs in plain.items():
                 program = [sys.executable, HERE / "plain_torch_translate.py", setting.checkpoint]
                 program += [photo, setting.fresh(), "--styles", styles, "--decode", decode]
-                runs.append(_run(program))
+                runs.append(run_process(program))
+            lean.append(run_process([*program[:-1], "each", "--lean"]))
         seconds, peak = _median_seconds(ours), _largest(ours)
         best = min(plain, key=lambda decode: _median_seconds(plain[decode]))
         their_seconds, their_peak = _median_seconds(plain[best]), _largest(plain[best])
@@ -176,6 +163,10 @@ def one_photo(setting: Setting) -> Iterator[Result]:
             f"{_all_seconds(runs)}, {_largest(runs) / MEBI:.0f} MiB"
             for decode, runs in plain.items()
         ]
+        detail.append(
+            "plain torch, one by one, loading only the two networks that it needs: "
+            f"{_all_seconds(lean)}, {_largest(lean) / MEBI:.0f} MiB"
+        )
         yield Result(
             f"{what}: time",
             f">= {wanted}",
@@ -196,10 +187,10 @@ def folder_of_photos(setting: Setting) -> Iterator[Result]:
     options = setting.options
     _need_model(setting.checkpoint, setting.model, options.width)
     photos = _photos(setting, options.pictures, options.size)
-    run = _run(_translate_folder(setting, setting.model, photos[0].parent))
-    match = re.search(r"engine busy (\d+)%", run.said)
+    done = run_process(_translate_folder(setting, setting.model, photos[0].parent))
+    match = re.search(r"engine busy (\d+)%", done.said)
     if match is None:
-        raise NotMeasuredError(f"translate did not say how busy the engine was: {run.said}")
+        raise NotMeasuredError(f"translate did not say how busy the engine was: {done.said}")
     share = int(match[1])
     yield Result(
         f"folder of {len(photos)} photos, {options.size} x {options.size}, one style each: the "
@@ -208,8 +199,8 @@ def folder_of_photos(setting: Setting) -> Iterator[Result]:
         f"{share} %",
         share >= 90,
         [
-            run.said.splitlines()[-1],
-            f"process: {run.seconds:.1f} s, {run.peak_bytes / MEBI:.0f} MiB",
+            done.said.splitlines()[-1],
+            f"process: {done.seconds:.1f} s, {done.peak_bytes / MEBI:.0f} MiB",
         ],
     )
 
@@ -222,8 +213,8 @@ def memory_does_not_grow(setting: Setting) -> Iterator[Result]:
     peaks = []
     for count in counts:
         photos = _photos(setting, count, options.size)
-        run = _run(_translate_folder(setting, setting.model, photos[0].parent))
-        peaks.append(run.peak_bytes)
+        done = run_process(_translate_folder(setting, setting.model, photos[0].parent))
+        peaks.append(done.peak_bytes)
     yield _growth(f"peak memory of {counts[1]} photos / {counts[0]} photos", peaks)
     if not _installed("av"):
         yield Result("peak memory of videos", "", "not measured: PyAV is not installed", None)
@@ -232,30 +223,31 @@ def memory_does_not_grow(setting: Setting) -> Iterator[Result]:
     peaks = []
     for length in lengths_s:
         clip = _clip(setting.scratch / f"clip-{length}.mp4", length, options.size // 2)
-        command = [*_munit_edge(), "translate", setting.model, clip, "--direction", "a2b"]
+        command = [*MUNIT_EDGE, "translate", setting.model, clip, "--direction", "a2b"]
         out = setting.fresh()
-        peaks.append(_run([*command, "--styles", 1, "-o", out]).peak_bytes)
+        peaks.append(run_process([*command, "--styles", 1, "-o", out]).peak_bytes)
     yield _growth(f"peak memory of a video of {lengths_s[1]} s / {lengths_s[0]} s", peaks)
 
 
 def tiled(setting: Setting) -> Iterator[Result]:
     """Memory above the rasters of input and output must not depend on the picture's size."""
-    help_text = _run([*_munit_edge(), "translate", "--help"], both_streams=True).said
+    help_text = run_process([*MUNIT_EDGE, "translate", "--help"], both_streams=True).said
     if "--tile" not in help_text:
         raise NotMeasuredError("this translate has no --tile")
-    checkpoint, model = (setting.work / f"{kind}-{TILED_WIDTH}" for kind in ("checkpoint", "model"))
-    _need_model(checkpoint, model, TILED_WIDTH)
+    checkpoint, model = (
+        setting.work / f"{kind}-{TILED_WIDTH}-tiled" for kind in ("checkpoint", "model")
+    )
+    _need_model(checkpoint, model, TILED_WIDTH, tiled=True)
     above, details = [], []
     for height, width in TILED_HW:
         photo = _large_photo(setting.scratch / f"{height}x{width}.png", height, width)
-        command = [*_munit_edge(), "translate", model, photo, "--direction", "a2b", "--styles", 1]
-        run = _run([*command, "--tile", "auto", "-o", setting.fresh()])
-        above.append(run.peak_bytes - RASTER_BYTES * height * width)
+        command = [*MUNIT_EDGE, "translate", model, photo, "--direction", "a2b", "--styles", 1]
+        done = run_process([*command, "--tile", "auto", "-o", setting.fresh()])
+        above.append(done.peak_bytes - RASTER_BYTES * height * width)
         details.append(
-            f"{height * width / 1e6:.0f} megapixels: {run.peak_bytes / MEBI:.0f} MiB, "
-            f"{above[-1] / MEBI:.0f} MiB above the rasters, {run.seconds:.0f} s"
+            f"{height * width / 1e6:.0f} megapixels: {done.peak_bytes / MEBI:.0f} MiB, "
+            f"{above[-1] / MEBI:.0f} MiB above the rasters, {done.seconds:.0f} s"
         )
-        shutil.rmtree(setting.scratch / "results", ignore_errors=True)
     growth = above[1] / above[0] - 1
     yield Result(
         f"tiled, peak memory above {RASTER_BYTES} bytes a pixel, 48 / 12 megapixels",
@@ -273,17 +265,17 @@ def decoder(setting: Setting) -> Iterator[Result]:
         raise NotMeasuredError("there is no benchmarks/decoder_folding.py")
     options = setting.options
     command = [sys.executable, program, "--width", options.width, "--size", options.size]
-    run = _run(command, both_streams=True, codes=(0, 1))
-    match = re.search(r"folded is (\d+\.\d+) times", run.said)
+    done = run_process(command, both_streams=True, codes=(0, 1))
+    match = re.search(r"folded is (\d+\.\d+) times", done.said)
     if match is None:
-        raise NotMeasuredError(f"decoder_folding.py gave no ratio: {run.said}")
+        raise NotMeasuredError(f"decoder_folding.py gave no ratio: {done.said}")
     ratio = float(match[1])
     yield Result(
         "decoder, unfolded / folded: time",
         ">= 1.25",
         f"{ratio:.2f}",
         ratio >= 1.25,
-        [line for line in run.said.splitlines() if line.strip()],
+        [line for line in done.said.splitlines() if line.strip()],
     )
 
 
@@ -294,48 +286,12 @@ def _growth(what: str, peaks: list[int]) -> Result:
     return Result(what, "<= 1.05", f"{ratio:.3f} ({sizes})", ratio <= 1.05)
 
 
-def _munit_edge() -> list[object]:
-    return [sys.executable, "-c", "from munit_edge.cli.main import main; main()"]
-
-
 def _translate_folder(setting: Setting, model: Path, photos: Path) -> list[object]:
-    command = [*_munit_edge(), "translate", model, photos, "--direction", "a2b"]
+    command = [*MUNIT_EDGE, "translate", model, photos, "--direction", "a2b"]
     return [*command, "--styles", 1, "-o", setting.fresh()]
 
 
-def _run(
-    command: list[object], *, both_streams: bool = False, codes: tuple[int, ...] = (0,)
-) -> Run:
-    """Run a process to its end: wall time, its own peak memory, what it said on standard error."""
-    environment = {**os.environ}
-    # Both sides choose their threads themselves, as they do for a user.
-    environment.pop("OMP_NUM_THREADS", None)
-    environment["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(HERE.parent), environment.get("PYTHONPATH", "")])
-    )
-    with tempfile.TemporaryFile() as said:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            [str(part) for part in command],
-            stdout=said if both_streams else subprocess.DEVNULL,
-            stderr=said,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
-        text = said.read().decode(errors="replace").strip()
-    if process.returncode not in codes:
-        last = (text.splitlines() or ["without a message"])[-1]
-        raise NotMeasuredError(f"{' '.join(str(part) for part in command[:6])} ...: {last}")
-    # Linux counts what this small process held when it started the other as a floor: some MiB.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Run(seconds, usage.ru_maxrss * unit, text)
-
-
-def _need_model(checkpoint: Path, model: Path, width: int) -> None:
+def _need_model(checkpoint: Path, model: Path, width: int, *, tiled: bool = False) -> None:
     """A random checkpoint and its export, made once, in processes of their own."""
     if not checkpoint.exists():
         program = (
@@ -346,7 +302,7 @@ def _need_model(checkpoint: Path, model: Path, width: int) -> None:
             "save_checkpoint(Path(sys.argv[1]), config, CheckpointInfo(), "
             "generators=build_generators(config))"
         )
-        _run([sys.executable, "-c", program, checkpoint, width])
+        run_process([sys.executable, "-c", program, checkpoint, width])
     newest = max(
         path.stat().st_mtime
         for room in ("export", "trainer")
@@ -354,7 +310,8 @@ def _need_model(checkpoint: Path, model: Path, width: int) -> None:
     )
     if not model.exists() or model.stat().st_mtime < newest:  # another exporter, another graph
         print(f"exporting width {width}", file=sys.stderr, flush=True)
-        _run([*_munit_edge(), "export", "onnx", checkpoint, "-o", model, "--overwrite"])
+        command = [*MUNIT_EDGE, "export", "onnx", checkpoint, "-o", model, "--overwrite"]
+        run_process([*command, "--stats-graphs" if tiled else "--no-stats-graphs"])
 
 
 def _photos(setting: Setting, count: int, size: int) -> list[Path]:
@@ -383,7 +340,7 @@ def _draw(pictures: list[tuple[Path, int, int]]) -> None:
         "    Image.fromarray(np.asarray(picture) // 2 + 60 + grain).save(path, compress_level=1)\n"
     )
     told = json.dumps([(str(path), height, width) for path, height, width in pictures])
-    _run([sys.executable, "-c", program, told])
+    run_process([sys.executable, "-c", program, told])
 
 
 def _clip(path: Path, seconds: int, size: int) -> Path:
@@ -400,7 +357,7 @@ def _clip(path: Path, seconds: int, size: int) -> Path:
         "        file.mux(stream.encode(frame))\n"
         "    file.mux(stream.encode())\n"
     )
-    _run([sys.executable, "-c", program, path, seconds, size])
+    run_process([sys.executable, "-c", program, path, seconds, size])
     return path
 
 

@@ -1,0 +1,74 @@
+"""The benchmarks of `translate`: what they measure is what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from munit_edge.translator import Translator
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", BENCHMARKS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_plain_torch_does_the_same_work_in_every_way(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    plain = load("plain_torch_translate", monkeypatch)
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    with Translator.open(tiny_checkpoint, engine="torch", device="cpu") as translator:
+        torch.manual_seed(0)
+        styles = torch.randn(3, translator.config.style_dim).numpy()
+        expected = translator.translate(pixels[None], "a2b", styles=styles)[0]
+    for ways in (["--decode", "batch"], ["--decode", "each"], ["--decode", "each", "--lean"]):
+        out = tmp_path / "".join(ways)
+        arguments = [str(tiny_checkpoint), str(tmp_path / "photo.png"), str(out), "--styles", "3"]
+        monkeypatch.setattr(sys, "argv", ["plain_torch_translate.py", *arguments, *ways])
+        assert plain.main() == 0
+        pictures = [np.asarray(Image.open(path)) for path in sorted(out.iterdir())]
+        difference = np.abs(np.stack(pictures).astype(int) - expected.astype(int))
+        assert difference.max() <= 1
+
+
+def test_peak_memory_is_that_of_the_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes = load("processes", monkeypatch)
+    ours = np.ones(300 << 20, np.uint8)
+    small = processes.run_process([sys.executable, "-c", "print('told')"], both_streams=True)
+    large = processes.run_process([sys.executable, "-c", "b'1' * (200 << 20)"])
+    assert small.said == "told"
+    assert small.peak_bytes < 100 << 20 < ours.nbytes
+    assert 200 << 20 <= large.peak_bytes < ours.nbytes
+    assert 0 < small.seconds < 60
+    with pytest.raises(processes.NotMeasuredError, match=r"ended with code 3: gone"):
+        processes.run_process(
+            [sys.executable, "-c", "import sys; print('gone', file=sys.stderr); sys.exit(3)"]
+        )
+
+
+def test_growth_and_sections_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = load("translate", monkeypatch)
+    assert bench._growth("memory", [100 << 20, 104 << 20]).met is True
+    grown = bench._growth("memory", [100 << 20, 120 << 20])
+    assert (grown.met, grown.measured) == (False, "1.200 (120 MiB / 100 MiB)")
+    assert bench._sections("one,tiles") == ("one", "tiles")
+    with pytest.raises(bench.argparse.ArgumentTypeError, match="none of"):
+        bench._sections("one,nothing")
