@@ -258,6 +258,7 @@ def _manifest(
         sizes=size_rules(checkpoint.config),
         graphs=entries,
         parity=(),
+        folded=options.fold,
         weights=options.weights or ("average" if checkpoint.has_average else "live"),
         checkpoint_sha256=checkpoint.weights_sha256(options.weights),
         checkpoint_iteration=checkpoint.info.iteration,

@@ -195,6 +195,8 @@ class Manifest(StrictModel):
     model, of copies that round (`GateEntry.arithmetic`)."""
     gate: tuple[GateEntry, ...] = ()
     """Proof of reduced precision; none for fp32."""
+    folded: bool = False
+    """Whether the decoders have fewer multiplications than the networks as they were trained."""
     weights: Literal["average", "live"]
     """Which weights of the checkpoint were exported."""
     checkpoint_sha256: str

@@ -12,7 +12,7 @@ run() {
 }
 
 run sample-data demo/data --size 32
-run train demo --data demo/data -o demo/run
+run train --recipe demo --data demo/data -o demo/run
 run export onnx demo/run -o demo/model
 # The paths of the 800 results are of no interest here; the summary comes on standard error.
 run translate demo/model demo/data/testA -o demo/pictures --direction a2b --styles 8 --grid >/dev/null

@@ -20,8 +20,8 @@ measured() {
 }
 
 rm -rf "$out"
-measured train paper --data "$data" -o "$out/run" --set iterations="$half"
-measured train paper --data "$data" -o "$out/run" --set iterations=$((2 * half)) --resume
+measured train --recipe paper --data "$data" -o "$out/run" --set iterations="$half"
+measured train --recipe paper --data "$data" -o "$out/run" --set iterations=$((2 * half)) --resume
 measured export onnx "$out/run" -o "$out/model"
 measured translate "$out/model" "$data/testA" -o "$out/random" --direction a2b --styles 4 --grid
 set -- $(find "$data/testB" -type f | sort | head -n 2)

@@ -11,10 +11,15 @@ from typing import Any
 
 import yaml
 
-from munit_edge.config import closest, read_yaml, validate
+from munit_edge.config import ModelConfig, closest, read_yaml, validate
 from munit_edge.errors import ConfigError
 from munit_edge.trainer.config import TrainConfig
-from munit_edge.trainer.foreign_config import is_imaginaire_yaml, is_munit_yaml
+from munit_edge.trainer.foreign_config import (
+    is_imaginaire_yaml,
+    is_munit_yaml,
+    model_config_from_imaginaire,
+    model_config_from_munit,
+)
 from munit_edge.trainer.foreign_training import train_data_from_munit
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -25,23 +30,50 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
-def find_config(name: str) -> Path:
-    """The file that a user means: a path, or the name of a recipe where no such file exists.
-
-    A folder of a recipe's name, such as the one that `make demo` leaves, hides no recipe.
+def recipe_path(name: str) -> Path:
+    """The file of the recipe `name`.
 
     Raises:
-        ConfigError: neither.
+        ConfigError: there is none of that name.
     """
-    path = Path(name)
-    if name in recipe_names() and not path.is_file():
-        return RECIPES / f"{name}.yaml"
-    if path.exists():
-        return path
-    raise ConfigError(
-        f"configuration file {name} does not exist and no recipe has that name "
-        f"({closest(name, recipe_names())})"
-    )
+    if name not in recipe_names():
+        raise ConfigError(f"there is no recipe '{name}': {closest(name, recipe_names())}")
+    return RECIPES / f"{name}.yaml"
+
+
+def find_config(config: Path | None, recipe: str | None) -> Path:
+    """The file that a user means by a path, or by the name of a recipe.
+
+    Raises:
+        ConfigError: neither is given, or both, or there is no such file or recipe.
+    """
+    if (config is None) == (recipe is None):
+        raise ConfigError(
+            "name a configuration file, or a recipe with --recipe "
+            f"({', '.join(recipe_names())}): one of the two"
+        )
+    if recipe is not None:
+        return recipe_path(recipe)
+    assert config is not None
+    if not config.is_file() and str(config) in recipe_names():
+        raise ConfigError(f"there is no file {config}; for the recipe say --recipe {config}")
+    return config
+
+
+def read_model_config(path: Path) -> ModelConfig:
+    """The model that a configuration file describes: of a run, of a model alone, or foreign.
+
+    Raises:
+        ConfigError: the file, a key or a value cannot be used.
+    """
+    data = read_yaml(path)
+    if is_imaginaire_yaml(data):
+        return model_config_from_imaginaire(data, str(path))
+    if is_munit_yaml(data):
+        return model_config_from_munit(data, str(path))
+    if data.keys() & ModelConfig.model_fields.keys():
+        return validate(ModelConfig, data, str(path))
+    return validate(TrainConfig, data, str(path)).model
 
 
 def read_train_config(

@@ -14,6 +14,7 @@ from munit_edge.cli.benchmark import benchmark
 from munit_edge.cli.convert import convert
 from munit_edge.cli.doctor import doctor
 from munit_edge.cli.errors import DEBUG_ENVIRONMENT, reporting_errors
+from munit_edge.cli.info import info
 from munit_edge.cli.sample_data import sample_data
 from munit_edge.cli.train import train
 from munit_edge.cli.translate import translate
@@ -56,6 +57,7 @@ app.command("convert")(reporting_errors(convert))
 app.command("train")(reporting_errors(train))
 app.command("benchmark")(reporting_errors(benchmark))
 app.command("doctor")(reporting_errors(doctor))
+app.command("info")(reporting_errors(info))
 
 app.add_typer(export.app, name="export")
 app.add_typer(engines.app, name="engines")

@@ -46,4 +46,6 @@ def sample_data(
         what = "outlines" if split.endswith("A") else "filled shapes"
         typer.echo(f"{folder / split}: {num_pictures(split, count)} {what}, {size} x {size} pixels")
     typer.echo(f"{folder / 'labels.json'}: what each picture holds")
-    typer.echo(f"next: munit-edge train demo --data {shlex.quote(str(folder))} -o runs/first")
+    typer.echo(
+        f"next: munit-edge train --recipe demo --data {shlex.quote(str(folder))} -o runs/first"
+    )

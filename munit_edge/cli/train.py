@@ -21,15 +21,24 @@ SIGNAL_EXIT_CODE = 128
 
 def train(
     config: Annotated[
-        str,
-        typer.Argument(
-            metavar="CONFIG.yaml",
-            help="Training configuration; one of NVlabs/MUNIT is taken as it is. Where no such "
-            "file exists, the name of a recipe: paper, demo.",
-        ),
-    ],
-    data: Annotated[
         Optional[Path],  # noqa: UP045 - Typer reads it on Python 3.10
+        typer.Argument(
+            metavar="[CONFIG.yaml]",
+            help="Training configuration; one of NVlabs/MUNIT is taken as it is. Or --recipe.",
+            show_default=False,
+        ),
+    ] = None,
+    recipe: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="NAME",
+            help="Train by a recipe instead: paper, improved, edge (small enough for devices) or "
+            "demo (32 x 32 pixels).",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        Optional[Path],  # noqa: UP045
         typer.Option(
             metavar="DIR",
             help="Folder with trainA and trainB (testA and testB for the picture grids), or with "
@@ -39,9 +48,7 @@ def train(
     ] = None,
     output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(
-            "-o", "--output", metavar="RUN", help="Run folder.", show_default="runs/CONFIG"
-        ),
+        typer.Option("-o", "--output", metavar="RUN", help="Run folder.", show_default="runs/NAME"),
     ] = None,
     resume: Annotated[
         bool,
@@ -74,9 +81,7 @@ def train(
     from munit_edge.trainer.config_files import find_config, read_train_config
     from munit_edge.trainer.loop import prepare_run
 
-    path = find_config(config)
-    if str(path) != config:
-        typer.echo(f"no file {config} here: taking the recipe of that name, {path}", err=True)
+    path = find_config(config, recipe)
     folder = output or Path("runs") / path.stem
     run = prepare_run(
         read_train_config(path, settings or (), data),

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from munit_edge.cli.main import app
 from munit_edge.trainer.checkpoint import newest_checkpoint
+from munit_edge.trainer.config_files import recipe_names
 
 
 @pytest.fixture
@@ -73,9 +74,8 @@ def test_resume_goes_on_from_the_runs_own_configuration(here: Path) -> None:
 def test_a_recipe_by_name(here: Path) -> None:
     small = ("iterations=1", "model.width=4", "model.discriminator.width=4", "batch_size=1")
     settings = [word for setting in small for word in ("--set", setting)]
-    result = CliRunner().invoke(app, ["train", "demo", "--data", "data", *settings])
+    result = CliRunner().invoke(app, ["train", "--recipe", "demo", "--data", "data", *settings])
     assert result.exit_code == 0, result.stderr
-    assert "no file demo here: taking the recipe of that name" in result.stderr
     assert (here / "runs" / "demo" / "checkpoints" / "00000001").is_dir()
 
 
@@ -115,9 +115,19 @@ def test_bad_input_ends_with_one_line(arguments: tuple[str, ...], words: str, he
 
 
 def test_an_unknown_configuration() -> None:
-    result = CliRunner().invoke(app, ["train", "papre"])
-    assert result.exit_code == 2
-    assert "configuration file papre does not exist and no recipe has that name" in result.stderr
+    for words, fault in (
+        (["papre.yaml"], "configuration file papre.yaml does not exist"),
+        (["--recipe", "papre"], "there is no recipe 'papre': did you mean 'paper'?"),
+        ([], "name a configuration file, or a recipe with --recipe"),
+    ):
+        result = CliRunner().invoke(app, ["train", *words])
+        assert result.exit_code == 2
+        assert fault in result.stderr
+
+
+def test_help_names_every_recipe() -> None:
+    text = CliRunner().invoke(app, ["train", "--help"]).stdout
+    assert [name for name in recipe_names() if name not in text] == []
 
 
 def test_a_run_is_replaced_only_when_asked(here: Path) -> None:

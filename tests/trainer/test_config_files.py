@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from munit_edge.arithmetic import model_costs
 from munit_edge.errors import ConfigError
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.config_files import (
@@ -16,22 +18,69 @@ from munit_edge.trainer.config_files import (
     find_config,
     read_train_config,
     recipe_names,
+    recipe_path,
     set_key,
 )
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes_load_and_survive_a_round_trip(name: str, tmp_path: Path) -> None:
-    config = read_train_config(find_config(name))
+    config = read_train_config(recipe_path(name))
     copy = tmp_path / "copy.yaml"
     copy.write_text(dump_train_config(config))
     assert read_train_config(copy) == config
 
 
-def test_the_papers_recipe_is_the_default_and_names_every_key() -> None:
-    assert read_train_config(find_config("paper")) == TrainConfig()
-    written = yaml.safe_load((RECIPES / "paper.yaml").read_text())
+def test_the_papers_recipe_is_the_default() -> None:
+    assert read_train_config(recipe_path("paper")) == TrainConfig()
+
+
+@pytest.mark.parametrize("name", ["paper", "improved", "edge"])
+def test_recipes_for_photos_name_every_key(name: str) -> None:
+    written = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
     assert _keys(written) == _keys(TrainConfig().model_dump())
+
+
+def test_the_improved_recipe_is_what_its_name_says() -> None:
+    config = read_train_config(recipe_path("improved"))
+    assert config.model.spectral_norm
+    assert config.model.discriminator.spectral_norm
+    assert config.model.pre_activation
+    assert config.model.discriminator.kind == "global-residual"
+    assert config.loss.gan == "hinge"
+    rates = config.optimizer.generator_lr, config.optimizer.discriminator_lr
+    assert rates == (1e-4, 4e-4)
+    assert config.average_decay is not None
+
+
+def test_commands_in_recipes_can_be_given(tmp_path: Path) -> None:
+    """Each `--set` of the comments by itself, with the crop that the comment speaks of."""
+    text = (RECIPES / "improved.yaml").read_text()
+    settings = [a or b for a, b in re.findall(r"# .*--set (?:'(.+)'|(\S+=\S+?)\.?(?:\s|$))", text)]
+    assert len(settings) == 2
+    for setting in settings:
+        crops = ["data.crop_height=128", "data.crop_width=128"] if "layers" in setting else []
+        read_train_config(recipe_path("improved"), [setting, *crops])
+
+
+def test_the_decoder_of_edge_costs_a_tenth_of_the_papers_at_most() -> None:
+    size_hw = (256, 256)
+    paper = model_costs(read_train_config(recipe_path("paper")).model, size_hw)
+    edge = model_costs(read_train_config(recipe_path("edge")).model, size_hw)
+    for domain in ("a", "b"):
+        decoder, whole = edge[f"decoder_{domain}"], paper[f"decoder_{domain}"]
+        assert decoder.macs <= 0.1 * whole.macs
+        assert decoder.folded_macs <= 0.1 * whole.folded_macs
+    told = re.findall(r"\d+\.\d+", (RECIPES / "edge.yaml").read_text().partition("munit-edge")[0])
+    ratio = edge["decoder_a"].macs / paper["decoder_a"].macs
+    counts = [edge["decoder_a"].macs, paper["decoder_a"].macs]
+    counts += [edge["decoder_a"].folded_macs, paper["decoder_a"].folded_macs]
+    for kind in ("content_encoder_a", "style_encoder_a"):
+        counts += [edge[kind].macs, paper[kind].macs]
+    gmacs = [count / 1e9 for count in counts]
+    assert [float(number) for number in told] == pytest.approx(
+        [gmacs[0], ratio, *gmacs[1:]], rel=0.005
+    )
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -42,19 +91,23 @@ def test_every_key_of_a_recipe_is_explained(name: str) -> None:
     assert [line for line in settings if "#" not in line] == []
 
 
-def test_a_file_goes_before_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_or_a_recipe_is_named() -> None:
+    assert find_config(None, "paper") == RECIPES / "paper.yaml"
+    assert find_config(Path("run.yaml"), None) == Path("run.yaml")
+    for neither_or_both in ((None, None), (Path("run.yaml"), "paper")):
+        with pytest.raises(ConfigError, match=r"--recipe \(.*edge.*paper\): one of the two"):
+            find_config(*neither_or_both)
+
+
+def test_a_recipe_that_is_not_there_or_named_like_a_file_is_refused_with_the_mend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert find_config("paper") == RECIPES / "paper.yaml"
+    with pytest.raises(ConfigError, match=r"no recipe 'papr': did you mean 'paper'\?"):
+        find_config(None, "papr")
     (tmp_path / "paper").mkdir()  # such as the results of an earlier run
-    assert find_config("paper") == RECIPES / "paper.yaml"
-    (tmp_path / "paper").rmdir()
-    (tmp_path / "paper").write_text("seed: 3")
-    assert read_train_config(find_config("paper")).seed == 3
-
-
-def test_an_unknown_name_is_refused_with_the_closest_recipe() -> None:
-    with pytest.raises(ConfigError, match=r"papr does not exist .*did you mean 'paper'\?"):
-        find_config("papr")
+    with pytest.raises(ConfigError, match="no file paper; for the recipe say --recipe paper"):
+        find_config(Path("paper"), None)
 
 
 def test_overrides_and_data_folder(tmp_path: Path) -> None:
@@ -242,7 +295,7 @@ def test_lr_policy_may_be_absent(tmp_path: Path) -> None:
 def test_imaginaire_files_are_refused_with_the_way_out(tmp_path: Path) -> None:
     file = tmp_path / "imaginaire.yaml"
     file.write_text("gen: {type: imaginaire.generators.munit}\ndis: {}\n")
-    with pytest.raises(ConfigError, match=r"start from a recipe \(demo, paper\)"):
+    with pytest.raises(ConfigError, match=r"start from a recipe \(demo, edge, improved, paper\)"):
         read_train_config(file)
 
 
