@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,15 +14,12 @@ from munit_edge.engines.base import AnyArray, Array, GraphSet, Runner
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime_arrays import OrtMemory, picking_graph
 from munit_edge.engines.onnxruntime_session import first_line, open_session
-from munit_edge.engines.onnxruntime_tensorrt import (
-    CacheClaim,
-    TensorRTProvider,
-    claim,
-    open_provider,
-)
 from munit_edge.errors import ConfigError, EngineError
 from munit_edge.extras import require
 from munit_edge.manifest import GraphEntry, Manifest, checked_graph, read_manifest
+
+if TYPE_CHECKING:
+    from munit_edge.engines.onnxruntime_tensorrt import CacheClaim, TensorRTProvider
 
 
 class OnnxRuntimeRunner(Runner):
@@ -144,6 +141,8 @@ class OnnxRuntimeGraphs(GraphSet):
         """Options of the TensorRT provider, whose plans are then this process's until `close`."""
         if self._tensorrt is None:
             return None
+        from munit_edge.engines.onnxruntime_tensorrt import claim
+
         claimed = claim(self._tensorrt, entry)
         self._claims.append(claimed)
         return self._tensorrt.options(entry, cached=claimed.granted)
@@ -190,6 +189,8 @@ def open_onnxruntime_tensorrt(directory: Path, device: str) -> OnnxRuntimeGraphs
         EngineError: there is no usable GPU, or this ONNX Runtime and the installed TensorRT do not
             go together.
     """
+    from munit_edge.engines.onnxruntime_tensorrt import open_provider
+
     manifest = read_manifest(directory)
     chosen = Device("cuda") if device == "auto" else Device.parse(device)
     if chosen.kind != "cuda":

@@ -40,7 +40,7 @@ T = TypeVar("T", bound=BaseModel)
 class StrictModel(BaseModel):
     """Base of every configuration: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DiscriminatorConfig(StrictModel):
