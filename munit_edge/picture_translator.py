@@ -65,10 +65,11 @@ class PictureTranslator:
         size = picture.pixels.shape[0], picture.pixels.shape[1]
         return self._translator.padded_size(size, self._source)
 
-    def translate(self, pictures: Sequence[Picture], name: str) -> Iterator[Picture]:
+    def translate(self, pictures: Sequence[Picture], name: str) -> Iterator[tuple[Picture, float]]:
         """All results of the first picture, one for each style in order, then those of the next.
 
-        They are computed a few at a time, as they are asked for.
+        They are computed a few at a time, as they are asked for. With each comes its share of the
+        engine's time in seconds.
 
         Args:
             pictures: of one padded size.
@@ -98,28 +99,34 @@ class PictureTranslator:
         opened = self._translator
         return choose_core(self._tile, (height, width), opened.config, opened.engine, opened.device)
 
-    def _in_tiles(self, pictures: Sequence[Picture], core: int, name: str) -> Iterator[Picture]:
+    def _in_tiles(
+        self, pictures: Sequence[Picture], core: int, name: str
+    ) -> Iterator[tuple[Picture, float]]:
         for picture in pictures:
             results = self._tiled.translate(picture.pixels, self._codes, core=core, name=name)
             for _ in self._codes:
                 with self.busy:
                     pixels = next(results)
-                yield _finished(pixels, picture)
+                yield _finished(pixels, picture), self.busy.last
 
-    def _whole(self, pictures: Sequence[Picture], size_hw: tuple[int, int]) -> Iterator[Picture]:
+    def _whole(
+        self, pictures: Sequence[Picture], size_hw: tuple[int, int]
+    ) -> Iterator[tuple[Picture, float]]:
         height, width = size_hw
         num_styles = len(self._codes)
         at_once = max(1, self.pixels_at_once // (height * width))
         images_at_once, styles_at_once = max(1, at_once // num_styles), min(at_once, num_styles)
         content = self._encode(pictures, (height, width))
+        share = self.busy.last / (len(pictures) * num_styles)
         for first in range(0, len(pictures), images_at_once):
             rows = range(first, min(first + images_at_once, len(pictures)))
             part = Content(take_rows(content.codes, rows), content.size_hw)
             for start in range(0, num_styles, styles_at_once):
                 results = self._decode(part, self._codes[start : start + styles_at_once])
+                seconds = share + self.busy.last / (results.shape[0] * results.shape[1])
                 for row, of_picture in zip(rows, results, strict=True):
                     for pixels in of_picture:
-                        yield _finished(pixels, pictures[row])
+                        yield _finished(pixels, pictures[row]), seconds
 
     def _encode(self, pictures: Sequence[Picture], size_hw: tuple[int, int]) -> Content:
         images = np.stack([pad_to(picture.pixels, size_hw) for picture in pictures])

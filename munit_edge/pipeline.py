@@ -191,10 +191,12 @@ class Stopwatch:
 
     Attributes:
         seconds: so far.
+        last: in the last block.
     """
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.last = 0.0
         self._started = 0.0
 
     def __enter__(self) -> Stopwatch:
@@ -202,4 +204,5 @@ class Stopwatch:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.seconds += time.perf_counter() - self._started
+        self.last = time.perf_counter() - self._started
+        self.seconds += self.last

@@ -192,7 +192,7 @@ class TranslateJob:
                 "for a contact sheet, or ask for one style"
             )
         picture = self._decode(data, name)
-        results = self._translator.translate([picture], name)
+        results = (result for result, _ in self._translator.translate([picture], name))
         if not self._options.grid:
             return encode_image(next(results), self._options.format)
         cell = cell_for(self._styles, picture)
@@ -303,15 +303,10 @@ class TranslateJob:
         pictures = [read.picture for read in group if read.picture is not None]
         results = self._translator.translate(pictures, str(group[0].input.planned.path))
         num_styles = len(self._styles.codes)
-        before = self._translator.busy.seconds
-        # The engine works when the next result is asked for; the first one also bears the time of
-        # what was computed together with it.
-        for number, picture in enumerate(results):
+        for number, (picture, seconds) in enumerate(results):
             read, index = group[number // num_styles], number % num_styles
-            now = self._translator.busy.seconds
             source = read.picture if index == 0 and cell is not None else None
-            yield _Result(read.input, index, picture, now - before, source, cell)
-            before = now
+            yield _Result(read.input, index, picture, seconds, source, cell)
 
     def _earlier_results(self, read: _Read, cell: int | None) -> Iterator[_Result]:
         """What an earlier run has written: its last style alone, all where a sheet shows them."""

@@ -231,6 +231,7 @@ def test_a_stopwatch_adds_up() -> None:
             time.sleep(0.02)
     time.sleep(0.02)
     assert 0.04 <= watch.seconds < 0.06 + 1.0
+    assert 0.02 <= watch.last < watch.seconds
     before = watch.seconds
     time.sleep(0.01)
     assert watch.seconds == before
