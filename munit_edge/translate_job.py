@@ -203,13 +203,14 @@ class TranslateJob:
     def _start(self, plan: Plan, log: TranslateLog) -> Generator[_Written, None, None]:
         """The three stages: reading, translating, writing."""
         jobs = self._options.jobs or min(MAX_DEFAULT_JOBS, usable_cores())
+        # So two small pictures wait for each thread, and fewer large ones.
+        least = QUEUE_PIXELS // (2 * jobs)
         reads = in_threads(
             lambda planned: self._read(planned, plan, log),
             plan.inputs,
             workers=jobs,
             limit=QUEUE_PIXELS,
-            # Two small pictures for each thread, and fewer large ones.
-            cost=lambda planned: max(count_pixels(planned.path), QUEUE_PIXELS // (2 * jobs)),
+            cost=lambda planned: max(count_pixels(planned.path), least),
             name="munit-edge-read",
         )
         return in_threads(
@@ -217,7 +218,7 @@ class TranslateJob:
             self._translate(reads, sheets=bool(plan.sheets)),
             workers=jobs,
             limit=QUEUE_PIXELS,
-            cost=lambda result: result.pixels,
+            cost=lambda result: max(result.pixels, least),
             settle=True,
             name="munit-edge-write",
         )

@@ -342,6 +342,7 @@ from munit_edge.config import ModelConfig
 
 class Engine:
     config, pixels_at_once, export_id = ModelConfig(), 1 << 20, "none"
+    engine, device = "none", "cpu"
     def padded_size(self, size_hw, domain):
         return size_hw
     def encode_content(self, images, domain):
@@ -351,7 +352,7 @@ class Engine:
 
 folder, out = map(Path, sys.argv[1:])
 styles = StyleSet(np.zeros((3, 8), np.float32), ("", "", ""), (None, None, None))
-options = TranslateOptions(inputs=(folder,), output=out, direction="a2b", jobs=2)
+options = TranslateOptions(inputs=(folder,), output=out, direction="a2b", jobs=2, tile="off")
 job = TranslateJob(Engine(), styles, options)
 count = sum(outcome.error is None for outcome in job.run(job.plan(find_images([folder]))))
 print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
