@@ -63,8 +63,8 @@ def open_session(
     options.intra_op_num_threads = usable_cores()
     # Threads that spin while they wait take time from those that read and write pictures.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # ONNX Runtime's own heap takes and keeps more than it needs: 650 instead of 480 MiB at width 64,
-    # 256 x 256 and two styles, against 4 % of the time for asking the system each time.
+    # ONNX Runtime's own heap takes and keeps more than it needs: 650 instead of 480 MiB with width
+    # 64, 256 x 256 pixels and two styles. Asking the system each time takes 4 % more time.
     options.enable_cpu_mem_arena = device.kind != "cpu"
     source = str(model) if isinstance(model, Path) else model
     try:
