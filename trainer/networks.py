@@ -26,6 +26,7 @@ from typing import Literal
 
 from munit_edge.config import Activation, DiscriminatorConfig, ModelConfig, Padding
 from munit_edge.trainer.torch_api import F, Tensor, nn, parametrizations, parametrize, torch
+from munit_edge.trainer.up_convolution import UpConv2d
 
 NORM_EPS = 1e-5
 LEAKY_SLOPE = 0.2
@@ -117,14 +118,6 @@ class LayerNorm(nn.Module):
         # One factor for each channel: one pass over the picture instead of two.
         scale = self.weight[:, None, None] / (deviation + NORM_EPS)  # [B, C, 1, 1]
         return centred * scale + self.bias[:, None, None]
-
-
-class UpConv2d(nn.Conv2d):
-    """Nearest-neighbour up-sampling by 2 and a convolution behind it."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C_in, h, w] -> [B, C_out, 2 * h, 2 * w]."""
-        return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
 def conv2d(

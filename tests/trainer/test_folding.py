@@ -8,15 +8,14 @@ from torch import Tensor, nn
 
 from munit_edge.config import ModelConfig
 from munit_edge.trainer.checkpoint import build_generators
-from munit_edge.trainer.folding import (
-    FoldedUpConv2d,
-    SplitConv2d,
-    fold_decoders,
+from munit_edge.trainer.folding import FoldedUpConv2d, SplitConv2d, fold_decoders
+from munit_edge.trainer.networks import Decoder, fold_spectral_norm
+from munit_edge.trainer.up_convolution import (
+    UpConv2d,
     fold_weights,
     interleave,
     up_convolution,
 )
-from munit_edge.trainer.networks import Decoder, UpConv2d, fold_spectral_norm
 
 PADDINGS = ("reflect", "replicate", "zeros")
 SIZES = [(2, 2), (2, 5), (3, 2), (5, 7), (8, 8)]
