@@ -176,6 +176,14 @@ class OptimizerConfig(StrictModel):
         return float(self.gamma**steps)
 
 
+class SpeedConfig(StrictModel):
+    """What makes an iteration faster. Results are the same to rounding where not said otherwise."""
+
+    fold_up_sampling: bool = True
+    """Compute up-sampling and the 5x5 convolution behind it as one 3x3 convolution before it, with
+    gradients for the 5x5: 9 multiplications instead of 25."""
+
+
 class TrainConfig(StrictModel):
     """A whole training run."""
 
@@ -187,6 +195,8 @@ class TrainConfig(StrictModel):
     """The objective."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """The optimisers and their schedule."""
+    speed: SpeedConfig = SpeedConfig()
+    """How it is computed."""
     batch_size: int = Field(1, ge=1)
     """Images of each domain in one iteration."""
     iterations: int = Field(1_000_000, ge=1)

@@ -13,6 +13,9 @@ Legend (domain b is the same with the letters swapped):
 
 Each objective is one module whose `forward` calls every network that its optimiser moves, so a
 wrapper that synchronises gradients over processes sees all of them.
+
+The generators do not move in the discriminators' update. So the content codes are computed once,
+with their graph, and serve both updates.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from munit_edge.trainer.losses import (
 )
 from munit_edge.trainer.networks import Generator
 from munit_edge.trainer.torch_api import Tensor, nn, torch
+from munit_edge.trainer.up_convolution import fold_up_sampling
 from munit_edge.trainer.vgg import VggFeatures, read_vgg
 
 Losses = dict[str, Tensor]
@@ -45,6 +49,8 @@ Losses = dict[str, Tensor]
 `generator_total` with them; `discriminator_gradient_norm` and `generator_gradient_norm`, over all
 their parameters together. What has no weight is not there."""
 
+Codes = tuple[Tensor, Tensor]
+"""Content or style codes for domains a and b."""
 
 _NUM_SHOWN = 6
 """Batches that the discriminators are shown in an iteration: real and translated of both domains,
@@ -141,19 +147,24 @@ class GeneratorObjective(nn.Module):
         self.config = config
 
     def forward(
-        self, x_a: Tensor, x_b: Tensor, s_a: Tensor, s_b: Tensor, draws: Tensor | None = None
-    ) -> Losses:
-        """Images, and the styles to translate them with -> losses.
+        self,
+        x_a: Tensor,
+        x_b: Tensor,
+        contents: Codes | None = None,
+        styles: Codes | None = None,
+        draws: Tensor | None = None,
+    ) -> Codes | Losses:
+        """Images -> content codes; images, those codes and styles to translate with -> losses.
 
         `draws` [2, B, NUM_DRAWS] are for the augmentation of x_ba and x_ab, in this order.
         """
         gen_a, gen_b = _both(self.generators)
-        c_a, s_aa = gen_a.encode(x_a)
-        c_b, s_bb = gen_b.encode(x_b)
-        x_aa = gen_a.decoder(c_a, s_aa)
-        x_bb = gen_b.decoder(c_b, s_bb)
-        x_ba = gen_a.decoder(c_b, s_a)
-        x_ab = gen_b.decoder(c_a, s_b)
+        if contents is None or styles is None:
+            return gen_a.content_encoder(x_a), gen_b.content_encoder(x_b)
+        (c_a, c_b), (s_a, s_b) = contents, styles
+        s_aa, s_bb = gen_a.style_encoder(x_a), gen_b.style_encoder(x_b)
+        x_aa, x_ba = _decode_both(gen_a, (c_a, c_b), (s_aa, s_a))
+        x_bb, x_ab = _decode_both(gen_b, (c_b, c_a), (s_bb, s_b))
         c_bab, s_aba = gen_a.encode(x_ba)
         c_aba, s_bab = gen_b.encode(x_ab)
 
@@ -226,6 +237,7 @@ class TrainingStep:
         """Whose updates the last iteration left out because something was not finite."""
         self._config = config
         self._placement = placement
+        fold_up_sampling(generators, config.speed.fold_up_sampling)
         self.discriminator_objective: nn.Module = DiscriminatorObjective(
             discriminators, config.loss
         )
@@ -263,8 +275,13 @@ class TrainingStep:
         """
         self.skipped = ()
         self.set_learning_rates(iteration)
-        losses = self.update_discriminators(iteration, images, discriminator_styles)
-        return losses | self.update_generators(iteration, images, generator_styles)
+        contents = self.encode(images)
+        losses = self.update_discriminators(iteration, images, contents, discriminator_styles)
+        return losses | self.update_generators(iteration, images, contents, generator_styles)
+
+    def encode(self, images: Pair) -> Pair:
+        """The content codes of the images, with their graph, for both updates."""
+        return Pair(*self.generator_objective(images.a, images.b))
 
     def set_learning_rates(self, iteration: int) -> None:
         """Give both optimisers the learning rate of `iteration`, counted from 1."""
@@ -277,12 +294,14 @@ class TrainingStep:
             for group in optimizer.param_groups:
                 group["lr"] = lr * factor
 
-    def update_discriminators(self, iteration: int, images: Pair, styles: Pair) -> Losses:
+    def update_discriminators(
+        self, iteration: int, images: Pair, contents: Pair, styles: Pair
+    ) -> Losses:
         """Show the discriminators real images and translations, and move them."""
         with torch.no_grad():
             gen_a, gen_b = _both(self.generators)
-            x_ba = gen_a.decoder(gen_b.content_encoder(images.b), styles.a)
-            x_ab = gen_b.decoder(gen_a.content_encoder(images.a), styles.b)
+            x_ba = gen_a.decoder(contents.b, styles.a)
+            x_ab = gen_b.decoder(contents.a, styles.b)
         self.discriminators.requires_grad_(True)
         config, draws = self._config.loss, self._draws(iteration, images)
         losses: Losses = self.discriminator_objective(
@@ -295,13 +314,26 @@ class TrainingStep:
         )
         return self._move("discriminator", self.discriminator_optimizer, losses)
 
-    def update_generators(self, iteration: int, images: Pair, styles: Pair) -> Losses:
-        """Reconstruct and translate, and move encoders and decoders."""
+    def update_generators(
+        self, iteration: int, images: Pair, contents: Pair, styles: Pair
+    ) -> Losses:
+        """Reconstruct and translate, and move encoders and decoders.
+
+        Args:
+            iteration: counted from 1.
+            images: a batch of each domain.
+            contents: of `encode`; the generators must not have moved since.
+            styles: drawn from N(0, I).
+        """
         # Gradients pass through the discriminators, but none is wanted of their weights.
         self.discriminators.requires_grad_(False)
         draws = self._draws(iteration, images)
         losses: Losses = self.generator_objective(
-            images.a, images.b, styles.a, styles.b, None if draws is None else draws[4:]
+            images.a,
+            images.b,
+            (contents.a, contents.b),
+            (styles.a, styles.b),
+            None if draws is None else draws[4:],
         )
         return self._move("generator", self.generator_optimizer, losses)
 
@@ -363,6 +395,11 @@ def adam(
 
 def _both(generators: nn.ModuleDict) -> tuple[Generator, Generator]:
     return cast(Generator, generators["a"]), cast(Generator, generators["b"])
+
+
+def _decode_both(generator: Generator, contents: Codes, styles: Codes) -> tuple[Tensor, ...]:
+    """Two batches of codes as one, decoded: every norm sees one sample, so nothing else changes."""
+    return generator.decoder(torch.cat(contents), torch.cat(styles)).chunk(2)  # type: ignore[no-any-return]
 
 
 def _of_both(term: str, losses: Losses) -> Tensor:

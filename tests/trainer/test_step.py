@@ -78,10 +78,11 @@ def test_each_update_moves_its_own_networks_only() -> None:
     config = tiny_config()
     step = double_precision_step(config)
     before = weights(step)
-    step.update_discriminators(1, images(config), styles(config, 1, 0))
+    contents = step.encode(images(config))
+    step.update_discriminators(1, images(config), contents, styles(config, 1, 0))
     assert moved(before, step) == {name for name in before if name.startswith("d.")}
     before = weights(step)
-    step.update_generators(1, images(config), styles(config, 1, 1))
+    step.update_generators(1, images(config), contents, styles(config, 1, 1))
     assert moved(before, step) == {name for name in before if name.startswith("g.")}
 
 
@@ -134,7 +135,7 @@ def test_style_reconstruction_reaches_the_decoder_of_the_other_domain() -> None:
     config = tiny_config(*weights_0, "optimizer.weight_decay=0")
     step = double_precision_step(config)
     before = weights(step)
-    step.update_generators(1, images(config), styles(config, 1, 1))
+    step.update_generators(1, images(config), step.encode(images(config)), styles(config, 1, 1))
     parts = {".".join(name.split(".")[1:3]) for name in moved(before, step)}
     assert parts == {
         f"{d}.{p}" for d in "ab" for p in ("content_encoder", "style_encoder", "decoder")
@@ -164,7 +165,8 @@ def test_the_r1_penalty_flattens_the_discriminators() -> None:
     step = double_precision_step(config)
     penalties = []
     for _ in range(5):
-        row = step.update_discriminators(1, images(config), styles(config, 1, 0))
+        contents = step.encode(images(config))
+        row = step.update_discriminators(1, images(config), contents, styles(config, 1, 0))
         penalties.append((row["r1_a"] + row["r1_b"]).item())
     assert penalties == sorted(penalties, reverse=True)
 
@@ -193,7 +195,7 @@ def test_the_perceptual_loss_compares_a_translation_with_its_source(vgg_file: Pa
         vgg = read_vgg(vgg_file, "relu2_2").double()
         wanted = perceptual_loss(vgg(x_ab), vgg(x.a))
     before = weights(step)
-    row = step.update_generators(1, x, s)
+    row = step.update_generators(1, x, step.encode(x), s)
     assert row["perceptual_b"].item() == pytest.approx(wanted.item())
     total = 2 * (row["perceptual_a"] + row["perceptual_b"])
     assert row["generator_total"].item() == pytest.approx(total.item())
