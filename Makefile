@@ -11,9 +11,10 @@ INSTALLED := $(VENV)/.installed
 # .venv has torch only.
 GPU_PYTHON ?= $(BIN)/python
 GPU_CHECK_OPTIONS ?=
+BENCH_TRAIN_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format check-py310 golden bench gpu-check edges2handbags venv clean
+.PHONY: help demo test lint format check-py310 golden bench bench-train gpu-check edges2handbags venv clean
 
 help:  ## show this list
 	@echo "make TARGET, with PYTHON=python3.12 for another Python than python3:"
@@ -44,6 +45,9 @@ golden: $(INSTALLED)  ## write the help texts of tests/cli/golden anew
 bench: $(INSTALLED)  ## measure the start of the command line, and translate against its targets
 	@$(BIN)/python benchmarks/cli_startup.py
 	@$(BIN)/python benchmarks/translate.py
+
+bench-train: $(INSTALLED)  ## measure training against a plain step, on BENCH_TRAIN_OPTIONS="--device cuda --size 256"
+	@$(BIN)/python benchmarks/train_throughput.py $(BENCH_TRAIN_OPTIONS)
 
 gpu-check: $(if $(filter $(BIN)/%,$(GPU_PYTHON)),$(INSTALLED))  ## on an NVIDIA GPU: parity and latency of every backend found there
 	@$(GPU_PYTHON) tools/gpu_check.py $(GPU_CHECK_OPTIONS)

@@ -157,11 +157,12 @@ def _restore_optimizer(
     optimizer: torch.optim.Optimizer,
     tensors: dict[str, Tensor],
 ) -> None:
+    fused = all(group["fused"] for group in optimizer.param_groups)
     for name, parameter in networks.named_parameters():
         saved = {what: tensors.get(f"{prefix}.{name}.{what}") for what in ADAM_STATE}
         optimizer.state[parameter] = {
-            # Adam counts its steps on the CPU.
-            what: value if value.ndim == 0 else value.to(parameter.device)
+            # Adam counts its steps on the CPU, unless it is one kernel for everything.
+            what: value if value.ndim == 0 and not fused else value.to(parameter.device)
             for what, value in saved.items()
             if value is not None
         }

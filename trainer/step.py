@@ -245,10 +245,16 @@ class TrainingStep:
             generators, discriminators, config.loss, self._vgg()
         )
         self.discriminator_optimizer = adam(
-            discriminators.parameters(), config.optimizer, config.optimizer.discriminator_lr
+            discriminators.parameters(),
+            config.optimizer,
+            config.optimizer.discriminator_lr,
+            fused=config.speed.fused_adam,
         )
         self.generator_optimizer = adam(
-            generators.parameters(), config.optimizer, config.optimizer.generator_lr
+            generators.parameters(),
+            config.optimizer,
+            config.optimizer.generator_lr,
+            fused=config.speed.fused_adam,
         )
         if placement is not None:
             self.discriminator_objective, self.discriminator_optimizer = placement.prepare(
@@ -382,7 +388,7 @@ class TrainingStep:
 
 
 def adam(
-    parameters: Iterable[nn.Parameter], config: OptimizerConfig, lr: float
+    parameters: Iterable[nn.Parameter], config: OptimizerConfig, lr: float, *, fused: bool
 ) -> torch.optim.Optimizer:
     """Adam as the paper's authors used it: weight decay is added to the gradient (not AdamW)."""
     return torch.optim.Adam(
@@ -390,6 +396,7 @@ def adam(
         lr=lr,
         betas=(config.beta1, config.beta2),
         weight_decay=config.weight_decay,
+        fused=fused,
     )
 
 

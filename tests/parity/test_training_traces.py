@@ -220,10 +220,12 @@ WRONG_SETTINGS = {
 
 
 def _adamw(
-    parameters: list[torch.nn.Parameter], config: OptimizerConfig, lr: float
+    parameters: list[torch.nn.Parameter], config: OptimizerConfig, lr: float, *, fused: bool
 ) -> torch.optim.Optimizer:
     betas = (config.beta1, config.beta2)
-    return torch.optim.AdamW(parameters, lr=lr, betas=betas, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(
+        parameters, lr=lr, betas=betas, weight_decay=config.weight_decay, fused=fused
+    )
 
 
 def _generators_first(
