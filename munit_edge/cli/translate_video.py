@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from munit_edge.translate_options import TranslateOptions
     from munit_edge.translator import Translator
     from munit_edge.video.frames import Clip
-    from munit_edge.video.job import VideoJob, VideoSummary
+    from munit_edge.video.job import Source, VideoJob, VideoSummary
     from munit_edge.video.options import VideoOptions
     from munit_edge.video.sinks import FileSink, Sink
     from munit_edge.video.style_track import StyleTrack
@@ -141,7 +141,7 @@ def _translate(model: Path, shared: TranslateOptions, options: VideoOptions, ope
         domain, _ = split_direction(shared.direction)
         source = open_source(options, translator.config.channels(domain), warn)
         track = _styles(translator, shared, options)
-        files = None if options.to_pipe else _files(translator, track, shared, options, source.clip)
+        files = None if options.to_pipe else _files(translator, track, shared, options, source)
         if files and options.resume and _complete_already(files):
             return
         kind = SteadyFrames if options.stabilise else PlainFrames
@@ -150,6 +150,9 @@ def _translate(model: Path, shared: TranslateOptions, options: VideoOptions, ope
             # Before the first frame, so that none is dropped while the engine opens its graphs.
             frames.warm_up(_result_size(source.clip, shared), track.at(0))
         sinks, skip = _begin(files, track, options)
+        if files and options.audio:
+            # Among the parts that are removed last.
+            source.record_sound(files[-1].parts.sound_path)
         if files and skip and isinstance(frames, SteadyFrames):
             frames.restore(files[0].state)
         job = VideoJob(
@@ -181,7 +184,7 @@ def _files(
     track: StyleTrack,
     shared: TranslateOptions,
     options: VideoOptions,
-    clip: Clip,
+    source: Source,
 ) -> list[FileSink]:
     from munit_edge.video.plan import file_sinks, settings_hash
 
@@ -195,8 +198,8 @@ def _files(
     )
     return file_sinks(
         options,
-        clip,
-        size_hw=_result_size(clip, shared),
+        source,
+        size_hw=_result_size(source.clip, shared),
         num_styles=track.num_styles,
         read=[*shared.style_images, *([Path(options.input)] if options.is_file else [])],
         settings=settings,

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from munit_edge.errors import InputError
 from munit_edge.images import Images
 from munit_edge.video.av_api import pyav, reason
+from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.frames import quarter_turns, upright_pixels
+from munit_edge.video.sound import check_sound
 
 Tell = Callable[[str], None]
 """Says one line to the user."""
@@ -45,6 +48,7 @@ class Decoder:
         format: FFmpeg's name of the format where it cannot be recognised, such as "v4l2".
         options: FFmpeg's options for opening it.
         timeout_s: how long opening and each read may take; None: for ever.
+        with_sound: hand audio packets to `on_sound` as they come.
 
     Raises:
         InputError: it cannot be opened, or holds no video that can be decoded.
@@ -76,10 +80,14 @@ class Decoder:
         format: str | None = None,  # noqa: A002 - as in PyAV
         options: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
+        with_sound: bool = False,
     ) -> None:
         av = pyav()
         self._name = name
         self._tell = tell
+        self.on_sound: Callable[[Any, Any], None] | None = None
+        """Is given each audio packet and the container that it comes from."""
+        self._with_sound = with_sound
         self.num_damaged = 0
         """Frames left out so far because they cannot be decoded."""
         self.broke_off = False
@@ -136,6 +144,11 @@ class Decoder:
     def pixels(self, decoded: Decoded, channels: int) -> Images:
         """Pixels of a frame, uint8 [H, W, C]; see `upright_pixels`."""
         return upright_pixels(decoded.frame, self.size_hw, channels)
+
+    def check_sound(self, output: Path, container: VideoContainer) -> None:
+        """Check that a container holds the audio; see `munit_edge.video.sound.check_sound`."""
+        if self.has_sound:
+            check_sound(self._container, self._name, output, container)
 
     def close(self) -> None:
         """Close the file."""
@@ -210,16 +223,24 @@ class Decoder:
 
     def _packets(self) -> Iterator[Any]:
         av = pyav()
-        packets = self._container.demux(self._stream)
+        packets = self._container.demux(self._stream, *self._heard())
         while True:
             try:
-                yield next(packets)
+                packet = next(packets)
             except StopIteration:
                 return
             except (av.FFmpegError, OSError) as exc:
                 self.broke_off = True
                 self._tell(f"{self._name} breaks off: {reason(exc)}")
                 return
+            if packet.stream.index == self._stream.index:
+                yield packet
+            elif self.on_sound is not None and packet.size and packet.dts is not None:
+                self.on_sound(packet, self._container)
+
+    def _heard(self) -> list[Any]:
+        """The audio streams, where somebody may want them."""
+        return list(self._container.streams.audio) if self._with_sound else []
 
     def _leave_out(self, pts: int | None) -> None:
         self.num_damaged += 1

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from munit_edge.errors import InputError
 from munit_edge.images import Images
+from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.decoder import Decoded, Decoder, Tell
 from munit_edge.video.frames import Clip, Frame
+from munit_edge.video.sound import Sound
 
 
 class FileSource:
@@ -33,8 +35,7 @@ class FileSource:
             pixel_aspect=decoder.pixel_aspect,
             first_pts=decoder.first_pts + self._shift,
             num_frames=decoder.num_frames,
-            sound=path if decoder.has_sound else None,
-            sound_shift=-decoder.clock_start,
+            sound=Sound(path, -decoder.clock_start) if decoder.has_sound else None,
         )
 
     num_dropped = 0
@@ -48,6 +49,13 @@ class FileSource:
     def broke_off(self) -> bool:
         """Whether the file ended with an error."""
         return self._decoder.broke_off
+
+    def check_sound(self, output: Path, container: VideoContainer) -> None:
+        """Check that a container holds the audio; see `munit_edge.video.sound.check_sound`."""
+        self._decoder.check_sound(output, container)
+
+    def record_sound(self, path: Path) -> None:
+        """Nothing is to do: the audio is read from the file again."""
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
         """The frames in the order in which they are shown, after the first `skip`."""

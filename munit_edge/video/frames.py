@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image
 
 from munit_edge.images import Images, on_white
 from munit_edge.video.av_api import pyav
+from munit_edge.video.sound import Sound
 
 HD_HEIGHT = 720
 """From so many lines on, video that does not name its colours is BT.709, below it is BT.601."""
@@ -53,10 +53,8 @@ class Clip:
     """Time stamp of the first frame."""
     num_frames: int | None = None
     """How many frames there are, as far as the file says; None: not known."""
-    sound: Path | None = None
-    """The file whose audio streams belong to the frames."""
-    sound_shift: Fraction = Fraction(0)
-    """Seconds to add to the time stamps of the audio."""
+    sound: Sound | None = None
+    """The audio that belongs to the frames."""
     is_live: bool = False
     """Whether it cannot be read again from its start: a camera, a stream or a pipe."""
 

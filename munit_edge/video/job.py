@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from munit_edge.config import StrictModel
@@ -12,9 +14,9 @@ from munit_edge.errors import InputError
 from munit_edge.images import Images, resize_shorter
 from munit_edge.styles import Styles
 from munit_edge.video import sinks as segmented
+from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.flicker import Flicker, FlickerMeter
 from munit_edge.video.frames import Clip, Frame, to_rgb
-from munit_edge.video.join import Sound
 from munit_edge.video.prefetch import Prefetch
 from munit_edge.video.sinks import Sink
 from munit_edge.video.style_track import StyleTrack
@@ -42,6 +44,12 @@ class Source(Protocol):
     @property
     def broke_off(self) -> bool:
         """Whether the frames ended with an error rather than with the end."""
+
+    def check_sound(self, output: Path, container: VideoContainer) -> None:
+        """Check that a container holds the audio; see `munit_edge.video.sound.check_sound`."""
+
+    def record_sound(self, path: Path) -> None:
+        """Keep audio that cannot be read again in this file; called before `frames`."""
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
         """The frames after the first `skip`; can be called once."""
@@ -166,7 +174,7 @@ class VideoJob:
             return
         audio = None
         if sound and clip.sound is not None:
-            audio = Sound(clip.sound, clip.sound_shift, self._until)
+            audio = replace(clip.sound, until=self._until)
         for sink in self._sinks:
             sink.finish(audio)
 

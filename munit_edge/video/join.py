@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import io
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,18 +15,7 @@ from munit_edge.files import atomic_file
 from munit_edge.video.av_api import pyav, reason
 from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.parts import Segment
-
-
-@dataclass(frozen=True)
-class Sound:
-    """The audio streams of a file."""
-
-    path: Path
-    """Where they are."""
-    shift: Fraction = Fraction(0)
-    """Seconds to add to their time stamps."""
-    until: Fraction | None = None
-    """Seconds (after the shift) at which they are cut off; None: they are kept whole."""
+from munit_edge.video.sound import Sound, add_sound_streams
 
 
 class _Timed(NamedTuple):
@@ -87,29 +74,6 @@ def join(
             raise OutputError(f"{output} cannot be written: {reason(exc)}") from exc
 
 
-def check_sound(path: Path, output: Path, container: VideoContainer) -> None:
-    """Check that a container holds the audio of a file, before any work.
-
-    Raises:
-        OutputError: it does not.
-    """
-    av = pyav()
-    with av.open(str(path)) as source:
-        codecs = ", ".join(sorted({stream.codec_context.name for stream in source.streams.audio}))
-        trial = av.open(io.BytesIO(), "w", format=container.format)
-        try:
-            add_sound_streams(trial, source)
-            trial.start_encoding()
-        except (av.FFmpegError, ValueError) as exc:
-            raise OutputError(
-                f"{output.suffix} files do not hold the audio of {path} ({codecs}): name a .mkv "
-                "file, or leave the audio out with --no-audio"
-            ) from exc
-        finally:
-            with contextlib.suppress(av.FFmpegError):
-                trial.close()
-
-
 def comment_of(path: Path) -> str | None:
     """What `join` was told to keep in a file's metadata; None: nothing, or it is no video."""
     av = pyav()
@@ -119,14 +83,6 @@ def comment_of(path: Path) -> str | None:
     except (av.FFmpegError, OSError):
         return None
     return metadata.get("comment")
-
-
-def add_sound_streams(file: Any, source: Any) -> dict[int, Any]:
-    """A stream of `file` for each audio stream of `source`, by the index of the latter."""
-    return {
-        stream.index: file.add_stream_from_template(stream, opaque=True)
-        for stream in source.streams.audio
-    }
 
 
 def _picture_packets(
@@ -170,6 +126,8 @@ def _sound_packets(source: Any, streams: dict[int, Any], sound: Sound) -> Iterat
         packet.dts += shift
         packet.pts = packet.dts if packet.pts is None else packet.pts + shift
         seconds = float(packet.dts * packet.time_base)
+        if sound.since is not None and seconds < sound.since:
+            continue
         if sound.until is not None and seconds >= sound.until:
             return
         packet.stream = streams[packet.stream.index]

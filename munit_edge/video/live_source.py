@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 from munit_edge.errors import InputError
+from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.decoder import Decoded, Decoder, Tell
 from munit_edge.video.frames import Clip, Frame
 from munit_edge.video.prefetch import Prefetch
+from munit_edge.video.sound import Sound, SoundRecorder
 
 TIME_BASE = Fraction(1, 90_000)
 """Of the results: the clock of MPEG-TS and RTP. Every connection may bring another one."""
@@ -74,6 +79,7 @@ class LiveSource:
         self._keeps_all = keep_all or self._has_end
         self._ahead: Prefetch[_Live] | None = None
         self._damaged_before = 0
+        self._recorder: SoundRecorder | None = None
         self.broke_off = False
         """Whether the source vanished and did not come back."""
         self.clip = Clip(
@@ -96,6 +102,15 @@ class LiveSource:
         """Frames dropped so far because newer ones had come."""
         return 0 if self._ahead is None else self._ahead.num_dropped
 
+    def check_sound(self, output: Path, container: VideoContainer) -> None:
+        """Check that a container holds the audio; see `munit_edge.video.sound.check_sound`."""
+        self._decoder.check_sound(output, container)
+
+    def record_sound(self, path: Path) -> None:
+        """Keep the audio in this file while the frames are read."""
+        if self._decoder.has_sound:
+            self._recorder = SoundRecorder(path)
+
     def frames(self, skip: int = 0) -> Iterator[Frame]:
         """The frames from now on, until the source is gone for good or `stop` is called.
 
@@ -105,7 +120,9 @@ class LiveSource:
         self._ahead = Prefetch(self._received(), _WAITING, drop_old=not self._keeps_all)
         first: int | None = None
         for live in self._ahead.until(self._stopped.is_set):
-            first = live.pts if first is None else first
+            if first is None:
+                first = live.pts
+                self._expect_sound(-first * TIME_BASE)
             duration = max(1, round(live.decoded.duration * live.decoder.time_base / TIME_BASE))
             yield Frame(
                 live.decoder.pixels(live.decoded, self._channels), live.pts - first, duration
@@ -116,6 +133,21 @@ class LiveSource:
         self._stopped.set()
         if self._ahead is not None:
             self._ahead.close()
+        if self._recorder is not None:
+            self._recorder.close()
+            if self._recorder.is_empty:
+                self.clip = replace(self.clip, sound=None)
+
+    def _expect_sound(self, shift: Fraction) -> None:
+        """The audio is in the recorder's file, and its clock is that of the first connection."""
+        if self._recorder is not None:
+            sound = Sound(self._recorder.path, shift, since=Fraction(0))
+            self.clip = replace(self.clip, sound=sound)
+
+    def _keep(self, packet: Any, container: Any, shift: Fraction) -> None:
+        """Hand an audio packet to the recorder, if there is one."""
+        if self._recorder is not None:
+            self._recorder.add(packet, container, shift)
 
     def _received(self) -> Iterator[_Live]:
         """Frames of this connection and of those after it."""
@@ -124,13 +156,16 @@ class LiveSource:
         base = Fraction(0)
         while True:
             with self._decoder as decoder:
+                shift = base - decoder.first_pts * decoder.time_base
+                decoder.on_sound = functools.partial(self._keep, shift=shift)
                 for decoded in decoder.frames():
                     seconds = base + (decoded.pts - decoder.first_pts) * decoder.time_base
                     newest = max(newest + 1, round(seconds / TIME_BASE))
                     yield _Live(decoder, decoded, newest)
             if (self._has_end and not decoder.broke_off) or not self._open_again(started):
                 return
-            base = Fraction(time.monotonic() - started).limit_denominator(90_000)
+            waited = Fraction(time.monotonic() - started).limit_denominator(90_000)
+            base = max(waited, newest * TIME_BASE + 1 / decoder.rate)
 
     def _open_again(self, started: float) -> bool:
         """Try to open the source that has vanished; False: it is gone for good."""
@@ -168,4 +203,5 @@ class LiveSource:
             format=format_,
             options=options,
             timeout_s=TIMEOUT_S,
+            with_sound=True,
         )

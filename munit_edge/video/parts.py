@@ -3,6 +3,7 @@
     out.mp4.parts/
     ├── ledger.jsonl              settings, then one line for each whole segment
     ├── part_00000.mp4            plays by itself
+    ├── sound.mkv                 the audio of a live source
     ├── state_00000.npz           with --stabilise: what the next segment begins with
     └── part_00001.unfinished.mp4 plays as far as it was written
 
@@ -67,6 +68,11 @@ class Parts:
     def unfinished_path(self, number: int) -> Path:
         """Path of a segment while it is written."""
         return self.folder / f"part_{number:05d}.unfinished{self.output.suffix}"
+
+    @property
+    def sound_path(self) -> Path:
+        """The audio of a live source."""
+        return self.folder / "sound.mkv"
 
     def state_path(self, number: int) -> Path:
         """What the frames behind a whole segment depend on, where that is more than the input."""

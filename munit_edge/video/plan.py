@@ -15,9 +15,8 @@ from munit_edge.video.av_api import pyav
 from munit_edge.video.codecs import choose_encoding
 from munit_edge.video.decoder import Tell
 from munit_edge.video.file_source import FileSource
-from munit_edge.video.frames import Clip
 from munit_edge.video.job import Source
-from munit_edge.video.join import check_sound, comment_of
+from munit_edge.video.join import comment_of
 from munit_edge.video.live_source import LiveSource
 from munit_edge.video.options import DEFAULT_RETRIES, VideoOptions, is_live
 from munit_edge.video.outputs import check_outputs, result_paths
@@ -68,7 +67,7 @@ def pipe_sinks(num_styles: int) -> list[Sink]:
 
 def file_sinks(
     options: VideoOptions,
-    clip: Clip,
+    source: Source,
     *,
     size_hw: tuple[int, int],
     num_styles: int,
@@ -80,7 +79,7 @@ def file_sinks(
 
     Args:
         options: what the run wants.
-        clip: the input.
+        source: the input.
         size_hw: height and width of the results in pixels.
         num_styles: number of results.
         read: files that must not be replaced.
@@ -93,8 +92,9 @@ def file_sinks(
     assert options.output is not None, "without an output the result goes to a pipe"
     paths = result_paths(options.input, options.output, num_styles)
     encoding = choose_encoding(paths[0], options.codec, options.crf)
-    if options.audio and clip.sound is not None:
-        check_sound(clip.sound, paths[0], encoding.container)
+    clip = source.clip
+    if options.audio:
+        source.check_sound(paths[0], encoding.container)
     if clip.pixel_aspect != 1 and not encoding.codec.keeps_aspect:
         tell(f"the result has square pixels: {paths[0].name} cannot say {clip.pixel_aspect}")
     height, width = size_hw

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from munit_edge.errors import InputError
+from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.frames import Clip, Frame, with_channels
 
 
@@ -33,6 +35,12 @@ class RawSource:
             pixel_aspect=Fraction(1),
             is_live=True,
         )
+
+    def check_sound(self, output: Path, container: VideoContainer) -> None:
+        """There is no audio in raw frames."""
+
+    def record_sound(self, path: Path) -> None:
+        """There is no audio in raw frames."""
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
         """The frames after the first `skip`.

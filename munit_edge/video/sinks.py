@@ -8,9 +8,10 @@ from typing import IO, Protocol
 from munit_edge.errors import OutputError
 from munit_edge.files import output_errors
 from munit_edge.images import Images
-from munit_edge.video.join import Sound, join
+from munit_edge.video.join import join
 from munit_edge.video.parts import Parts, Segment
 from munit_edge.video.segments import SegmentWriter, Track
+from munit_edge.video.sound import Sound
 
 SEGMENT_FRAMES = 100
 """Frames of a segment. An interrupted run repeats at most so many."""

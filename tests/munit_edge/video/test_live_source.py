@@ -14,11 +14,12 @@ import pytest
 import video_runs
 from rtsp_server import RtspServer
 
-from munit_edge.errors import InputError
+from munit_edge.errors import InputError, OutputError
 from munit_edge.video import live_source
 from munit_edge.video.codecs import choose_encoding
 from munit_edge.video.job import VideoJob
 from munit_edge.video.live_source import LiveSource
+from munit_edge.video.parts import Parts
 from munit_edge.video.segments import Track
 from munit_edge.video.sinks import FileSink
 
@@ -92,6 +93,34 @@ def test_a_source_that_vanishes_and_comes_back(stream: bytes, tmp_path: Path) ->
     result = clips.frames(tmp_path / "out.mp4")
     expected = 255 - clips.colour_bars(11, 24, 32).astype(int)
     assert np.abs(result[23] - expected).mean() < 12
+
+
+def test_sound_is_copied_across_a_break(tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.ts", 25, audio="mp2", first=128_000)
+    source = open_live(Server([clip.read_bytes()] * 2).address, [])
+    job = live_job(source, tmp_path / "out.mp4")
+    source.record_sound(Parts(tmp_path / "out.mp4").sound_path)
+    list(job.run(0, lambda: False))
+    job.settle(sound=True)
+    expected, found = (clips.packets(path, "audio") for path in (clip, tmp_path / "out.mp4"))
+    begins = clips.shown(clip)[0]
+    heard = [packet for packet in expected if packet.pts >= begins]
+    count = len(heard)
+    assert 2 * count - 2 <= len(found) <= 2 * count + 2
+    for packet in found[:3]:
+        same = [other for other in heard if other.data == packet.data]
+        assert min(abs(other.pts - begins - packet.pts) for other in same) < 0.002
+    shown = clips.shown(tmp_path / "out.mp4")
+    assert abs(found[-1].pts - shown[-1]) < 0.2
+    assert not Parts(tmp_path / "out.mp4").exist
+
+
+def test_sound_that_the_result_cannot_hold_is_told_before(tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.ts", 6, audio="mp2")
+    source = open_live(Server([clip.read_bytes()]).address, [])
+    out = tmp_path / "out.webm"
+    with pytest.raises(OutputError, match=r"do not hold the audio of tcp://.* \(mp2\)"):
+        source.check_sound(out, choose_encoding(out, None, None).container)
 
 
 def test_rtsp_that_breaks_and_comes_back(tmp_path: Path) -> None:
