@@ -27,7 +27,7 @@ from munit_edge.translator import Content, Translator
 
 TileStatistics = Literal["thumbnail", "exact"]
 
-SETTLED = 1e-4
+SETTLED = 1e-3
 """Exact statistics are settled when no mean and no deviation moves by more, in deviations."""
 RESULT_BYTES = 1 << 26
 """Results held at a time, one at least; for more styles the picture is encoded again."""
