@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from munit_edge.config import DOMAINS, GRAPH_KINDS, Domain, GraphKind, ModelConfig, graph_name
 from munit_edge.tiling import padded_size
 
+LARGE = 1024
+"""Pixels of a content code's side, beside which the style's MLP costs nothing."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -62,6 +65,12 @@ def graph_cost(
         network = _content_encoder if kind == "content_encoder" else _decoder
         layers = network(config, channels, height, width)
     return sum(layers, Cost(0, 0, 0))
+
+
+def macs_per_pixel(config: ModelConfig, kind: GraphKind, domain: Domain) -> float:
+    """Multiplications for each pixel of a large picture, as the networks are defined."""
+    side = config.size_multiple * LARGE
+    return graph_cost(config, kind, domain, (side, side)).macs / side**2
 
 
 def _content_encoder(config: ModelConfig, channels: int, height: int, width: int) -> Iterator[Cost]:

@@ -18,11 +18,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from munit_edge.arithmetic import macs_per_pixel
 from munit_edge.config import Direction, Domain, ModelConfig, split_direction
 from munit_edge.images import Images, pad_to
 from munit_edge.norm_statistics import Joined, NormStatistics, largest_change, norm_layers
 from munit_edge.styles import Styles
-from munit_edge.tiling import Area, Grid, Tile, cut, decoder_macs, encoder_macs
+from munit_edge.tiling import Area, Grid, Tile, cut
 from munit_edge.translator import Content, Translator
 
 TileStatistics = Literal["thumbnail", "exact"]
@@ -195,8 +196,8 @@ class TiledTranslation:
         )
 
     def _cost(self, grid: Grid, num_styles: int) -> Cost:
-        encoder = encoder_macs(self._config, self._source) / 1e12
-        decoder = decoder_macs(self._config, self._target) / 1e12
+        encoder = macs_per_pixel(self._config, "content_encoder", self._source) / 1e12
+        decoder = macs_per_pixel(self._config, "decoder", self._target) / 1e12
         encode = encoder * sum(tile.image.pixels for tile in grid.tiles)
         encode_core = encoder * sum(tile.image_of_core.pixels for tile in grid.tiles)
         decode = decoder * sum(tile.content.pixels for tile in grid.tiles) * num_styles

@@ -14,7 +14,7 @@ import itertools
 import math
 from typing import NamedTuple
 
-from munit_edge.config import Domain, ModelConfig
+from munit_edge.config import ModelConfig
 from munit_edge.errors import ConfigError
 
 
@@ -141,30 +141,6 @@ def core_for(pixels: int, config: ModelConfig) -> int:
     """
     core = math.isqrt(max(0, pixels)) - 2 * total_margin(config)
     return max(smallest_core(config), core // config.size_multiple * config.size_multiple)
-
-
-def encoder_macs(config: ModelConfig, domain: Domain) -> float:
-    """Multiplications of the content encoder for each pixel of its image."""
-    widths = [config.capped(config.width * 2**i) for i in range(config.num_downsamples + 1)]
-    total: float = 49.0 * config.channels(domain) * widths[0]
-    for index in range(config.num_downsamples):
-        total += 16 * widths[index] * widths[index + 1] * 0.25 ** (index + 1)
-    return total + _residual_macs(config)
-
-
-def decoder_macs(config: ModelConfig, domain: Domain) -> float:
-    """Multiplications of the decoder for each pixel of its image, folded as exports are."""
-    depth = config.num_downsamples
-    widths = [config.content_channels // 2**i for i in range(depth + 1)]
-    total: float = _residual_macs(config) + 49.0 * widths[-1] * config.channels(domain)
-    for index in range(depth):
-        total += 9 * widths[index] * widths[index + 1] * 4.0 ** (index + 1 - depth)
-    return total
-
-
-def _residual_macs(config: ModelConfig) -> float:
-    channels, factor = config.content_channels, config.size_multiple
-    return 18.0 * config.num_res_blocks * (channels * channels) / (factor * factor)
 
 
 def _spans(side: int, core_units: int, multiple: int) -> list[Span]:

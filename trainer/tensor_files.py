@@ -25,7 +25,7 @@ def read_torch_file(path: Path, expected: str) -> Any:
         ModelError: the file is damaged, no torch file, or holds other Python objects.
     """
     if not path.exists():
-        raise InputError(f"checkpoint {path} does not exist: {expected}")
+        raise InputError(f"{path} does not exist: {expected}")
     if path.is_dir():
         raise InputError(f"{path} is a folder: {expected}")
     try:

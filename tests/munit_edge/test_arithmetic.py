@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from munit_edge.arithmetic import Cost, graph_cost, model_costs
+from munit_edge.arithmetic import Cost, graph_cost, macs_per_pixel, model_costs
 from munit_edge.config import DOMAINS, GRAPH_KINDS, ModelConfig
 from munit_edge.tiling import padded_size
 from munit_edge.trainer.checkpoint import build_generators
@@ -101,3 +101,9 @@ def test_pictures_are_padded_as_for_translating() -> None:
     assert graph_cost(config, "style_encoder", "a", (30, 3)) == graph_cost(
         config, "style_encoder", "a", (30, 16)
     )
+
+
+def test_cost_for_each_pixel_of_a_large_picture() -> None:
+    for kind in ("content_encoder", "decoder"):
+        whole = graph_cost(ModelConfig(), kind, "a", (256, 256)).macs / 256**2  # type: ignore[arg-type]
+        assert macs_per_pixel(ModelConfig(), kind, "a") == pytest.approx(whole, rel=1e-4)  # type: ignore[arg-type]
