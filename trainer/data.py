@@ -41,12 +41,17 @@ class RawBatch:
 class TrainingBatches:
     """The batch of any iteration, by its number (from 1).
 
-    Each domain is gone through in an order of its own, shuffled anew for every round.
+    Each domain is gone through in an order of its own, shuffled anew for every round. Several
+    processes share a batch: the first ones of its images belong to process 0, and so on.
     """
 
-    def __init__(self, sets: ImageSets, config: TrainConfig) -> None:
+    def __init__(
+        self, sets: ImageSets, config: TrainConfig, process: int = 0, num_processes: int = 1
+    ) -> None:
         self._sets = sets
         self._config = config
+        self._process = process
+        self._num_processes = num_processes
 
     def __getitem__(self, iteration: int) -> RawBatch | MunitEdgeError:
         """The batch, or the error that stops training: worker processes hand errors over whole."""
@@ -62,11 +67,10 @@ class TrainingBatches:
             InputError: no picture of a domain can be read.
         """
         size = self._config.batch_size
+        first = ((iteration - 1) * self._num_processes + self._process) * size
         broken: list[str] = []
         images = {
-            domain: np.stack(
-                [self._picture(domain, (iteration - 1) * size + i, broken) for i in range(size)]
-            )
+            domain: np.stack([self._picture(domain, first + i, broken) for i in range(size)])
             for domain in DOMAINS
         }
         return RawBatch(images, tuple(broken))

@@ -27,6 +27,7 @@ from munit_edge.trainer.graphs import image_from_bytes
 from munit_edge.trainer.image_sets import display_images, training_images
 from munit_edge.trainer.measures import reconstruction_error
 from munit_edge.trainer.pictures import translation_grid
+from munit_edge.trainer.processes import Processes
 from munit_edge.trainer.run_folder import TENSORBOARD_FOLDER, RunFolder
 from munit_edge.trainer.run_state import RunState
 from munit_edge.trainer.step import Pair
@@ -77,9 +78,15 @@ class TrainingRun:
         self.config = config
         self.folder = folder
         self.sets = training_images(config.data)
+        self.processes = Processes(accelerator)
+        self.processes.check_same("settings", config.model_dump_json(exclude={"data"}))
+        for domain, found in self.sets.items():
+            self.processes.check_same(f"training images of domain {domain}", found.fingerprint)
         self.state = RunState(config, accelerator.device, accelerator)
         self._accelerator = accelerator
-        self._batches = TrainingBatches(self.sets, config)
+        self._batches = TrainingBatches(
+            self.sets, config, self.processes.index, self.processes.count
+        )
         self._display_images = {
             domain: torch.from_numpy(
                 first_pictures(found, domain, config, config.num_display_images)
@@ -110,27 +117,31 @@ class TrainingRun:
             InputError: no image of a domain can be read.
             OutputError: a checkpoint or picture cannot be written; earlier checkpoints are whole.
         """
-        first, started = self.state.iteration, time.monotonic()
-        with stop_requests() as stop, self._trackers():
+        first, started, stopped_by = self.state.iteration, time.monotonic(), None
+        with stop_requests() as stop, self._trackers(), self.processes.ending_together():
             for raw in self._batches_to_come():
                 losses = self._iterate(self._readable(raw, display), display)
                 self._report(losses, display)
-                if self._due(self.config.image_interval):
+                if self._due(self.config.image_interval) and self.processes.is_first:
                     self._draw()
-                if self._due(self.config.checkpoint_interval) or stop.signal is not None:
+                stopped_by = self.processes.agreed_signal(stop.signal)
+                due = self._due(self.config.checkpoint_interval) or stopped_by is not None
+                if due and self.processes.is_first:
                     self._save()
-                if stop.signal is not None:
+                if stopped_by is not None:
                     break
             seconds = time.monotonic() - started
-        num_images = (self.state.iteration - first) * self.config.batch_size * len(DOMAINS)
+            broken = self.processes.union(self._broken)
+        iterations = self.state.iteration - first
+        num_images = iterations * self.state.images_per_iteration * len(DOMAINS)
         return TrainingResult(
             iteration=self.state.iteration,
             checkpoint=self.folder.checkpoint(self.state.iteration),
             images_per_second=num_images / seconds if seconds else 0.0,
-            broken_images=len(self._broken),
+            broken_images=len(broken),
             skipped_updates=self.state.skipped_updates,
             best=self._best_checkpoint(),
-            stopped_by=stop.signal,
+            stopped_by=stopped_by,
         )
 
     def _due(self, interval: int) -> bool:
@@ -166,7 +177,7 @@ class TrainingRun:
         losses = self.state.step.run(
             iteration, images, self._styles(iteration, 0), self._styles(iteration, 1)
         )
-        values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
+        values = self.processes.mean(losses)
         self._check_finite(iteration, values, display)
         self.state.iteration = iteration
         self.state.update_average()
@@ -177,13 +188,19 @@ class TrainingRun:
         return image_from_bytes(on_device).contiguous()
 
     def _styles(self, iteration: int, update: int) -> Pair:
-        """Fresh style codes for one of the two updates of an iteration."""
-        size, dim = self.config.batch_size, self.config.model.style_dim
+        """Fresh style codes for one of the two updates of an iteration: this process's share."""
+        config, size = self.config, self.config.batch_size
+        count = self.state.images_per_iteration
+        share = slice(self.processes.index * size, (self.processes.index + 1) * size)
         draws = (
-            draw_styles(self.config.seed, iteration, len(DOMAINS) * update + i, size, dim)
+            draw_styles(
+                config.seed, iteration, len(DOMAINS) * update + i, count, config.model.style_dim
+            )
             for i in range(len(DOMAINS))
         )
-        return Pair(*(torch.from_numpy(codes).to(self._accelerator.device) for codes in draws))
+        return Pair(
+            *(torch.from_numpy(codes[share]).to(self._accelerator.device) for codes in draws)
+        )
 
     def _check_finite(self, iteration: int, losses: dict[str, float], display: Display) -> None:
         """Raise when something is not finite, or count the updates that were skipped for it."""
@@ -199,8 +216,10 @@ class TrainingRun:
                 f"training diverged in iteration {iteration}: {', '.join(wrong)} ({where}): lower "
                 "optimizer.generator_lr and optimizer.discriminator_lr, or take another seed"
             )
-        if skipped:
-            self.state.skipped_updates += len(skipped)
+        if not skipped:
+            return
+        self.state.skipped_updates += len(skipped)
+        if self.processes.is_first:
             display.message(
                 f"iteration {iteration}: update of the {' and the '.join(skipped)} skipped: "
                 f"{', '.join(wrong)}"
@@ -315,7 +334,8 @@ def prepare_run(
             f"the run has done {run.state.iteration} iterations already and iterations is "
             f"{config.iterations}: set it higher"
         )
-    folder.begin(config, anew=not resume)
+    if run.processes.is_first:
+        folder.begin(config, anew=not resume)
     return run
 
 
@@ -327,18 +347,12 @@ def _accelerator(device: DeviceName, folder: Path) -> Any:
             "device 'cuda' was asked for and torch finds no CUDA GPU: use --device cpu, or install "
             "a torch with CUDA and NVIDIA's driver"
         )
-    accelerator = accelerate.Accelerator(
+    return accelerate.Accelerator(
         cpu=device == "cpu" or not torch.cuda.is_available(),
         mixed_precision="no",
         log_with="tensorboard",
         project_dir=str(folder),
     )
-    if accelerator.num_processes > 1:
-        raise ConfigError(
-            f"training was started as {accelerator.num_processes} processes, and one is supported: "
-            "start munit-edge train by itself"
-        )
-    return accelerator
 
 
 def _worker_context() -> Any:

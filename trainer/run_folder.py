@@ -30,6 +30,7 @@ TENSORBOARD_FOLDER = "tensorboard"
 
 MAY_CHANGE = (
     "iterations",
+    "batch_size",
     "log_interval",
     "image_interval",
     "num_display_images",
@@ -46,7 +47,8 @@ MAY_CHANGE = (
     "data.workers",
 )
 """Keys that a resumed run may change: the steps stay the same. Images may have moved, but the
-training state remembers their names."""
+training state remembers their names; `batch_size` may be divided over more processes, or fewer, and
+the training state remembers the product."""
 
 
 @dataclass(frozen=True)

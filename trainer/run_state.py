@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from munit_edge.config import DOMAINS
-from munit_edge.errors import InputError, TrainingError
+from munit_edge.errors import ConfigError, InputError, TrainingError
 from munit_edge.trainer.checkpoint import (
     Checkpoint,
     CheckpointInfo,
@@ -39,6 +39,10 @@ class RunState:
         self, config: TrainConfig, device: torch.device, placement: Placement | None = None
     ) -> None:
         self.config = config
+        self.images_per_iteration = config.batch_size * (
+            1 if placement is None else placement.num_processes
+        )
+        """Images of each domain, of all processes together."""
         self.iteration = 0
         self.skipped_updates = 0
         """Updates left out because something was not finite."""
@@ -93,7 +97,11 @@ class RunState:
         tensors |= _optimizer_tensors(
             "discriminators", self.discriminators, self.step.discriminator_optimizer
         )
-        values = {"images": _fingerprints(sets), "skipped_updates": self.skipped_updates}
+        values = {
+            "images": _fingerprints(sets),
+            "images_per_iteration": self.images_per_iteration,
+            "skipped_updates": self.skipped_updates,
+        }
         save_checkpoint(
             path,
             self.config.model,
@@ -110,10 +118,12 @@ class RunState:
 
         Raises:
             InputError: the training images have other names than before.
+            ConfigError: an iteration would have more images than before, or fewer.
             ModelError: the checkpoint is damaged, or holds no training state.
         """
         training = checkpoint.training_state()
         _check_images(training.values.get("images", {}), sets)
+        self._check_images_per_iteration(training.values.get("images_per_iteration"))
         checkpoint.load_live_generators(self.generators)
         checkpoint.load_discriminators(self.discriminators)
         if self.average is not None:
@@ -125,6 +135,14 @@ class RunState:
             _restore_optimizer(name, networks, optimizer, training.tensors)
         self.iteration = checkpoint.info.iteration
         self.skipped_updates = training.values.get("skipped_updates", 0)
+
+    def _check_images_per_iteration(self, before: int | None) -> None:
+        if before not in (None, self.images_per_iteration):
+            raise ConfigError(
+                f"an iteration of this run had {before} images of each domain and would now have "
+                f"{self.images_per_iteration}: start as many processes, or set batch_size, so that "
+                f"processes times batch_size is {before}"
+            )
 
     def _check_finite(self) -> None:
         for networks, what in (

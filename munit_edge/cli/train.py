@@ -90,11 +90,22 @@ def train(
         resume=resume,
         overwrite=overwrite,
     )
+    if not run.processes.is_first:
+        _take_part(run)
+        return
     for line in _facts(run):
         typer.echo(line, err=True)
     with progress("training", run.remaining) as bar:
         result = run.train(_Display(bar))
     _report(run, result)
+
+
+def _take_part(run: TrainingRun) -> None:
+    """Train as one of several processes, of which the first one reports."""
+    with progress("training", run.remaining, quiet=True) as bar:
+        result = run.train(_Display(bar))
+    if result.stopped_by is not None:
+        raise typer.Exit(SIGNAL_EXIT_CODE + result.stopped_by)
 
 
 class _Display:
@@ -113,8 +124,9 @@ class _Display:
 def _facts(run: TrainingRun) -> list[str]:
     counts = [len(run.sets[domain].names) for domain in ("a", "b")]
     done = run.state.iteration
+    count = run.processes.count
     return [
-        f"device: {run.device}",
+        f"device: {run.device}" + (f", the first of {count} processes" if count > 1 else ""),
         f"generators: {_parameters(run.state.generators)}",
         f"discriminators: {_parameters(run.state.discriminators)}",
         f"training images: {counts[0]:,} of domain a, {counts[1]:,} of domain b",

@@ -69,6 +69,16 @@ def test_a_batch_depends_on_seed_and_iteration_alone(tmp_path: Path) -> None:
     assert any((other[domain] != later[domain]).any() for domain in ("a", "b"))
 
 
+def test_processes_share_the_batch_of_one(tmp_path: Path) -> None:
+    root = write_data(tmp_path)
+    config = tiny_config(f"data.root={root}", "batch_size=2")
+    sets = training_images(config.data)
+    alone = TrainingBatches(sets, tiny_config(f"data.root={root}", "batch_size=6"))
+    shares = [TrainingBatches(sets, config, process, 3).batch(4).images for process in range(3)]
+    for domain, images in alone.batch(4).images.items():
+        np.testing.assert_array_equal(np.concatenate([s[domain] for s in shares]), images)
+
+
 def test_batches_larger_than_the_set_go_round(tmp_path: Path) -> None:
     source = batches(numbered(tmp_path, 2), *PLAIN, "batch_size=5")
     counts = np.bincount(seen(source, "a", range(1, 3)), minlength=2)

@@ -264,16 +264,6 @@ def test_a_missing_gpu_is_an_error_when_asked_for(data: Path, tmp_path: Path) ->
     assert prepare_run(config, tmp_path / "run", device="auto").device == "cpu"
 
 
-def test_several_processes_are_refused(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import accelerate
-
-    monkeypatch.setattr(accelerate.Accelerator, "num_processes", property(lambda self: 2))
-    with pytest.raises(ConfigError, match="started as 2 processes, and one is supported"):
-        train(data, tmp_path / "run")
-
-
 def test_the_run_learns_to_reconstruct(data: Path, tmp_path: Path) -> None:
     config = tiny_config(
         f"data.root={data}", "iterations=40", "optimizer.generator_lr=0.003", "image_interval=40"

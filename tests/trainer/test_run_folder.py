@@ -86,6 +86,7 @@ def test_settings_that_do_not_change_the_steps_may_differ(tmp_path: Path) -> Non
         *sources,
         "data.workers=1",
         "iterations=9",
+        "batch_size=1",
         "log_interval=2",
         "image_interval=2",
         "num_display_images=1",

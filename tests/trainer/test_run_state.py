@@ -8,7 +8,7 @@ import pytest
 import torch
 from training_runs import tiny_config, write_data, write_pictures
 
-from munit_edge.errors import InputError, ModelError, TrainingError
+from munit_edge.errors import ConfigError, InputError, ModelError, TrainingError
 from munit_edge.trainer.checkpoint import folded_state, open_checkpoint
 from munit_edge.trainer.image_sets import training_images
 from munit_edge.trainer.run_state import RunState
@@ -72,6 +72,15 @@ def test_other_images_are_refused(tmp_path: Path) -> None:
     write_pictures(tmp_path / "trainB", 6)
     with pytest.raises(InputError, match=r"domain b are not those .* \(5 then, 6 now"):
         state.restore(open_checkpoint(tmp_path / "checkpoint"), training_images(config.data))
+
+
+def test_an_iteration_keeps_its_number_of_images(tmp_path: Path) -> None:
+    config = tiny_config(f"data.root={write_data(tmp_path)}", "batch_size=4")
+    sets = training_images(config.data)
+    RunState(config, CPU).save(tmp_path / "checkpoint", sets)
+    other = RunState(tiny_config("batch_size=3"), CPU)
+    with pytest.raises(ConfigError, match=r"had 4 images .* now have 3: .* batch_size is 4"):
+        other.restore(open_checkpoint(tmp_path / "checkpoint"), sets)
 
 
 def test_weights_without_training_state_are_no_start(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""A run of several processes on this machine, each as a launcher would start it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+from ended_runs import start
+from torch.utils.hooks import RemovableHandle
+from training_runs import Recorder, tiny_config
+
+from munit_edge.errors import MunitEdgeError
+from munit_edge.trainer.loop import TrainingRun, prepare_run
+
+OnStep = Callable[[TrainingRun, int], None]
+
+
+def start_processes(
+    count: int, data: Path, path: Path, overrides: tuple[str, ...], on_step: OnStep | None = None
+) -> list[BaseProcess]:
+    """Begin `count` processes of one run; each calls `on_step(run, iterations done)`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [
+        start(_take_part, rank, count, port, data, path, overrides, on_step)
+        for rank in range(count)
+    ]
+
+
+def ending(path: Path, rank: int) -> str:
+    """How the process `rank` of the run in `path` said that it ended."""
+    return path.with_name(f"ending_{rank}.txt").read_text()
+
+
+class _Calling(Recorder):
+    def __init__(self, run: TrainingRun, on_step: OnStep | None) -> None:
+        super().__init__()
+        self._run = run
+        self._on_step = on_step
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        super().advance(steps, note)
+        if self._on_step is not None:
+            self._on_step(self._run, self.steps)
+
+
+def _take_part(
+    rank: int,
+    count: int,
+    port: int,
+    data: Path,
+    path: Path,
+    overrides: tuple[str, ...],
+    on_step: OnStep | None,
+) -> None:
+    for name, value in {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": count,
+        "LOCAL_WORLD_SIZE": count,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }.items():
+        os.environ[name] = str(value)
+    torch.set_num_threads(1)
+    note = path.with_name(f"ending_{rank}.txt")
+    try:
+        run = prepare_run(tiny_config(f"data.root={data}", *overrides), path, device="cpu")
+        result = run.train(_Calling(run, on_step))
+    except MunitEdgeError as exc:
+        note.write_text(f"{type(exc).__name__}: {exc}")
+        os._exit(2)
+    stopped = "" if result.stopped_by is None else f" {result.stopped_by.name}"
+    note.write_text(
+        f"{result.iteration} iterations{stopped}, {result.broken_images} broken, "
+        f"{result.skipped_updates} skipped"
+    )
+
+
+# ----------------------------------------------------------------------------------------------
+# What a process may do after an iteration
+
+
+def save_gradients(run: TrainingRun, done: int) -> None:
+    if done == 1:
+        path = run.folder.path.with_name(f"gradients_{run.processes.index}.pt")
+        torch.save(gradients(run), path)
+
+
+def gradients(run: TrainingRun) -> dict[str, torch.Tensor]:
+    return {
+        f"{i}.{name}": parameter.grad.clone()
+        for i, networks in enumerate((run.state.generators, run.state.discriminators))
+        for name, parameter in networks.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def stop_second_process(run: TrainingRun, done: int) -> None:
+    if done == 2 and run.processes.index == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def kill_second_process(run: TrainingRun, done: int) -> None:
+    if done == 2 and run.processes.index == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+_broken: list[RemovableHandle] = []
+
+
+def break_second_gradient(run: TrainingRun, done: int) -> None:
+    """The gradient of the second process is infinite in iteration 3, before it is shared."""
+    if run.processes.index == 1 and done == 2:
+        parameter = next(run.state.generators.parameters())
+        _broken.append(parameter.register_hook(lambda gradient: gradient * float("inf")))
+    elif _broken:
+        _broken.pop().remove()
