@@ -101,7 +101,7 @@ class TrainingRun:
         """Where the run computes, such as "cpu" or "cuda:0 (NVIDIA H100)"."""
         device = self._accelerator.device
         if device.type != "cuda":
-            return str(device)
+            return str(device.type)
         return f"{device} ({torch.cuda.get_device_name(device)})"
 
     @property

@@ -152,6 +152,8 @@ def _report(run: TrainingRun, result: TrainingResult) -> None:
         resume = (
             f"munit-edge train {_quoted(folder.config_file)} -o {_quoted(folder.path)} --resume"
         )
+        if run.processes.count > 1:
+            resume = "the same command and --resume"
         fail(
             f"stopped by {result.stopped_by.name} after iteration {result.iteration}; checkpoint "
             f"saved: {result.checkpoint}; go on with: {resume}",
