@@ -1,4 +1,8 @@
-"""Running an iterator ahead in a thread, so that reading, translating and writing overlap."""
+"""Running an iterator ahead in a thread, for sources that may be silent or too fast.
+
+`munit_edge.pipeline` has more workers and costs of items; here waiting can be stopped from outside,
+and old items can make room for new ones.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from munit_edge.images import Images
 from munit_edge.styles import Styles
-from munit_edge.video.codecs import choose_encoding
+from munit_edge.video.codecs import CodecName, choose_encoding
 from munit_edge.video.file_source import FileSource
 from munit_edge.video.job import VideoJob
 from munit_edge.video.plan import begin
@@ -32,13 +32,14 @@ def file_job(
     *,
     translate: Callable[[Images, Styles, float], Images] = invert,
     state: Callable[[], bytes | None] = lambda: None,
+    codec: CodecName | None = None,
     settings: str = "same",
     resume: bool = False,
 ) -> tuple[VideoJob, int, FileSink]:
     """A job from file to file, how many frames it may skip, and where it writes."""
     source = FileSource(clip, 3, print)
     info = source.clip
-    encoding = choose_encoding(out, None, None)
+    encoding = choose_encoding(out, codec, None)
     track = Track(encoding, info.time_base, info.rate, info.pixel_aspect)
     sink = FileSink(out, track, settings)
     skip = begin([sink], resume=resume)

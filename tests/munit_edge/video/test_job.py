@@ -14,6 +14,7 @@ import video_runs
 
 from munit_edge.errors import OutputError
 from munit_edge.video import sinks
+from munit_edge.video.codecs import CodecName
 from munit_edge.video.parts import LEDGER, Parts
 
 HELPERS = Path(clips.__file__).parent
@@ -40,6 +41,21 @@ def test_an_interrupted_run_resumes_to_the_same_file(tmp_path: Path) -> None:
     assert clips.packets(out, "audio") == clips.packets(clip, "audio")
     assert clips.shown(out) == clips.shown(clip)
     assert not Parts(out).exist
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("o.mp4", "hevc"), ("o.mp4", "vp9"), ("o.mov", "h264"), ("o.webm", "vp9"), ("o.mkv", "ffv1")],
+)
+def test_segments_of_every_codec_join(tmp_path: Path, name: str, codec: CodecName) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 12, audio=None)
+    out = tmp_path / name
+    job, skip, _ = video_runs.file_job(clip, out, codec=codec)
+    list(job.run(skip, lambda: False))
+    job.settle(sound=True)
+    assert clips.shown(out) == clips.shown(clip)
+    for frame, original in zip(clips.frames(out), clips.frames(clip), strict=True):
+        assert np.abs(255 - frame.astype(int) - original).mean() < 12
 
 
 class Counting:
