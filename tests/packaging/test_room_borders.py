@@ -87,6 +87,8 @@ def _room(module: str) -> str:
     parts = module.split(".")
     if len(parts) > 1 and parts[1] in ("engines", "export", "trainer", "cli"):
         return parts[1]
+    if parts[1:] == ["__main__"]:
+        return "cli"
     return "face" if module in FACE else "core"
 
 
