@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from munit_edge.arithmetic import macs_per_pixel
 from munit_edge.config import Direction, Domain, ModelConfig, split_direction
+from munit_edge.errors import InputError
 from munit_edge.images import Images, pad_to
 from munit_edge.norm_statistics import Joined, NormStatistics, largest_change, norm_layers
 from munit_edge.styles import Styles
@@ -89,6 +90,7 @@ class TiledTranslation:
         height, width = image.shape[:2]
         shape = (height, width, self._config.channels(self._target))
         grid = cut((height, width), core, self._config)
+        self._refuse_fixed_sizes(grid)
         self._say(f"{name}: {self._announcement(grid, shape, len(styles))}")
         small = reduced(image, math.ceil(math.sqrt(height * width / grid.largest)))
         small_content, stats = self._translator.encode_measured(small[None], self._source)
@@ -104,6 +106,15 @@ class TiledTranslation:
         for start in range(0, len(styles), step):
             group = styles[start : start + step]
             yield from self._translate_group(picture, stats, small_content, group, shape)
+
+    def _refuse_fixed_sizes(self, grid: Grid) -> None:
+        rows, columns = grid.tiles[0].image
+        size_hw = rows.size, columns.size
+        if self._translator.padded_size(size_hw, self._source) != size_hw:
+            raise InputError(
+                "this model was exported for one size, so that pictures cannot be cut into tiles: "
+                "export it again without --height and --width"
+            )
 
     @property
     def _config(self) -> ModelConfig:

@@ -30,6 +30,13 @@ def trt(
     directions: Annotated[
         str, typer.Option(help="Build what these need: a2b, b2a, or both with a comma.")
     ] = "a2b,b2a",
+    stats_graphs: Annotated[
+        bool,
+        typer.Option(
+            "--stats-graphs",
+            help="Build the *_stats graphs too, which `translate --tile` and `--stabilise` run.",
+        ),
+    ] = False,
     sizes: Annotated[
         Optional[str],  # noqa: UP045 - Typer reads it on Python 3.10
         typer.Option(
@@ -139,7 +146,7 @@ def trt(
     from munit_edge.manifest import read_manifest
 
     manifest = read_manifest(model)
-    entries = _graphs(manifest, directions)
+    entries = _graphs(manifest, directions, stats_graphs=stats_graphs)
     on = Device.parse(device)
     if on.kind != "cuda":
         raise ConfigError(f"--device {device} builds no plans: use cuda or cuda:N")
@@ -182,8 +189,8 @@ def trt(
         _summary(model, plans, time.monotonic() - started, target)
 
 
-def _graphs(manifest: Manifest, directions: str) -> list[GraphEntry]:
-    """Content encoder of the source, style encoder and decoder of the target."""
+def _graphs(manifest: Manifest, directions: str, *, stats_graphs: bool) -> list[GraphEntry]:
+    """Content encoder of the source, style encoder and decoder of the target; and their twins."""
     from munit_edge.config import split_direction
 
     found: list[GraphEntry] = []
@@ -194,6 +201,11 @@ def _graphs(manifest: Manifest, directions: str) -> list[GraphEntry]:
             manifest.graph("style_encoder", target),
             manifest.graph("decoder", target),
         ]
+        if stats_graphs:
+            found += [
+                manifest.graph("content_encoder_stats", source),
+                manifest.graph("decoder_stats", target),
+            ]
     return list(dict.fromkeys(found))
 
 

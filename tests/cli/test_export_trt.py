@@ -8,9 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from munit_edge.cli.build_progress import STEPS_OF_A_BUILD, BuildBar
+from munit_edge.cli.export_trt import _graphs
 from munit_edge.cli.main import app
 from munit_edge.engines import plan_cache, tensorrt_api
 from munit_edge.errors import EngineError
+from munit_edge.manifest import read_manifest
 
 needs_rtx = pytest.mark.skipif(
     not tensorrt_api.is_installed("tensorrt-rtx"), reason="TensorRT-RTX is not installed"
@@ -26,6 +28,23 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _run(*words: object) -> Any:
     return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_stats_graphs_are_built_when_asked_for(tiny_model: Path) -> None:
+    manifest = read_manifest(tiny_model)
+    plain = _graphs(manifest, "a2b", stats_graphs=False)
+    assert [entry.name for entry in plain] == ["content_encoder_a", "style_encoder_b", "decoder_b"]
+    twins = [
+        entry.model_copy(update={"kind": f"{entry.kind}_stats"})
+        for entry in manifest.graphs
+        if entry.kind != "style_encoder"
+    ]
+    whole = manifest.model_copy(update={"graphs": (*manifest.graphs, *twins)})
+    added = [e.name for e in _graphs(whole, "a2b", stats_graphs=True) if e not in plain]
+    assert added == ["content_encoder_a_stats", "decoder_b_stats"]
+    result = _run("export", "trt", tiny_model, *RTX, "--stats-graphs")
+    assert result.exit_code == 2
+    assert "lists no content_encoder_a_stats: export the model again" in result.stderr
 
 
 @needs_rtx

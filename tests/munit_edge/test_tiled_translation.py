@@ -151,6 +151,13 @@ def test_a_core_that_is_too_small(opened: Translator) -> None:
         next(job.translate(photo(100, 90, 3), opened.sample_styles(1), core=8))
 
 
+def test_a_model_of_one_size_says_so(opened: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Translator, "padded_size", lambda *args: (256, 256))
+    job = TiledTranslation(opened, "a2b")
+    with pytest.raises(InputError, match=r"exported for one size.* without --height and --width"):
+        next(job.translate(photo(100, 90, 3), opened.sample_styles(1), core=CORE))
+
+
 def test_a_model_without_stats_graphs_says_so(tiny_model: Path) -> None:
     with Translator.open(tiny_model, device="cpu") as translator:
         job = TiledTranslation(translator, "a2b")
