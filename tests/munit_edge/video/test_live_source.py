@@ -1,5 +1,6 @@
 """Live sources. A thread that serves MPEG-TS over TCP stands in for cameras and RTSP servers."""
 
+import contextlib
 import itertools
 import socket
 import threading
@@ -39,7 +40,7 @@ class Server:
         with self._socket:
             for piece in self._pieces:
                 connection, _ = self._socket.accept()
-                with connection:
+                with connection, contextlib.suppress(ConnectionError):  # the reader has gone
                     for start in range(0, len(piece), 1316):
                         connection.sendall(piece[start : start + 1316])
                         time.sleep(self._pause_s)
