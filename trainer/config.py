@@ -120,7 +120,8 @@ class LossConfig(StrictModel):
     squared error of instance-normalised VGG-16 features); 0: not computed. The paper's authors took
     1 for pictures of 512 pixels and more."""
     perceptual_file: Path | None = None
-    """Weights of VGG-16 with torchvision's names: .safetensors, or a state dictionary (.pth)."""
+    """Weights of VGG-16 with torchvision's names, trained for torchvision's normalisation:
+    .safetensors, or a state dictionary (.pth)."""
     perceptual_layer: VggLayer = "relu4_3"
     """Whose output is compared: `relu4_3`, the paper's, or `relu1_1` to `relu5_3`; the paper's
     program took `relu5_3`."""

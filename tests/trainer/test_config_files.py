@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 import yaml
+from foreign_models import IMAGINAIRE_SETTINGS
 
 from munit_edge.arithmetic import model_costs
+from munit_edge.config import ModelConfig
 from munit_edge.errors import ConfigError
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.config_files import (
     RECIPES,
     dump_train_config,
     find_config,
+    read_model_config,
     read_train_config,
     recipe_names,
     recipe_path,
@@ -290,6 +293,23 @@ def test_munit_files_that_cannot_be_used(
 
 def test_lr_policy_may_be_absent(tmp_path: Path) -> None:
     assert read_munit(tmp_path, {}, "lr_policy").optimizer.schedule == "constant"
+
+
+def test_the_model_of_any_configuration_can_be_read(tmp_path: Path) -> None:
+    model = ModelConfig(width=12, num_res_blocks=2)
+    whole = TrainConfig(model=model, batch_size=2)
+    for name, data, width in (
+        ("run", whole.model_dump(mode="json"), 12),
+        ("run without a model", {"batch_size": 2}, 64),
+        ("model", model.model_dump(mode="json"), 12),
+        ("munit", MUNIT, MUNIT["gen"]["dim"]),
+        ("imaginaire", IMAGINAIRE_SETTINGS, IMAGINAIRE_SETTINGS["gen"]["num_filters"]),
+    ):
+        (tmp_path / "file.yaml").write_text(yaml.safe_dump(data))
+        assert read_model_config(tmp_path / "file.yaml").width == width, name
+    (tmp_path / "file.yaml").write_text("width: 12\nnum_res_block: 2")
+    with pytest.raises(ConfigError, match="'num_res_block': did you mean 'num_res_blocks'"):
+        read_model_config(tmp_path / "file.yaml")
 
 
 def test_imaginaire_files_are_refused_with_the_way_out(tmp_path: Path) -> None:
