@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 
 from munit_edge.extras import require
@@ -16,6 +17,11 @@ def pyav() -> ModuleType:
     av = require("av", "reading and writing video")
     require("av.logging", "reading and writing video").set_level(None)
     return av
+
+
+def file_name(path: Path) -> str:
+    """A path as FFmpeg takes it: `take:2.mp4` alone would name a protocol called `take`."""
+    return str(path.absolute())
 
 
 def reason(error: BaseException) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from munit_edge.errors import InputError
 from munit_edge.images import Images
+from munit_edge.video.av_api import file_name
 from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.decoder import Decoded, Decoder, Tell
 from munit_edge.video.frames import Clip, Frame
@@ -24,7 +25,7 @@ class FileSource:
         if not path.exists():
             raise InputError(f"{path} does not exist: name a video file")
         self._channels = channels
-        self._decoder = Decoder(str(path), str(path), tell)
+        self._decoder = Decoder(file_name(path), str(path), tell)
         decoder = self._decoder
         self._shift = -round(decoder.clock_start / decoder.time_base)
         self.clip = Clip(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from munit_edge.errors import OutputError
 from munit_edge.files import atomic_file
-from munit_edge.video.av_api import pyav, reason
+from munit_edge.video.av_api import file_name, pyav, reason
 from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.parts import Segment
 from munit_edge.video.sound import Sound, add_sound_streams
@@ -56,14 +56,14 @@ def join(
     with atomic_file(output) as partial, contextlib.ExitStack() as stack:
         try:
             options = dict(container.final)
-            file = av.open(str(partial), "w", format=container.format, options=options)
+            file = av.open(file_name(partial), "w", format=container.format, options=options)
             stack.callback(file.close)
             file.metadata["comment"] = comment
-            with av.open(str(folder / segments[0].file)) as first:
+            with av.open(file_name(folder / segments[0].file)) as first:
                 stream = file.add_stream_from_template(first.streams.video[0], opaque=True)
             streams = [_picture_packets(folder, segments, stream, time_base, last_duration)]
             if sound is not None:
-                source = stack.enter_context(av.open(str(sound.path)))
+                source = stack.enter_context(av.open(file_name(sound.path)))
                 streams.append(_sound_packets(source, add_sound_streams(file, source), sound))
             for timed in heapq.merge(*streams, key=lambda timed: timed[:2]):
                 file.mux(timed.packet)
@@ -78,7 +78,7 @@ def comment_of(path: Path) -> str | None:
     """What `join` was told to keep in a file's metadata; None: nothing, or it is no video."""
     av = pyav()
     try:
-        with av.open(str(path)) as file:
+        with av.open(file_name(path)) as file:
             metadata = {key.lower(): value for key, value in file.metadata.items()}
     except (av.FFmpegError, OSError):
         return None
@@ -105,7 +105,7 @@ def _picture_packets(
 
 def _video_packets(path: Path, expected: int) -> Iterator[Any]:
     count = 0
-    with pyav().open(str(path)) as file:
+    with pyav().open(file_name(path)) as file:
         for packet in file.demux(file.streams.video[0]):
             if packet.size:
                 count += 1

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from munit_edge.files import output_errors
 from munit_edge.images import Images
-from munit_edge.video.av_api import pyav
+from munit_edge.video.av_api import file_name, pyav
 from munit_edge.video.codecs import Encoding
 from munit_edge.video.frames import encodable, pad_to_even, tag_colours
 
@@ -42,7 +42,7 @@ class SegmentWriter:
         container = track.encoding.container
         with output_errors(path):
             self._file = pyav().open(
-                str(path), "w", format=container.format, options=dict(container.crash_safe)
+                file_name(path), "w", format=container.format, options=dict(container.crash_safe)
             )
         self._stream = self._file.add_stream(
             track.encoding.codec.encoder,

@@ -12,7 +12,7 @@ from typing import Any
 
 from munit_edge.errors import OutputError
 from munit_edge.files import output_errors
-from munit_edge.video.av_api import pyav
+from munit_edge.video.av_api import file_name, pyav
 from munit_edge.video.codecs import VideoContainer
 
 
@@ -67,7 +67,7 @@ class SoundRecorder:
             if self._closed or dts < 0:
                 return
             if self._file is None:
-                self._file = pyav().open(str(self.path), "w", format="matroska")
+                self._file = pyav().open(file_name(self.path), "w", format="matroska")
                 self._streams = list(add_sound_streams(self._file, source).values())
                 self._newest = [-1] * len(self._streams)
             # After the source came back it may be another one, with other streams.

@@ -58,6 +58,14 @@ def test_segments_of_every_codec_join(tmp_path: Path, name: str, codec: CodecNam
         assert np.abs(255 - frame.astype(int) - original).mean() < 12
 
 
+def test_names_that_look_like_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    clips.make_clip(tmp_path / "plain.mp4", 6).rename("take:2.mp4")
+    video_runs.translate_clip(Path("take:2.mp4"), Path("out:2.mp4"))
+    (tmp_path / "out:2.mp4").rename("out.mp4")
+    assert len(clips.frames(tmp_path / "out.mp4")) == 6
+
+
 class Counting:
     """Writes into each frame how many came before it, as statistics over time would."""
 
