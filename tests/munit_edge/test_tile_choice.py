@@ -24,8 +24,8 @@ def _choose(wish: TileWish, size_hw: tuple[int, int], **wishes: str) -> int | No
 
 
 def test_bytes_are_those_that_were_measured() -> None:
-    assert engine_bytes_per_pixel(SLIM) == pytest.approx(890, rel=0.05)
-    assert engine_bytes_per_pixel(PAPER) == pytest.approx(2400, rel=0.05)
+    assert 394 <= engine_bytes_per_pixel(SLIM) <= 626
+    assert engine_bytes_per_pixel(PAPER) == pytest.approx(1776, rel=0.05)
 
 
 def test_off_never_cuts() -> None:
