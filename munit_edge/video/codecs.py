@@ -58,8 +58,9 @@ class VideoContainer:
     """Options of a complete file."""
 
 
-_FRAGMENTS = {"movflags": "frag_every_frame+empty_moov+default_base_moof"}
-_CLUSTERS = {"cluster_time_limit": "1", "flush_packets": "1"}
+_FLUSHED = {"flush_packets": "1"}  # to the disk, else some 32 KB wait in memory
+_FRAGMENTS = {"movflags": "frag_every_frame+empty_moov+default_base_moof", **_FLUSHED}
+_CLUSTERS = {"cluster_time_limit": "1", **_FLUSHED}
 _INDEX_FIRST = {"movflags": "+faststart"}
 
 CONTAINERS: dict[str, VideoContainer] = {
