@@ -23,6 +23,7 @@ SMALLER = {
         "--set", "iterations=2", "--set", "batch_size=2", "--set", "model.width=4",
         "--set", "model.discriminator.width=4",
     ],
+    "benchmark": ["--runs", "2", "--seconds", "0.1"],
     "export trt": [  # builds on any machine, for RTX cards
         "--target", "tensorrt-rtx", "--compute-capability", "8.6", "--optimization-level", "0",
         "--directions", "a2b",
