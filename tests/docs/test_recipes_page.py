@@ -1,0 +1,33 @@
+"""docs/recipes.md tells the recipes and losses that there are, with their counts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from munit_edge.arithmetic import model_costs
+from munit_edge.config import GRAPH_KINDS
+from munit_edge.trainer.config import LossConfig
+from munit_edge.trainer.config_files import read_train_config, recipe_names, recipe_path
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+
+
+def test_every_recipe_is_there_with_its_counts() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (`munit.*)\|$", PAGE, re.MULTILINE))
+    assert sorted(rows) == recipe_names()
+    for name, row in rows.items():
+        model = read_train_config(recipe_path(name)).model
+        costs = model_costs(model, (256, 256))
+        parameters = sum(costs[f"{kind}_a"].parameters for kind in GRAPH_KINDS)
+        decoder = costs["decoder_a"]
+        cells = [cell.strip() for cell in row.split("|")]
+        assert cells[0] == f"`{model.architecture}`"
+        assert cells[2] == f"{parameters:,} parameters"
+        assert cells[3] == f"{decoder.macs / 1e9:.2f}, {decoder.folded_macs / 1e9:.2f} GMAC"
+
+
+def test_keys_of_losses_are_all_there_and_exist() -> None:
+    named = set(re.findall(r"`loss\.(\w+)[`=]", PAGE))
+    assert named <= set(LossConfig.model_fields)
+    assert set(LossConfig.model_fields) - named == {"gan_convention"}
