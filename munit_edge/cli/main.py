@@ -14,6 +14,7 @@ from munit_edge.cli.benchmark import benchmark
 from munit_edge.cli.convert import convert
 from munit_edge.cli.doctor import doctor
 from munit_edge.cli.errors import DEBUG_ENVIRONMENT, reporting_errors
+from munit_edge.cli.evaluate import evaluate
 from munit_edge.cli.info import info
 from munit_edge.cli.sample_data import sample_data
 from munit_edge.cli.train import train
@@ -55,6 +56,7 @@ app.command("sample-data")(reporting_errors(sample_data))
 app.command("translate")(reporting_errors(translate))
 app.command("convert")(reporting_errors(convert))
 app.command("train")(reporting_errors(train))
+app.command("evaluate")(reporting_errors(evaluate))
 app.command("benchmark")(reporting_errors(benchmark))
 app.command("doctor")(reporting_errors(doctor))
 app.command("info")(reporting_errors(info))

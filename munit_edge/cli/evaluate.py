@@ -1,0 +1,106 @@
+"""`munit-edge evaluate`: how good a model is, in numbers, on a test set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
+
+import typer
+
+from munit_edge.cli.progress import Progress, progress
+from munit_edge.cli.streams import tell, warn, write_line
+
+if TYPE_CHECKING:
+    from munit_edge.evaluation.options import EvaluateOptions
+    from munit_edge.evaluation.report import EvaluationReport
+
+
+def evaluate(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="Model directory; with torch a checkpoint or run folder."
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Folder that holds testA and testB."),
+    ],
+    direction: Annotated[
+        Optional[Literal["a2b", "b2a"]],  # noqa: UP045 - Typer reads it on Python 3.10
+        typer.Option(help="Measure translations in this direction only.", show_default="both"),
+    ] = None,
+    json_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--json", metavar="FILE", help="Write all numbers to this file too."),
+    ] = None,
+    size: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="Resize the shorter side of pictures to this many pixels and cut out the middle.",
+            show_default="that of the smallest picture, 256 at most",
+        ),
+    ] = None,
+    count: Annotated[
+        int, typer.Option(help="Pictures of each domain, at most, spread over the file names.")
+    ] = 100,
+    styles: Annotated[int, typer.Option(help="Random styles for each picture.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="auto, onnxruntime, onnxruntime-tensorrt, tensorrt, tensorrt-rtx or torch. auto: "
+            "onnxruntime, or torch for a checkpoint."
+        ),
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Measure a model on pictures that it was not trained on, with no network but its own.
+
+    What it finds again of content and style in its translations, and how much styles change. Each
+    number stands beside what it is to be compared with.
+    """
+    from munit_edge.config import DIRECTIONS, validate
+    from munit_edge.evaluation.options import EvaluateOptions
+    from munit_edge.evaluation.report import as_text
+    from munit_edge.files import atomic_file
+
+    wishes = {
+        "data": data,
+        "directions": (direction,) if direction else DIRECTIONS,
+        "size": size,
+        "count": count,
+        "styles": styles,
+        "seed": seed,
+    }
+    options = validate(EvaluateOptions, wishes, "options of `munit-edge evaluate`")
+    report = _measure(model, engine, device, options)
+    for fault in report.unreadable:
+        warn(f"left out: {fault}")
+    write_line(as_text(report))
+    if json_file is not None:
+        with atomic_file(json_file) as partial:
+            partial.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        tell(f"wrote {json_file}")
+
+
+def _measure(model: Path, engine: str, device: str, options: EvaluateOptions) -> EvaluationReport:
+    from contextlib import ExitStack
+
+    from munit_edge.evaluation.run import evaluate as measure
+    from munit_edge.translator import Translator
+
+    with ExitStack() as stack:
+        translator = stack.enter_context(Translator.open(model, engine=engine, device=device))
+        bar: list[Progress] = []
+
+        def start(steps: int) -> None:
+            bar.append(stack.enter_context(progress("measuring", steps)))
+
+        return measure(
+            translator,
+            options,
+            model=str(model),
+            on_start=start,
+            on_step=lambda: bar[0].advance(),
+        )

@@ -1,0 +1,136 @@
+"""A model's own numbers: how well it finds again what it put into its translations.
+
+Letters read as the path of a picture: x_ab is a picture of A decoded by B, x_aba is back again.
+Translations are pictures of 256 levels, as users get them, so what is found again in them is never
+quite exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from munit_edge.config import Direction, Domain, split_direction
+from munit_edge.errors import ModelError
+from munit_edge.evaluation.report import DirectionMeasures, DomainMeasures
+from munit_edge.images import Images
+from munit_edge.styles import Styles
+from munit_edge.translator import Content, Translator
+
+Codes = NDArray[np.float32]
+Advance = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class EncodedDomain:
+    """What a model sees in the real pictures of one domain."""
+
+    styles: Styles
+    """Float32 [N, style_dim]."""
+    measures: DomainMeasures
+    """Numbers of the domain alone."""
+
+
+def encode_domain(
+    translator: Translator, images: Images, domain: Domain, advance: Advance
+) -> EncodedDomain:
+    """Encode and reconstruct every picture of a domain.
+
+    Args:
+        translator: the model.
+        images: uint8 [N, H, W, C], N at least 2.
+        domain: of the pictures.
+        advance: called after each picture.
+
+    Raises:
+        ModelError: the model gives codes that are not finite.
+    """
+    styles, errors, distances = [], [], []
+    previous = _codes(translator.encode_content(images[-1:], domain))
+    for image in images[:, None]:
+        content = translator.encode_content(image, domain)
+        style = translator.encode_style(image, domain)
+        codes = _codes(content)
+        if not (np.isfinite(codes).all() and np.isfinite(style).all()):
+            raise ModelError(
+                f"the encoders of domain {domain} give codes that are not finite: the model is "
+                "damaged or its training diverged; take an earlier checkpoint"
+            )
+        styles.append(style[0].astype(np.float32))
+        errors.append(_distance(translator.decode(content, style, domain)[:, 0], image))
+        distances.append(_distance(codes, previous))
+        previous = codes
+        advance()
+    measures = DomainMeasures(
+        domain=domain,
+        pictures=len(images),
+        image_error=float(np.mean(errors)),
+        content_distance=float(np.mean(distances)),
+        picture_distance=_distance(images, np.roll(images, 1, axis=0)),
+    )
+    return EncodedDomain(np.stack(styles), measures)
+
+
+def translate_domain(
+    translator: Translator,
+    images: Images,
+    direction: Direction,
+    encoded: EncodedDomain,
+    drawn: Styles,
+    advance: Advance,
+) -> DirectionMeasures:
+    """Translate every picture of the source domain and back again.
+
+    Args:
+        translator: the model.
+        images: uint8 [N, H, W, C] of the source domain.
+        direction: from which domain to which.
+        encoded: of the same pictures.
+        drawn: float32 [N, S, style_dim], the random styles of each picture; S at least 2.
+        advance: called after each picture.
+    """
+    source, target = split_direction(direction)
+    style_errors, content_errors, cycle_errors, uses = [], [], [], []
+    for image, own, styles in zip(images[:, None], encoded.styles[:, None], drawn, strict=True):
+        content = translator.encode_content(image, source)
+        x_ab = translator.decode(content, styles, target)[0]
+        content_again = translator.encode_content(x_ab, target)
+        x_aba = translator.decode(content_again, own, source)[:, 0]
+        style_errors.append(_distance(translator.encode_style(x_ab, target), styles))
+        content_errors.append(_distance(_codes(content_again), _codes(content)))
+        cycle_errors.append(_distance(x_aba, image))
+        uses.append(mean_pair_distance(x_ab))
+        advance()
+    content_error = float(np.mean(content_errors))
+    return DirectionMeasures(
+        direction=direction,
+        style_error=float(np.mean(style_errors)),
+        content_error=content_error,
+        content_error_relative=content_error / max(encoded.measures.content_distance, 1e-12),
+        cycle_error=float(np.mean(cycle_errors)),
+        style_use=float(np.mean(uses)),
+    )
+
+
+def mean_pair_distance(images: Images) -> float:
+    """Mean absolute difference of all pairs of pictures: uint8 [S, H, W, C], in levels of 255.
+
+    Sorted, the k-th of n values stands on the greater side of k pairs and on the lesser of
+    n - 1 - k: no pair need be formed.
+    """
+    num = len(images)
+    ordered = np.sort(images.reshape(num, -1), axis=0).astype(np.float64)
+    weights = 2 * np.arange(num) - (num - 1)
+    return float((weights @ ordered).mean() / (num * (num - 1) / 2))
+
+
+def _codes(content: Content) -> Codes:
+    return np.asarray(content.codes).astype(np.float32, copy=False)
+
+
+def _distance(values: NDArray[np.generic], others: NDArray[np.generic]) -> float:
+    """Mean absolute difference."""
+    return float(np.abs(values.astype(np.float32) - others.astype(np.float32)).mean())

@@ -1,0 +1,104 @@
+"""The test set: which pictures a model is measured on, and how they are cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from munit_edge.config import DOMAINS, Domain, ModelConfig
+from munit_edge.errors import InputError, UnreadableImageError
+from munit_edge.evaluation.options import DEFAULT_SIZE, EvaluateOptions
+from munit_edge.image_files import picture_files
+from munit_edge.images import Images, read_image, resize_shorter
+
+FOLDERS: dict[Domain, str] = {"a": "testA", "b": "testB"}
+MIN_PICTURES = 10
+"""In each domain: fewer say nothing about a distribution."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The test pictures of both domains, all squares of one size."""
+
+    images: dict[Domain, Images]
+    """uint8 [N, size, size, C]."""
+    size: int
+    """Height and width in pixels."""
+    unreadable: tuple[str, ...]
+    """What was wrong with files that were left out."""
+
+
+def read_pictures(options: EvaluateOptions, config: ModelConfig) -> Pictures:
+    """Read the test pictures: `options.count` of each domain, evenly spread over the file names.
+
+    Each is resized by its shorter side, and its middle is cut out.
+
+    Raises:
+        InputError: a folder is missing, or holds fewer than `MIN_PICTURES` pictures that can be
+            read, or a picture is larger than allowed.
+    """
+    files = {domain: _files(options.data, domain) for domain in DOMAINS}
+    unreadable: list[str] = []
+    found = {
+        domain: _read(files[domain], config.channels(domain), options, unreadable)
+        for domain in DOMAINS
+    }
+    for domain in DOMAINS:
+        _check_number(len(found[domain]), options.data / FOLDERS[domain], unreadable)
+    smallest = min(min(image.shape[:2]) for images in found.values() for image in images)
+    size = options.size or smallest
+    images = {
+        domain: np.stack([_middle(image, size) for image in found[domain]]) for domain in DOMAINS
+    }
+    return Pictures(images, size, tuple(unreadable))
+
+
+def _files(root: Path, domain: Domain) -> list[Path]:
+    if not root.is_dir():
+        kind = "is not a folder" if root.exists() else "does not exist"
+        raise InputError(f"data folder {root} {kind}: name one that holds testA and testB")
+    folder = root / FOLDERS[domain]
+    if not folder.is_dir():
+        held = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
+        raise InputError(
+            f"{root} holds {held}: evaluation needs testA and testB in it, with pictures that the "
+            "model was not trained on"
+        )
+    files = picture_files(folder, recursive=True)
+    _check_number(len(files), folder, [])
+    return files
+
+
+def _read(
+    files: list[Path], channels: int, options: EvaluateOptions, unreadable: list[str]
+) -> list[Images]:
+    """Pictures with a shorter side of at most `options.size`; what cannot be read is noted."""
+    places = np.linspace(0, len(files) - 1, min(options.count, len(files))).round().astype(int)
+    images = []
+    for place in places:
+        try:
+            image = read_image(files[place], channels).pixels
+        except UnreadableImageError as exc:
+            unreadable.append(str(exc))
+            continue
+        images.append(resize_shorter(image, options.size or min(DEFAULT_SIZE, *image.shape[:2])))
+    return images
+
+
+def _check_number(number: int, folder: Path, unreadable: list[str]) -> None:
+    if number >= MIN_PICTURES:
+        return
+    count = {0: "no pictures", 1: "1 picture"}.get(number, f"{number} pictures")
+    why = f" ({unreadable[-1]})" if unreadable else ""
+    raise InputError(
+        f"{folder} holds {count} that can be used: evaluation needs at least {MIN_PICTURES} in "
+        f"each domain{why}"
+    )
+
+
+def _middle(image: Images, size: int) -> Images:
+    image = resize_shorter(image, size)
+    top, left = ((side - size) // 2 for side in image.shape[:2])
+    return image[top : top + size, left : left + size]

@@ -1,0 +1,132 @@
+"""What `munit-edge evaluate` found: the data, and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from munit_edge.config import Direction, Domain, StrictModel
+
+
+class DomainMeasures(StrictModel):
+    """Numbers of the real pictures of one domain. Distances are mean absolute differences."""
+
+    domain: Domain
+    """Which."""
+    pictures: int
+    """How many."""
+    image_error: float
+    """Between a picture and its reconstruction from its own content and style, in levels of 255
+    (equation 1 of the paper)."""
+    content_distance: float
+    """Between the content codes of two different pictures."""
+    picture_distance: float
+    """Between the pixels of two different pictures, in levels of 255."""
+
+
+class DirectionMeasures(StrictModel):
+    """Numbers of the translations in one direction. Distances are mean absolute differences."""
+
+    direction: Direction
+    """From which domain to which."""
+    style_error: float
+    """Between a random style and the style code of its translation (equation 3)."""
+    content_error: float
+    """Between the content codes of a picture and of its translation (equation 2)."""
+    content_error_relative: float
+    """The same, divided by `content_distance` of the source domain."""
+    cycle_error: float
+    """Between a picture and its translation there and back with its own style, in levels of 255."""
+    style_use: float
+    """Between translations of one picture with two random styles, in levels of 255."""
+
+
+class EvaluationReport(StrictModel):
+    """What `munit-edge evaluate --json FILE` writes."""
+
+    format_version: Literal[1] = 1
+    """Version of this layout."""
+    created: str
+    """Date and time, ISO 8601."""
+    munit_edge: str
+    """Version."""
+    model: str
+    """Path, as named by the user."""
+    model_id: str
+    """SHA-256 of configuration and weights."""
+    export_id: str
+    """Tells exports of the same weights apart."""
+    engine: str
+    """Backend."""
+    device: str
+    """Where it ran."""
+    data: str
+    """Folder of the test set, as named by the user."""
+    size: int
+    """Height and width of the pictures, in pixels."""
+    styles: int
+    """Random styles for each picture."""
+    seed: int
+    """Of everything random."""
+    unreadable: tuple[str, ...]
+    """What was wrong with pictures that were left out."""
+    domains: tuple[DomainMeasures, ...]
+    """a and b."""
+    directions: tuple[DirectionMeasures, ...]
+    """Those that were asked for."""
+
+
+Row = tuple[str, Sequence[float], str]
+"""Name, a number for each column, and what to compare it with."""
+
+
+def as_text(report: EvaluationReport) -> str:
+    """For a terminal."""
+    return "\n".join(_lines(report))
+
+
+def _lines(report: EvaluationReport) -> Iterator[str]:
+    numbers = " + ".join(str(found.pictures) for found in report.domains)
+    yield f"{report.model}: {report.engine} on {report.device}"
+    yield (
+        f"{numbers} pictures of {report.data} at {report.size} x {report.size} pixels, "
+        f"{report.styles} random styles each, seed {report.seed}"
+    )
+    yield ""
+    yield from _table("real pictures", [f.domain for f in report.domains], _domain_rows(report))
+    yield ""
+    names = [found.direction for found in report.directions]
+    yield from _table("translations", names, _direction_rows(report))
+
+
+def _domain_rows(report: EvaluationReport) -> list[Row]:
+    found = report.domains
+    return [
+        ("image reconstruction error", [f.image_error for f in found], "levels of 255; 0: exact"),
+        (
+            "two different pictures",
+            [f.picture_distance for f in found],
+            "levels of 255, to compare with",
+        ),
+    ]
+
+
+def _direction_rows(report: EvaluationReport) -> list[Row]:
+    found = report.directions
+    return [
+        ("style reconstruction error", [f.style_error for f in found], "0: exact; 0.80: no style"),
+        (
+            "content reconstruction error",
+            [f.content_error_relative for f in found],
+            "0: exact; 1: as far as another picture's",
+        ),
+        ("cycle error, own style", [f.cycle_error for f in found], "levels of 255; 0: exact"),
+        ("style use", [f.style_use for f in found], "levels of 255; 0: styles are ignored"),
+    ]
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:
+    width = max(len(name) for name in (title, *(row[0] for row in rows)))
+    yield f"{title:<{width}}" + "".join(f"{column:>10}" for column in columns)
+    for name, values, note in rows:
+        yield f"{name:<{width}}" + "".join(f"{value:>10.3f}" for value in values) + f"  {note}"

@@ -1,0 +1,116 @@
+"""`munit-edge evaluate` from the outside."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from munit_edge.cli.main import app
+from munit_edge.evaluation.report import EvaluationReport
+from munit_edge.sample_data import write_sample_data
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten test pictures of each domain, of several sizes, and one file that is none."""
+    folder = tmp_path_factory.mktemp("evaluate") / "data"
+    random = np.random.default_rng(0)
+    for domain in "AB":
+        (folder / f"test{domain}").mkdir(parents=True)
+        for i in range(10):
+            pixels = random.integers(0, 256, (20 + i, 24, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"test{domain}" / f"{i}.png")
+    (folder / "testA" / "5b.png").write_bytes(b"no picture")
+    return folder
+
+
+def evaluate(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def numbers(report: EvaluationReport) -> list[float]:
+    rows = [*report.domains, *report.directions]
+    return [value for row in rows for value in row.model_dump().values() if type(value) is float]
+
+
+def test_both_directions_of_an_exported_model(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "new" / "report.json"
+    result = evaluate(tiny_model, "--data", data, "--styles", "2", "--json", file)
+    assert result.exit_code == 0, result.stderr
+    assert "5b.png is no picture" in result.stderr
+    assert f"wrote {file}" in result.stderr
+    report = EvaluationReport.model_validate_json(file.read_text(encoding="utf-8"))
+    assert (report.size, report.styles, report.engine) == (20, 2, "onnxruntime")
+    assert [(row.domain, row.pictures) for row in report.domains] == [("a", 10), ("b", 10)]
+    assert [row.direction for row in report.directions] == ["a2b", "b2a"]
+    assert len(report.unreadable) == 1
+    assert all(np.isfinite(numbers(report)))
+    shown = result.stdout
+    assert "10 + 10 pictures" in shown
+    for row in report.directions:
+        assert f"{row.style_use:.3f}" in shown
+    assert re.search(r"translations +a2b +b2a", shown)
+
+
+def test_a_checkpoint_gives_the_numbers_of_its_export(
+    tiny_model: Path, tiny_checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    found = []
+    for model in (tiny_model, tiny_checkpoint):
+        file = tmp_path / f"{model.name}.json"
+        options = ("--direction", "b2a", "--styles", "2", "--size", "16", "--json", file)
+        result = evaluate(model, "--data", data, *options)
+        assert result.exit_code == 0, result.stderr
+        found.append(EvaluationReport.model_validate_json(file.read_text(encoding="utf-8")))
+    exported, trained = found
+    assert trained.engine == "torch"
+    assert [row.direction for row in exported.directions] == ["b2a"]
+    np.testing.assert_allclose(numbers(exported), numbers(trained), rtol=0.01)
+
+
+def test_domains_of_other_channels_and_sample_data(tiny_sn_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    write_sample_data(folder, size=16, count=100, seed=0)
+    result = evaluate(tiny_sn_model, "--data", folder, "--styles", "2")
+    assert result.exit_code == 0, result.stderr
+    assert "at 16 x 16 pixels" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--data", "missing"), "data folder missing does not exist: name one that holds testA"),
+        (("--data", "file.txt"), "data folder file.txt is not a folder"),
+        (("--data", "half"), "half holds testA: evaluation needs testA and testB"),
+        (("--data", "empty"), "holds no pictures that can be used: evaluation needs at least 10"),
+        (("--data", "few"), "holds 9 pictures that can be used"),
+        (("--data", "broken"), "10.png is empty"),
+        (("--data", "few", "--count", "5"), "count"),
+        (("--data", "few", "--styles", "1"), "styles"),
+    ],
+)
+def test_what_cannot_be_measured(
+    arguments: tuple[str, ...],
+    words: str,
+    tiny_model: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file.txt").touch()
+    for folder, pictures in {"half": 10, "empty": 0, "few": 9, "broken": 9}.items():
+        for test in ("testA",) if folder == "half" else ("testA", "testB"):
+            (tmp_path / folder / test).mkdir(parents=True)
+            for i in range(pictures):
+                (tmp_path / folder / test / f"{i}.png").symlink_to(data / "testB" / "1.png")
+    Path("broken/testB/10.png").touch()
+    Path("broken/testA/10.png").symlink_to(data / "testB" / "1.png")
+    result = evaluate(tiny_model, *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert words in result.stderr
