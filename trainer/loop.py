@@ -17,6 +17,7 @@ import numpy as np
 from munit_edge.config import DIRECTIONS, DOMAINS, split_direction
 from munit_edge.errors import ConfigError, EngineError, MunitEdgeError, TrainingError
 from munit_edge.extras import require
+from munit_edge.files import output_errors
 from munit_edge.images import Picture, write_image
 from munit_edge.interrupts import signals_left_to_parent, stop_requests
 from munit_edge.styles import sample_styles
@@ -122,12 +123,12 @@ class TrainingRun:
             for raw in self._batches_to_come():
                 losses = self._iterate(self._readable(raw, display), display)
                 self._report(losses, display)
-                if self._due(self.config.image_interval) and self.processes.is_first:
-                    self._draw()
                 stopped_by = self.processes.agreed_signal(stop.signal)
                 due = self._due(self.config.checkpoint_interval) or stopped_by is not None
                 if due and self.processes.is_first:
                     self._save()
+                if self._due(self.config.image_interval) and self.processes.is_first:
+                    self._draw()
                 if stopped_by is not None:
                     break
             seconds = time.monotonic() - started
@@ -230,14 +231,12 @@ class TrainingRun:
             note=f"D {losses['discriminator_total']:.3f} G {losses['generator_total']:.3f}"
         )
         if self._due(self.config.log_interval):
-            iteration = self.state.iteration
-            factor = self.config.optimizer.factor(iteration)
+            factor = self.config.optimizer.factor(self.state.iteration)
             rates = {
                 "learning_rate/generators": self.config.optimizer.generator_lr * factor,
                 "learning_rate/discriminators": self.config.optimizer.discriminator_lr * factor,
             }
-            curves = {_curve(name): value for name, value in losses.items()} | rates
-            self._accelerator.log(curves, step=iteration)
+            self._log({_curve(name): value for name, value in losses.items()} | rates)
 
     def _display_styles(self) -> Tensor:
         """The random styles of the picture grids: always the same."""
@@ -257,9 +256,10 @@ class TrainingRun:
                 direction,
             )
             write_image(self.folder.picture(self.state.iteration, direction), Picture(grid))
-            self._accelerator.get_tracker("tensorboard").log_images(
-                {direction: grid[None]}, step=self.state.iteration, dataformats="NHWC"
-            )
+            with output_errors(self._curves):
+                self._accelerator.get_tracker("tensorboard").log_images(
+                    {direction: grid[None]}, step=self.state.iteration, dataformats="NHWC"
+                )
 
     def _save(self) -> None:
         path = self.folder.checkpoint(self.state.iteration)
@@ -277,8 +277,7 @@ class TrainingRun:
             self.config.loss,
         )
         measures = {"reconstruction": error}
-        curves = {f"measure/{name}": value for name, value in measures.items()}
-        self._accelerator.log(curves, step=self.state.iteration)
+        self._log({f"measure/{name}": value for name, value in measures.items()})
         return {name: value for name, value in measures.items() if math.isfinite(value)}
 
     def _best_checkpoint(self) -> Path | None:
@@ -288,11 +287,26 @@ class TrainingRun:
 
     @contextlib.contextmanager
     def _trackers(self) -> Iterator[None]:
-        self._accelerator.init_trackers(TENSORBOARD_FOLDER)
+        with output_errors(self._curves):
+            self._accelerator.init_trackers(TENSORBOARD_FOLDER)
         try:
             yield
-        finally:
+        except BaseException:
+            # Accelerate's own end might wait for processes that wait for this one.
+            with contextlib.suppress(OSError):
+                for tracker in self._accelerator.trackers:
+                    tracker.finish()
+            raise
+        with output_errors(self._curves):
             self._accelerator.end_training()
+
+    def _log(self, curves: dict[str, float]) -> None:
+        with output_errors(self._curves):
+            self._accelerator.log(curves, step=self.state.iteration)
+
+    @property
+    def _curves(self) -> Path:
+        return self.folder.path / TENSORBOARD_FOLDER
 
 
 def prepare_run(

@@ -97,8 +97,19 @@ def _half_a_checkpoint(path: Path) -> int:
     return sum(f.stat().st_size for f in (path / "checkpoints" / "00000003").iterdir()) // 2
 
 
-def run_until_the_disk_is_full(data: Path, path: Path, copy: Path) -> None:
+def run_until_half_a_checkpoint_is_free(data: Path, path: Path, copy: Path) -> None:
     """Train in a small file system of this process alone; copy what is left in the end."""
+    _run_in_small_file_system(data, path, copy, _half_a_checkpoint)
+
+
+def run_until_nothing_is_free(data: Path, path: Path, copy: Path) -> None:
+    """The same, and the curves find the file system full before a checkpoint does."""
+    _run_in_small_file_system(data, path, copy, lambda path: 0)
+
+
+def _run_in_small_file_system(
+    data: Path, path: Path, copy: Path, free: Callable[[Path], int]
+) -> None:
     path.mkdir()
     root = os.getuid() == 0
     user, mount = 0x10000000, 0x00020000
@@ -109,8 +120,10 @@ def run_until_the_disk_is_full(data: Path, path: Path, copy: Path) -> None:
         os._exit(NOT_ALLOWED)
 
     def fill() -> None:
-        room = shutil.disk_usage(path).free - _half_a_checkpoint(path)
-        (path / "filler").write_bytes(bytes(room))
+        (path / "filler").write_bytes(bytes(shutil.disk_usage(path).free - free(path)))
+        # What the curves' file has in its last page of memory is free, too.
+        for file in (path / "tensorboard").rglob("events*"):
+            os.truncate(file, file.stat().st_size + 4096)
 
     _train_and_note(data, path, _Filling(fill))
     (path / "filler").unlink()

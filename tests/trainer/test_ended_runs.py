@@ -13,7 +13,8 @@ from ended_runs import (
     run_killed_in_an_iteration,
     run_killed_while_saving,
     run_until_a_file_is_too_large,
-    run_until_the_disk_is_full,
+    run_until_half_a_checkpoint_is_free,
+    run_until_nothing_is_free,
     start,
 )
 from training_runs import Recorder, assert_same, tiny_config, write_data
@@ -59,10 +60,11 @@ def test_10_then_kill_9_then_10_are_20(
 @pytest.mark.parametrize(
     ("ending", "words"),
     [
-        (run_until_the_disk_is_full, "00000006: the disk is full: free some space"),
+        (run_until_half_a_checkpoint_is_free, "00000006: the disk is full: free some space"),
+        (run_until_nothing_is_free, "tensorboard: the disk is full: free some space"),
         (run_until_a_file_is_too_large, "00000006: the file is larger than"),
     ],
-    ids=["full", "limit"],
+    ids=["half", "nothing", "limit"],
 )
 def test_a_full_disk_leaves_the_previous_checkpoint_whole(
     ending: Callable[..., None], words: str, data: Path, tmp_path: Path
