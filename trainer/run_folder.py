@@ -45,10 +45,12 @@ MAY_CHANGE = (
     "data.test_a",
     "data.test_b",
     "data.workers",
+    "loss.perceptual_file",
 )
-"""Keys that a resumed run may change: the steps stay the same. Images may have moved, but the
-training state remembers their names; `batch_size` may be divided over more processes, or fewer, and
-the training state remembers the product."""
+"""Keys that a resumed run may change: the steps stay the same. Images and the file of the
+perceptual loss may have moved, but the training state remembers the images' names and the weights;
+`batch_size` may be divided over more processes, or fewer, and the training state remembers the
+product."""
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,7 @@ class RunState:
             "images": _fingerprints(sets),
             "images_per_iteration": self.images_per_iteration,
             "skipped_updates": self.skipped_updates,
+            "vgg": None if self.step.vgg is None else self.step.vgg.fingerprint,
         }
         save_checkpoint(
             path,
@@ -117,12 +118,14 @@ class RunState:
         """Take over a checkpoint of a run with this configuration.
 
         Raises:
-            InputError: the training images have other names than before.
+            InputError: the training images have other names than before, or the perceptual loss has
+                other weights.
             ConfigError: an iteration would have more images than before, or fewer.
             ModelError: the checkpoint is damaged, or holds no training state.
         """
         training = checkpoint.training_state()
         _check_images(training.values.get("images", {}), sets)
+        self._check_vgg(training.values.get("vgg"))
         self._check_images_per_iteration(training.values.get("images_per_iteration"))
         checkpoint.load_live_generators(self.generators)
         checkpoint.load_discriminators(self.discriminators)
@@ -142,6 +145,13 @@ class RunState:
                 f"an iteration of this run had {before} images of each domain and would now have "
                 f"{self.images_per_iteration}: start as many processes, or set batch_size, so that "
                 f"processes times batch_size is {before}"
+            )
+
+    def _check_vgg(self, before: str | None) -> None:
+        if before is not None and self.step.vgg and self.step.vgg.fingerprint != before:
+            raise InputError(
+                f"{self.config.loss.perceptual_file} holds other weights than the run began with: "
+                "name the file of then (loss.perceptual_file), or begin a new run"
             )
 
     def _check_finite(self) -> None:

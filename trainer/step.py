@@ -237,12 +237,14 @@ class TrainingStep:
         """Whose updates the last iteration left out because something was not finite."""
         self._config = config
         self._placement = placement
+        self.vgg = self._vgg()
+        """What the perceptual loss compares pictures with; None where it has no weight."""
         fold_up_sampling(generators, config.speed.fold_up_sampling)
         self.discriminator_objective: nn.Module = DiscriminatorObjective(
             discriminators, config.loss
         )
         self.generator_objective: nn.Module = GeneratorObjective(
-            generators, discriminators, config.loss, self._vgg()
+            generators, discriminators, config.loss, self.vgg
         )
         self.discriminator_optimizer = adam(
             discriminators.parameters(),

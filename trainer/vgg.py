@@ -8,6 +8,8 @@ read off the weights, so a small network of the same plan serves for trials.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
@@ -42,6 +44,14 @@ class VggFeatures(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
         self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None])
         self.eval().requires_grad_(False)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights."""
+        digest = hashlib.sha256()
+        for parameter in self.parameters():
+            digest.update(parameter.cpu().float().numpy().tobytes())
+        return digest.hexdigest()
 
     def forward(self, image: Tensor) -> Tensor:
         """Image [B, C, H, W] in [-1, 1] -> features [B, channels, h, w].

@@ -86,6 +86,19 @@ def assert_same(one: Path, other: Path) -> None:
     assert any(name.startswith("training") for name in ours)
 
 
+def write_vgg(path: Path, seed: int = 0) -> Path:
+    """Weights of the first two blocks of a VGG-16, with 3 channels in each layer."""
+    random = torch.Generator().manual_seed(seed)
+    shapes = {"weight": (3, 3, 3, 3), "bias": (3,)}
+    tensors = {
+        f"features.{place}.{part}": torch.randn(shape, generator=random)
+        for place in (0, 2, 5, 7)
+        for part, shape in shapes.items()
+    }
+    torch.save(tensors, path)
+    return path
+
+
 class Recorder:
     """A `Display` that remembers."""
 

@@ -95,6 +95,7 @@ def test_settings_that_do_not_change_the_steps_may_differ(tmp_path: Path) -> Non
         "keep_checkpoints=1",
         "best_by=null",
         "on_non_finite=skip",
+        "loss.perceptual_file=vgg.pth",
     )
     assert set(differing_keys(tiny_config("data.root=y"), other)) == set(MAY_CHANGE)
     folder.check_resumable(other)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_runs import tiny_config, write_data, write_pictures
+from training_runs import tiny_config, write_data, write_pictures, write_vgg
 
 from munit_edge.errors import ConfigError, InputError, ModelError, TrainingError
 from munit_edge.trainer.checkpoint import folded_state, open_checkpoint
@@ -15,6 +15,10 @@ from munit_edge.trainer.run_state import RunState
 from munit_edge.trainer.step import Pair
 
 CPU = torch.device("cpu")
+MORE_LOSSES = (
+    *("loss.perceptual_weight=1", "loss.perceptual_file=vgg.pth", "loss.perceptual_layer=relu2_1"),
+    *("loss.r1_weight=1", "loss.r1_interval=2", "loss.augment=[colour,translation,cutout]"),
+)
 SPECTRAL = ("model.architecture=munit-sn", "model.pre_activation=true")
 
 
@@ -48,8 +52,14 @@ def test_the_seed_decides_the_first_weights_and_leaves_torchs_own_alone() -> Non
     assert any(not torch.equal(a, b) for a, b in zip(first, different, strict=True))
 
 
-@pytest.mark.parametrize("overrides", [(), SPECTRAL], ids=["munit", "munit-sn"])
-def test_a_restored_state_goes_on_bit_for_bit(overrides: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "overrides", [(), SPECTRAL, MORE_LOSSES], ids=["munit", "munit-sn", "more losses"]
+)
+def test_a_restored_state_goes_on_bit_for_bit(
+    overrides: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_vgg(tmp_path / "vgg.pth")
     config = tiny_config(f"data.root={write_data(tmp_path)}", *overrides)
     sets = training_images(config.data)
     state = RunState(config, CPU)
@@ -119,3 +129,17 @@ def test_without_an_average_the_live_weights_are_exported() -> None:
     state = RunState(tiny_config("average_decay=null"), CPU)
     assert state.average is None
     assert state.best_generators is state.generators
+
+
+def test_the_weights_of_the_perceptual_loss_may_move_and_not_change(tmp_path: Path) -> None:
+    data = write_data(tmp_path)
+    files = [write_vgg(tmp_path / f"{i}.pth", seed) for i, seed in enumerate((0, 0, 1))]
+    first, moved, other = (
+        tiny_config(f"data.root={data}", *MORE_LOSSES, f"loss.perceptual_file={file}")
+        for file in files
+    )
+    sets = training_images(first.data)
+    RunState(first, CPU).save(tmp_path / "checkpoint", sets)
+    RunState(moved, CPU).restore(open_checkpoint(tmp_path / "checkpoint"), sets)
+    with pytest.raises(InputError, match=r"2\.pth holds other weights than the run began with"):
+        RunState(other, CPU).restore(open_checkpoint(tmp_path / "checkpoint"), sets)

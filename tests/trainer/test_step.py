@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_runs import tiny_config
+from training_runs import tiny_config, write_vgg
 
 from munit_edge.trainer.augmentation import augmented
 from munit_edge.trainer.config import TrainConfig
@@ -171,19 +171,8 @@ def test_the_r1_penalty_flattens_the_discriminators() -> None:
     assert penalties == sorted(penalties, reverse=True)
 
 
-@pytest.fixture
-def vgg_file(tmp_path: Path) -> Path:
-    """The first two blocks of a VGG-16 with 3 channels in each layer."""
-    torch.manual_seed(0)
-    tensors = {}
-    for place in (0, 2, 5, 7):
-        tensors[f"features.{place}.weight"] = torch.randn(3, 3, 3, 3)
-        tensors[f"features.{place}.bias"] = torch.randn(3)
-    torch.save(tensors, tmp_path / "vgg.pth")
-    return tmp_path / "vgg.pth"
-
-
-def test_the_perceptual_loss_compares_a_translation_with_its_source(vgg_file: Path) -> None:
+def test_the_perceptual_loss_compares_a_translation_with_its_source(tmp_path: Path) -> None:
+    vgg_file = write_vgg(tmp_path / "vgg.pth")
     settings = (f"loss.perceptual_file={vgg_file}", "loss.perceptual_layer=relu2_2")
     weights_0 = [f"loss.{n}_weight=0" for n in ("gan", "image", "content", "cycle", "style")]
     config = tiny_config("loss.perceptual_weight=2", *settings, *weights_0)
