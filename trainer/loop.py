@@ -15,13 +15,18 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from munit_edge.config import DIRECTIONS, DOMAINS, split_direction
-from munit_edge.errors import ConfigError, EngineError, MunitEdgeError, TrainingError
+from munit_edge.errors import ConfigError, EngineError, ModelError, MunitEdgeError, TrainingError
 from munit_edge.extras import require
 from munit_edge.files import output_errors
 from munit_edge.images import Picture, write_image
 from munit_edge.interrupts import signals_left_to_parent, stop_requests
 from munit_edge.styles import sample_styles
-from munit_edge.trainer.checkpoint import best_checkpoint, newest_checkpoint, open_checkpoint
+from munit_edge.trainer.checkpoint import (
+    best_checkpoint,
+    newest_checkpoint,
+    open_checkpoint,
+    saved_checkpoints,
+)
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.data import RawBatch, TrainingBatches, draw_styles, first_pictures
 from munit_edge.trainer.graphs import image_from_bytes
@@ -341,8 +346,8 @@ def prepare_run(
         folder.check_free(overwrite=overwrite)
     run = TrainingRun(config, folder, _accelerator(device, path))
     # Nothing has been written so far: whatever was wrong has left no half-made run behind.
-    if resume and (newest := newest_checkpoint(path)) is not None:
-        run.state.restore(open_checkpoint(newest), run.sets)
+    if resume:
+        _restore_newest(run)
     if run.remaining < 0:
         raise ConfigError(
             f"the run has done {run.state.iteration} iterations already and iterations is "
@@ -351,6 +356,20 @@ def prepare_run(
     if run.processes.is_first:
         folder.begin(config, anew=not resume)
     return run
+
+
+def _restore_newest(run: TrainingRun) -> None:
+    *earlier, newest = saved_checkpoints(run.folder.path) or (None,)
+    if newest is None:
+        return
+    try:
+        run.state.restore(open_checkpoint(newest), run.sets)
+    except ModelError as exc:
+        if not earlier:
+            raise
+        raise ModelError(
+            f"{exc}. Move {newest} away to go on from the checkpoint before it, {earlier[-1]}"
+        ) from exc
 
 
 def _accelerator(device: DeviceName, folder: Path) -> Any:

@@ -19,7 +19,7 @@ from training_runs import (
     write_pictures,
 )
 
-from munit_edge.errors import ConfigError, EngineError, InputError, TrainingError
+from munit_edge.errors import ConfigError, EngineError, InputError, ModelError, TrainingError
 from munit_edge.images import read_image
 from munit_edge.trainer import loop
 from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint, saved_checkpoints
@@ -121,6 +121,16 @@ def test_resuming_a_finished_run_does_nothing(data: Path, tmp_path: Path) -> Non
     assert all(torch.equal(before[n], v) for n, v in all_tensors(first.checkpoint).items())
     with pytest.raises(ConfigError, match="has done 3 iterations already and iterations is 2"):
         train(data, tmp_path / "run", "iterations=2", resume=True)
+
+
+def test_a_damaged_checkpoint_is_named_with_the_one_before(data: Path, tmp_path: Path) -> None:
+    newest = train(data, tmp_path / "run").checkpoint
+    os.truncate(newest / "training.safetensors", 100)
+    with pytest.raises(ModelError, match=r"damaged .* Move .*00000006 away .* it, .*00000003"):
+        train(data, tmp_path / "run", resume=True)
+    newest.rename(tmp_path / "damaged")
+    resumed = train(data, tmp_path / "run", resume=True)
+    assert_same(train(data, tmp_path / "straight").checkpoint, resumed.checkpoint)
 
 
 def test_a_run_stopped_before_its_first_checkpoint_begins_again(data: Path, tmp_path: Path) -> None:
