@@ -95,7 +95,9 @@ def main() -> int:
         for name in options.sections:
             print(f"section {name}", file=sys.stderr, flush=True)
             try:
-                results.extend(sections[name](setting))
+                for result in sections[name](setting):
+                    results.append(result)
+                    print(f"{result.what}: {result.measured}", file=sys.stderr, flush=True)
             except NotMeasuredError as exc:
                 results.append(Result(f"section {name}", "", f"not measured: {exc}", None))
     _print(results, options, before, time.monotonic() - started)

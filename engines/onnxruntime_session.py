@@ -67,6 +67,7 @@ def open_session(
     # 64, 256 x 256 pixels and two styles. Asking the system each time takes 4 % more time.
     options.enable_cpu_mem_arena = device.kind != "cpu"
     source = str(model) if isinstance(model, Path) else model
+    give_back_freed_memory()  # of earlier graphs' runs: opening one takes three times its size
     try:
         with _quiet(onnxruntime, device):
             # Its own fallback would print to standard output.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-LARGE_BLOCK_BYTES = 16 << 20
+LARGE_BLOCK_BYTES = 4 << 20
 """Blocks from this size on are asked from the system one by one, and go back when they are freed.
 Smaller ones are kept for the next: the system clears every page that it hands out, which takes
 time."""
