@@ -71,27 +71,45 @@ def info(
 
 def _find(path: Path | None, recipe: str | None) -> _Subject:
     from munit_edge.errors import ConfigError
-    from munit_edge.manifest import is_model_directory, read_manifest
-    from munit_edge.trainer.config_files import find_config, read_model_config
+    from munit_edge.manifest import is_model_directory
+    from munit_edge.trainer.config_files import find_config
 
     if path is None and recipe is None:
         raise ConfigError("name a configuration, checkpoint, run or model, or --recipe NAME")
     if path is None or recipe is not None or not path.is_dir():
-        file = find_config(path, recipe)
-        return _Subject("configuration", file, read_model_config(file), {})
-    if is_model_directory(path):
-        manifest = read_manifest(path)
-        facts = {
-            "iteration": manifest.checkpoint_iteration,
-            "origin": manifest.origin,
-            "precision": manifest.graph("decoder", "a").precision,
-            "decoders": "folded" if manifest.folded else "as trained",
-            "licence_note": manifest.licence_note,
-        }
-        return _Subject("model", path, manifest.model, facts)
-    from munit_edge.trainer.checkpoint import open_checkpoint  # only here: it may import torch
+        return _configuration(find_config(path, recipe))
+    return _model(path) if is_model_directory(path) else _checkpoint(path)
 
-    checkpoint = open_checkpoint(path)
+
+def _configuration(file: Path) -> _Subject:
+    from munit_edge.trainer.config_files import read_model_config
+
+    return _Subject("configuration", file, read_model_config(file), {})
+
+
+def _model(directory: Path) -> _Subject:
+    from munit_edge.manifest import read_manifest
+
+    manifest = read_manifest(directory)
+    facts = {
+        "iteration": manifest.checkpoint_iteration,
+        "origin": manifest.origin,
+        "precision": manifest.graph("decoder", "a").precision,
+        "decoders": "folded" if manifest.folded else "as trained",
+        "licence_note": manifest.licence_note,
+    }
+    return _Subject("model", directory, manifest.model, facts)
+
+
+def _checkpoint(folder: Path) -> _Subject:
+    # These import torch where it is installed, which takes seconds.
+    from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint
+    from munit_edge.trainer.run_folder import RunFolder
+
+    file = RunFolder(folder).config_file
+    if file.is_file() and newest_checkpoint(folder) is None:  # a run that has just begun
+        return _configuration(file)
+    checkpoint = open_checkpoint(folder)
     facts = {
         "iteration": checkpoint.info.iteration,
         "origin": checkpoint.info.origin,

@@ -71,6 +71,12 @@ def test_every_kind_of_subject_gives_the_same_counts(
     assert found[tiny_sn_model]["decoders"] == "folded"
 
 
+def test_a_run_that_has_no_checkpoint_yet_has_a_configuration(tmp_path: Path) -> None:
+    (tmp_path / "train.yaml").write_text("model: {width: 5}")
+    data = info_json(tmp_path)
+    assert (data["kind"], data["model"]["width"]) == ("configuration", 5)
+
+
 def test_padding_is_told() -> None:
     result = info("--recipe", "paper", "--size", "30x31")
     assert "for one picture of 30 x 31, padded to 32 x 32 pixels:" in result.stdout
