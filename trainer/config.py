@@ -17,6 +17,7 @@ GanLoss = Literal["lsgan", "nsgan", "hinge"]
 GanConvention = Literal["paper", "improved"]
 Initialisation = Literal["kaiming", "xavier", "orthogonal", "gaussian", "default"]
 Schedule = Literal["step", "constant"]
+TrainingPrecision = Literal["fp32", "bf16"]
 Augmentation = Literal["colour", "translation", "cutout"]
 VggLayer = Literal[
     "relu1_1",
@@ -185,6 +186,13 @@ class SpeedConfig(StrictModel):
     gradients for the 5x5: 9 multiplications instead of 25."""
     fused_adam: bool = True
     """Adam in one pass over the parameters instead of ten."""
+    precision: TrainingPrecision = "fp32"
+    """`bf16` changes the results: convolutions and linear layers in bfloat16 (autocast), for
+    processors and GPUs that compute it faster; norms, losses, weights and optimisers stay in
+    float32."""
+    reuse_translations: bool = False
+    """Changes the results: both updates take the same style codes, so that the translations are
+    decoded once, for both."""
 
 
 class TrainConfig(StrictModel):

@@ -60,9 +60,14 @@ def activation(name: Activation) -> nn.Module:
     return _ACTIVATIONS[name]()
 
 
+def widened(x: Tensor) -> Tensor:
+    """bfloat16, which autocast made, in float32: for norms and outputs. Other types stay."""
+    return x.float() if x.dtype == torch.bfloat16 else x
+
+
 def instance_norm(x: Tensor) -> Tensor:
     """Each channel of each sample to mean 0, variance 1 (biased): [B, C, H, W] -> the same."""
-    return F.instance_norm(x, eps=NORM_EPS)
+    return F.instance_norm(widened(x), eps=NORM_EPS)
 
 
 class InstanceNorm(nn.Module):
@@ -83,7 +88,7 @@ class AffineInstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
-        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=NORM_EPS)
+        return F.instance_norm(widened(x), weight=self.weight, bias=self.bias, eps=NORM_EPS)
 
 
 class AdaIN(nn.Module):
@@ -110,6 +115,7 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
         dims = (1, 2, 3)
+        x = widened(x)
         centred = x - x.mean(dims, keepdim=True)  # [B, C, H, W]
         num_values = x.shape[1] * x.shape[2] * x.shape[3]
         variance = centred.square().sum(dims, keepdim=True) / (num_values - 1)  # [B, 1, 1, 1]
@@ -310,7 +316,7 @@ class StyleEncoder(nn.Module):
         for block in self.down:
             x = block(x)
         x = x.mean((2, 3), keepdim=True)  # [B, 4 * width, 1, 1]
-        return self.head(x).flatten(1)  # type: ignore[no-any-return]
+        return widened(self.head(x).flatten(1))
 
 
 # ----------------------------------------------------------------------------------------------
@@ -422,7 +428,7 @@ class Decoder(nn.Module):
         up_adain: list[AdaINParameters] = adain[2 * len(self.residual) :]
         for i, block in enumerate(self.up):
             x = block(x, up_adain[i] if up_adain else ())  # doubles H and W, halves C
-        return self.to_image(x)  # type: ignore[no-any-return]
+        return widened(self.to_image(x))
 
 
 class Generator(nn.Module):
@@ -487,7 +493,7 @@ class MultiScalePatchDiscriminator(nn.Module):
         for i, net in enumerate(self.scales):
             if i:
                 image = F.avg_pool2d(image, 3, stride=2, padding=1, count_include_pad=False)
-            outputs.append(net(image))
+            outputs.append(widened(net(image)))
         return outputs
 
 
@@ -543,7 +549,7 @@ class MultiResolutionPatchDiscriminator(nn.Module):
                     align_corners=True,
                     recompute_scale_factor=True,
                 )
-            outputs.append(net(image))
+            outputs.append(widened(net(image)))
         return outputs
 
 
@@ -594,7 +600,7 @@ class GlobalResidualDiscriminator(nn.Module):
         for block in self.blocks:
             x = block(x)
         x = self.last(x).mean((2, 3))  # [B, C]
-        return [self.head(x)]
+        return [widened(self.head(x))]
 
 
 def build_discriminator(config: DiscriminatorConfig, image_channels: int) -> nn.Module:

@@ -14,15 +14,16 @@ Legend (domain b is the same with the letters swapped):
 Each objective is one module whose `forward` calls every network that its optimiser moves, so a
 wrapper that synchronises gradients over processes sees all of them.
 
-The generators do not move in the discriminators' update. So the content codes are computed once,
-with their graph, and serve both updates.
+The generators do not move in the discriminators' update. So what both updates need of them is
+computed once, before, with its graph: the content codes, and the translations where they are
+reused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from munit_edge.config import DOMAINS
 from munit_edge.trainer.augmentation import NUM_DRAWS, augmented
@@ -51,6 +52,26 @@ their parameters together. What has no weight is not there."""
 
 Codes = tuple[Tensor, Tensor]
 """Content or style codes for domains a and b."""
+
+
+class Decoded(NamedTuple):
+    """What the generators make of content codes; names as in the legend."""
+
+    s_aa: Tensor
+    s_bb: Tensor
+    x_aa: Tensor
+    x_bb: Tensor
+    x_ab: Tensor
+    x_ba: Tensor
+
+
+class Beginning(NamedTuple):
+    """What the generators compute before the discriminators move, with its graph."""
+
+    contents: Codes
+    decoded: Decoded | None
+    """None where each update takes style codes of its own."""
+
 
 _NUM_SHOWN = 6
 """Batches that the discriminators are shown in an iteration: real and translated of both domains,
@@ -150,21 +171,27 @@ class GeneratorObjective(nn.Module):
         self,
         x_a: Tensor,
         x_b: Tensor,
-        contents: Codes | None = None,
         styles: Codes | None = None,
+        beginning: Beginning | None = None,
         draws: Tensor | None = None,
-    ) -> Codes | Losses:
-        """Images -> content codes; images, those codes and styles to translate with -> losses.
+    ) -> Beginning | Losses:
+        """Images, and styles to translate with -> losses, in two calls.
 
-        `draws` [2, B, NUM_DRAWS] are for the augmentation of x_ba and x_ab, in this order.
+        The first, without `beginning`, returns it; it decodes where it is given styles. The second
+        always has styles. `draws` [2, B, NUM_DRAWS] are for the augmentation of x_ba and x_ab, in
+        this order.
         """
         gen_a, gen_b = _both(self.generators)
-        if contents is None or styles is None:
-            return gen_a.content_encoder(x_a), gen_b.content_encoder(x_b)
-        (c_a, c_b), (s_a, s_b) = contents, styles
-        s_aa, s_bb = gen_a.style_encoder(x_a), gen_b.style_encoder(x_b)
-        x_aa, x_ba = _decode_both(gen_a, (c_a, c_b), (s_aa, s_a))
-        x_bb, x_ab = _decode_both(gen_b, (c_b, c_a), (s_bb, s_b))
+        if beginning is None:
+            contents = gen_a.content_encoder(x_a), gen_b.content_encoder(x_b)
+            decoded = None if styles is None else self._decoded(x_a, x_b, contents, styles)
+            return Beginning(contents, decoded)
+        assert styles is not None
+        contents, (s_a, s_b) = beginning.contents, styles
+        c_a, c_b = contents
+        s_aa, s_bb, x_aa, x_bb, x_ab, x_ba = beginning.decoded or self._decoded(
+            x_a, x_b, contents, styles
+        )
         c_bab, s_aba = gen_a.encode(x_ba)
         c_aba, s_bab = gen_b.encode(x_ab)
 
@@ -187,6 +214,14 @@ class GeneratorObjective(nn.Module):
         losses["generator_total"] = self._total(losses)
         return losses
 
+    def _decoded(self, x_a: Tensor, x_b: Tensor, contents: Codes, styles: Codes) -> Decoded:
+        gen_a, gen_b = _both(self.generators)
+        (c_a, c_b), (s_a, s_b) = contents, styles
+        s_aa, s_bb = gen_a.style_encoder(x_a), gen_b.style_encoder(x_b)
+        x_aa, x_ba = _decode_both(gen_a, (c_a, c_b), (s_aa, s_a))
+        x_bb, x_ab = _decode_both(gen_b, (c_b, c_a), (s_bb, s_b))
+        return Decoded(s_aa, s_bb, x_aa, x_bb, x_ab, x_ba)
+
     def _content_target(self, content: Tensor) -> Tensor:
         return content.detach() if self.config.detach_content_target else content
 
@@ -200,9 +235,10 @@ class GeneratorObjective(nn.Module):
     def _perceptual_loss(self, translation: Tensor, source: Tensor) -> Tensor:
         _, vgg = self._asked
         assert vgg is not None
-        with torch.no_grad():
-            wanted = vgg(source)
-        return perceptual_loss(vgg(translation), wanted)
+        with torch.autocast(source.device.type, enabled=False):
+            with torch.no_grad():
+                wanted = vgg(source)
+            return perceptual_loss(vgg(translation), wanted)
 
     def _total(self, losses: Losses) -> Tensor:
         weights = {
@@ -283,13 +319,21 @@ class TrainingStep:
         """
         self.skipped = ()
         self.set_learning_rates(iteration)
-        contents = self.encode(images)
-        losses = self.update_discriminators(iteration, images, contents, discriminator_styles)
-        return losses | self.update_generators(iteration, images, contents, generator_styles)
+        reused = self._config.speed.reuse_translations
+        beginning = self.begin(images, discriminator_styles if reused else None)
+        losses = self.update_discriminators(iteration, images, beginning, discriminator_styles)
+        styles = discriminator_styles if reused else generator_styles
+        return losses | self.update_generators(iteration, images, beginning, styles)
 
-    def encode(self, images: Pair) -> Pair:
-        """The content codes of the images, with their graph, for both updates."""
-        return Pair(*self.generator_objective(images.a, images.b))
+    def begin(self, images: Pair, styles: Pair | None = None) -> Beginning:
+        """What both updates need of the generators: the translations, too, if `styles` are given.
+
+        No generator may move between this and the updates.
+        """
+        codes = None if styles is None else (styles.a, styles.b)
+        with self._autocast(images):
+            beginning: Beginning = self.generator_objective(images.a, images.b, codes)
+        return beginning
 
     def set_learning_rates(self, iteration: int) -> None:
         """Give both optimisers the learning rate of `iteration`, counted from 1."""
@@ -303,47 +347,63 @@ class TrainingStep:
                 group["lr"] = lr * factor
 
     def update_discriminators(
-        self, iteration: int, images: Pair, contents: Pair, styles: Pair
+        self, iteration: int, images: Pair, beginning: Beginning, styles: Pair
     ) -> Losses:
-        """Show the discriminators real images and translations, and move them."""
-        with torch.no_grad():
-            gen_a, gen_b = _both(self.generators)
-            x_ba = gen_a.decoder(contents.b, styles.a)
-            x_ab = gen_b.decoder(contents.a, styles.b)
+        """Show the discriminators real images and translations, and move them.
+
+        Args:
+            iteration: counted from 1.
+            images: a batch of each domain.
+            beginning: of `begin`, for the same images.
+            styles: drawn from N(0, I), where `begin` had none.
+        """
         self.discriminators.requires_grad_(True)
         config, draws = self._config.loss, self._draws(iteration, images)
-        losses: Losses = self.discriminator_objective(
-            images.a,
-            images.b,
-            x_ab,
-            x_ba,
-            None if draws is None else draws[:4],
-            config.r1_weight > 0 and iteration % config.r1_interval == 0,
-        )
+        with self._autocast(images):
+            losses: Losses = self.discriminator_objective(
+                images.a,
+                images.b,
+                *self._translations(beginning, styles),
+                None if draws is None else draws[:4],
+                config.r1_weight > 0 and iteration % config.r1_interval == 0,
+            )
         return self._move("discriminator", self.discriminator_optimizer, losses)
 
     def update_generators(
-        self, iteration: int, images: Pair, contents: Pair, styles: Pair
+        self, iteration: int, images: Pair, beginning: Beginning, styles: Pair
     ) -> Losses:
         """Reconstruct and translate, and move encoders and decoders.
 
         Args:
             iteration: counted from 1.
             images: a batch of each domain.
-            contents: of `encode`; the generators must not have moved since.
-            styles: drawn from N(0, I).
+            beginning: of `begin`, for the same images.
+            styles: those that `begin` had, or others drawn from N(0, I) where it had none.
         """
         # Gradients pass through the discriminators, but none is wanted of their weights.
         self.discriminators.requires_grad_(False)
         draws = self._draws(iteration, images)
-        losses: Losses = self.generator_objective(
-            images.a,
-            images.b,
-            (contents.a, contents.b),
-            (styles.a, styles.b),
-            None if draws is None else draws[4:],
-        )
+        with self._autocast(images):
+            losses: Losses = self.generator_objective(
+                images.a,
+                images.b,
+                (styles.a, styles.b),
+                beginning,
+                None if draws is None else draws[4:],
+            )
         return self._move("generator", self.generator_optimizer, losses)
+
+    def _translations(self, beginning: Beginning, styles: Pair) -> tuple[Tensor, Tensor]:
+        """x_ab and x_ba, without graph."""
+        if beginning.decoded is not None:
+            return beginning.decoded.x_ab.detach(), beginning.decoded.x_ba.detach()
+        (gen_a, gen_b), (c_a, c_b) = _both(self.generators), beginning.contents
+        with torch.no_grad():
+            return gen_b.decoder(c_a, styles.b), gen_a.decoder(c_b, styles.a)
+
+    def _autocast(self, images: Pair) -> torch.autocast:
+        enabled = self._config.speed.precision == "bf16"
+        return torch.autocast(images.a.device.type, torch.bfloat16, enabled=enabled)
 
     def _vgg(self) -> VggFeatures | None:
         config = self._config.loss

@@ -71,7 +71,8 @@ def fold_weights(conv: nn.Conv2d) -> FoldedWeights:
     assert bias is not None
     assert conv.kernel_size == (5, 5)
     taps = weight.new_tensor(_TAPS_OF_PHASES)  # [2, 3, 5]
-    folded = torch.einsum("pat,qbu,oitu->pqoiab", taps, taps, weight)  # [2, 2, O, I, 3, 3]
+    with torch.autocast(weight.device.type, enabled=False):  # the sums are rounded once only
+        folded = torch.einsum("pat,qbu,oitu->pqoiab", taps, taps, weight)  # [2, 2, O, I, 3, 3]
     edge_rows = edge_columns = None
     if conv.padding_mode == "reflect":
         edge_rows = torch.cat([weight[:, :, :1], weight[:, :, 4:]])

@@ -236,9 +236,9 @@ def _generators_first(
     generator_styles: step.Pair,
 ) -> step.Losses:
     self.set_learning_rates(iteration)
-    losses = self.update_generators(iteration, images, self.encode(images), generator_styles)
-    contents = self.encode(images)
-    return losses | self.update_discriminators(iteration, images, contents, discriminator_styles)
+    losses = self.update_generators(iteration, images, self.begin(images), generator_styles)
+    beginning = self.begin(images)
+    return losses | self.update_discriminators(iteration, images, beginning, discriminator_styles)
 
 
 @pytest.mark.parametrize("wrong", WRONG_SETTINGS)

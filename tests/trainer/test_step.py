@@ -78,11 +78,11 @@ def test_each_update_moves_its_own_networks_only() -> None:
     config = tiny_config()
     step = double_precision_step(config)
     before = weights(step)
-    contents = step.encode(images(config))
-    step.update_discriminators(1, images(config), contents, styles(config, 1, 0))
+    beginning = step.begin(images(config))
+    step.update_discriminators(1, images(config), beginning, styles(config, 1, 0))
     assert moved(before, step) == {name for name in before if name.startswith("d.")}
     before = weights(step)
-    step.update_generators(1, images(config), contents, styles(config, 1, 1))
+    step.update_generators(1, images(config), beginning, styles(config, 1, 1))
     assert moved(before, step) == {name for name in before if name.startswith("g.")}
 
 
@@ -135,7 +135,7 @@ def test_style_reconstruction_reaches_the_decoder_of_the_other_domain() -> None:
     config = tiny_config(*weights_0, "optimizer.weight_decay=0")
     step = double_precision_step(config)
     before = weights(step)
-    step.update_generators(1, images(config), step.encode(images(config)), styles(config, 1, 1))
+    step.update_generators(1, images(config), step.begin(images(config)), styles(config, 1, 1))
     parts = {".".join(name.split(".")[1:3]) for name in moved(before, step)}
     assert parts == {
         f"{d}.{p}" for d in "ab" for p in ("content_encoder", "style_encoder", "decoder")
@@ -165,8 +165,8 @@ def test_the_r1_penalty_flattens_the_discriminators() -> None:
     step = double_precision_step(config)
     penalties = []
     for _ in range(5):
-        contents = step.encode(images(config))
-        row = step.update_discriminators(1, images(config), contents, styles(config, 1, 0))
+        beginning = step.begin(images(config))
+        row = step.update_discriminators(1, images(config), beginning, styles(config, 1, 0))
         penalties.append((row["r1_a"] + row["r1_b"]).item())
     assert penalties == sorted(penalties, reverse=True)
 
@@ -184,7 +184,7 @@ def test_the_perceptual_loss_compares_a_translation_with_its_source(tmp_path: Pa
         vgg = read_vgg(vgg_file, "relu2_2").double()
         wanted = perceptual_loss(vgg(x_ab), vgg(x.a))
     before = weights(step)
-    row = step.update_generators(1, x, step.encode(x), s)
+    row = step.update_generators(1, x, step.begin(x), s)
     assert row["perceptual_b"].item() == pytest.approx(wanted.item())
     total = 2 * (row["perceptual_a"] + row["perceptual_b"])
     assert row["generator_total"].item() == pytest.approx(total.item())
@@ -249,6 +249,64 @@ def test_a_faster_way_gives_the_same(setting: str) -> None:
         # Adam makes whole steps of gradients that are rounding alone: biases in front of a norm.
         if not name.endswith("conv.bias"):
             torch.testing.assert_close(fast_weights[name], value, rtol=1e-6, atol=1e-9)
+
+
+def float_step(config: TrainConfig) -> TrainingStep:
+    state = RunState(config, CPU)
+    return TrainingStep(state.generators, state.discriminators, config)
+
+
+def float_pair(pair: Pair) -> Pair:
+    return Pair(pair.a.float(), pair.b.float())
+
+
+@pytest.mark.parametrize(
+    "settings", [(), ("model.architecture=munit-sn", "model.pre_activation=true")], ids=str
+)
+def test_bf16_is_close_with_norms_and_outputs_in_float32(
+    settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    normed = set()
+    instance_norm = torch.nn.functional.instance_norm
+
+    def recorded(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        normed.add(x.dtype)
+        return instance_norm(x, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "instance_norm", recorded)
+    losses = []
+    for precision in ("fp32", "bf16"):
+        config = tiny_config(f"speed.precision={precision}", *settings)
+        step = float_step(config)
+        x = float_pair(images(config))
+        s = float_pair(styles(config, 1, 0))
+        losses.append(step.run(1, x, s, s))
+        assert {value.dtype for value in weights(step).values()} == {torch.float32}
+    assert normed == {torch.float32}
+    single, brain = losses
+    for name in ("generator_total", "discriminator_total"):
+        assert brain[name].dtype == torch.float32
+        assert brain[name].item() == pytest.approx(single[name].item(), rel=0.02)
+        assert brain[name].item() != single[name].item()
+
+
+def test_reused_translations_are_decoded_once() -> None:
+    calls, rows = [], []
+    for reused in ("false", "true"):
+        config = tiny_config(f"speed.reuse_translations={reused}", "loss.cycle_weight=0")
+        step = double_precision_step(config)
+        decoded: list[int] = []
+        for d in "ab":
+            step.generators[d].get_submodule("decoder").register_forward_hook(
+                lambda _module, given, _made, decoded=decoded: decoded.append(len(given[0]))
+            )
+        rows.append(run(step, config))
+        calls.append(sorted(decoded))
+    # Batches of 2: translations for the discriminators alone, then with the reconstructions.
+    assert calls == [[2, 2, 4, 4], [4, 4]]
+    one, other = rows
+    assert one["discriminator_a"].item() == pytest.approx(other["discriminator_a"].item())
+    assert one["style_a"].item() != pytest.approx(other["style_a"].item())  # other styles
 
 
 # ----------------------------------------------------------------------------------------------
