@@ -78,6 +78,9 @@ class DataConfig(StrictModel):
     workers: int = Field(2, ge=0)
     """Processes that read and prepare batches; 0: the training process itself. No effect on which
     images are drawn."""
+    cache: bool = True
+    """Keep decoded and resized images in memory, as many as half of what is free at the start
+    holds; every worker keeps its own."""
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:

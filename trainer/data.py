@@ -19,6 +19,7 @@ from munit_edge.errors import InputError, MunitEdgeError
 from munit_edge.images import Images, read_image, resize_shorter
 from munit_edge.trainer.config import DataConfig, TrainConfig
 from munit_edge.trainer.image_sets import ImageSet, ImageSets
+from munit_edge.trainer.picture_cache import PictureCache, cache_size
 
 # What random numbers are for: each purpose and each domain draws from a stream of its own.
 _ORDER, _CROP, _STYLE, _AUGMENTATION = range(4)
@@ -52,6 +53,9 @@ class TrainingBatches:
         self._config = config
         self._process = process
         self._num_processes = num_processes
+        holders = max(1, config.data.workers) * num_processes
+        # Empty when the workers are given it: each of them fills its own.
+        self._cache = PictureCache(cache_size(holders) if config.data.cache else 0)
 
     def __getitem__(self, iteration: int) -> RawBatch | MunitEdgeError:
         """The batch, or the error that stops training: worker processes hand errors over whole."""
@@ -83,17 +87,27 @@ class TrainingBatches:
         epoch, offset = divmod(position, count)
         order = _permutation(seed, stream, epoch, count)
         for k in range(count):
-            path = pictures.path(int(order[(offset + k) % count]))
             try:
-                picture = read_image(path, self._config.model.channels(domain)).pixels
+                picture = self._fitted(domain, int(order[(offset + k) % count]))
             except InputError as exc:
                 broken.append(str(exc))
                 continue
             random = _random(seed, _CROP, stream, position)
-            return augment(picture, self._config.data, domain, random)
+            return augment(picture, self._config.data, random)
         raise InputError(
             f"no picture of domain {domain} in {pictures.folder} can be read: {broken[-1]}"
         )
+
+    def _fitted(self, domain: Domain, index: int) -> Images:
+        """A picture at its working size, out of memory where it is there."""
+        kept = self._cache.get(domain, index)
+        if kept is not None:
+            return kept
+        path = self._sets[domain].path(index)
+        picture = read_image(path, self._config.model.channels(domain)).pixels
+        picture = fit(picture, self._config.data, domain)
+        self._cache.offer(domain, index, picture)
+        return picture
 
 
 @functools.lru_cache(maxsize=8)
@@ -140,11 +154,8 @@ def _random(*key: int) -> np.random.Generator:
 # How they are prepared
 
 
-def augment(
-    picture: Images, config: DataConfig, domain: Domain, random: np.random.Generator
-) -> Images:
-    """Resize, crop and perhaps mirror: uint8 [H, W, C] -> [crop_height, crop_width, C]."""
-    picture = fit(picture, config, domain)
+def augment(picture: Images, config: DataConfig, random: np.random.Generator) -> Images:
+    """Crop and perhaps mirror what `fit` made: [H, W, C] -> [crop_height, crop_width, C]."""
     top = int(random.integers(picture.shape[0] - config.crop_height + 1))
     left = int(random.integers(picture.shape[1] - config.crop_width + 1))
     mirror = bool(random.integers(2)) and config.flip

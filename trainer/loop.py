@@ -190,7 +190,10 @@ class TrainingRun:
         return values
 
     def _on_device(self, images: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
-        on_device = torch.from_numpy(images).to(self._accelerator.device)
+        on_host = torch.from_numpy(images)
+        if self._accelerator.device.type == "cuda":
+            on_host = on_host.pin_memory()  # so that the copy runs beside other work
+        on_device = on_host.to(self._accelerator.device, non_blocking=True)
         return image_from_bytes(on_device).contiguous()
 
     def _styles(self, iteration: int, update: int) -> Pair:

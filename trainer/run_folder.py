@@ -46,6 +46,7 @@ MAY_CHANGE = (
     "data.test_b",
     "data.workers",
     "loss.perceptual_file",
+    "data.cache",
 )
 """Keys that a resumed run may change: the steps stay the same. Images and the file of the
 perceptual loss may have moved, but the training state remembers the images' names and the weights;

@@ -165,7 +165,7 @@ def test_crops_reach_every_place_and_every_other_is_mirrored() -> None:
     picture = picture_of_places(9, 11)
     corners, mirrored = set(), 0
     for i in range(200):
-        crop = augment(picture, data(), "a", np.random.default_rng(i))
+        crop = augment(fit(picture, data(), "a"), data(), np.random.default_rng(i))
         assert crop.shape == (8, 8, 3)
         columns = crop[0, :, 1].astype(int)
         step = set(np.diff(columns).tolist())
@@ -180,7 +180,7 @@ def test_without_flip_nothing_is_mirrored_and_the_crop_stays() -> None:
     picture = picture_of_places(9, 11)
     for i in range(20):
         plain, flipped = (
-            augment(picture, data(flip=flip), "a", np.random.default_rng(i))
+            augment(fit(picture, data(), "a"), data(flip=flip), np.random.default_rng(i))
             for flip in (False, True)
         )
         assert plain[0, 0, 1] < plain[0, 1, 1]
