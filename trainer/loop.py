@@ -165,11 +165,26 @@ class TrainingRun:
             multiprocessing_context=_worker_context() if self.config.data.workers else None,
         )
         with signals_left_to_parent():
-            return iter(loader)
+            batches = iter(loader)
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as exc:
+                if "DataLoader worker" not in str(exc):  # torch has no class for it
+                    raise
+                batch = TrainingError(
+                    f"a process that prepares images has ended ({exc}): if memory is short lower "
+                    "data.workers; go on with --resume"
+                )
+            yield batch
 
     def _readable(self, raw: RawBatch | MunitEdgeError, display: Display) -> RawBatch:
         """Raise a worker's error, and name each broken image once."""
         if isinstance(raw, MunitEdgeError):
+            if self.processes.is_first and self.state.iteration:
+                self._save()  # the iterations done so far are as good as ever
             raise raw
         for fault in raw.broken:
             if fault not in self._broken:

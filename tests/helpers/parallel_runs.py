@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,18 +26,28 @@ def start_processes(
     count: int, data: Path, path: Path, overrides: tuple[str, ...], on_step: OnStep | None = None
 ) -> list[BaseProcess]:
     """Begin `count` processes of one run; each calls `on_step(run, iterations done)`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     return [
         start(_take_part, rank, count, port, data, path, overrides, on_step)
         for rank in range(count)
     ]
 
 
+def start_programs(count: int, outputs: Path, arguments: list[str]) -> list[BaseProcess]:
+    """Begin `python -m munit_edge` so; what each prints is kept as OUTPUTS/<rank>.out and .err."""
+    port = _free_port()
+    return [start(_run_program, rank, count, port, outputs, arguments) for rank in range(count)]
+
+
 def ending(path: Path, rank: int) -> str:
     """How the process `rank` of the run in `path` said that it ended."""
     return path.with_name(f"ending_{rank}.txt").read_text()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 class _Calling(Recorder):
@@ -59,16 +71,7 @@ def _take_part(
     overrides: tuple[str, ...],
     on_step: OnStep | None,
 ) -> None:
-    for name, value in {
-        "RANK": rank,
-        "LOCAL_RANK": rank,
-        "WORLD_SIZE": count,
-        "LOCAL_WORLD_SIZE": count,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-    }.items():
-        os.environ[name] = str(value)
-    torch.set_num_threads(1)
+    _join(rank, count, port)
     note = path.with_name(f"ending_{rank}.txt")
     try:
         run = prepare_run(tiny_config(f"data.root={data}", *overrides), path, device="cpu")
@@ -81,6 +84,30 @@ def _take_part(
         f"{result.iteration} iterations{stopped}, {result.broken_images} broken, "
         f"{result.skipped_updates} skipped"
     )
+
+
+def _join(rank: int, count: int, port: int) -> None:
+    """What a launcher tells its processes."""
+    for name, value in {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": count,
+        "LOCAL_WORLD_SIZE": count,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }.items():
+        os.environ[name] = str(value)
+    torch.set_num_threads(1)
+
+
+def _run_program(rank: int, count: int, port: int, outputs: Path, arguments: list[str]) -> None:
+    _join(rank, count, port)
+    sys.argv = ["munit_edge", *arguments]
+    with (
+        (outputs / f"{rank}.out").open("w") as sys.stdout,
+        (outputs / f"{rank}.err").open("w") as sys.stderr,
+    ):
+        runpy.run_module("munit_edge", run_name="__main__")
 
 
 # ----------------------------------------------------------------------------------------------

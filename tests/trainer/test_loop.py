@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -203,6 +204,27 @@ def test_a_signal_saves_a_checkpoint_that_goes_on_exactly(
     resumed = train(data, tmp_path / "run", loading, resume=True)
     straight = train(data, tmp_path / "straight", loading)
     assert_same(straight.checkpoint, resumed.checkpoint)
+
+
+class KillingWorker(Recorder):
+    """Kills the process that prepares images, as a system without memory does."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        super().advance(steps, note)
+        for worker in multiprocessing.active_children():
+            if self.steps == 2:
+                worker.kill()
+
+
+def test_a_worker_that_dies_loses_no_iteration(data: Path, tmp_path: Path) -> None:
+    settings = ("data.workers=1", "iterations=50", "checkpoint_interval=50")
+    display = KillingWorker()
+    with pytest.raises(
+        TrainingError, match=r"that prepares images has ended \(.* lower data\.workers"
+    ):
+        train(data, tmp_path / "run", *settings, display=display)
+    newest = newest_checkpoint(tmp_path / "run")
+    assert newest == tmp_path / "run" / "checkpoints" / f"{display.steps:08d}"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from ended_runs import exit_code
 from parallel_runs import (
     break_second_gradient,
@@ -15,10 +16,11 @@ from parallel_runs import (
     kill_second_process,
     save_gradients,
     start_processes,
+    start_programs,
     stop_second_process,
 )
 from safetensors.torch import load_file
-from training_runs import Recorder, tiny_config, write_data
+from training_runs import Recorder, tiny_config, tiny_settings, write_data
 
 from munit_edge.errors import ConfigError
 from munit_edge.trainer.checkpoint import saved_checkpoints
@@ -131,6 +133,19 @@ def test_a_signal_to_one_process_stops_both(data: Path, tmp_path: Path) -> None:
         prepared(data, run, "batch_size=3", resume=True)
     resumed: TrainingResult = prepared(data, run, "batch_size=6", resume=True).train(Recorder())
     assert resumed.iteration == 6
+
+
+def test_only_the_first_process_prints(data: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "tiny.yaml"
+    settings.write_text(yaml.safe_dump(tiny_settings("iterations=2")))
+    run = tmp_path / "run"
+    arguments = ["train", str(settings), "--data", str(data), "-o", str(run), "--device", "cpu"]
+    processes = start_programs(2, tmp_path, arguments)
+    assert [exit_code(process) for process in processes] == [0, 0]
+    assert (tmp_path / "0.out").read_text().startswith("trained 2 iterations, ")
+    assert "device: cpu, the first of 2 processes\n" in (tmp_path / "0.err").read_text()
+    for stream in ("out", "err"):
+        assert (tmp_path / f"1.{stream}").read_text() == ""
 
 
 def test_the_death_of_a_process_ends_the_others(data: Path, tmp_path: Path) -> None:
