@@ -45,8 +45,8 @@ MAY_CHANGE = (
     "data.test_a",
     "data.test_b",
     "data.workers",
-    "loss.perceptual_file",
     "data.cache",
+    "loss.perceptual_file",
 )
 """Keys that a resumed run may change: the steps stay the same. Images and the file of the
 perceptual loss may have moved, but the training state remembers the images' names and the weights;

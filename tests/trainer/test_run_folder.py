@@ -85,6 +85,7 @@ def test_settings_that_do_not_change_the_steps_may_differ(tmp_path: Path) -> Non
     other = tiny_config(
         *sources,
         "data.workers=1",
+        "data.cache=false",
         "iterations=9",
         "batch_size=1",
         "log_interval=2",
