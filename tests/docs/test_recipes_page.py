@@ -10,7 +10,8 @@ from munit_edge.config import GRAPH_KINDS
 from munit_edge.trainer.config import LossConfig
 from munit_edge.trainer.config_files import read_train_config, recipe_names, recipe_path
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+CHECKOUT = Path(__file__).resolve().parents[2]
+PAGE = (CHECKOUT / "docs" / "recipes.md").read_text(encoding="utf-8")
 
 
 def test_every_recipe_is_there_with_its_counts() -> None:
@@ -31,3 +32,10 @@ def test_keys_of_losses_are_all_there_and_exist() -> None:
     named = set(re.findall(r"`loss\.(\w+)[`=]", PAGE))
     assert named <= set(LossConfig.model_fields)
     assert set(LossConfig.model_fields) - named == {"gan_convention"}
+
+
+def test_recipes_are_named_with_their_option_everywhere() -> None:
+    files = [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md"), *CHECKOUT.glob("tools/*.sh")]
+    files += CHECKOUT.glob("trainer/recipes/*.yaml")
+    wrong = re.compile(rf"\btrain ({'|'.join(recipe_names())}) -")
+    assert [file.name for file in files if wrong.search(file.read_text(encoding="utf-8"))] == []
