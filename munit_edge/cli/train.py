@@ -77,6 +77,8 @@ def train(
 
     Ctrl-C saves a checkpoint and stops; --resume goes on from there. Loss curves and picture grids
     lie in RUN: `tensorboard --logdir RUN`.
+
+    On several GPUs: torchrun --nproc-per-node NUMBER -m munit_edge train ...
     """
     from munit_edge.trainer.config_files import find_config, read_train_config
     from munit_edge.trainer.loop import prepare_run
