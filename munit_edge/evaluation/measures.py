@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from munit_edge.config import Direction, Domain, split_direction
 from munit_edge.errors import ModelError
+from munit_edge.evaluation.propositions import pooled_content
 from munit_edge.evaluation.report import DirectionMeasures, DomainMeasures
 from munit_edge.images import Images
 from munit_edge.styles import Styles
@@ -25,11 +26,23 @@ Advance = Callable[[], None]
 
 
 @dataclass(frozen=True)
+class TranslatedDomain:
+    """What a model makes of the real pictures of one domain."""
+
+    images: Images
+    """uint8 [N, H, W, C] of the target domain: each picture with its first random style."""
+    measures: DirectionMeasures
+    """Numbers of all translations."""
+
+
+@dataclass(frozen=True)
 class EncodedDomain:
     """What a model sees in the real pictures of one domain."""
 
     styles: Styles
     """Float32 [N, style_dim]."""
+    content_features: NDArray[np.float64]
+    """[N, D], each picture's content code without places; see `pooled_content`."""
     measures: DomainMeasures
     """Numbers of the domain alone."""
 
@@ -48,7 +61,7 @@ def encode_domain(
     Raises:
         ModelError: the model gives codes that are not finite.
     """
-    styles, errors, distances = [], [], []
+    styles, features, errors, distances = [], [], [], []
     previous = _codes(translator.encode_content(images[-1:], domain))
     for image in images[:, None]:
         content = translator.encode_content(image, domain)
@@ -60,6 +73,7 @@ def encode_domain(
                 "damaged or its training diverged; take an earlier checkpoint"
             )
         styles.append(style[0].astype(np.float32))
+        features.append(pooled_content(codes))
         errors.append(_distance(translator.decode(content, style, domain)[:, 0], image))
         distances.append(_distance(codes, previous))
         previous = codes
@@ -71,7 +85,7 @@ def encode_domain(
         content_distance=float(np.mean(distances)),
         picture_distance=_distance(images, np.roll(images, 1, axis=0)),
     )
-    return EncodedDomain(np.stack(styles), measures)
+    return EncodedDomain(np.stack(styles), np.stack(features), measures)
 
 
 def translate_domain(
@@ -81,7 +95,7 @@ def translate_domain(
     encoded: EncodedDomain,
     drawn: Styles,
     advance: Advance,
-) -> DirectionMeasures:
+) -> TranslatedDomain:
     """Translate every picture of the source domain and back again.
 
     Args:
@@ -94,6 +108,7 @@ def translate_domain(
     """
     source, target = split_direction(direction)
     style_errors, content_errors, cycle_errors, uses = [], [], [], []
+    firsts = []
     for image, own, styles in zip(images[:, None], encoded.styles[:, None], drawn, strict=True):
         content = translator.encode_content(image, source)
         x_ab = translator.decode(content, styles, target)[0]
@@ -102,10 +117,11 @@ def translate_domain(
         style_errors.append(_distance(translator.encode_style(x_ab, target), styles))
         content_errors.append(_distance(_codes(content_again), _codes(content)))
         cycle_errors.append(_distance(x_aba, image))
+        firsts.append(x_ab[0])
         uses.append(mean_pair_distance(x_ab))
         advance()
     content_error = float(np.mean(content_errors))
-    return DirectionMeasures(
+    measures = DirectionMeasures(
         direction=direction,
         style_error=float(np.mean(style_errors)),
         content_error=content_error,
@@ -113,6 +129,7 @@ def translate_domain(
         cycle_error=float(np.mean(cycle_errors)),
         style_use=float(np.mean(uses)),
     )
+    return TranslatedDomain(np.stack(firsts), measures)
 
 
 def mean_pair_distance(images: Images) -> float:

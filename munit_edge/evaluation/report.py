@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from munit_edge.config import Direction, Domain, StrictModel
+from munit_edge.evaluation.propositions import Propositions
 
 
 class DomainMeasures(StrictModel):
@@ -74,6 +75,8 @@ class EvaluationReport(StrictModel):
     """a and b."""
     directions: tuple[DirectionMeasures, ...]
     """Those that were asked for."""
+    propositions: Propositions
+    """The paper's propositions on this test set."""
 
 
 Row = tuple[str, Sequence[float], str]
@@ -97,6 +100,10 @@ def _lines(report: EvaluationReport) -> Iterator[str]:
     yield ""
     names = [found.direction for found in report.directions]
     yield from _table("translations", names, _direction_rows(report))
+    yield ""
+    yield from _table("styles of real pictures", ["a", "b"], _style_rows(report.propositions))
+    yield ""
+    yield from _table("both domains", [""], _joint_rows(report.propositions))
 
 
 def _domain_rows(report: EvaluationReport) -> list[Row]:
@@ -122,11 +129,45 @@ def _direction_rows(report: EvaluationReport) -> list[Row]:
         ),
         ("cycle error, own style", [f.cycle_error for f in found], "levels of 255; 0: exact"),
         ("style use", [f.style_use for f in found], "levels of 255; 0: styles are ignored"),
+        (
+            "p-value against real pictures",
+            [test.p_value for test in report.propositions.translations.values()],
+            "below 0.05: colours or shapes differ",
+        ),
     ]
+
+
+def _style_rows(propositions: Propositions) -> list[Row]:
+    found = list(propositions.styles.values())
+    return [
+        ("root mean square of the means", [f.mean_length for f in found], "0: as N(0, I)"),
+        ("spread", [f.spread for f in found], "1: as N(0, I)"),
+        ("covariance error", [f.covariance_error for f in found], "0: as N(0, I)"),
+        (
+            "of as many samples of N(0, I)",
+            [f.expected_covariance_error for f in found],
+            "to compare with",
+        ),
+        ("squared MMD to N(0, I)", [f.test.mmd_squared for f in found], "0: as N(0, I)"),
+        ("its p-value", [f.test.p_value for f in found], "below 0.05: not N(0, I)"),
+    ]
+
+
+def _joint_rows(propositions: Propositions) -> list[Row]:
+    probe, joint = propositions.content_probe, propositions.joint
+    chance = f"0.5: contents tell no domain; guessing stays below {probe.chance:.2f}"
+    rows: list[Row] = [("domain told from content", [probe.accuracy], chance)]
+    if joint is not None:
+        pairs = "pairs (x_a, x_ab) and (x_ba, x_b); 0: alike"
+        rows += [
+            ("squared MMD of the pairs", [joint.mmd_squared], pairs),
+            ("its p-value", [joint.p_value], "below 0.05: they differ"),
+        ]
+    return rows
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:
     width = max(len(name) for name in (title, *(row[0] for row in rows)))
-    yield f"{title:<{width}}" + "".join(f"{column:>10}" for column in columns)
+    yield (f"{title:<{width}}" + "".join(f"{column:>10}" for column in columns)).rstrip()
     for name, values, note in rows:
         yield f"{name:<{width}}" + "".join(f"{value:>10.3f}" for value in values) + f"  {note}"

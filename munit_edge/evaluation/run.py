@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 
 from munit_edge import __version__
-from munit_edge.config import DIRECTIONS, DOMAINS, Direction, split_direction
-from munit_edge.evaluation.measures import encode_domain, translate_domain
+from munit_edge.config import DIRECTIONS, DOMAINS, Direction, Domain, split_direction
+from munit_edge.evaluation.linear_probe import linear_probe
+from munit_edge.evaluation.measures import (
+    EncodedDomain,
+    TranslatedDomain,
+    encode_domain,
+    translate_domain,
+)
 from munit_edge.evaluation.options import EvaluateOptions
 from munit_edge.evaluation.pictures import read_pictures
+from munit_edge.evaluation.propositions import Propositions, compare_pictures, style_distribution
 from munit_edge.evaluation.report import EvaluationReport
+from munit_edge.images import Images
 from munit_edge.styles import Styles
 from munit_edge.translator import Translator
 
@@ -53,8 +61,8 @@ def evaluate(
     encoded = {
         domain: encode_domain(translator, images[domain], domain, on_step) for domain in DOMAINS
     }
-    directions = [
-        translate_domain(
+    translated = {
+        direction: translate_domain(
             translator,
             images[source],
             direction,
@@ -63,7 +71,7 @@ def evaluate(
             on_step,
         )
         for direction, source in sources.items()
-    ]
+    }
     return EvaluationReport(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         munit_edge=__version__,
@@ -78,7 +86,25 @@ def evaluate(
         seed=options.seed,
         unreadable=pictures.unreadable,
         domains=tuple(encoded[domain].measures for domain in DOMAINS),
-        directions=tuple(directions),
+        directions=tuple(found.measures for found in translated.values()),
+        propositions=_propositions(images, encoded, translated, options.seed),
+    )
+
+
+def _propositions(
+    images: Mapping[Domain, Images],
+    encoded: Mapping[Domain, EncodedDomain],
+    translated: Mapping[Direction, TranslatedDomain],
+    seed: int,
+) -> Propositions:
+    made = {direction: found.images for direction, found in translated.items()}
+    alone, joint = compare_pictures(images, made, seed)
+    features_a, features_b = (encoded[domain].content_features for domain in DOMAINS)
+    return Propositions(
+        styles={d: style_distribution(encoded[d].styles, seed) for d in DOMAINS},
+        content_probe=linear_probe(features_a, features_b, seed),
+        translations=alone,
+        joint=joint,
     )
 
 

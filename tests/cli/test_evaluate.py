@@ -55,6 +55,13 @@ def test_both_directions_of_an_exported_model(tiny_model: Path, data: Path, tmp_
     for row in report.directions:
         assert f"{row.style_use:.3f}" in shown
     assert re.search(r"translations +a2b +b2a", shown)
+    told = report.propositions
+    assert list(told.styles) == ["a", "b"]
+    assert f"{told.content_probe.accuracy:.3f}  0.5: contents tell no domain" in shown
+    assert told.joint is not None
+    # Noise comes out of an untrained model smooth: the pairs cannot be alike.
+    assert told.joint.p_value < 0.05
+    assert f"its p-value{told.joint.p_value:>23.3f}  below 0.05: they differ" in shown
 
 
 def test_a_checkpoint_gives_the_numbers_of_its_export(
@@ -71,6 +78,11 @@ def test_a_checkpoint_gives_the_numbers_of_its_export(
     assert trained.engine == "torch"
     assert [row.direction for row in exported.directions] == ["b2a"]
     np.testing.assert_allclose(numbers(exported), numbers(trained), rtol=0.01)
+    told, other = exported.propositions, trained.propositions
+    assert told.joint is None
+    assert list(told.translations) == ["b2a"]
+    means = [found.styles["b"].mean for found in (told, other)]
+    np.testing.assert_allclose(*means, atol=1e-3)
 
 
 def test_domains_of_other_channels_and_sample_data(tiny_sn_model: Path, tmp_path: Path) -> None:

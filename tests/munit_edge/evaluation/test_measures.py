@@ -74,7 +74,11 @@ def test_a_model_that_keeps_everything(images: Images, drawn: Styles) -> None:
     assert found.measures.pictures == 12
     np.testing.assert_allclose(found.styles[:, 0], np.arange(-10, 2) / LEVELS, atol=1e-6)
 
-    measures = translate_domain(model, images, "a2b", found, drawn, nothing)
+    translated = translate_domain(model, images, "a2b", found, drawn, nothing)
+    np.testing.assert_array_equal(translated.images[..., 0], images[..., 0])
+    first_styles = 100 + LEVELS * drawn[:, 0, 0]
+    np.testing.assert_array_equal(translated.images[:, 0, 0, 1], first_styles.round())
+    measures = translated.measures
     assert measures.cycle_error == 0
     assert measures.content_error == pytest.approx(0, abs=1e-7)
     assert 0 < measures.style_error < 0.5 / LEVELS  # what rounding to levels leaves
@@ -86,7 +90,7 @@ def test_a_model_that_keeps_everything(images: Images, drawn: Styles) -> None:
 def test_a_model_that_ignores_styles(images: Images, drawn: Styles) -> None:
     model = KnownModel(uses_style=False)
     found = encoded(model, images)
-    measures = translate_domain(model, images, "a2b", found, drawn, nothing)
+    measures = translate_domain(model, images, "a2b", found, drawn, nothing).measures
     assert measures.style_use == 0
     assert measures.style_error == pytest.approx(np.abs(drawn).mean(), rel=1e-5)
     second = np.abs(images[:, 0, 0, 1] - 100.0).mean() / 2
@@ -97,7 +101,7 @@ def test_a_model_that_ignores_styles(images: Images, drawn: Styles) -> None:
 def test_a_model_that_loses_the_content(images: Images, drawn: Styles) -> None:
     model = KnownModel(keeps_content=False)
     found = encoded(model, images)
-    measures = translate_domain(model, images, "a2b", found, drawn, nothing)
+    measures = translate_domain(model, images, "a2b", found, drawn, nothing).measures
     assert measures.content_error == pytest.approx(images[..., 0].mean() / 255, rel=1e-5)
     # Uniform values: 1/2 from zero, and 1/3 from each other.
     assert measures.content_error_relative == pytest.approx(1.5, rel=0.1)

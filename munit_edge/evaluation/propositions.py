@@ -1,0 +1,126 @@
+"""The propositions of the MUNIT paper (section 5.1) as numbers on a test set.
+
+At the optimum the encoded styles follow the prior, the content codes of both domains have one
+distribution, and so have the pairs (x_a, x_ab) and (x_ba, x_b).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from munit_edge.config import DIRECTIONS, Direction, Domain, StrictModel, split_direction
+from munit_edge.evaluation.kernel_test import KernelTest, Samples, kernel_test
+from munit_edge.evaluation.linear_probe import LinearProbe
+from munit_edge.images import Images, resize_shorter
+from munit_edge.styles import Styles, sample_styles
+
+THUMBNAIL_SIZE = 8
+"""Pictures are compared at this height and width: colours and rough shapes, no fine texture."""
+
+
+class StyleDistribution(StrictModel):
+    """How the styles of the real pictures of one domain lie against the prior N(0, I)."""
+
+    mean: tuple[float, ...]
+    """Of each number of the code; the prior's is 0."""
+    covariance: tuple[tuple[float, ...], ...]
+    """Of the numbers of the code; the prior's is 1 on the diagonal and 0 elsewhere."""
+    mean_length: float
+    """Root mean square of `mean`; 0 for the prior."""
+    spread: float
+    """Root of the mean variance; 1 for the prior."""
+    covariance_error: float
+    """Root mean square of the rows' lengths in `covariance` minus the unit matrix; 0 for the
+    prior."""
+    expected_covariance_error: float
+    """What as many samples of the prior give."""
+    test: KernelTest
+    """Against as many samples of the prior."""
+
+
+class Propositions(StrictModel):
+    """The paper's propositions, measured."""
+
+    styles: dict[Domain, StyleDistribution]
+    """The styles of the real pictures of each domain."""
+    content_probe: LinearProbe
+    """Telling the domains apart by the content codes of their real pictures."""
+    translations: dict[Direction, KernelTest]
+    """Translations against real pictures of their domain."""
+    joint: KernelTest | None
+    """Pairs (x_a, x_ab) against (x_ba, x_b); None: only one direction was asked for."""
+
+
+def style_distribution(styles: Styles, seed: int = 0) -> StyleDistribution:
+    """Compare style codes with the prior.
+
+    Args:
+        styles: [N, style_dim], N at least 2.
+        seed: of the samples of the prior, and of the permutations.
+    """
+    count, style_dim = styles.shape
+    codes = styles.astype(np.float64)
+    mean = codes.mean(axis=0)
+    covariance = np.cov(codes, rowvar=False).reshape(style_dim, style_dim)
+    prior = sample_styles(count, style_dim, seed)
+    return StyleDistribution(
+        mean=tuple(mean.tolist()),
+        covariance=tuple(tuple(row) for row in covariance.tolist()),
+        mean_length=float(np.sqrt((mean**2).mean())),
+        spread=float(np.sqrt(covariance.trace() / style_dim)),
+        covariance_error=_covariance_error(covariance),
+        # Variance of an estimated (co)variance of N(0, I): 2/(N-1) on the diagonal, else 1/(N-1).
+        expected_covariance_error=float(np.sqrt((style_dim + 1) / (count - 1))),
+        test=kernel_test(codes, prior.astype(np.float64), seed),
+    )
+
+
+def _covariance_error(covariance: NDArray[np.float64]) -> float:
+    error = covariance - np.eye(len(covariance))
+    return float(np.sqrt((error**2).sum() / len(error)))
+
+
+def compare_pictures(
+    real: Mapping[Domain, Images], translated: Mapping[Direction, Images], seed: int = 0
+) -> tuple[dict[Direction, KernelTest], KernelTest | None]:
+    """Compare translations with real pictures, and the pairs (x_a, x_ab) with (x_ba, x_b).
+
+    Args:
+        real: uint8 [N, H, W, C] of each domain, all of one height and width.
+        translated: one translation of each real picture; one direction, or both.
+        seed: of the permutations.
+
+    Returns:
+        The first comparison for each direction; the second one if there are both.
+    """
+    x = {domain: thumbnails(images) for domain, images in real.items()}
+    x_to = {direction: thumbnails(images) for direction, images in translated.items()}
+    alone = {
+        direction: kernel_test(found, x[split_direction(direction)[1]], seed)
+        for direction, found in x_to.items()
+    }
+    if len(x_to) < len(DIRECTIONS):
+        return alone, None
+    forward = np.hstack([x["a"], x_to["a2b"]])
+    backward = np.hstack([x_to["b2a"], x["b"]])
+    return alone, kernel_test(forward, backward, seed)
+
+
+def thumbnails(images: Images) -> Samples:
+    """Pictures as samples of a distribution: uint8 [N, H, W, C] -> [N, D].
+
+    They are scaled so that distances do not grow with the number of channels: in a pair of grey
+    and RGB both count alike.
+    """
+    small = np.stack([resize_shorter(image, THUMBNAIL_SIZE) for image in images])
+    samples = small.reshape(len(images), -1) / 255.0
+    return np.asarray(samples / np.sqrt(samples.shape[1]))
+
+
+def pooled_content(codes: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean and standard deviation of each channel: [1, C, h, w] -> [2 C]."""
+    places = codes[0].reshape(codes.shape[1], -1).astype(np.float64)
+    return np.concatenate([places.mean(axis=1), places.std(axis=1)])
