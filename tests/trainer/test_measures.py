@@ -31,8 +31,9 @@ def test_each_term_is_that_of_the_training_objective(term: str) -> None:
     weights = LossConfig(**(others | {f"{term}_weight": 2.0}))
     silent = torch.nn.ModuleDict({d: torch.nn.Identity() for d in "ab"})
     objective = GeneratorObjective(generators, silent, LossConfig())
+    images = [image_from_bytes(IMAGES[domain]) for domain in ("a", "b")]
     with torch.no_grad():
-        losses = objective(*(image_from_bytes(IMAGES[d]) for d in ("a", "b")), STYLES, STYLES)
+        losses = objective(*images, objective(*images), (STYLES, STYLES))
     error = reconstruction_error(generators, IMAGES, STYLES, weights)
     assert error == pytest.approx(2 * float(losses[f"{term}_a"] + losses[f"{term}_b"]), rel=1e-4)
     assert generators.training
