@@ -36,6 +36,7 @@ CASES = {
         "loss.r1_weight=1",
         "loss.r1_interval=2",
         "loss.augment=[colour, translation]",
+        "speed.reuse_translations=true",
     ),
 }
 TOLERANCE = 1e-3
