@@ -34,6 +34,14 @@ def evaluate(
         Optional[Path],  # noqa: UP045
         typer.Option("--json", metavar="FILE", help="Write all numbers to this file too."),
     ] = None,
+    plot: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FILE",
+            help="Draw styles, contents and pairs against what the paper proves (.png, .jpg or "
+            ".webp).",
+        ),
+    ] = None,
     size: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(
@@ -63,9 +71,13 @@ def evaluate(
     """
     from munit_edge.config import DIRECTIONS, validate
     from munit_edge.evaluation.options import EvaluateOptions
+    from munit_edge.evaluation.plots import propositions_plot
     from munit_edge.evaluation.report import as_text
     from munit_edge.files import atomic_file
+    from munit_edge.images import Picture, image_format, write_image
 
+    if plot is not None:
+        image_format(plot.suffix)  # a name that cannot be written is told before the work
     wishes = {
         "data": data,
         "directions": (direction,) if direction else DIRECTIONS,
@@ -83,6 +95,9 @@ def evaluate(
         with atomic_file(json_file) as partial:
             partial.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         tell(f"wrote {json_file}")
+    if plot is not None:
+        write_image(plot, Picture(propositions_plot(report.propositions)))
+        tell(f"wrote {plot}")
 
 
 def _measure(model: Path, engine: str, device: str, options: EvaluateOptions) -> EvaluationReport:

@@ -26,6 +26,8 @@ class KernelTest(StrictModel):
     p_value: float
     """Share of random divisions of all samples into two sets that differ as much, 0.001 to 1.
     Equal distributions give every value alike often; below 0.05 they probably differ."""
+    by_chance: tuple[float, float]
+    """Nine of ten random divisions give a squared MMD between these."""
     samples: tuple[int, int]
     """In each set."""
 
@@ -49,9 +51,11 @@ def kernel_test(first: Samples, second: Samples, seed: int = 0) -> KernelTest:
     )
     found = _unbiased_mmd(kernel, divisions)
     as_much = int((found[1:] >= found[0] - _SLACK).sum())
+    low, high = np.quantile(found[1:], (0.05, 0.95))
     return KernelTest(
         mmd_squared=float(found[0]),
         p_value=(1 + as_much) / (1 + NUM_PERMUTATIONS),
+        by_chance=(float(low), float(high)),
         samples=(len(first), len(second)),
     )
 

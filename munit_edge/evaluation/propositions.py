@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from munit_edge.config import DIRECTIONS, Direction, Domain, StrictModel, split_direction
 from munit_edge.evaluation.kernel_test import KernelTest, Samples, kernel_test
-from munit_edge.evaluation.linear_probe import LinearProbe
+from munit_edge.evaluation.linear_probe import LinearProbe, density
 from munit_edge.images import Images, resize_shorter
 from munit_edge.styles import Styles, sample_styles
 
+STYLE_REACH = 4.0
+"""The histogram of styles goes from minus this to this."""
 THUMBNAIL_SIZE = 8
 """Pictures are compared at this height and width: colours and rough shapes, no fine texture."""
 
@@ -37,6 +39,8 @@ class StyleDistribution(StrictModel):
     prior."""
     expected_covariance_error: float
     """What as many samples of the prior give."""
+    histogram: tuple[float, ...]
+    """Density of all numbers of the codes, in bins of one width from -4 to 4."""
     test: KernelTest
     """Against as many samples of the prior."""
 
@@ -74,6 +78,7 @@ def style_distribution(styles: Styles, seed: int = 0) -> StyleDistribution:
         covariance_error=_covariance_error(covariance),
         # Variance of an estimated (co)variance of N(0, I): 2/(N-1) on the diagonal, else 1/(N-1).
         expected_covariance_error=float(np.sqrt((style_dim + 1) / (count - 1))),
+        histogram=density(codes, STYLE_REACH),
         test=kernel_test(codes, prior.astype(np.float64), seed),
     )
 

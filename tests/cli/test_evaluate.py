@@ -39,9 +39,12 @@ def numbers(report: EvaluationReport) -> list[float]:
 
 
 def test_both_directions_of_an_exported_model(tiny_model: Path, data: Path, tmp_path: Path) -> None:
-    file = tmp_path / "new" / "report.json"
-    result = evaluate(tiny_model, "--data", data, "--styles", "2", "--json", file)
+    file, plot = tmp_path / "new" / "report.json", tmp_path / "plot.png"
+    result = evaluate(tiny_model, "--data", data, "--styles", "2", "--json", file, "--plot", plot)
     assert result.exit_code == 0, result.stderr
+    assert f"wrote {plot}" in result.stderr
+    with Image.open(plot) as picture:
+        assert (picture.format, picture.size) == ("PNG", (1296, 348))
     assert "5b.png is no picture" in result.stderr
     assert f"wrote {file}" in result.stderr
     report = EvaluationReport.model_validate_json(file.read_text(encoding="utf-8"))
@@ -103,6 +106,7 @@ def test_domains_of_other_channels_and_sample_data(tiny_sn_model: Path, tmp_path
         (("--data", "few"), "holds 9 pictures that can be used"),
         (("--data", "broken"), "10.png is empty"),
         (("--data", "few", "--count", "5"), "count"),
+        (("--data", "few", "--plot", "x.pdf"), "format '.pdf' is not known"),
         (("--data", "few", "--styles", "1"), "styles"),
     ],
 )

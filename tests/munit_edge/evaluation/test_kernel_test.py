@@ -19,6 +19,8 @@ def test_p_values_are_uniform_where_the_distributions_are_equal() -> None:
     assert abs(p_values.mean() - 0.5) < 0.07
     assert abs((p_values < 0.5).mean() - 0.5) < 0.12
     assert (p_values < 0.05).mean() < 0.11
+    inside = [test.by_chance[0] <= test.mmd_squared <= test.by_chance[1] for test in tests]
+    assert abs(np.mean(inside) - 0.9) < 0.08
     mmds = np.array([test.mmd_squared for test in tests])  # unbiased: 0 on average
     assert abs(mmds.mean()) < 3 * mmds.std() / np.sqrt(len(mmds))
 
