@@ -86,6 +86,7 @@ class Runner(ABC):
         inputs: its inputs.
         outputs: its outputs.
         batch_limits: smallest and largest batch that one run takes; None: no limit.
+        several_styles: it is a decoder that takes several styles for each content code, in order.
     """
 
     def __init__(
@@ -98,6 +99,8 @@ class Runner(ABC):
         self.batch_limits: tuple[int, int | None] = (
             (batch, batch) if isinstance(batch, int) else (1, None)
         )
+        # Batches of their own for content and style: older exports have one.
+        self.several_styles = len({spec.shape[0] for spec in inputs}) > 1
 
     def run(self, feeds: Mapping[str, AnyArray]) -> dict[str, Array]:
         """Run the graph once.

@@ -50,6 +50,10 @@ class OnnxRuntimeRunner(Runner):
         super().__init__(name, entry.inputs, entry.outputs)
         self._memory = memory or OrtMemory(device)
         self._keeps = memory is not None
+        if tensorrt is not None:
+            # Its plans grow by the smallest and largest size of each input, and such contents and
+            # styles need not go together.
+            self.several_styles = False
         self._session: Any = open_session(model, name, device, tensorrt)
 
     def run(self, feeds: Mapping[str, AnyArray]) -> dict[str, Array]:

@@ -107,6 +107,7 @@ class TensorRTRunner(Runner):
             self._read_profile(index) for index in range(engine.num_optimization_profiles)
         )
         self.batch_limits = batch_limits(self.profiles)
+        self.several_styles = False  # profiles count images: as many contents as styles
         self._context = self._make_context()
         self._stream = Stream(place.device)
         self._ports = {spec.name: _Port(spec, place.device) for spec in self.inputs + self.outputs}

@@ -87,6 +87,7 @@ def _example(entry: TensorEntry, config: ModelConfig) -> Any:
     pixels = max(LEAST_EXAMPLE_PIXELS, EXAMPLE_CONTENT * factor)
     free = {
         "batch": EXAMPLE_BATCH,
+        "results": 3 * EXAMPLE_BATCH,
         "height": pixels,
         "width": pixels * 3 // 2,
         "content_height": pixels // factor,

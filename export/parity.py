@@ -142,6 +142,8 @@ def _check_case(
                 yield from _check_twin(exported, twin, domain, case, feeds, expected, tolerances)
     for direction in DIRECTIONS:
         source, target = split_direction(direction)
+        if exported.runner("decoder", target).several_styles:
+            style = sample_styles(2 * case.batch, config.style_dim, seed=case.batch)
         got, expected = (
             next(
                 iter(

@@ -236,6 +236,9 @@ def graph_tensors(
 ) -> tuple[tuple[TensorEntry, ...], tuple[TensorEntry, ...]]:
     """Inputs and outputs of one graph.
 
+    A decoder of free batch takes several styles for each content code, in order: `results` is a
+    multiple of `batch`.
+
     Args:
         config: the model's configuration.
         kind: which of the graphs.
@@ -264,6 +267,8 @@ def graph_tensors(
     if kind == "style_encoder":
         return (image,), (style,)
     if kind == "decoder":
+        if batch is None:
+            style, image = _of_results(style), _of_results(image)
         return (content, style), (image,)
     stats_shape = (num, num_rows(config, kind), 2)
     stats = TensorEntry(name="norm_stats", dtype="float32", shape=stats_shape)
@@ -272,6 +277,11 @@ def graph_tensors(
     if kind == "content_encoder_stats":
         return (image, stats, core), (content, measured)
     return (content, style, stats, core), (image, measured)
+
+
+def _of_results(tensor: TensorEntry) -> TensorEntry:
+    """A tensor of a decoder with one item for each result, several for each content code."""
+    return tensor.model_copy(update={"shape": ("results", *tensor.shape[1:])})
 
 
 def size_rules(config: ModelConfig) -> SizeRules:

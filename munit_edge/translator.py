@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -237,10 +238,12 @@ class Translator:
         flat = result.reshape(num_images * num_styles, *shape[2:])
         pixels = codes.shape[2] * codes.shape[3] * self.config.size_multiple**2
         step = max(runner.batch_limits[0], self.pixels_at_once // pixels)
-        for start in range(0, len(flat), step):
-            pairs = np.arange(start, min(start + step, len(flat)))
+        shared = runner.several_styles
+        for start, stop in _spans(len(flat), num_styles, step, shared=shared):
+            pairs = np.arange(start, stop)
+            rows = pairs // num_styles
             feeds: dict[str, AnyArray] = {
-                "content": take_rows(codes, (pairs // num_styles).tolist()),
+                "content": take_rows(codes, (np.unique(rows) if shared else rows).tolist()),
                 "style": styles[pairs % num_styles],
             }
             images = np.asarray(_run_in_batches(runner, feeds))
@@ -390,6 +393,24 @@ def _fixed(runner: Runner, tensor: str, axis: int) -> int | None:
     return None
 
 
+def _spans(count: int, num_styles: int, step: int, *, shared: bool) -> Iterator[tuple[int, int]]:
+    """Ranges of (image, style) pairs, image by image, for one run each.
+
+    Args:
+        count: pairs in all.
+        num_styles: pairs of one image.
+        step: pairs in a run, at most.
+        shared: a range has whole images or part of one, so that all images in it have as many.
+    """
+    if not shared or step >= num_styles:
+        step -= step % num_styles if shared else 0
+        yield from ((start, min(start + step, count)) for start in range(0, count, step))
+        return
+    for first in range(0, count, num_styles):
+        for start in range(first, first + num_styles, step):
+            yield start, min(start + step, first + num_styles)
+
+
 def _run_in_batches(
     runner: Runner, feeds: dict[str, AnyArray], *, on_device: bool = False
 ) -> AnyArray:
@@ -397,8 +418,8 @@ def _run_in_batches(
 
     Args:
         runner: the graph.
-        feeds: its inputs, all of the same batch. Too small a batch is filled up by repeating the
-            last item.
+        feeds: its inputs, all of the same batch unless the runner takes `several_styles`. Too
+            small a batch is filled up by repeating the last item.
         on_device: leave the result where it was computed, if one run is enough.
     """
     count = len(next(iter(feeds.values())))

@@ -84,6 +84,8 @@ class DecoderStatsGraph(nn.Module):
         self, content: Tensor, style: Tensor, norm_stats: Tensor, core: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Content, style, statistics [B, K, 2], core [B, 1, h, w] -> image, measured [B, K, 2]."""
+        # Statistics belong to one style each: tracing must not take several for one content.
+        torch._check(style.shape[0] == content.shape[0])  # type: ignore[no-untyped-call]
         with run_with(norm_stats, core) as run:
             image = self.decoder(content, style)
             return bytes_from_image(image) if self.io == "uint8" else image, run.measured()

@@ -108,11 +108,10 @@ class _MeasuredAffineInstanceNorm(AffineInstanceNorm):
 class _MeasuredAdaIN(AdaIN):
     enlargement: int
 
-    def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        """[B, C, H, W], scale [B, C], shift [B, C] -> [B, C, H, W]."""
+    def normalised(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]."""
         centred, variance, _ = _current.get().centre(x, x.shape[1], self.enlargement)
-        scale = scale[:, :, None, None] * (variance + NORM_EPS).rsqrt()
-        return centred * scale + shift[:, :, None, None]
+        return centred * (variance + NORM_EPS).rsqrt()
 
 
 class _MeasuredLayerNorm(LayerNorm):

@@ -92,11 +92,22 @@ class AffineInstanceNorm(nn.Module):
 
 
 class AdaIN(nn.Module):
-    """Adaptive instance norm: scale * (x - mean) / deviation + shift (MUNIT, equation 6)."""
+    """Adaptive instance norm: scale * (x - mean) / deviation + shift (MUNIT, equation 6).
+
+    For several styles of each item of x, given as [B, R, C], the normalisation is done once.
+    """
 
     def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        """[B, C, H, W], scale [B, C], shift [B, C] -> [B, C, H, W]."""
-        return instance_norm(x) * scale[:, :, None, None] + shift[:, :, None, None]
+        """[B, C, H, W], scale [B, C], shift [B, C] -> [B, C, H, W]; [B, R, C] -> [B * R, ...]."""
+        x = self.normalised(x)
+        if scale.ndim == 2:
+            return x * scale[:, :, None, None] + shift[:, :, None, None]
+        x = x[:, None] * scale[..., None, None] + shift[..., None, None]
+        return x.flatten(0, 1)  # [B * R, C, H, W]
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """What scale and shift are applied to: [B, C, H, W] -> the same."""
+        return instance_norm(x)
 
 
 class LayerNorm(nn.Module):
@@ -209,8 +220,11 @@ class ResidualBlock(nn.Module):
         adain_0: AdaINParameters | Unstyled = (),
         adain_1: AdaINParameters | Unstyled = (),
     ) -> Tensor:
-        """[B, C, H, W] -> [B, C, H, W]."""
-        return x + self.block_1(self.block_0(x, adain_0), adain_1)  # type: ignore[no-any-return]
+        """[B, C, H, W] -> [B, C, H, W], or [B * R, C, H, W] for R styles of each (see `AdaIN`)."""
+        y: Tensor = self.block_1(self.block_0(x, adain_0), adain_1)
+        if not adain_0 or adain_0[0].ndim == 2:
+            return x + y
+        return (x[:, None] + y.view(x.shape[0], -1, *y.shape[1:])).flatten(0, 1)
 
 
 def residual_block(
@@ -417,11 +431,15 @@ class Decoder(nn.Module):
         )
 
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
-        """Content [B, content_channels, h, w], style [B, S] -> image [B, C, H, W].
+        """Content [B, content_channels, h, w], style [B * R, S] -> image [B * R, C, H, W].
 
+        Each content has R styles, in order; what does not depend on the style is computed once.
         `munit` ends in tanh, so the image lies in [-1, 1]; `munit-sn` is not bounded.
         """
         adain = self.adain_head(style)
+        scale, shift = adain[0]
+        by_content = (content.shape[0], -1, scale.shape[1])
+        adain[0] = scale.view(by_content), shift.view(by_content)  # [B, R, C]
         x = content
         for i, block in enumerate(self.residual):
             x = block(x, adain[2 * i], adain[2 * i + 1])  # [B, content_channels, h, w]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,9 +12,12 @@ import torch
 
 from munit_edge import Translator
 from munit_edge import translator as translator_module
+from munit_edge.engines.base import AnyArray, Array
+from munit_edge.engines.onnxruntime_runner import open_onnxruntime
 from munit_edge.errors import EngineError, InputError
 from munit_edge.trainer.checkpoint import open_checkpoint
 from munit_edge.trainer.graphs import build_graph
+from munit_edge.translator import Content
 
 
 def pictures(count: int, height: int, width: int, channels: int = 3) -> np.ndarray:  # type: ignore[type-arg]
@@ -70,16 +74,46 @@ def test_only_needed_graphs_are_opened(tiny_model: Path) -> None:
         assert sorted(translator.opened_graphs) == ["content_encoder_b", "decoder_a"]
 
 
-def test_decoding_in_small_batches_gives_the_same(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("at_once", "several_styles", "batches"),
+    [
+        (2, True, [(1, 2), (1, 1)] * 3),
+        (7, True, [(2, 6), (1, 3)]),
+        (9, True, [(3, 9)]),
+        (7, False, [(7, 7), (2, 2)]),
+    ],
+    ids=["part of an image", "whole images", "all", "an engine that cannot share"],
+)
+def test_each_content_is_decoded_in_all_styles_in_batches(
+    at_once: int,
+    several_styles: bool,
+    batches: list[tuple[int, int]],
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    images = pictures(3, 16, 24)
-    with Translator.open(tiny_model) as translator:
+    """The decoder is given so many contents and styles; results do not depend on it."""
+    monkeypatch.setattr(translator_module, "DECODE_PIXELS_CPU", at_once * 16 * 24)
+    graphs = open_onnxruntime(tiny_model, "cpu")
+    with Translator(graphs) as translator:
+        decoder = graphs.runner("decoder", "b")
+        assert decoder.several_styles
+        monkeypatch.setattr(decoder, "several_styles", several_styles)
+        run, given = decoder.run, []
+
+        def watched(feeds: Mapping[str, AnyArray]) -> dict[str, Array]:
+            given.append((len(feeds["content"]), len(feeds["style"])))
+            return run(feeds)
+
+        monkeypatch.setattr(decoder, "run", watched)
         styles = translator.sample_styles(3)
-        whole = translator.translate(images, "a2b", styles=styles)
-        monkeypatch.setattr(translator_module, "DECODE_PIXELS_CPU", 2 * 16 * 24)
-        parts = translator.translate(images, "a2b", styles=styles)
-    assert np.abs(whole.astype(int) - parts.astype(int)).max() <= 1
+        content = translator.encode_content(pictures(3, 16, 24), "a")
+        got = translator.decode(content, styles, "b")
+        assert given == batches
+        for i in range(3):
+            for j in range(3):
+                one = Content(np.asarray(content.codes)[i][None], content.size_hw)
+                alone = translator.decode(one, styles[j][None], "b")
+                assert np.abs(got[i, j].astype(int) - alone[0, 0].astype(int)).max() <= 1
 
 
 def test_threads_give_the_same_bytes(tiny_model: Path) -> None:

@@ -231,3 +231,18 @@ def test_paper_sizes() -> None:
     generator = Generator(ModelConfig(), 3)
     millions = sum(p.numel() for p in generator.parameters()) / 1e6
     assert millions == pytest.approx(15.0, abs=0.05)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_several_styles_of_one_content(name: str) -> None:
+    """As if each content were repeated for each of its styles, in order."""
+    config = GENERATORS[name]
+    torch.manual_seed(0)
+    decoder = Generator(config, 3).eval().decoder
+    content = torch.randn(2, config.content_channels, 4, 6)
+    style = torch.randn(6, config.style_dim)
+    with torch.no_grad():
+        wanted = decoder(content.repeat_interleave(3, dim=0), style)
+        got = decoder(content, style)
+    assert got.shape == wanted.shape
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
