@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,7 @@ import torch
 
 from munit_edge.config import DOMAINS
 from munit_edge.machine import look_at_machine
+from munit_edge.process_memory import peak_memory_bytes
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.config_files import set_key
 from munit_edge.trainer.losses import (
@@ -148,12 +148,16 @@ def main() -> int:
         return 0
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
+    print(_head(args, device), flush=True)
+    if args.memory:
+        # Before this process takes memory itself.
+        peaks = [f"{name} {_child(name):.0f} MiB" for name in ("plain", "ours")]
+        print(f"peak memory of a process with two iterations: {', '.join(peaks)}", flush=True)
     steps, batch = _steps(args, device), _batch(_config(args), device)
-    print(_head(args, device))
     agree = _compare(steps, batch)
     times = _time(steps, batch, args.runs, device)
     for name, each in times.items():
-        print(f"{name}: {_rates(each, args.batch)}, peak memory {_child(name):.0f} MiB")
+        print(f"{name}: {_rates(each, args.batch)}")
     ratios = {
         "median": _ratio(times, lambda t: statistics.median(t.wall_s)),
         "fastest": _ratio(times, lambda t: min(t.wall_s)),
@@ -177,6 +181,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--target", type=float, default=1.2, help="least ratio [1.2]")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="changes our step"
+    )
+    parser.add_argument(
+        "--memory",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="measure peak memory, too [yes]",
     )
     parser.add_argument("--only", choices=("plain", "ours"), help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -299,7 +309,7 @@ def _memory(args: argparse.Namespace) -> int:
         step.run(iteration, *_batch(_config(args), device))
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_memory_bytes()
 
 
 def _head(args: argparse.Namespace, device: torch.device) -> str:
