@@ -24,7 +24,7 @@ demo: $(INSTALLED)  ## draw sample data, train, export and translate: a picture 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/demo.sh
 
 test: $(INSTALLED)  ## run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(INSTALLED)  ## check style, formatting and types
 	$(BIN)/ruff check .
