@@ -18,7 +18,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 
 SMALLER = {
-    "sample-data": ["--count", "4"],
+    "sample-data": ["--count", "10"],
     "train": [
         "--set", "iterations=2", "--set", "batch_size=2", "--set", "model.width=4",
         "--set", "model.discriminator.width=4",
