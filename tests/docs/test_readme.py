@@ -18,12 +18,13 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 
 SMALLER = {
-    "sample-data": ["--count", "10"],
+    "sample-data": ["--count", "100"],
     "train": [
         "--set", "iterations=2", "--set", "batch_size=2", "--set", "model.width=4",
         "--set", "model.discriminator.width=4",
     ],
     "benchmark": ["--runs", "2", "--seconds", "0.1"],
+    "export onnx": ["--no-stats-graphs"],
     "export trt": [  # builds on any machine, for RTX cards
         "--target", "tensorrt-rtx", "--compute-capability", "8.6", "--optimization-level", "0",
         "--directions", "a2b",
