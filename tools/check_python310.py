@@ -30,7 +30,7 @@ CASES = {  # machine -> extras; "" is the base, which every case has
     "aarch64": ("", "cpu", "trt", "video"),
 }
 NO_WHEEL = {"tensorrt": "its package is a source archive that fetches the vendor's wheel"}
-FOLLOW_THE_DRIVER = {"cuda-bindings", "cuda-pathfinder"}  # and so are not pinned
+FOLLOW_THE_DRIVER = ("cuda-", "nvidia-")  # how packages begin that are not pinned
 
 
 def main() -> int:
@@ -98,7 +98,9 @@ def _resolve(
     found = (install["metadata"] for install in installs)
     versions = {str(canonicalize_name(m["name"])): str(m["version"]) for m in found}
     pinned = {canonicalize_name(constraint.name) for constraint in constraints}
-    unpinned = sorted(versions.keys() - pinned - FOLLOW_THE_DRIVER)
+    unpinned = sorted(
+        name for name in versions.keys() - pinned if not name.startswith(FOLLOW_THE_DRIVER)
+    )
     return f"not in constraints.txt: {', '.join(unpinned)}" if unpinned else "", versions
 
 

@@ -99,7 +99,7 @@ def test_the_runner_refits_stripped_plans_only(
     api = SimpleNamespace(flavour="tensorrt", title="TensorRT")
     graphs: Any = SimpleNamespace(
         _place=SimpleNamespace(api=api, device=SimpleNamespace(facts=None, **vars(device))),
-        _manifest=SimpleNamespace(graph=lambda kind, domain: "entry"),
+        _manifest=SimpleNamespace(graph=lambda *_: SimpleNamespace(name="decoder_b")),
         _directory=Path("model"),
         _deserialise=lambda plan: "engine",
         _axes=lambda kind: None,
