@@ -321,7 +321,7 @@ class TrainingRun:
                     tracker.finish()
             raise
         with output_errors(self._curves):
-            self._accelerator.end_training()
+            self.processes.leave()
 
     def _log(self, curves: dict[str, float]) -> None:
         with output_errors(self._curves):

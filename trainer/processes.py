@@ -66,6 +66,15 @@ class Processes:
                 "them with the same command, and give every machine the same files"
             )
 
+    def leave(self) -> None:
+        """Be the last call of a run: wait for the others and give up the connection to them."""
+        # The group of processes is freed with the interpreter's lock held, and then waits for its
+        # own threads. One of them may want that lock, to free the tensors of the last exchange: a
+        # process that hangs when all is done. While this one waits here that thread gets the lock,
+        # and waiting itself has no tensors.
+        self._accelerator.wait_for_everyone()
+        self._accelerator.end_training()
+
     @contextlib.contextmanager
     def ending_together(self) -> Iterator[None]:
         """Within the block the end of another process is a `TrainingError` of this one."""
