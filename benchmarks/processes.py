@@ -17,6 +17,10 @@ MEBI = 1 << 20
 MUNIT_EDGE = (sys.executable, "-c", "from munit_edge.cli.main import main; main()")
 """The program of this checkout."""
 
+_OURS_ALONE = {"OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"}
+"""What processes do not inherit: without bytecode every start would compile this checkout anew, as
+it does no installed package."""
+
 # Between us and the process that is measured stands this small one: Linux counts what the parent
 # has ever held as held by the child.
 _LAUNCHER = """
@@ -51,7 +55,7 @@ def run_process(
         both_streams: keep what it prints to standard output, too.
         codes: exit codes that are no failure.
     """
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    environment = {key: value for key, value in os.environ.items() if key not in _OURS_ALONE}
     paths = [str(ROOT), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     with tempfile.TemporaryFile() as said, tempfile.NamedTemporaryFile("r") as told:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ctypes
 
-LARGE_BLOCK_BYTES = 4 << 20
+LARGE_BLOCK_BYTES = 10 << 20
 """Blocks from this size on are asked from the system one by one, and go back when they are freed.
 Smaller ones are kept for the next: the system clears every page that it hands out, which takes
-time."""
+time. With width 64 and 256 x 256 pixels most of what lies between a network's layers is smaller:
+with 4 MB here one decoding took a third longer."""
+
+KEPT_BYTES = 24 << 20
+"""How much of what smaller blocks leave free at the heap's end is kept for the next."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -19,7 +23,7 @@ def keep_heap_small() -> None:
     for those that use us.
     """
     _call("mallopt", _M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
-    _call("mallopt", _M_TRIM_THRESHOLD, LARGE_BLOCK_BYTES)
+    _call("mallopt", _M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def give_back_freed_memory() -> None:

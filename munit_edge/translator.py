@@ -241,9 +241,9 @@ class Translator:
         shared = runner.several_styles
         for start, stop in _spans(len(flat), num_styles, step, shared=shared):
             pairs = np.arange(start, stop)
-            rows = pairs // num_styles
+            rows: list[int] = (pairs // num_styles).tolist()
             feeds: dict[str, AnyArray] = {
-                "content": take_rows(codes, (np.unique(rows) if shared else rows).tolist()),
+                "content": take_rows(codes, sorted(set(rows)) if shared else rows),
                 "style": styles[pairs % num_styles],
             }
             images = np.asarray(_run_in_batches(runner, feeds))
