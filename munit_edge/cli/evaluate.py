@@ -54,6 +54,46 @@ def evaluate(
     ] = 100,
     styles: Annotated[int, typer.Option(help="Random styles for each picture.")] = 5,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    features: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FILE",
+            help="FID and KID with this network: weights of an Inception-v3 (.pth, .safetensors), "
+            "or an .onnx graph that gives features.",
+        ),
+    ] = None,
+    lpips: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(
+            metavar="FILE",
+            help="LPIPS diversity with these weights: AlexNet or VGG-16, and LPIPS's linear "
+            "layers. In two files: give the option twice.",
+        ),
+    ] = None,
+    pairs: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="Pairs of translations of each picture for LPIPS.", show_default="19, the paper's"
+        ),
+    ] = None,
+    classifier_a: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FILE",
+            help="IS and CIS of translations to a with this classifier: weights of an "
+            "Inception-v3, or an .onnx graph that gives logits.",
+        ),
+    ] = None,
+    classifier_b: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="The same of translations to b."),
+    ] = None,
+    samples: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            help="Translations of each picture for IS and CIS.", show_default="100, the paper's"
+        ),
+    ] = None,
     engine: Annotated[
         str,
         typer.Option(
@@ -63,11 +103,12 @@ def evaluate(
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
-    """Measure a model on pictures that it was not trained on, with no network but its own.
+    """Measure a model on pictures that it was not trained on.
 
-    What it finds again of content and style in its translations, how much styles change, and how
-    far styles, contents and pairs are from the distributions that the paper proves for its optimum.
-    Each number stands beside what it is to be compared with.
+    With no network but its own: what it finds again of content and style in its translations, how
+    much styles change, and how far styles, contents and pairs are from the distributions that the
+    paper proves for its optimum. With networks whose files you name: FID, KID, LPIPS diversity, IS
+    and CIS. Each number stands beside what it is to be compared with.
     """
     from munit_edge.config import DIRECTIONS, validate
     from munit_edge.evaluation.options import EvaluateOptions
@@ -85,6 +126,14 @@ def evaluate(
         "count": count,
         "styles": styles,
         "seed": seed,
+        "networks": {
+            "features": features,
+            "lpips": tuple(lpips or ()),
+            "classifier_a": classifier_a,
+            "classifier_b": classifier_b,
+        },
+        "pairs": pairs,
+        "samples": samples,
     }
     options = validate(EvaluateOptions, wishes, "options of `munit-edge evaluate`")
     report = _measure(model, engine, device, options)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from munit_edge.config import DIRECTIONS, Direction, StrictModel
+from munit_edge.config import DIRECTIONS, Direction, StrictModel, split_direction
+from munit_edge.evaluation.networks import NetworkFiles
 
 DEFAULT_SIZE = 256
 """Pictures are made at most this large, in pixels, unless a size is named."""
@@ -28,3 +29,28 @@ class EvaluateOptions(StrictModel):
     """Random styles for each picture."""
     seed: int = Field(0, ge=0)
     """Of everything random."""
+    networks: NetworkFiles = NetworkFiles()
+    """Feature networks, for the numbers that need some."""
+    pairs: int | None = Field(None, ge=1, le=1000)
+    """Pairs of translations of each picture for LPIPS; None: 19, as the paper has."""
+    samples: int | None = Field(None, ge=2, le=1000)
+    """Translations of each picture for IS and CIS; None: 100, as the paper has."""
+
+    @model_validator(mode="after")
+    def _check(self) -> EvaluateOptions:
+        if self.pairs is not None and not self.networks.lpips:
+            raise ValueError("pairs is of LPIPS: name its weights (--lpips), or leave out --pairs")
+        classifiers = {"a": self.networks.classifier_a, "b": self.networks.classifier_b}
+        targets = {split_direction(direction)[1] for direction in self.directions}
+        if self.samples is not None and not any(classifiers[d] for d in targets):
+            raise ValueError(
+                "samples is of IS and CIS: name a classifier of the translations' domain "
+                "(--classifier-a, --classifier-b), or leave out --samples"
+            )
+        for domain, path in classifiers.items():
+            if path is not None and domain not in targets:
+                raise ValueError(
+                    f"--classifier-{domain} is of translations to {domain}, which --direction "
+                    "leaves out: leave out one of the two"
+                )
+        return self

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, TypeVar
 
 from munit_edge.config import Direction, Domain, StrictModel
+from munit_edge.evaluation.network_numbers import (
+    ClassScores,
+    Diversity,
+    FrechetDistance,
+    KernelDistance,
+    NetworkCard,
+    NetworkMeasures,
+)
 from munit_edge.evaluation.propositions import Propositions
 
 
@@ -77,10 +86,14 @@ class EvaluationReport(StrictModel):
     """Those that were asked for."""
     propositions: Propositions
     """The paper's propositions on this test set."""
+    networks: tuple[NetworkMeasures, ...] = ()
+    """For each direction what needs feature networks; (): none was named."""
 
 
-Row = tuple[str, Sequence[float], str]
-"""Name, a number for each column, and what to compare it with."""
+T = TypeVar("T")
+
+Row = tuple[str, Sequence[float | None], str]
+"""Name, a number for each column (None: not measured), and what to compare it with."""
 
 
 def as_text(report: EvaluationReport) -> str:
@@ -104,6 +117,10 @@ def _lines(report: EvaluationReport) -> Iterator[str]:
     yield from _table("styles of real pictures", ["a", "b"], _style_rows(report.propositions))
     yield ""
     yield from _table("both domains", [""], _joint_rows(report.propositions))
+    if report.networks:
+        yield ""
+        yield from _table("by feature networks", names, _network_rows(report.networks))
+        yield from _network_cards(report.networks)
 
 
 def _domain_rows(report: EvaluationReport) -> list[Row]:
@@ -166,8 +183,70 @@ def _joint_rows(propositions: Propositions) -> list[Row]:
     return rows
 
 
+def _network_rows(found: Sequence[NetworkMeasures]) -> list[Row]:
+    fid, kid = [one.fid for one in found], [one.kid for one in found]
+    return [
+        *_distance_rows(fid, kid),
+        *_diversity_rows([one.lpips for one in found]),
+        *_score_rows([one.scores for one in found]),
+    ]
+
+
+def _distance_rows(
+    fid: Sequence[FrechetDistance | None], kid: Sequence[KernelDistance | None]
+) -> Iterator[Row]:
+    if size := next((one.subset_size for one in kid if one), None):
+        yield "FID", _each(fid, lambda one: one.value), "0: alike; the fewer pictures, the higher"
+        yield "KID, times 1000", _each(kid, lambda one: 1000 * one.mean), "0: alike"
+        deviations = _each(kid, lambda one: 1000 * one.deviation)
+        yield "its deviation over subsets", deviations, f"of {size} pictures"
+
+
+def _diversity_rows(lpips: Sequence[Diversity | None]) -> Iterator[Row]:
+    if pairs := next((one.pairs for one in lpips if one), None):
+        ignored = "0: styles are ignored"
+        yield "LPIPS diversity", _each(lpips, lambda one: one.mean), f"{pairs} pairs; {ignored}"
+        yield "of two real pictures", _each(lpips, lambda one: one.real), "to compare with"
+
+
+def _score_rows(scores: Sequence[ClassScores | None]) -> Iterator[Row]:
+    known = [one for one in scores if one]
+    if known:
+        limits = " and ".join(f"{math.log(one.classes):.3f}" for one in known)
+        ignored = "0: styles are ignored"
+        conditional = _each(scores, lambda one: one.conditional)
+        yield "CIS, mean KL", conditional, f"{ignored}; at most {limits}"
+        yield "IS, mean KL", _each(scores, lambda one: one.inception), f"at most {limits}"
+        exp = "e to the power of it"
+        yield "CIS, exp", _each(scores, lambda one: one.conditional_exp), exp
+        yield "IS, exp", _each(scores, lambda one: one.inception_exp), exp
+
+
+def _each(found: Sequence[T | None], number: Callable[[T], float]) -> list[float | None]:
+    return [None if one is None else number(one) for one in found]
+
+
+def _network_cards(found: Sequence[NetworkMeasures]) -> Iterator[str]:
+    """What was measured with which network, each once."""
+    first = found[0]
+    if first.fid is not None:
+        yield from _card_lines("FID, KID", first.fid.network)
+    if first.lpips is not None:
+        yield from _card_lines("LPIPS", first.lpips.network)
+    for one in found:
+        if one.scores is not None:
+            yield from _card_lines(f"IS, CIS {one.direction}", one.scores.network)
+
+
+def _card_lines(name: str, card: NetworkCard) -> Iterator[str]:
+    yield f"{name}: {card.name}; weights: {card.version}"
+    for file, digest in card.sha256.items():
+        yield f"  {file} sha256 {digest}"
+
+
 def _table(title: str, columns: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:
     width = max(len(name) for name in (title, *(row[0] for row in rows)))
     yield (f"{title:<{width}}" + "".join(f"{column:>10}" for column in columns)).rstrip()
     for name, values, note in rows:
-        yield f"{name:<{width}}" + "".join(f"{value:>10.3f}" for value in values) + f"  {note}"
+        cells = ("-" if value is None else f"{value:.3f}" for value in values)
+        yield f"{name:<{width}}" + "".join(f"{cell:>10}" for cell in cells) + f"  {note}"

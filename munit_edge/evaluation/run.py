@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from munit_edge import __version__
@@ -14,17 +15,38 @@ from munit_edge.evaluation.measures import (
     encode_domain,
     translate_domain,
 )
+from munit_edge.evaluation.network_measures import NetworkCounts, measure_direction, network_steps
+from munit_edge.evaluation.network_numbers import NetworkMeasures
+from munit_edge.evaluation.networks import Networks
+from munit_edge.evaluation.open_networks import open_networks
 from munit_edge.evaluation.options import EvaluateOptions
 from munit_edge.evaluation.pictures import read_pictures
 from munit_edge.evaluation.propositions import Propositions, compare_pictures, style_distribution
-from munit_edge.evaluation.report import EvaluationReport
+from munit_edge.evaluation.report import DirectionMeasures, DomainMeasures, EvaluationReport
 from munit_edge.images import Images
 from munit_edge.styles import Styles
 from munit_edge.translator import Translator
 
+PAPER = NetworkCounts()
+"""Section 5.2 of the paper."""
+
 
 def _ignore(_: int = 0) -> None:
     pass
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The numbers of a model on a set of pictures."""
+
+    domains: tuple[DomainMeasures, ...]
+    """a and b."""
+    directions: tuple[DirectionMeasures, ...]
+    """Those that were asked for."""
+    propositions: Propositions
+    """The paper's propositions."""
+    networks: tuple[NetworkMeasures, ...]
+    """For each direction what needs feature networks; (): none was named."""
 
 
 def evaluate(
@@ -37,6 +59,8 @@ def evaluate(
 ) -> EvaluationReport:
     """Measure a model on a test set.
 
+    The networks that the options name are read first, then the pictures.
+
     Args:
         translator: the model, on any engine.
         options: the test set, and what is measured.
@@ -45,8 +69,9 @@ def evaluate(
         on_step: called after each of them.
 
     Raises:
-        InputError: the test set cannot be used.
-        ModelError: the model gives codes that are not finite.
+        InputError: the test set cannot be used, or a network's file is missing.
+        ModelError: the model gives codes that are not finite, or a network's file holds no such
+            network.
         EngineError: the engine failed.
 
     Example:
@@ -54,24 +79,19 @@ def evaluate(
         ...     report = evaluate(translator, EvaluateOptions(data=Path("data")), model="model")
         >>> report.directions[0].style_use
     """
+    networks = open_networks(options.networks, translator.device)
     pictures = read_pictures(options, translator.config)
-    images = pictures.images
-    sources = {direction: split_direction(direction)[0] for direction in options.directions}
-    on_start(sum(len(images[domain]) for domain in (*DOMAINS, *sources.values())))
-    encoded = {
-        domain: encode_domain(translator, images[domain], domain, on_step) for domain in DOMAINS
-    }
-    translated = {
-        direction: translate_domain(
-            translator,
-            images[source],
-            direction,
-            encoded[source],
-            _drawn(translator, direction, len(images[source]), options),
-            on_step,
-        )
-        for direction, source in sources.items()
-    }
+    measured = measure(
+        translator,
+        pictures.images,
+        options.styles,
+        directions=options.directions,
+        seed=options.seed,
+        networks=networks,
+        counts=NetworkCounts(options.pairs or PAPER.pairs, options.samples or PAPER.samples),
+        on_start=on_start,
+        on_step=on_step,
+    )
     return EvaluationReport(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         munit_edge=__version__,
@@ -85,9 +105,71 @@ def evaluate(
         styles=options.styles,
         seed=options.seed,
         unreadable=pictures.unreadable,
-        domains=tuple(encoded[domain].measures for domain in DOMAINS),
-        directions=tuple(found.measures for found in translated.values()),
-        propositions=_propositions(images, encoded, translated, options.seed),
+        domains=measured.domains,
+        directions=measured.directions,
+        propositions=measured.propositions,
+        networks=measured.networks,
+    )
+
+
+def measure(
+    translator: Translator,
+    images: Mapping[Domain, Images],
+    num_styles: int,
+    *,
+    directions: Sequence[Direction] = DIRECTIONS,
+    seed: int = 0,
+    networks: Networks = Networks(),  # noqa: B008 - it is frozen
+    counts: NetworkCounts = PAPER,
+    on_start: Callable[[int], None] = _ignore,
+    on_step: Callable[[], None] = _ignore,
+) -> Measured:
+    """Measure a model on pictures in memory.
+
+    Args:
+        translator: the model, on any engine.
+        images: uint8 [N, H, W, C] of both domains, N at least 10, all of one height and width.
+        num_styles: random styles for each picture, at least 2.
+        directions: which translations are measured.
+        seed: of everything random.
+        networks: feature networks, for the numbers that need some.
+        counts: how much is translated for them.
+        on_start: called with the number of steps.
+        on_step: called after each of them.
+
+    Raises:
+        InputError: the pictures are too small for a network.
+        ModelError: the model gives codes that are not finite.
+        EngineError: the engine failed.
+    """
+    sources = {direction: split_direction(direction)[0] for direction in directions}
+    steps = sum(network_steps(networks, images, direction) for direction in directions)
+    on_start(steps + sum(len(images[domain]) for domain in (*DOMAINS, *sources.values())))
+    encoded = {
+        domain: encode_domain(translator, images[domain], domain, on_step) for domain in DOMAINS
+    }
+    translated = {
+        direction: translate_domain(
+            translator,
+            images[source],
+            direction,
+            encoded[source],
+            _drawn(translator, direction, len(images[source]), num_styles, seed),
+            on_step,
+        )
+        for direction, source in sources.items()
+    }
+    return Measured(
+        tuple(encoded[domain].measures for domain in DOMAINS),
+        tuple(found.measures for found in translated.values()),
+        _propositions(images, encoded, translated, seed),
+        tuple(
+            measure_direction(
+                translator, networks, images, found.images, direction, counts, seed, on_step
+            )
+            for direction, found in translated.items()
+            if networks.some
+        ),
     )
 
 
@@ -109,10 +191,8 @@ def _propositions(
 
 
 def _drawn(
-    translator: Translator, direction: Direction, pictures: int, options: EvaluateOptions
+    translator: Translator, direction: Direction, pictures: int, num_styles: int, seed: int
 ) -> Styles:
     """The random styles of each picture: float32 [N, S, style_dim], others in each direction."""
-    seed = options.seed + DIRECTIONS.index(direction)
-    return translator.sample_styles(pictures * options.styles, seed).reshape(
-        pictures, options.styles, -1
-    )
+    codes = translator.sample_styles(pictures * num_styles, seed + DIRECTIONS.index(direction))
+    return codes.reshape(pictures, num_styles, -1)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from munit_edge.cli.main import app
 from munit_edge.evaluation.report import EvaluationReport
+from munit_edge.files import sha256
 from munit_edge.sample_data import write_sample_data
 
 
@@ -128,5 +129,85 @@ def test_what_cannot_be_measured(
     Path("broken/testB/10.png").touch()
     Path("broken/testA/10.png").symlink_to(data / "testB" / "1.png")
     result = evaluate(tiny_model, *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert words in result.stderr
+
+
+def network_files(folder: Path) -> dict[str, Path]:
+    from feature_weights import write_inception, write_lpips
+
+    trunk, linear = write_lpips(folder)
+    return {
+        "features": write_inception(folder / "fid.pth", 1008),
+        "classifier": write_inception(folder / "classifier.pth", 3),
+        "trunk": trunk,
+        "linear": linear,
+    }
+
+
+def test_feature_networks_and_their_names_beside_the_numbers(
+    tiny_model: Path, data: Path, tmp_path: Path
+) -> None:
+    files, report_file = network_files(tmp_path), tmp_path / "report.json"
+    options = ("--size", "32", "--styles", "2", "--pairs", "2", "--samples", "2")
+    networks = (
+        *("--features", files["features"]),
+        *("--lpips", files["trunk"], "--lpips", files["linear"]),
+        *("--classifier-b", files["classifier"]),
+    )
+    result = evaluate(tiny_model, "--data", data, *options, *networks, "--json", report_file)
+    assert result.exit_code == 0, result.stderr
+    report = EvaluationReport.model_validate_json(report_file.read_text(encoding="utf-8"))
+    a2b, b2a = report.networks
+    assert a2b.fid is not None
+    assert a2b.kid is not None
+    assert a2b.lpips is not None
+    assert a2b.scores is not None
+    assert (a2b.lpips.pairs, a2b.scores.translations, a2b.scores.classes) == (20, (10, 2), 3)
+    assert b2a.scores is None
+    assert a2b.fid.network.sha256 == {"fid.pth": sha256(files["features"])}
+    shown = re.sub(r" +", " ", result.stdout)
+    assert b2a.fid is not None
+    assert f"FID {a2b.fid.value:.3f} {b2a.fid.value:.3f} 0: alike" in shown
+    assert f"KID, times 1000 {1000 * a2b.kid.mean:.3f}" in shown
+    assert f"LPIPS diversity {a2b.lpips.mean:.3f}" in shown
+    assert (
+        f"CIS, mean KL {a2b.scores.conditional:.3f} - 0: styles are ignored; at most 1.099" in shown
+    )
+    assert "FID, KID: Inception-v3, FID network; weights: weights that munit-edge does not" in shown
+    assert f"linear.pth sha256 {sha256(files['linear'])}" in shown
+
+    # What needs no network stays as it is.
+    plain = evaluate(tiny_model, "--data", data, *options[:4])
+    assert plain.exit_code == 0, plain.stderr
+    assert result.stdout.startswith(plain.stdout)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--features missing.pth", "missing.pth does not exist: weights of an Inception-v3"),
+        ("--features missing.onnx", "missing.onnx is no file"),
+        ("--features trunk.pth", "trunk.pth has no fc.weight"),
+        ("--features text.pth", "text.pth cannot be read as a torch file"),
+        ("--lpips trunk.pth", "trunk.pth has no lin0.model.1.weight"),
+        ("--lpips trunk.pth --lpips linear.pth --size 24", "24 x 24 pixels and LPIPS with AlexNet"),
+        ("--pairs 3", "name its weights (--lpips), or leave out --pairs"),
+        ("--samples 3", "name a classifier of the translations' domain"),
+        ("--classifier-a classifier.pth --direction a2b", "--direction leaves out"),
+    ],
+)
+def test_networks_that_cannot_be_used(
+    options: str,
+    words: str,
+    tiny_model: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    network_files(tmp_path)
+    Path("text.pth").write_text("no weights")
+    result = evaluate(tiny_model, "--data", data, *options.split())
     assert (result.exit_code, result.stdout) == (2, "")
     assert words in result.stderr

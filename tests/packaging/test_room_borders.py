@@ -17,6 +17,8 @@ FACE = {  # what is built on the engines
     "munit_edge.benchmark_report",
     "munit_edge.doctor",
     "munit_edge.evaluation.measures",
+    "munit_edge.evaluation.network_measures",
+    "munit_edge.evaluation.open_networks",
     "munit_edge.evaluation.run",
     "munit_edge.picture_translator",
     "munit_edge.selftest",
@@ -66,6 +68,7 @@ ALLOWED = {
     ("munit_edge.selftest", "export"),  # tries the exporter, too
     ("munit_edge.selftest", "munit_edge.engines.plan_cache"),  # and the builder
     ("munit_edge.selftest", "munit_edge.engines.tensorrt_builder"),
+    ("munit_edge.evaluation.open_networks", "trainer"),  # feature networks from weight files
     ("munit_edge.video.av_api", "av"),  # the one door to PyAV
     ("munit_edge.cli.export", "torch"),  # names its own extra when torch is missing
 }
@@ -73,6 +76,7 @@ ALLOWED = {
 ENGINE_DOORS = {
     "munit_edge.engines.base",
     "munit_edge.engines.factory",
+    "munit_edge.engines.feature_graph",  # a feature network as a graph, beside the model's
     "munit_edge.engines.probe",  # what a backend says of itself; opens nothing
 }
 

@@ -1,0 +1,55 @@
+"""Files that the user names -> feature networks: torch for weights, ONNX Runtime for graphs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Union
+
+from munit_edge.config import Domain
+from munit_edge.evaluation.networks import NetworkFiles, Networks
+
+if TYPE_CHECKING:
+    from munit_edge.engines.feature_graph import FeatureGraph
+    from munit_edge.trainer.feature_networks import InceptionNetwork, LpipsNetwork
+
+    OpenedNetwork = Union[InceptionNetwork, FeatureGraph]  # noqa: UP007
+
+GRAPH_SUFFIX = ".onnx"
+
+
+def open_networks(files: NetworkFiles, device: str) -> Networks:
+    """Read the networks.
+
+    Args:
+        files: those that were named.
+        device: where to run them, such as "cpu" or "cuda:0".
+
+    Raises:
+        InputError: a file does not exist.
+        ModelError: a file holds something else.
+        EngineError: torch or ONNX Runtime is not installed, or has no such device.
+    """
+    classifiers: dict[Domain, Path | None] = {"a": files.classifier_a, "b": files.classifier_b}
+    return Networks(
+        features=None if files.features is None else _open(files.features, device),
+        lpips=None if not files.lpips else _open_lpips(files.lpips, device),
+        classifiers={
+            domain: _open(path, device) for domain, path in classifiers.items() if path is not None
+        },
+    )
+
+
+def _open(path: Path, device: str) -> OpenedNetwork:
+    if path.suffix.lower() == GRAPH_SUFFIX:
+        from munit_edge.engines.feature_graph import FeatureGraph
+
+        return FeatureGraph(path, device)
+    from munit_edge.trainer.feature_networks import InceptionNetwork
+
+    return InceptionNetwork(path, device)
+
+
+def _open_lpips(paths: tuple[Path, ...], device: str) -> LpipsNetwork:
+    from munit_edge.trainer.feature_networks import LpipsNetwork
+
+    return LpipsNetwork(paths, device)

@@ -1,0 +1,285 @@
+"""Inception-v3: features for FID and KID, classes for IS and CIS.
+
+Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016. Layers have
+torchvision's names (`Mixed_5b.branch1x1.conv.weight`, ...), which the FID weights ported from
+TensorFlow have too. That network differs: its average poolings leave out what is outside of the
+picture, its last block takes a maximum instead, and it knows 1008 classes, by which it is told.
+
+How many channels a layer has is read off the weights, so a small network of the same plan serves
+for trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Union
+
+from munit_edge.errors import ModelError
+from munit_edge.trainer.torch_api import F, Tensor, nn, torch
+
+SIZE = 299
+"""Height and width in pixels of what it sees."""
+FID_CLASSES = 1008
+"""Of TensorFlow's network of 2015-12-05."""
+
+_BATCH_NORM_EPSILON = 0.001
+
+Pool = Literal["average", "max"]
+
+
+@dataclass(frozen=True)
+class _Conv:
+    """A convolution without bias, batch norm and ReLU."""
+
+    name: str
+    kernel_hw: tuple[int, int] = (1, 1)
+    stride: int = 1
+    same: bool = True
+    """Padded so that the size stays."""
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """Convolutions in a row; `ends` are several behind the last one, side by side."""
+
+    row: tuple[_Conv, ...] = ()
+    ends: tuple[_Conv, ...] = ()
+    pool: Pool | None = None
+    """3x3 pooling before the first."""
+    pool_stride: int = 1
+
+
+def _shrinking(name: str) -> _Conv:
+    return _Conv(name, (3, 3), stride=2, same=False)
+
+
+_POOLED = _Branch((_Conv("branch_pool"),), pool="average")
+_MAX_POOLED = _Branch((_Conv("branch_pool"),), pool="max")
+_SHRUNK = _Branch(pool="max", pool_stride=2)
+
+_BLOCK_A = (
+    _Branch((_Conv("branch1x1"),)),
+    _Branch((_Conv("branch5x5_1"), _Conv("branch5x5_2", (5, 5)))),
+    _Branch(
+        (
+            _Conv("branch3x3dbl_1"),
+            _Conv("branch3x3dbl_2", (3, 3)),
+            _Conv("branch3x3dbl_3", (3, 3)),
+        )
+    ),
+    _POOLED,
+)
+_BLOCK_B = (
+    _Branch((_shrinking("branch3x3"),)),
+    _Branch(
+        (
+            _Conv("branch3x3dbl_1"),
+            _Conv("branch3x3dbl_2", (3, 3)),
+            _shrinking("branch3x3dbl_3"),
+        )
+    ),
+    _SHRUNK,
+)
+_BLOCK_C = (
+    _Branch((_Conv("branch1x1"),)),
+    _Branch(
+        (_Conv("branch7x7_1"), _Conv("branch7x7_2", (1, 7)), _Conv("branch7x7_3", (7, 1))),
+    ),
+    _Branch(
+        (
+            _Conv("branch7x7dbl_1"),
+            _Conv("branch7x7dbl_2", (7, 1)),
+            _Conv("branch7x7dbl_3", (1, 7)),
+            _Conv("branch7x7dbl_4", (7, 1)),
+            _Conv("branch7x7dbl_5", (1, 7)),
+        )
+    ),
+    _POOLED,
+)
+_BLOCK_D = (
+    _Branch((_Conv("branch3x3_1"), _shrinking("branch3x3_2"))),
+    _Branch(
+        (
+            _Conv("branch7x7x3_1"),
+            _Conv("branch7x7x3_2", (1, 7)),
+            _Conv("branch7x7x3_3", (7, 1)),
+            _shrinking("branch7x7x3_4"),
+        )
+    ),
+    _SHRUNK,
+)
+_BLOCK_E = (
+    _Branch((_Conv("branch1x1"),)),
+    _Branch(
+        (_Conv("branch3x3_1"),),
+        ends=(_Conv("branch3x3_2a", (1, 3)), _Conv("branch3x3_2b", (3, 1))),
+    ),
+    _Branch(
+        (_Conv("branch3x3dbl_1"), _Conv("branch3x3dbl_2", (3, 3))),
+        ends=(_Conv("branch3x3dbl_3a", (1, 3)), _Conv("branch3x3dbl_3b", (3, 1))),
+    ),
+    _POOLED,
+)
+
+_Step = Union[_Conv, _Branch, tuple[_Branch, ...]]  # noqa: UP007 - a value, for Python 3.10
+
+
+def _plan(fid: bool) -> Iterator[tuple[str, _Step]]:
+    """Name and kind of each part, in the order in which a picture passes them."""
+    yield "Conv2d_1a_3x3", _shrinking("")
+    yield "Conv2d_2a_3x3", _Conv("", (3, 3), same=False)
+    yield "Conv2d_2b_3x3", _Conv("", (3, 3))
+    yield "", _SHRUNK
+    yield "Conv2d_3b_1x1", _Conv("")
+    yield "Conv2d_4a_3x3", _Conv("", (3, 3), same=False)
+    yield "", _SHRUNK
+    for letter in "bcd":
+        yield f"Mixed_5{letter}", _BLOCK_A
+    yield "Mixed_6a", _BLOCK_B
+    for letter in "bcde":
+        yield f"Mixed_6{letter}", _BLOCK_C
+    yield "Mixed_7a", _BLOCK_D
+    yield "Mixed_7b", _BLOCK_E
+    yield "Mixed_7c", (*_BLOCK_E[:-1], _MAX_POOLED) if fid else _BLOCK_E
+
+
+class Inception(nn.Module):
+    """Pictures -> features and classes. Its weights are fixed, its batch norms folded in."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], source: str) -> None:
+        """Build it from weights by torchvision's names.
+
+        Args:
+            tensors: the weights; those of the auxiliary classifier are not looked at.
+            source: what to call them in messages.
+
+        Raises:
+            ModelError: they are not those of an Inception-v3.
+        """
+        super().__init__()
+        reader = _Reader(tensors, source)
+        self.classes = reader.classes
+        self.is_fid = self.classes == FID_CLASSES
+        """Whether it is the network of the FID weights."""
+        self._plan = list(_plan(self.is_fid))
+        self._convs = nn.ModuleDict()
+        channels = 3
+        for name, step in self._plan:
+            channels = self._read(reader, name, step, channels)
+        self._head = reader.head(channels)
+        self.eval().requires_grad_(False)
+
+    def features(self, image: Tensor) -> Tensor:
+        """RGB [B, 3, H, W] in [0, 1] -> [B, channels], the means of the last block's channels.
+
+        Pictures are resized to 299 x 299, bilinearly and without a filter, as pytorch-fid does.
+        """
+        x = F.interpolate(image, (SIZE, SIZE), mode="bilinear", align_corners=False) * 2 - 1
+        for name, step in self._plan:
+            x = self._run(name, step, x)
+        return x.mean(dim=(2, 3))
+
+    def logits(self, image: Tensor) -> Tensor:
+        """RGB [B, 3, H, W] in [0, 1] -> [B, classes]."""
+        return self._head(self.features(image))  # type: ignore[no-any-return]
+
+    def _read(self, reader: _Reader, name: str, step: _Step, channels: int) -> int:
+        """Take over the weights of a part; returns how many channels it gives."""
+        if isinstance(step, _Conv):
+            full = _full_name(name, step)
+            conv = reader.convolution(full, step, channels)
+            self._convs[_key(full)] = conv
+            return conv.out_channels
+        if isinstance(step, _Branch):
+            for conv_step in step.row:
+                channels = self._read(reader, name, conv_step, channels)
+            if step.ends:
+                channels = sum(self._read(reader, name, end, channels) for end in step.ends)
+            return channels
+        return sum(self._read(reader, name, branch, channels) for branch in step)
+
+    def _run(self, name: str, step: _Step, x: Tensor) -> Tensor:
+        if isinstance(step, _Conv):
+            return F.relu(self._convs[_key(_full_name(name, step))](x))
+        if isinstance(step, _Branch):
+            x = self._pooled(step, x)
+            for conv_step in step.row:
+                x = self._run(name, conv_step, x)
+            return self._side_by_side(name, step.ends, x) if step.ends else x
+        return self._side_by_side(name, step, x)
+
+    def _side_by_side(self, name: str, steps: Sequence[_Step], x: Tensor) -> Tensor:
+        return torch.cat([self._run(name, step, x) for step in steps], dim=1)
+
+    def _pooled(self, branch: _Branch, x: Tensor) -> Tensor:
+        padding = 1 if branch.pool_stride == 1 else 0
+        if branch.pool == "max":
+            return F.max_pool2d(x, 3, branch.pool_stride, padding)
+        if branch.pool == "average":
+            return F.avg_pool2d(x, 3, 1, padding, count_include_pad=not self.is_fid)
+        return x
+
+
+class _Reader:
+    """Weights by torchvision's names, with what is wrong with them."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], source: str) -> None:
+        self._tensors = tensors
+        self._source = source
+        weight = self._tensor("fc.weight")
+        self.classes = weight.shape[0] if weight.ndim == 2 else 0
+
+    def convolution(self, name: str, step: _Conv, inputs: int) -> nn.Conv2d:
+        """With the batch norm behind it folded in."""
+        weight = self._tensor(f"{name}.conv.weight")
+        outputs = weight.shape[0] if weight.ndim else 0
+        self._check(f"{name}.conv.weight", weight, (outputs, inputs, *step.kernel_hw))
+        parts = ("weight", "bias", "running_mean", "running_var")
+        norm = {part: self._tensor(f"{name}.bn.{part}") for part in parts}
+        for part, value in norm.items():
+            self._check(f"{name}.bn.{part}", value, (outputs,))
+        scale = norm["weight"] / torch.sqrt(norm["running_var"] + _BATCH_NORM_EPSILON)
+        height, width = step.kernel_hw
+        padding = (height // 2, width // 2) if step.same else 0
+        conv = nn.Conv2d(inputs, outputs, step.kernel_hw, step.stride, padding)
+        folded = weight * scale[:, None, None, None]
+        bias = norm["bias"] - norm["running_mean"] * scale
+        conv.load_state_dict({"weight": folded, "bias": bias})
+        return conv
+
+    def head(self, channels: int) -> nn.Linear:
+        """The classifier."""
+        state = {part: self._tensor(f"fc.{part}") for part in ("weight", "bias")}
+        self._check("fc.weight", state["weight"], (self.classes, channels))
+        self._check("fc.bias", state["bias"], (self.classes,))
+        head = nn.Linear(channels, self.classes)
+        head.load_state_dict(state)
+        return head
+
+    def _tensor(self, name: str) -> Tensor:
+        if name not in self._tensors:
+            raise ModelError(f"{self._source} has no {name}: {EXPECTED}")
+        return self._tensors[name].float()
+
+    def _check(self, name: str, value: Tensor, shape: tuple[int, ...]) -> None:
+        if tuple(value.shape) != shape:
+            raise ModelError(
+                f"{self._source}: {name} has shape {tuple(value.shape)} where {shape} follows "
+                f"from the layers before it: {EXPECTED}"
+            )
+
+
+EXPECTED = (
+    "weights of an Inception-v3 with torchvision's names (Conv2d_1a_3x3.conv.weight to fc.bias) "
+    "are needed here, as .safetensors or as a state dictionary that torch saved; or an .onnx graph"
+)
+
+
+def _full_name(name: str, step: _Conv) -> str:
+    return f"{name}.{step.name}" if step.name else name
+
+
+def _key(name: str) -> str:
+    """Modules' names have no dots."""
+    return name.replace(".", "_")
