@@ -27,7 +27,7 @@ from pydantic import Field
 from munit_edge.config import DOMAINS, ModelConfig, StrictModel, read_yaml, validate
 from munit_edge.errors import InputError, ModelError
 from munit_edge.extras import require
-from munit_edge.files import PARTIAL_PREFIX, atomic_folder, sha256
+from munit_edge.files import PARTIAL_PREFIX, atomic_file, atomic_folder, sha256
 from munit_edge.trainer.networks import Generator, build_discriminator, fold_spectral_norm
 from munit_edge.trainer.torch_api import Tensor, nn, parametrize
 
@@ -57,7 +57,7 @@ class CheckpointInfo(StrictModel):
     licence_note: str | None = None
     """Terms that come with foreign weights; carried into every export."""
     measures: dict[str, float] = Field(default_factory=dict)
-    """Numbers measured when it was saved; the lower the better."""
+    """How good it is, by the names of `TrainConfig.best_by`."""
 
 
 @dataclass
@@ -210,7 +210,7 @@ def save_checkpoint(
         OutputError: the folder exists, or cannot be written.
     """
     with atomic_folder(path, overwrite=overwrite) as partial:
-        (partial / INFO_FILE).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (partial / INFO_FILE).write_text(_info_text(info), encoding="utf-8")
         settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         (partial / CONFIG_FILE).write_text(settings, encoding="utf-8")
         networks = {
@@ -247,14 +247,36 @@ def newest_checkpoint(run: Path) -> Path | None:
     return next(reversed(saved_checkpoints(run)), None)
 
 
-def best_checkpoint(run: Path, measure: str) -> Path | None:
-    """The checkpoint of a run folder with the lowest `measure`, or None where none has it."""
+def record_measures(checkpoint: Path, measures: Mapping[str, float]) -> None:
+    """Add numbers to what a saved checkpoint says of itself.
+
+    Raises:
+        OutputError: the file cannot be written; the checkpoint is untouched.
+    """
+    info = open_checkpoint(checkpoint).info
+    known = info.model_copy(update={"measures": info.measures | dict(measures)})
+    with atomic_file(checkpoint / INFO_FILE) as partial:
+        partial.write_text(_info_text(known), encoding="utf-8")
+
+
+def _info_text(info: CheckpointInfo) -> str:
+    return info.model_dump_json(indent=2) + "\n"
+
+
+def best_checkpoint(run: Path, measure: str, *, highest: bool = False) -> Path | None:
+    """The checkpoint of a run folder with the lowest `measure`, or None where none has it.
+
+    Args:
+        run: the run folder.
+        measure: name in `CheckpointInfo.measures`.
+        highest: the highest instead.
+    """
     values: dict[Path, float] = {}
     for path in saved_checkpoints(run):
         with contextlib.suppress(ModelError, InputError):
             measures = open_checkpoint(path).info.measures
             if measure in measures:
-                values[path] = measures[measure]
+                values[path] = -measures[measure] if highest else measures[measure]
     return min(values, key=values.__getitem__, default=None)
 
 

@@ -35,7 +35,21 @@ VggLayer = Literal[
     "relu5_3",
 ]
 OnNonFinite = Literal["stop", "skip"]
-BestBy = Literal["reconstruction"]
+BestBy = Literal[
+    "reconstruction",
+    "image_error",
+    "style_error",
+    "content_error",
+    "cycle_error",
+    "style_use",
+    "translation_mmd",
+    "pair_mmd",
+    "fid",
+    "kid",
+    "lpips",
+]
+HIGHER_IS_BETTER: frozenset[BestBy] = frozenset({"style_use", "lpips"})
+"""Of the others the lower is the better."""
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -198,6 +212,21 @@ class SpeedConfig(StrictModel):
     decoded once, for both."""
 
 
+class EvaluationConfig(StrictModel):
+    """What `best_by` is measured on, where it is a number of `munit-edge evaluate`."""
+
+    count: int = Field(50, ge=10, le=2000)
+    """Pictures of each domain, evenly spread over the names: test images where there are any, cut
+    from their middle as training cuts them."""
+    styles: int = Field(2, ge=2, le=100)
+    """Random styles for each picture."""
+    features: Path | None = None
+    """Weights of an Inception-v3, or an .onnx graph: `fid` and `kid` are measured too."""
+    lpips: tuple[Path, ...] = ()
+    """Weights of AlexNet or VGG-16 and the linear layers of LPIPS, in one file or two: `lpips`
+    (diversity) is measured too."""
+
+
 class TrainConfig(StrictModel):
     """A whole training run."""
 
@@ -240,9 +269,14 @@ class TrainConfig(StrictModel):
     keep_checkpoints: int = Field(3, ge=1)
     """The newest of them that are kept."""
     best_by: BestBy | None = "reconstruction"
-    """Keep the best checkpoint too, by this number, the lower the better. `reconstruction`: the
-    weighted image, style and content reconstruction errors on the images of the picture grids.
-    Null: measure nothing."""
+    """Keep the best checkpoint too, by this number. `reconstruction`: the weighted image, style and
+    content reconstruction errors on the images of the picture grids. The others are those of
+    `munit-edge evaluate`, means over both domains or directions: `image_error`, `style_error`,
+    `content_error`, `cycle_error`, `style_use` (the higher the better), `translation_mmd`,
+    `pair_mmd`; with networks `fid`, `kid`, `lpips` (the higher the better). Null: measure
+    nothing."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """What those of `munit-edge evaluate` are measured on."""
     on_non_finite: OnNonFinite = "stop"
     """What to do when a loss or a gradient is not a number, or infinite. `stop`: end the run; the
     last checkpoint is from before. `skip`: leave that update out and count it, but stop after 100
@@ -250,6 +284,14 @@ class TrainConfig(StrictModel):
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
+        needed_file = {"fid": "features", "kid": "features", "lpips": "lpips"}.get(
+            self.best_by or ""
+        )
+        if needed_file is not None and not getattr(self.evaluation, needed_file):
+            raise ValueError(
+                f"best_by is {self.best_by} and evaluation.{needed_file} names no file: name one, "
+                "or choose another number"
+            )
         multiple = self.model.size_multiple
         for key in ("crop_height", "crop_width"):
             size: int = getattr(self.data, key)

@@ -31,6 +31,13 @@ class ImageSet:
         """Where picture `index` lies."""
         return self.folder / self.names[index]
 
+    def spread(self, count: int) -> ImageSet:
+        """At most `count` of the pictures, evenly spread over the names."""
+        last = len(self.names) - 1
+        steps = min(count, len(self.names)) - 1
+        places = [round(i * last / max(steps, 1)) for i in range(steps + 1)]
+        return ImageSet(self.folder, tuple(self.names[place] for place in places))
+
     @property
     def fingerprint(self) -> str:
         """Hash of the names: other names would mean another order."""

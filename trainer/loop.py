@@ -19,19 +19,20 @@ from munit_edge.errors import ConfigError, EngineError, ModelError, MunitEdgeErr
 from munit_edge.extras import require
 from munit_edge.files import output_errors
 from munit_edge.images import Picture, write_image
-from munit_edge.interrupts import signals_left_to_parent, stop_requests
+from munit_edge.interrupts import StopRequest, signals_left_to_parent, stop_requests
 from munit_edge.styles import sample_styles
 from munit_edge.trainer.checkpoint import (
     best_checkpoint,
     newest_checkpoint,
     open_checkpoint,
+    record_measures,
     saved_checkpoints,
 )
-from munit_edge.trainer.config import TrainConfig
+from munit_edge.trainer.config import HIGHER_IS_BETTER, TrainConfig
 from munit_edge.trainer.data import RawBatch, TrainingBatches, draw_styles, first_pictures
 from munit_edge.trainer.graphs import image_from_bytes
 from munit_edge.trainer.image_sets import display_images, training_images
-from munit_edge.trainer.measures import reconstruction_error
+from munit_edge.trainer.measures import Evaluation, reconstruction_error
 from munit_edge.trainer.pictures import translation_grid
 from munit_edge.trainer.processes import Processes
 from munit_edge.trainer.run_folder import TENSORBOARD_FOLDER, RunFolder
@@ -93,12 +94,19 @@ class TrainingRun:
         self._batches = TrainingBatches(
             self.sets, config, self.processes.index, self.processes.count
         )
+        display_sets = display_images(config.data, self.sets)
         self._display_images = {
             domain: torch.from_numpy(
                 first_pictures(found, domain, config, config.num_display_images)
             ).to(accelerator.device)
-            for domain, found in display_images(config.data, self.sets).items()
+            for domain, found in display_sets.items()
         }
+        evaluates = config.best_by not in (None, "reconstruction")
+        self._evaluation = (
+            Evaluation(config, display_sets, str(accelerator.device))
+            if evaluates and self.processes.is_first
+            else None
+        )
         self._broken: set[str] = set()
         self._skipped_in_a_row = 0
 
@@ -125,6 +133,8 @@ class TrainingRun:
         """
         first, started, stopped_by = self.state.iteration, time.monotonic(), None
         with stop_requests() as stop, self._trackers(), self.processes.ending_together():
+            if self.state.iteration and self.processes.is_first:
+                self._evaluate(display, stop)  # the run may have been stopped before it was
             for raw in self._batches_to_come():
                 losses = self._iterate(self._readable(raw, display), display)
                 self._report(losses, display)
@@ -132,6 +142,8 @@ class TrainingRun:
                 due = self._due(self.config.checkpoint_interval) or stopped_by is not None
                 if due and self.processes.is_first:
                     self._save()
+                    if stopped_by is None:
+                        self._evaluate(display, stop)
                 if self._due(self.config.image_interval) and self.processes.is_first:
                     self._draw()
                 if stopped_by is not None:
@@ -286,12 +298,35 @@ class TrainingRun:
 
     def _save(self) -> None:
         path = self.folder.checkpoint(self.state.iteration)
-        self.state.save(path, self.sets, self._measures())
+        self.state.save(path, self.sets, self._reconstruction())
         self.folder.prune(self.config.keep_checkpoints, self._best_checkpoint())
 
-    def _measures(self) -> dict[str, float]:
-        """What is known of the generators as they are: finite numbers, the lower the better."""
-        if self.config.best_by is None:
+    def _evaluate(self, display: Display, stop: StopRequest) -> None:
+        """Measure the checkpoint of this iteration on the test set, unless a signal comes."""
+        path = self.folder.checkpoint(self.state.iteration)
+        if self._evaluation is None or self.config.best_by in open_checkpoint(path).info.measures:
+            return
+
+        def go_on() -> None:
+            if stop.signal is not None:
+                raise _StoppedError
+
+        try:
+            found = self._evaluation.measure(path, go_on)
+        except _StoppedError:
+            return
+        except MunitEdgeError as exc:
+            display.message(f"checkpoint {path} could not be measured: {exc}")
+            return
+        self._log({f"measure/{name}": value for name, value in found.items()})
+        record_measures(path, {name: v for name, v in found.items() if math.isfinite(v)})
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+        display.message(f"iteration {self.state.iteration}: {numbers}")
+        self.folder.prune(self.config.keep_checkpoints, self._best_checkpoint())
+
+    def _reconstruction(self) -> dict[str, float]:
+        """The reconstruction error of the generators as they are, where it is wanted and finite."""
+        if self.config.best_by != "reconstruction":
             return {}
         error = reconstruction_error(
             self.state.best_generators,
@@ -306,7 +341,8 @@ class TrainingRun:
     def _best_checkpoint(self) -> Path | None:
         if self.config.best_by is None:
             return None
-        return best_checkpoint(self.folder.path, self.config.best_by)
+        by = self.config.best_by
+        return best_checkpoint(self.folder.path, by, highest=by in HIGHER_IS_BETTER)
 
     @contextlib.contextmanager
     def _trackers(self) -> Iterator[None]:
@@ -330,6 +366,10 @@ class TrainingRun:
     @property
     def _curves(self) -> Path:
         return self.folder.path / TENSORBOARD_FOLDER
+
+
+class _StoppedError(Exception):
+    """A signal came during an evaluation."""
 
 
 def prepare_run(

@@ -38,6 +38,7 @@ MAY_CHANGE = (
     "checkpoint_interval",
     "keep_checkpoints",
     "best_by",
+    "evaluation",
     "on_non_finite",
     "data.root",
     "data.train_a",

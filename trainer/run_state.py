@@ -86,7 +86,7 @@ class RunState:
         Args:
             path: the folder to make.
             sets: the training images, whose names the checkpoint remembers.
-            measures: finite numbers that tell how good it is, the lower the better.
+            measures: finite numbers that tell how good it is, by their names in `best_by`.
 
         Raises:
             TrainingError: a weight is not finite.

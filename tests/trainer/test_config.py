@@ -39,6 +39,8 @@ def test_unknown_keys_are_named_with_the_closest_one() -> None:
         ("loss.image_weight=.nan", "'loss.image_weight' is nan"),
         ("average_decay=1", "'average_decay' is 1"),
         ("loss.perceptual_weight=1", "loss: perceptual_weight is 1 and perceptual_file is null"),
+        ("best_by=kid", "best_by is kid and evaluation.features names no file"),
+        ("best_by=lpips", "best_by is lpips and evaluation.lpips names no file"),
         (
             "loss={perceptual_weight: 1, perceptual_file: x, perceptual_layer: relu5_1}",
             "data.crop_height 16 is too small: the perceptual loss takes at least 32 pixels a "

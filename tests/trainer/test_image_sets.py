@@ -93,3 +93,10 @@ def test_fingerprint_follows_the_names() -> None:
     one, two = (ImageSet(Path("x"), names) for names in (("a", "b"), ("b", "a")))
     assert one.fingerprint != two.fingerprint
     assert one.fingerprint == ImageSet(Path("elsewhere"), ("a", "b")).fingerprint
+
+
+def test_a_few_pictures_are_spread_over_all_names(tmp_path: Path) -> None:
+    whole = ImageSet(tmp_path, tuple("abcdefg"))
+    assert whole.spread(3).names == ("a", "d", "g")
+    assert whole.spread(1).names == ("a",)
+    assert whole.spread(7) == whole.spread(9) == whole

@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from feature_weights import VGG16, write_inception, write_lpips
 from training_runs import (
     Recorder,
     all_tensors,
@@ -21,11 +23,17 @@ from training_runs import (
 )
 
 from munit_edge.errors import ConfigError, EngineError, InputError, ModelError, TrainingError
+from munit_edge.evaluation.options import EvaluateOptions
+from munit_edge.evaluation.pictures import MIN_PICTURES
+from munit_edge.evaluation.run import evaluate
 from munit_edge.images import read_image
 from munit_edge.trainer import loop
 from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint, saved_checkpoints
+from munit_edge.trainer.config import BestBy
 from munit_edge.trainer.loop import TrainingResult, prepare_run
+from munit_edge.trainer.measures import Evaluation
 from munit_edge.trainer.step import Losses, TrainingStep
+from munit_edge.translator import Translator
 
 
 @pytest.fixture
@@ -172,6 +180,125 @@ def test_the_best_checkpoint_stays_too(
     values = iter([2.0])
     again = train(data, tmp_path / "run", *settings, "iterations=7", resume=True)
     assert again.best == again.checkpoint
+
+
+@pytest.fixture
+def tested(data: Path) -> Path:
+    """The data with test pictures of the size of the crop."""
+    for name in ("testA", "testB"):
+        write_pictures(data / name, MIN_PICTURES, (16, 16))
+    return data
+
+
+EVALUATED = (
+    *("best_by=cycle_error", "evaluation.count=10", "data.resize=16"),
+    *("iterations=4", "checkpoint_interval=2"),
+)
+
+
+def measures(run: Path) -> dict[str, dict[str, float]]:
+    """What the checkpoints of a run say of themselves."""
+    return {path.name: open_checkpoint(path).info.measures for path in saved_checkpoints(run)}
+
+
+def test_numbers_of_evaluate_choose_the_best_checkpoint(tested: Path, tmp_path: Path) -> None:
+    run, display = tmp_path / "run", Recorder()
+    result = train(tested, run, *EVALUATED, display=display)
+    found = measures(run)
+    assert list(found) == ["00000002", "00000004"]
+    assert all(
+        set(values) == set(get_args(BestBy)) - {"reconstruction", "fid", "kid", "lpips"}
+        for values in found.values()
+    )
+    best = min(found, key=lambda name: found[name]["cycle_error"])
+    assert result.best == run / "checkpoints" / best
+    assert (
+        f"iteration 4: image_error {found['00000004']['image_error']:.4g}" in display.messages[-1]
+    )
+
+    # The command's numbers: pictures of the crop's size are measured as they are.
+    options = EvaluateOptions(data=tested, size=16, styles=2)
+    with Translator.open(result.checkpoint, device="cpu") as translator:
+        report = evaluate(translator, options, model="run")
+    errors = [direction.cycle_error for direction in report.directions]
+    assert found["00000004"]["cycle_error"] == pytest.approx(sum(errors) / 2)
+    pairs = report.propositions.joint
+    assert pairs is not None
+    assert found["00000004"]["pair_mmd"] == pytest.approx(pairs.mmd_squared)
+
+
+def test_of_style_use_the_highest_is_the_best(
+    tested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([1.0, 3.0, float("nan"), 2.0])
+    monkeypatch.setattr(Evaluation, "measure", lambda *_: {"style_use": next(values)})
+    settings = (*EVALUATED, "best_by=style_use", "checkpoint_interval=1", "keep_checkpoints=1")
+    result = train(tested, tmp_path / "run", *settings)
+    assert measures(tmp_path / "run") == {
+        "00000002": {"style_use": 3},
+        "00000004": {"style_use": 2},
+    }
+    assert result.best == tmp_path / "run" / "checkpoints" / "00000002"
+
+
+def test_an_evaluation_that_a_signal_ends_is_made_up_for(
+    tested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: Evaluation, path: Path, on_step: Callable[[], None]) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        on_step()
+        raise AssertionError("the signal was not seen")
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(Evaluation, "measure", interrupted)
+        # The signal is acted upon when the next iteration is done.
+        stopped = train(tested, run, *EVALUATED)
+    assert (stopped.iteration, stopped.stopped_by) == (3, signal.SIGTERM)
+    assert measures(run) == {"00000002": {}, "00000003": {}}
+    train(tested, run, *EVALUATED, resume=True)
+    straight = train(tested, tmp_path / "straight", *EVALUATED)
+    assert_same(straight.checkpoint, newest_checkpoint(run) or run)
+    found = measures(run)
+    assert found["00000003"]
+    assert found["00000004"] == measures(tmp_path / "straight")["00000004"]
+
+
+def test_a_checkpoint_that_cannot_be_measured_ends_no_run(
+    tested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any) -> None:
+        raise EngineError("too little memory")
+
+    monkeypatch.setattr(Evaluation, "measure", failing)
+    display = Recorder()
+    result = train(tested, tmp_path / "run", *EVALUATED, display=display)
+    assert (result.iteration, result.best) == (4, None)
+    assert "00000002 could not be measured: too little memory" in display.messages[0]
+
+
+def test_feature_networks_choose_and_are_tried_before_training(
+    tested: Path, tmp_path: Path
+) -> None:
+    trunk, linear = write_lpips(tmp_path, VGG16)
+    fid = write_inception(tmp_path / "fid.pth", 1008)
+    networks = (f"evaluation.features={fid}", f"evaluation.lpips=[{trunk},{linear}]")
+    settings = (*EVALUATED, *networks, "iterations=1", "best_by=lpips")
+    result = train(tested, tmp_path / "run", *settings)
+    assert set(measures(tmp_path / "run")["00000001"]) == set(get_args(BestBy)) - {"reconstruction"}
+    assert result.best == result.checkpoint
+    write_lpips(tmp_path)  # AlexNet
+    with pytest.raises(InputError, match="16 x 16 pixels and LPIPS with AlexNet takes at least 31"):
+        train(tested, tmp_path / "other", *settings)
+    assert not (tmp_path / "other").exists()
+
+
+def test_too_few_test_pictures_are_told_before_training(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"has 5 pictures in .* best_by cycle_error needs at least"
+    ):
+        train(data, tmp_path / "run", *EVALUATED)
+    assert not (tmp_path / "run").exists()
 
 
 # ----------------------------------------------------------------------------------------------

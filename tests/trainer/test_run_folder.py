@@ -95,6 +95,7 @@ def test_settings_that_do_not_change_the_steps_may_differ(tmp_path: Path) -> Non
         "checkpoint_interval=1",
         "keep_checkpoints=1",
         "best_by=null",
+        "evaluation.count=20",
         "on_non_finite=skip",
         "loss.perceptual_file=vgg.pth",
     )
