@@ -45,7 +45,7 @@ class FeatureGraph:
         self._session: Any = open_session(path, path.name, Device.parse(device))
         self._path = path
         self._input = _checked_input(self._session, path)
-        self.card = card(f"ONNX graph {path.name}", "of your own", path)
+        self.card = card(f"ONNX graph {path.name}", "not known to munit-edge", path)
 
     def features(self, images: Images) -> Features:
         """uint8 [N, H, W, C] -> [N, D]."""

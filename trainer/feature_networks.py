@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from munit_edge.errors import EngineError, InputError
-from munit_edge.evaluation.network_numbers import Features
+from munit_edge.evaluation.network_numbers import Features, NetworkCard
 from munit_edge.evaluation.networks import batches, card, rgb, softmax
 from munit_edge.images import Images
 from munit_edge.trainer import inception, lpips
@@ -26,6 +26,8 @@ _KNOWN = {
     "397923af": "torchvision's, ImageNet",
 }
 """Published weights by the first digits of their SHA-256, which their file names end in."""
+
+_UNKNOWN = "not known to munit-edge"
 
 _LINEAR_LAYERS: dict[str, LpipsVersion] = {
     "18720f55913d0af89042f13faa7e536a6ce1444a0914e6db9461355ece1e8cd5": "0.0",
@@ -55,8 +57,7 @@ class InceptionNetwork:
         self._network = network.to(self._device)
         kind = "FID network" if network.is_fid else f"{network.classes} classes, as torchvision's"
         found = card(f"Inception-v3, {kind}", "", path)
-        version = _KNOWN.get(found.sha256[path.name][:8], "weights that munit-edge does not know")
-        self.card = found.model_copy(update={"version": version})
+        self.card = found.model_copy(update={"version": _version(found, path)})
 
     def features(self, images: Images) -> Features:
         """uint8 [N, H, W, C] -> [N, 2048]."""
@@ -91,16 +92,19 @@ class LpipsNetwork:
         tensors: dict[str, Tensor] = {}
         for path in paths:
             tensors |= read_weight_file(path, lpips.EXPECTED)
-        self.card = card("LPIPS", "", *paths)
-        known = [_LINEAR_LAYERS[h] for h in self.card.sha256.values() if h in _LINEAR_LAYERS]
-        version = known[0] if known else "0.1"
+        found = card("LPIPS", "", *paths)
+        version = next(
+            (_LINEAR_LAYERS[h] for h in found.sha256.values() if h in _LINEAR_LAYERS), None
+        )
         source = " + ".join(map(str, paths))
         self._device = _usable(device)
-        self._network = Lpips(tensors, version, source).to(self._device)
-        self.card = self.card.model_copy(
+        self._network = Lpips(tensors, version or "0.1", source).to(self._device)
+        trunk = next((_KNOWN[h[:8]] for h in found.sha256.values() if h[:8] in _KNOWN), _UNKNOWN)
+        linear = f"version {version}" if version else f"{_UNKNOWN}, taken as version 0.1"
+        self.card = found.model_copy(
             update={
                 "name": f"LPIPS with {self._network.trunk}",
-                "version": version if known else "0.1 taken, linear layers are not known",
+                "version": f"{self._network.trunk} {trunk}; linear layers {linear}",
             }
         )
 
@@ -118,6 +122,10 @@ class LpipsNetwork:
             )
         pairs = zip(batches(first, height * width), batches(second, height * width), strict=True)
         return np.concatenate([_run(self._network, pair, self._device) for pair in pairs])
+
+
+def _version(found: NetworkCard, path: Path) -> str:
+    return _KNOWN.get(found.sha256[path.name][:8], _UNKNOWN)
 
 
 def _usable(device: str) -> str:

@@ -15,6 +15,7 @@ from munit_edge.evaluation.network_numbers import (
     Features,
     FrechetDistance,
     KernelDistance,
+    NetworkCard,
     NetworkMeasures,
     class_scores,
     frechet_distance,
@@ -24,6 +25,8 @@ from munit_edge.evaluation.networks import Classifier, FeatureNetwork, ImageDist
 from munit_edge.images import Images
 from munit_edge.translator import Translator
 
+_SHOWN_AT_ONCE = 8
+"""Pictures that a feature network sees between two reports of progress."""
 _STYLES_SEED = 1000
 """Added to the seed: the styles here are others than those of the numbers without networks."""
 
@@ -42,7 +45,8 @@ def network_steps(networks: Networks, images: Mapping[Domain, Images], direction
     """How often `measure_direction` reports a step."""
     source, target = split_direction(direction)
     looks = (networks.lpips is not None) + (target in networks.classifiers)
-    return len(images[source]) * looks
+    shown = 0 if networks.features is None else len(images[source]) + len(images[target])
+    return len(images[source]) * looks + shown
 
 
 def measure_direction(
@@ -65,7 +69,7 @@ def measure_direction(
         direction: from which domain to which.
         counts: how much is translated.
         seed: of everything random.
-        on_step: called after each picture that is translated here.
+        on_step: called after each picture that a network was shown, or whose translations it was.
 
     Raises:
         InputError: the pictures are too small for a network.
@@ -77,7 +81,10 @@ def measure_direction(
     real = images[target]
     fid, kid, lpips, scores = None, None, None, None
     if networks.features is not None:
-        fid, kid = _distances(networks.features, translations, real, seed)
+        made, wanted = (
+            _features(networks.features, shown, on_step) for shown in (translations, real)
+        )
+        fid, kid = _distances(made, wanted, seed, networks.features.card)
     if networks.lpips is not None:
         lpips = _diversity(networks.lpips, drawing, real, counts.pairs, seed)
     if target in networks.classifiers:
@@ -108,18 +115,23 @@ class _Drawing:
         return np.stack(found)
 
 
+def _features(network: FeatureNetwork, images: Images, on_step: Callable[[], None]) -> Features:
+    found = []
+    for start in range(0, len(images), _SHOWN_AT_ONCE):
+        found.append(network.features(images[start : start + _SHOWN_AT_ONCE]))
+        for _ in found[-1]:
+            on_step()
+    return np.concatenate(found)
+
+
 def _distances(
-    network: FeatureNetwork, translations: Images, real: Images, seed: int
+    made: Features, real: Features, seed: int, card: NetworkCard
 ) -> tuple[FrechetDistance, KernelDistance]:
-    made, wanted = network.features(translations), network.features(real)
-    mean, deviation, size = kernel_distance(made, wanted, seed)
+    mean, deviation, size = kernel_distance(made, real, seed)
+    value, pictures = frechet_distance(made, real), (len(made), len(real))
     return (
-        FrechetDistance(
-            value=frechet_distance(made, wanted),
-            pictures=(len(made), len(wanted)),
-            network=network.card,
-        ),
-        KernelDistance(mean=mean, deviation=deviation, subset_size=size, network=network.card),
+        FrechetDistance(value=value, pictures=pictures, network=card),
+        KernelDistance(mean=mean, deviation=deviation, subset_size=size, network=card),
     )
 
 

@@ -248,5 +248,10 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Row]) -> Iterator[
     width = max(len(name) for name in (title, *(row[0] for row in rows)))
     yield (f"{title:<{width}}" + "".join(f"{column:>10}" for column in columns)).rstrip()
     for name, values, note in rows:
-        cells = ("-" if value is None else f"{value:.3f}" for value in values)
-        yield f"{name:<{width}}" + "".join(f"{cell:>10}" for cell in cells) + f"  {note}"
+        yield f"{name:<{width}}" + "".join(f"{_cell(value):>10}" for value in values) + f"  {note}"
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if abs(value) < 1e4 else f"{value:.2e}"

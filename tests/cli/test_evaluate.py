@@ -174,7 +174,7 @@ def test_feature_networks_and_their_names_beside_the_numbers(
     assert (
         f"CIS, mean KL {a2b.scores.conditional:.3f} - 0: styles are ignored; at most 1.099" in shown
     )
-    assert "FID, KID: Inception-v3, FID network; weights: weights that munit-edge does not" in shown
+    assert "FID, KID: Inception-v3, FID network; weights: not known to munit-edge" in shown
     assert f"linear.pth sha256 {sha256(files['linear'])}" in shown
 
     # What needs no network stays as it is.

@@ -54,7 +54,7 @@ def test_the_card_says_network_version_and_hash(
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     card = InceptionNetwork(path, "cpu").card
     assert card.name == "Inception-v3, FID network"
-    assert card.version == "weights that munit-edge does not know"
+    assert card.version == "not known to munit-edge"
     assert card.sha256 == {"fid.pth": digest}
     monkeypatch.setitem(feature_networks._KNOWN, digest[:8], "published")
     assert InceptionNetwork(path, "cpu").card.version == "published"
@@ -67,7 +67,10 @@ def test_versions_of_lpips(images: Images, tmp_path: Path, monkeypatch: pytest.M
     trunk, linear = write_lpips(tmp_path)
     network = LpipsNetwork([trunk, linear], "cpu")
     assert network.card.name == "LPIPS with AlexNet"
-    assert network.card.version == "0.1 taken, linear layers are not known"
+    unknown = "not known to munit-edge"
+    assert network.card.version == (
+        f"AlexNet {unknown}; linear layers {unknown}, taken as version 0.1"
+    )
     assert list(network.card.sha256) == ["trunk.pth", "linear.pth"]
     newer = network.distances(images, images[::-1])
     assert newer.shape == (3,)
@@ -76,7 +79,7 @@ def test_versions_of_lpips(images: Images, tmp_path: Path, monkeypatch: pytest.M
     digest = hashlib.sha256(linear.read_bytes()).hexdigest()
     monkeypatch.setitem(feature_networks._LINEAR_LAYERS, digest, "0.0")
     first = LpipsNetwork([linear, trunk], "cpu")
-    assert first.card.version == "0.0"
+    assert first.card.version == f"AlexNet {unknown}; linear layers version 0.0"
     assert abs(first.distances(images, images[::-1])[0] / newer[0] - 1) > 0.01
 
 

@@ -74,7 +74,7 @@ def test_everything_at_once(images: dict[Domain, Images]) -> None:
     found = measure_direction(
         StyleIsGrey(), networks, images, made, "a2b", counts, 0, lambda: steps.append(1)
     )
-    assert len(steps) == network_steps(networks, images, "a2b") == 20
+    assert len(steps) == network_steps(networks, images, "a2b") == 2 * 10 + 10 + 12
     assert found.fid is not None
     assert found.kid is not None
     greys = np.arange(0, 240, 20)
