@@ -12,9 +12,10 @@ INSTALLED := $(VENV)/.installed
 GPU_PYTHON ?= $(BIN)/python
 GPU_CHECK_OPTIONS ?=
 BENCH_TRAIN_OPTIONS ?=
+BENCH_QUALITY_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format check-py310 golden bench bench-train gpu-check edges2handbags venv clean
+.PHONY: help demo test lint format check-py310 golden bench bench-train bench-quality gpu-check edges2handbags venv clean
 
 help:  ## show this list
 	@echo "make TARGET, with PYTHON=python3.12 for another Python than python3:"
@@ -48,6 +49,9 @@ bench: $(INSTALLED)  ## measure the start of the command line, and translate aga
 
 bench-train: $(INSTALLED)  ## measure training against a plain step, on BENCH_TRAIN_OPTIONS="--device cuda --size 256"
 	@$(BIN)/python benchmarks/train_throughput.py $(BENCH_TRAIN_OPTIONS)
+
+bench-quality: $(INSTALLED)  ## train up to ten minutes on the sample data, and judge what comes out
+	@$(BIN)/python benchmarks/quality.py $(BENCH_QUALITY_OPTIONS)
 
 gpu-check: $(if $(filter $(BIN)/%,$(GPU_PYTHON)),$(INSTALLED))  ## on an NVIDIA GPU: parity and latency of every backend found there
 	@$(GPU_PYTHON) tools/gpu_check.py $(GPU_CHECK_OPTIONS)

@@ -1,0 +1,334 @@
+"""Does training reach its goal where the answer is known? A short run on the sample data, judged.
+
+    python benchmarks/quality.py                               draws, trains and judges: 10 minutes
+    python benchmarks/quality.py --set iterations=500          with other settings of the recipe
+    python benchmarks/quality.py --model RUN_OR_MODEL          judges what is trained already
+
+Content: a classifier, trained on real pictures of the output domain alone, reads which shape a
+translation holds. Style: the mean colour inside the shape, over random styles of one picture
+against real pictures of B; and its hue against that of the reference picture of a guided
+translation. Beside each number stands what real pictures give.
+
+Exit code 1: a bar was missed. 2: training failed, or the model cannot be opened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from cli_startup import hardware
+from numpy.typing import NDArray
+from processes import MUNIT_EDGE, ROOT
+from sample_colours import hue_errors, hues, mean_colours, spread
+from shape_classifier import ShapeClassifier, train_classifier
+
+from munit_edge.config import DIRECTIONS, Direction, split_direction
+from munit_edge.errors import ConfigError, InputError, MunitEdgeError
+from munit_edge.images import Picture, read_image, write_image
+from munit_edge.sample_data import Label, Shape, read_labels, write_sample_data
+from munit_edge.styles import sample_styles
+from munit_edge.trainer.pictures import mosaic
+from munit_edge.translator import Translator
+
+Images = NDArray[np.uint8]
+
+SIZE = 32
+NUM_STYLES = 10
+NUM_SHOWN = 10
+"""Pictures of each direction on the sheet."""
+MIN_CLASSIFIER_ACCURACY = 0.97
+MIN_SHAPES_READ = 0.9
+MAX_HUE_ERROR = 0.04
+MIN_SPREAD = 0.7
+MAX_TRAINING_S = 600
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table."""
+
+    what: str
+    measured: float
+    real: float | None = None
+    """The same of real pictures."""
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the bar is reached; None: there is none."""
+        if self.at_least is None and self.at_most is None:
+            return None
+        # Written so that a number that is none misses the bar.
+        reached = self.at_least is None or self.measured >= self.at_least
+        return reached and (self.at_most is None or self.measured <= self.at_most)
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The real pictures of one domain that training did not see."""
+
+    images: Images
+    """uint8 [N, SIZE, SIZE, 3]."""
+    labels: list[Label]
+
+    @property
+    def shapes(self) -> list[Shape]:
+        return [label.shape for label in self.labels]
+
+    @property
+    def colours(self) -> NDArray[np.float64]:
+        return mean_colours(self.images, self.shapes)
+
+
+@dataclass(frozen=True)
+class Translations:
+    """What a model makes of the test pictures of one domain."""
+
+    random: Images
+    """uint8 [N, NUM_STYLES, SIZE, SIZE, 3], each picture with random styles of its own."""
+    guided: Images
+    """uint8 [N, SIZE, SIZE, 3], picture i with the style of picture i of the other domain."""
+
+
+def main() -> int:
+    options = _options()
+    work: Path = options.work.resolve()
+    load = os.getloadavg()
+    data = work / "data"
+    _need_data(data, options.data_seed)
+    model = options.model or work / "run"
+    try:
+        lines = [] if options.model else _train(options, data, model)
+        lines += judge(model, data, work / "quality.png")
+    except subprocess.CalledProcessError:
+        return 2  # training has said what is wrong
+    except MunitEdgeError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 2
+    print(f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, {hardware()}")
+    print(f"torch {torch.__version__}; load average {load[0]:.1f} at the start\n")
+    print_table(lines)
+    print(f"\npictures: {work / 'quality.png'}")
+    if options.json:
+        told = {"hardware": hardware(), "load": load, "model": str(model), "set": options.set}
+        told["lines"] = [asdict(line) | {"met": line.met} for line in lines]
+        options.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    return 1 if any(line.met is False for line in lines) else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Train on the sample data and judge the result.")
+    parser.add_argument("--recipe", default="demo", help="recipe to train by [demo]")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting, as of `munit-edge train`; may be repeated",
+    )
+    parser.add_argument(
+        "--model", type=Path, help="judge this run, checkpoint or model; nothing is trained"
+    )
+    parser.add_argument("--data-seed", type=int, default=0, help="seed of the sample data [0]")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=ROOT / "build" / "quality",
+        help="folder for data, run and pictures [build/quality]",
+    )
+    parser.add_argument("--json", type=Path, help="write the results there, too")
+    return parser.parse_args()
+
+
+def _need_data(folder: Path, seed: int) -> None:
+    try:
+        labels = read_labels(folder)
+        ready = (labels.size, labels.seed) == (SIZE, seed)
+    except (InputError, ConfigError):
+        ready = False
+    if not ready:
+        print(f"drawing {folder}", file=sys.stderr, flush=True)
+        write_sample_data(folder, size=SIZE, seed=seed, overwrite=True)
+
+
+def _train(options: argparse.Namespace, data: Path, run: Path) -> list[Line]:
+    """Train as a user does; time of the wall and of the processor."""
+    shutil.rmtree(run, ignore_errors=True)
+    command = [*MUNIT_EDGE, "train", "--recipe", options.recipe, "--device", "cpu"]
+    command += ["--data", str(data), "-o", str(run)]
+    for setting in options.set:
+        command += ["--set", setting]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    used, started = _processor_s(), time.perf_counter()
+    subprocess.run(command, check=True, stdout=sys.stderr, env=os.environ | {"PYTHONPATH": path})
+    seconds = time.perf_counter() - started
+    return [
+        Line("training, seconds", seconds, at_most=MAX_TRAINING_S),
+        Line("training, seconds of processor time, all cores", _processor_s() - used),
+    ]
+
+
+def _processor_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def judge(model: Path, data: Path, sheet: Path) -> list[Line]:
+    """Measure a model on the test pictures, and write a picture of what it makes of some.
+
+    Args:
+        model: run, checkpoint (with torch) or model directory.
+        data: sample data.
+        sheet: PNG file to write.
+    """
+    sets = {domain: read_test_set(data, domain) for domain in ("a", "b")}
+    with Translator.open(model, device="cpu") as translator:
+        made = {d: _translate(translator, sets, d) for d in DIRECTIONS}
+    write_image(sheet, Picture(_sheet(sets, made)))
+    lines = []
+    for direction in DIRECTIONS:
+        source, target = split_direction(direction)
+        print(f"training a classifier of domain {target}", file=sys.stderr, flush=True)
+        classifier = train_classifier(target, SIZE)
+        lines += content_lines(direction, classifier, made[direction], sets[source], sets[target])
+    return lines + style_lines(made["a2b"], sets["a"], sets["b"])
+
+
+def read_test_set(data: Path, domain: str) -> TestSet:
+    """The test pictures of sample data and what they hold."""
+    labels, split = read_labels(data), f"test{domain.upper()}/"
+    names = [name for name in labels.pictures if name.startswith(split)]
+    images = np.stack([read_image(data / name, 3).pixels for name in names])
+    return TestSet(images, [labels.pictures[name] for name in names])
+
+
+def _translate(
+    translator: Translator, sets: dict[str, TestSet], direction: Direction
+) -> Translations:
+    source, target = split_direction(direction)
+    images = sets[source].images
+    references = translator.encode_style(sets[target].images, target)
+    style_dim = translator.config.style_dim
+    styles = sample_styles(len(images) * NUM_STYLES, style_dim, seed=0)
+    styles = styles.reshape(len(images), NUM_STYLES, style_dim)
+    random, guided = [], []
+    for image, drawn, reference in zip(images[:, None], styles, references[:, None], strict=True):
+        both = np.concatenate([drawn, reference])
+        made = translator.translate(image, direction, styles=both)[0]
+        random.append(made[:-1])
+        guided.append(made[-1])
+    return Translations(np.stack(random), np.stack(guided))
+
+
+def content_lines(
+    direction: Direction,
+    classifier: ShapeClassifier,
+    made: Translations,
+    source: TestSet,
+    target: TestSet,
+) -> list[Line]:
+    """Is what was in the picture still in its translation?"""
+    real = classifier.share_correct(target.images, target.shapes)
+    each = [shape for shape in source.shapes for _ in range(made.random.shape[1])]
+    flat = made.random.reshape(-1, *made.random.shape[2:])
+    return [
+        Line(
+            f"{direction}: classifier, held-out accuracy",
+            classifier.held_out_accuracy,
+            at_least=MIN_CLASSIFIER_ACCURACY,
+        ),
+        Line(
+            f"{direction}: shapes read correctly, random styles",
+            classifier.share_correct(flat, each),
+            real,
+            at_least=MIN_SHAPES_READ,
+        ),
+        Line(
+            f"{direction}: shapes read correctly, guided",
+            classifier.share_correct(made.guided, source.shapes),
+            real,
+            at_least=MIN_SHAPES_READ,
+        ),
+    ]
+
+
+def style_lines(made: Translations, source: TestSet, references: TestSet) -> list[Line]:
+    """Are colours as many as in B, and does a guided translation have its reference's?"""
+    wanted = _drawn_hues(references)
+    others = np.roll(wanted, 1)
+    guided = hues(mean_colours(made.guided, source.shapes))
+    in_real = hues(references.colours)
+    spreads = [
+        spread(np.stack([mean_colours(m, source.shapes) for m in _by_style(made.random)], axis=1)),
+        spread(references.colours[None]),
+    ]
+    return [
+        Line("a2b: spread of colours over random styles, levels of 255", *spreads),
+        Line("a2b: the same, of that in real B", spreads[0] / spreads[1], 1, at_least=MIN_SPREAD),
+        Line(
+            "a2b: hue error of guided translations, of the circle",
+            float(hue_errors(guided, wanted).mean()),
+            float(hue_errors(in_real, wanted).mean()),
+            at_most=MAX_HUE_ERROR,
+        ),
+        Line(
+            "a2b: the same, references shuffled",
+            float(hue_errors(guided, others).mean()),
+            float(hue_errors(in_real, others).mean()),
+        ),
+    ]
+
+
+def _by_style(images: Images) -> list[Images]:
+    """[N, S, ...] -> S of [N, ...]."""
+    return list(images.swapaxes(0, 1))
+
+
+def _drawn_hues(domain: TestSet) -> NDArray[np.float64]:
+    """The hues that the pictures were drawn with, 0 to 1."""
+    return np.array([label.style.hue / 360 for label in domain.labels if label.style is not None])
+
+
+def _sheet(sets: dict[str, TestSet], made: dict[Direction, Translations]) -> Images:
+    """Rows: picture, its translations in random styles, a reference, the translation guided."""
+    rows: list[Sequence[Images]] = []
+    for direction, found in made.items():
+        source, target = split_direction(direction)
+        rows += [
+            [sets[source].images[i], *found.random[i], sets[target].images[i], found.guided[i]]
+            for i in range(min(NUM_SHOWN, len(found.guided)))
+        ]
+    return mosaic(rows).repeat(2, axis=0).repeat(2, axis=1)
+
+
+def print_table(lines: list[Line]) -> None:
+    """The lines as a table for people and for pages."""
+    print("| what | bar | translations | real | |")
+    print("|---|---|---|---|---|")
+    for line in lines:
+        verdict = {True: "met", False: "MISSED", None: ""}[line.met]
+        bars = [(">=", line.at_least), ("<=", line.at_most)]
+        bar = " ".join(f"{sign} {value:g}" for sign, value in bars if value is not None)
+        real = "" if line.real is None else _digits(line.real)
+        print(f"| {line.what} | {bar} | {_digits(line.measured)} | {real} | {verdict} |")
+
+
+def _digits(value: float) -> str:
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""A small network that reads which shape a picture of the sample data holds.
+
+It is trained on real pictures of one domain, drawn for it alone, and asked about others that it has
+not seen before it may judge translations into that domain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from munit_edge.config import Domain
+from munit_edge.sample_data import SHAPE_KINDS, Label, Shape, ShapeKind, draw, sample_labels
+
+WIDTH = 16
+BATCH_SIZE = 50
+EPOCHS = 10
+LEARNING_RATE = 3e-3
+MAX_SHIFT = 2
+"""Pixels by which training pictures are moved."""
+
+
+@dataclass(frozen=True)
+class ShapeClassifier:
+    """A trained classifier, and how well it does."""
+
+    network: nn.Module
+    held_out_accuracy: float
+    """Share of real pictures, drawn anew, that it reads correctly."""
+    num_held_out: int
+
+    def share_correct(self, pictures: NDArray[np.uint8], shapes: list[Shape]) -> float:
+        """Share of pictures, uint8 [N, S, S, 3], in which it reads the kind of their shape."""
+        return _share_correct(self.network, pictures, [shape.kind for shape in shapes])
+
+
+def train_classifier(
+    domain: Domain, size: int, *, num_train: int = 2000, num_held_out: int = 500, seed: int = 1000
+) -> ShapeClassifier:
+    """Train on pictures of one domain that are drawn for it.
+
+    Args:
+        domain: whose pictures it is to judge.
+        size: height and width in pixels.
+        num_train: pictures to learn from.
+        num_held_out: pictures for its accuracy.
+        seed: of pictures and weights; take another than that of the data a model is trained on.
+    """
+    labels = _labels(domain, num_train + num_held_out, seed)
+    pictures = np.stack([draw(label, size) for label in labels])
+    kinds = [label.shape.kind for label in labels]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = _network()
+        _fit(network, _inputs(pictures[:num_train]), _targets(kinds[:num_train]))
+    accuracy = _share_correct(network, pictures[num_train:], kinds[num_train:])
+    return ShapeClassifier(network, accuracy, num_held_out)
+
+
+def _labels(domain: Domain, count: int, seed: int) -> list[Label]:
+    split = f"train{domain.upper()}/"
+    return [label for name, label in sample_labels(count, seed) if name.startswith(split)]
+
+
+def _network() -> nn.Sequential:
+    """Picture [B, 3, H, W] in [-1, 1] -> a verdict for each kind [B, kinds]."""
+
+    def block(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(),
+        )
+
+    return nn.Sequential(
+        block(3, WIDTH, 2),
+        block(WIDTH, 2 * WIDTH, 2),
+        block(2 * WIDTH, 4 * WIDTH, 1),
+        block(4 * WIDTH, 4 * WIDTH, 2),
+        block(4 * WIDTH, 4 * WIDTH, 1),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4 * WIDTH, len(SHAPE_KINDS)),
+    )
+
+
+def _fit(network: nn.Module, inputs: Tensor, targets: Tensor) -> None:
+    """Adam with a learning rate that falls to 0, on pictures mirrored and moved at random."""
+    steps = EPOCHS * -(-len(inputs) // BATCH_SIZE)
+    optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
+    network.train()
+    for _ in range(EPOCHS):
+        for rows in torch.split(torch.randperm(len(inputs)), BATCH_SIZE):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(network(_changed(inputs[rows])), targets[rows])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+    network.eval()
+
+
+def _changed(inputs: Tensor) -> Tensor:
+    """A batch mirrored or not, and moved: what comes in at the border is white."""
+    if torch.rand(()) < 0.5:
+        inputs = inputs.flip(3)
+    down, right = torch.randint(2 * MAX_SHIFT + 1, (2,)).tolist()
+    height, width = inputs.shape[2:]
+    padded = F.pad(inputs, [MAX_SHIFT] * 4, value=1.0)
+    return padded[:, :, down : down + height, right : right + width]
+
+
+def _share_correct(
+    network: nn.Module, pictures: NDArray[np.uint8], kinds: list[ShapeKind]
+) -> float:
+    with torch.no_grad():
+        found = torch.cat([network(part).argmax(1) for part in torch.split(_inputs(pictures), 500)])
+    return float((found == _targets(kinds)).double().mean())
+
+
+def _inputs(pictures: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _targets(kinds: list[ShapeKind]) -> Tensor:
+    return torch.tensor([SHAPE_KINDS.index(kind) for kind in kinds])
