@@ -103,7 +103,7 @@ class TrainingRun:
         }
         evaluates = config.best_by not in (None, "reconstruction")
         self._evaluation = (
-            Evaluation(config, display_sets, str(accelerator.device))
+            Evaluation(config, display_sets, accelerator.device)
             if evaluates and self.processes.is_first
             else None
         )

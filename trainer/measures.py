@@ -80,13 +80,13 @@ class Evaluation:
     pictures, and an evaluation that is cut short costs no iteration.
     """
 
-    def __init__(self, config: TrainConfig, sets: ImageSets, device: str) -> None:
+    def __init__(self, config: TrainConfig, sets: ImageSets, device: torch.device) -> None:
         """Read the pictures and the networks, and try these on a picture of each domain.
 
         Args:
             config: of the run.
             sets: where the pictures are.
-            device: where to run, such as "cpu" or "cuda:0".
+            device: where to run.
 
         Raises:
             InputError: there are too few, or too small ones for a network, or its file is missing.
@@ -95,9 +95,10 @@ class Evaluation:
         """
         from munit_edge.evaluation.open_networks import open_networks
 
-        self._device = device
+        # One of several processes on the CPU has "cpu:0".
+        self._device = "cpu" if device.type == "cpu" else str(device)
         files = NetworkFiles(features=config.evaluation.features, lpips=config.evaluation.lpips)
-        self._networks = open_networks(files, device)
+        self._networks = open_networks(files, self._device)
         self._num_styles = config.evaluation.styles
         self._seed = config.seed
         count = config.evaluation.count

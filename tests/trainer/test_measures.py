@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from training_runs import tiny_config
+from training_runs import tiny_config, write_data
 
 from munit_edge.config import Domain
 from munit_edge.trainer.config import LossConfig
 from munit_edge.trainer.graphs import image_from_bytes
-from munit_edge.trainer.measures import reconstruction_error
+from munit_edge.trainer.image_sets import training_images
+from munit_edge.trainer.measures import Evaluation, reconstruction_error
 from munit_edge.trainer.run_state import RunState
 from munit_edge.trainer.step import Pair
 
@@ -40,3 +43,14 @@ def test_styles_go_round() -> None:
     one = reconstruction_error(generators, IMAGES, STYLES[:1], LossConfig())
     assert one == reconstruction_error(generators, IMAGES, STYLES[:1].expand(3, -1), LossConfig())
     assert one != reconstruction_error(generators, IMAGES, STYLES, LossConfig())
+
+
+def test_the_device_of_one_of_several_processes(tmp_path: Path) -> None:
+    config = tiny_config(f"data.root={write_data(tmp_path / 'data', 10)}", "best_by=cycle_error")
+    sets = training_images(config.data)
+    RunState(config, torch.device("cpu")).save(tmp_path / "checkpoint", sets)
+    steps: list[int] = []
+    evaluation = Evaluation(config, sets, torch.device("cpu", 0))
+    found = evaluation.measure(tmp_path / "checkpoint", lambda: steps.append(1))
+    assert len(steps) == 2 * (10 + 10)  # pictures, and their translations
+    assert all(np.isfinite(list(found.values())))
