@@ -24,6 +24,9 @@ _FONT_SIZE = 13
 _WHITE = (255, 255, 255)
 _INK = (60, 60, 60)
 _FRAME = (225, 225, 225)
+_FRAME_ALPHA = 80
+_GREY = (118, 118, 118)
+"""Text that is read as well on white as on black."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,37 @@ def gallery(items: Sequence[tuple[str, Images]], columns: int, cell: int = CELL)
     return np.array(sheet)
 
 
+def labelled_grid(
+    headers: Sequence[str], rows: Sequence[Sequence[tuple[Images, str]]], cell: int = CELL
+) -> Images:
+    """Lay thumbnails of one size out under headers, on a clear ground for light and dark pages.
+
+    Args:
+        headers: what stands above the columns.
+        rows: for each column a thumbnail, and what stands below it; at least one row.
+        cell: side of the square that the thumbnails were fitted into (pixels).
+
+    Returns:
+        uint8 [H, W, 4].
+    """
+    height, width = rows[0][0][0].shape[:2]
+    step, row_step = max(width, cell // 2) + _GAP, height + _GAP + _LABEL_HEIGHT
+    size = (len(headers) * step + _GAP, _LABEL_HEIGHT + len(rows) * row_step + _GAP)
+    sheet = Image.new("RGBA", size, (*_GREY, 0))
+    draw = ImageDraw.Draw(sheet)
+    for column, header in enumerate(headers):
+        x = _GAP + column * step
+        _label(draw, header, x, 2, step - _GAP, _GREY)
+        for row, cells in enumerate(rows):
+            picture, caption = cells[column]
+            left, y = x + (step - _GAP - width) // 2, _LABEL_HEIGHT + row * row_step
+            frame = (left - 1, y - 1, left + width, y + height)
+            draw.rectangle(frame, outline=(*_GREY, _FRAME_ALPHA))
+            sheet.paste(Image.fromarray(picture), (left, y))
+            _label(draw, caption, x, y + height + 2, step - _GAP, _GREY)
+    return np.array(sheet)
+
+
 def _paste(sheet: Image.Image, picture: Images, x: int, y: int, cell: int) -> None:
     """Put a thumbnail into the middle of the cell at (x, y), with a thin frame."""
     height, width = picture.shape[:2]
@@ -146,14 +180,21 @@ def _paste(sheet: Image.Image, picture: Images, x: int, y: int, cell: int) -> No
     sheet.paste(Image.fromarray(picture), (x, y))
 
 
-def _label(draw: ImageDraw.ImageDraw, text: str, x: int, y: int, cell: int) -> None:
+def _label(
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    x: int,
+    y: int,
+    cell: int,
+    ink: tuple[int, int, int] = _INK,
+) -> None:
     """Write `text`, cut to the cell's width, into the middle above or below it."""
     font = _font()
     # The built-in font knows Latin letters only.
     text = text.encode("latin-1", "replace").decode("latin-1")
     while len(text) > 1 and font.getlength(text) > cell:
         text = text.rstrip(".")[:-1] + "..."
-    draw.text((x + (cell - font.getlength(text)) / 2, y), text, fill=_INK, font=font)
+    draw.text((x + (cell - font.getlength(text)) / 2, y), text, fill=ink, font=font)
 
 
 @cache

@@ -115,6 +115,12 @@ def look_at_machine(root: Path = Path("/")) -> Machine:
     )
 
 
+def processor_name(root: Path = Path("/")) -> str:
+    """Model of the processor; "" where the system does not tell."""
+    match = re.search(r"^model name\s*:\s*(.+)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
+    return match[1] if match else ""
+
+
 def _python() -> PythonFacts:
     inside = sys.prefix != sys.base_prefix
     settings = Path(sys.prefix) / "pyvenv.cfg"
@@ -131,12 +137,11 @@ def _python() -> PythonFacts:
 
 
 def _platform(root: Path) -> PlatformFacts:
-    match = re.search(r"^model name\s*:\s*(.+)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
     return PlatformFacts(
         system=platform.system(),
         release=platform.release(),
         machine=platform.machine(),
-        processor=match[1] if match else "",
+        processor=processor_name(root),
         num_cores=os.cpu_count() or 1,
     )
 

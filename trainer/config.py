@@ -50,6 +50,17 @@ BestBy = Literal[
 ]
 HIGHER_IS_BETTER: frozenset[BestBy] = frozenset({"style_use", "lpips"})
 """Of the others the lower is the better."""
+TrackerName = Literal[
+    "aim",
+    "clearml",
+    "comet_ml",
+    "dvclive",
+    "mlflow",
+    "swanlab",
+    "tensorboard",
+    "trackio",
+    "wandb",
+]
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -260,6 +271,9 @@ class TrainConfig(StrictModel):
     """Iterations between two points of the loss curves."""
     image_interval: int = Field(1000, ge=1)
     """Iterations between two picture grids; the last iteration has one too."""
+    trackers: tuple[TrackerName, ...] = ("tensorboard",)
+    """Where curves and picture grids go besides the run's page: any of the trackers that Accelerate
+    knows, such as `tensorboard`, `wandb` or `mlflow`; packages that are installed apart."""
     num_display_images: int = Field(8, ge=1)
     """Images of each domain in a grid."""
     num_display_styles: int = Field(4, ge=1)

@@ -170,22 +170,27 @@ def centre_crop(picture: Images, config: DataConfig, domain: Domain) -> Images:
     return _crop(picture, config, top, left)
 
 
-def first_pictures(pictures: ImageSet, domain: Domain, config: TrainConfig, count: int) -> Images:
-    """The middles of the first `count` pictures that can be read, or fewer: uint8 [N, H, W, C].
+def first_pictures(
+    pictures: ImageSet, domain: Domain, config: TrainConfig, count: int
+) -> tuple[tuple[str, ...], Images]:
+    """The middles of the first `count` pictures that can be read, or fewer.
+
+    Returns:
+        Their names, and uint8 [N, H, W, C].
 
     Raises:
         InputError: none can be read.
     """
-    found: list[Images] = []
-    for i in range(len(pictures.names)):
+    found: dict[str, Images] = {}
+    for i, name in enumerate(pictures.names):
         with contextlib.suppress(InputError):
             picture = read_image(pictures.path(i), config.model.channels(domain)).pixels
-            found.append(centre_crop(picture, config.data, domain))
+            found[name] = centre_crop(picture, config.data, domain)
         if len(found) == count:
             break
     if not found:
         raise InputError(f"no picture of domain {domain} in {pictures.folder} can be read")
-    return np.stack(found)
+    return tuple(found), np.stack(list(found.values()))
 
 
 def fit(picture: Images, config: DataConfig, domain: Domain) -> Images:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import multiprocessing
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from munit_edge.config import DIRECTIONS, DOMAINS, split_direction
+from munit_edge.config import DIRECTIONS, DOMAINS, Domain, split_direction
 from munit_edge.errors import ConfigError, EngineError, ModelError, MunitEdgeError, TrainingError
 from munit_edge.extras import require
-from munit_edge.files import output_errors
-from munit_edge.images import Picture, write_image
 from munit_edge.interrupts import StopRequest, signals_left_to_parent, stop_requests
 from munit_edge.styles import sample_styles
 from munit_edge.trainer.checkpoint import (
@@ -31,12 +28,14 @@ from munit_edge.trainer.checkpoint import (
 from munit_edge.trainer.config import HIGHER_IS_BETTER, TrainConfig
 from munit_edge.trainer.data import RawBatch, TrainingBatches, draw_styles, first_pictures
 from munit_edge.trainer.graphs import image_from_bytes
-from munit_edge.trainer.image_sets import display_images, training_images
+from munit_edge.trainer.image_sets import ImageSet, display_images, training_images
 from munit_edge.trainer.measures import Evaluation, reconstruction_error
-from munit_edge.trainer.pictures import translation_grid
+from munit_edge.trainer.pictures import DisplayImages, translation_grid
 from munit_edge.trainer.processes import Processes
-from munit_edge.trainer.run_folder import TENSORBOARD_FOLDER, RunFolder
+from munit_edge.trainer.run_folder import RunFolder
+from munit_edge.trainer.run_record import Session
 from munit_edge.trainer.run_state import RunState
+from munit_edge.trainer.run_view import Progress, RunView, Speed, new_session
 from munit_edge.trainer.step import Pair
 from munit_edge.trainer.torch_api import Tensor, torch
 
@@ -95,18 +94,18 @@ class TrainingRun:
             self.sets, config, self.processes.index, self.processes.count
         )
         display_sets = display_images(config.data, self.sets)
-        self._display_images = {
-            domain: torch.from_numpy(
-                first_pictures(found, domain, config, config.num_display_images)
-            ).to(accelerator.device)
-            for domain, found in display_sets.items()
+        self._display = {
+            domain: self._shown(domain, found) for domain, found in display_sets.items()
         }
+        self._display_images = {domain: shown.images for domain, shown in self._display.items()}
         evaluates = config.best_by not in (None, "reconstruction")
         self._evaluation = (
             Evaluation(config, display_sets, accelerator.device)
             if evaluates and self.processes.is_first
             else None
         )
+        self._view = RunView(config, folder, writes=self.processes.is_first)
+        self._speed = Speed(len(DOMAINS) * self.state.images_per_iteration)
         self._broken: set[str] = set()
         self._skipped_in_a_row = 0
 
@@ -132,24 +131,29 @@ class TrainingRun:
             OutputError: a checkpoint or picture cannot be written; earlier checkpoints are whole.
         """
         first, started, stopped_by = self.state.iteration, time.monotonic(), None
-        with stop_requests() as stop, self._trackers(), self.processes.ending_together():
+        showing = self._view.session(self._new_session(), self._progress, display.message)
+        with stop_requests() as stop, showing, self.processes.ending_together():
             if self.state.iteration and self.processes.is_first:
                 self._evaluate(display, stop)  # the run may have been stopped before it was
             for raw in self._batches_to_come():
                 losses = self._iterate(self._readable(raw, display), display)
                 self._report(losses, display)
                 stopped_by = self.processes.agreed_signal(stop.signal)
-                due = self._due(self.config.checkpoint_interval) or stopped_by is not None
-                if due and self.processes.is_first:
+                saving = self._due(self.config.checkpoint_interval) or stopped_by is not None
+                if saving and self.processes.is_first:
                     self._save()
                     if stopped_by is None:
                         self._evaluate(display, stop)
-                if self._due(self.config.image_interval) and self.processes.is_first:
+                drawing = self._due(self.config.image_interval)
+                if drawing:
                     self._draw()
+                self._view.write(if_old=not saving and not drawing)
                 if stopped_by is not None:
                     break
             seconds = time.monotonic() - started
             broken = self.processes.union(self._broken)
+            self._view.end(None if stopped_by is None else stopped_by.name)
+        self.processes.leave()
         iterations = self.state.iteration - first
         num_images = iterations * self.state.images_per_iteration * len(DOMAINS)
         return TrainingResult(
@@ -161,6 +165,10 @@ class TrainingRun:
             best=self._best_checkpoint(),
             stopped_by=stopped_by,
         )
+
+    def _shown(self, domain: Domain, found: ImageSet) -> DisplayImages:
+        names, images = first_pictures(found, domain, self.config, self.config.num_display_images)
+        return DisplayImages(names, torch.from_numpy(images).to(self._accelerator.device))
 
     def _due(self, interval: int) -> bool:
         """Whether something that is done every `interval` iterations is to be done now."""
@@ -262,8 +270,10 @@ class TrainingRun:
             )
 
     def _report(self, losses: dict[str, float], display: Display) -> None:
+        self._speed.tick()
         display.advance(
-            note=f"D {losses['discriminator_total']:.3f} G {losses['generator_total']:.3f}"
+            note=f"D {losses['discriminator_total']:.3f} G {losses['generator_total']:.3f} "
+            f"{self._speed.images_per_second or 0:.3g} images/s"
         )
         if self._due(self.config.log_interval):
             factor = self.config.optimizer.factor(self.state.iteration)
@@ -271,7 +281,8 @@ class TrainingRun:
                 "learning_rate/generators": self.config.optimizer.generator_lr * factor,
                 "learning_rate/discriminators": self.config.optimizer.discriminator_lr * factor,
             }
-            self._log({_curve(name): value for name, value in losses.items()} | rates)
+            numbers = {_curve(name): value for name, value in losses.items()} | rates
+            self._view.log(self.state.iteration, numbers)
 
     def _display_styles(self) -> Tensor:
         """The random styles of the picture grids: always the same."""
@@ -280,21 +291,33 @@ class TrainingRun:
         return torch.from_numpy(codes).to(self._accelerator.device)
 
     def _draw(self) -> None:
+        """Draw the grids; every process has to take part."""
+        self._broken |= self.processes.union(self._broken)
+        if not self.processes.is_first:
+            return
         styles = self._display_styles()
         for direction in DIRECTIONS:
             source, target = split_direction(direction)
             grid = translation_grid(
                 self.state.best_generators,
-                self._display_images[source],
-                self._display_images[target],
+                self._display[source],
+                self._display[target],
                 styles,
                 direction,
             )
-            write_image(self.folder.picture(self.state.iteration, direction), Picture(grid))
-            with output_errors(self._curves):
-                self._accelerator.get_tracker("tensorboard").log_images(
-                    {direction: grid[None]}, step=self.state.iteration, dataformats="NHWC"
-                )
+            self._view.draw(self.state.iteration, direction, grid)
+
+    def _progress(self) -> Progress:
+        return Progress(
+            self.state.iteration,
+            self._speed.images_per_second,
+            self.state.skipped_updates,
+            tuple(sorted(self._broken)),
+        )
+
+    def _new_session(self) -> Session:
+        counts = {domain: len(found.names) for domain, found in self.sets.items()}
+        return new_session(self.device, self.processes.count, counts, self.state.iteration)
 
     def _save(self) -> None:
         path = self.folder.checkpoint(self.state.iteration)
@@ -318,7 +341,7 @@ class TrainingRun:
         except MunitEdgeError as exc:
             display.message(f"checkpoint {path} could not be measured: {exc}")
             return
-        self._log({f"measure/{name}": value for name, value in found.items()})
+        self._log_measures(found.items())
         record_measures(path, {name: v for name, v in found.items() if math.isfinite(v)})
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
         display.message(f"iteration {self.state.iteration}: {numbers}")
@@ -335,37 +358,18 @@ class TrainingRun:
             self.config.loss,
         )
         measures = {"reconstruction": error}
-        self._log({f"measure/{name}": value for name, value in measures.items()})
+        self._log_measures(measures.items())
         return {name: value for name, value in measures.items() if math.isfinite(value)}
+
+    def _log_measures(self, measures: Iterable[tuple[str, float]]) -> None:
+        numbers = {f"measure/{name}": value for name, value in measures}
+        self._view.log(self.state.iteration, numbers)
 
     def _best_checkpoint(self) -> Path | None:
         if self.config.best_by is None:
             return None
         by = self.config.best_by
         return best_checkpoint(self.folder.path, by, highest=by in HIGHER_IS_BETTER)
-
-    @contextlib.contextmanager
-    def _trackers(self) -> Iterator[None]:
-        with output_errors(self._curves):
-            self._accelerator.init_trackers(TENSORBOARD_FOLDER)
-        try:
-            yield
-        except BaseException:
-            # Accelerate's own end might wait for processes that wait for this one.
-            with contextlib.suppress(OSError):
-                for tracker in self._accelerator.trackers:
-                    tracker.finish()
-            raise
-        with output_errors(self._curves):
-            self.processes.leave()
-
-    def _log(self, curves: dict[str, float]) -> None:
-        with output_errors(self._curves):
-            self._accelerator.log(curves, step=self.state.iteration)
-
-    @property
-    def _curves(self) -> Path:
-        return self.folder.path / TENSORBOARD_FOLDER
 
 
 class _StoppedError(Exception):
@@ -402,7 +406,7 @@ def prepare_run(
         folder.check_resumable(config)
     else:
         folder.check_free(overwrite=overwrite)
-    run = TrainingRun(config, folder, _accelerator(device, path))
+    run = TrainingRun(config, folder, _accelerator(device))
     # Nothing has been written so far: whatever was wrong has left no half-made run behind.
     if resume:
         _restore_newest(run)
@@ -430,9 +434,8 @@ def _restore_newest(run: TrainingRun) -> None:
         ) from exc
 
 
-def _accelerator(device: DeviceName, folder: Path) -> Any:
+def _accelerator(device: DeviceName) -> Any:
     accelerate = require("accelerate", _PURPOSE)
-    require("tensorboard", _PURPOSE)
     if device == "cuda" and not torch.cuda.is_available():
         raise EngineError(
             "device 'cuda' was asked for and torch finds no CUDA GPU: use --device cpu, or install "
@@ -441,8 +444,6 @@ def _accelerator(device: DeviceName, folder: Path) -> Any:
     return accelerate.Accelerator(
         cpu=device == "cpu" or not torch.cuda.is_available(),
         mixed_precision="no",
-        log_with="tensorboard",
-        project_dir=str(folder),
     )
 
 

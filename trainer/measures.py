@@ -103,7 +103,7 @@ class Evaluation:
         self._seed = config.seed
         count = config.evaluation.count
         self._images: dict[Domain, Images] = {
-            domain: first_pictures(found.spread(count), domain, config, count)
+            domain: first_pictures(found.spread(count), domain, config, count)[1]
             for domain, found in sets.items()
         }
         for domain, images in self._images.items():

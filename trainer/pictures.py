@@ -3,57 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from munit_edge.config import Direction, split_direction
-from munit_edge.images import Images, on_white
+from munit_edge.contact_sheet import labelled_grid, thumbnail
+from munit_edge.images import Images, Picture
 from munit_edge.trainer.graphs import bytes_from_image, image_from_bytes
 from munit_edge.trainer.networks import Generator
 from munit_edge.trainer.torch_api import Tensor, nn, torch
 
-GAP = 2
-"""White pixels between two pictures."""
+MIN_SHOWN, MAX_SHOWN = 128, 256
+"""Pixels of the longer side of a picture in a grid: small ones are enlarged by a whole number, so
+that each pixel stays one; large ones are made smaller."""
+
+
+@dataclass(frozen=True)
+class DisplayImages:
+    """The images of one domain that grids show, always the same."""
+
+    names: tuple[str, ...]
+    """Names of their files."""
+    images: Tensor
+    """Bytes [N, H, W, C]."""
 
 
 def translation_grid(
     generators: nn.ModuleDict,
-    sources: Tensor,
-    references: Tensor,
+    sources: DisplayImages,
+    references: DisplayImages,
     styles: Tensor,
     direction: Direction,
 ) -> Images:
-    """A grid of translations.
+    """A grid of translations, with a header above each column.
 
-    Columns: input, its reconstruction, one translation for each style, a reference image of the
-    target domain, the translation guided by it.
+    Columns: input; its reconstruction; cycle, there in the first style and back in the input's own;
+    one translation for each style; a reference image of the target domain, and the translation
+    guided by it. Names of files stand below inputs and references.
 
     Args:
         generators: keys `a` and `b`.
-        sources: bytes [N, H, W, C] of the source domain.
-        references: bytes [M, H, W, C] of the target domain; row i takes reference i modulo M.
-        styles: [S, style_dim].
+        sources: images of the source domain, one for each row.
+        references: images of the target domain; row i takes reference i modulo their number.
+        styles: [S, style_dim], S at least 1.
         direction: "a2b" or "b2a".
 
     Returns:
-        uint8 [height, width, 3].
+        uint8 [height, width, 4], clear where there is no picture and no text.
     """
+    cell = shown_side(max(sources.images.shape[1:3]))
     was_training = generators.training
     generators.eval()
+    rows = []
     with torch.no_grad():
-        rows = [
-            _row(generators, source, references[i % len(references)], styles, direction)
-            for i, source in enumerate(sources)
-        ]
+        for i, (name, source) in enumerate(zip(sources.names, sources.images, strict=True)):
+            guide = i % len(references.names)
+            pictures = _row(generators, source, references.images[guide], styles, direction)
+            captions = [name, *[""] * (len(pictures) - 3), references.names[guide], ""]
+            shown = [thumbnail(Picture(picture), cell) for picture in pictures]
+            rows.append(list(zip(shown, captions, strict=True)))
     generators.train(was_training)
-    return mosaic(rows)
+    return labelled_grid(_headers(len(styles), direction), rows, cell)
 
 
-def mosaic(rows: Sequence[Sequence[Images]]) -> Images:
-    """Pictures of one size, uint8 [H, W, 1, 3 or 4], side by side: uint8 [height, width, 3]."""
-    padded = [[_framed(_rgb(picture)) for picture in row] for row in rows]
-    grid = np.concatenate([np.concatenate(row, axis=1) for row in padded], axis=0)
-    return np.pad(grid, ((GAP, 0), (GAP, 0), (0, 0)), constant_values=255)
+def shown_side(side: int) -> int:
+    """Longer side of a picture in a grid, where it has `side` pixels."""
+    return min(side * max(1, MIN_SHOWN // side), MAX_SHOWN)
+
+
+def _headers(num_styles: int, direction: Direction) -> list[str]:
+    source, target = split_direction(direction)
+    styles = [f"style {i + 1}" for i in range(num_styles)]
+    return [f"input ({source})", "reconstruction", "cycle", *styles, f"guide ({target})", "guided"]
 
 
 def _row(
@@ -62,18 +84,19 @@ def _row(
     reference: Tensor,
     styles: Tensor,
     direction: Direction,
-) -> list[Images]:
+) -> Sequence[Images]:
     source_domain, target_domain = split_direction(direction)
     source_generator, target_generator = generators[source_domain], generators[target_domain]
     assert isinstance(source_generator, Generator)
     assert isinstance(target_generator, Generator)
     content, own_style = source_generator.encode(image_from_bytes(source[None]))
     guide = target_generator.style_encoder(image_from_bytes(reference[None]))
-    reconstruction = source_generator.decoder(content, own_style)
     contents = content.expand(len(styles) + 1, -1, -1, -1)
     translations = target_generator.decoder(contents, torch.cat([styles, guide]))
+    returned = target_generator.content_encoder(translations[:1])
+    own = source_generator.decoder(torch.cat([content, returned]), own_style.expand(2, -1))
     *random, guided = _pictures(translations)
-    return [_picture(source), *_pictures(reconstruction), *random, _picture(reference), guided]
+    return [_picture(source), *_pictures(own), *random, _picture(reference), guided]
 
 
 def _pictures(images: Tensor) -> list[Images]:
@@ -82,13 +105,3 @@ def _pictures(images: Tensor) -> list[Images]:
 
 def _picture(image: Tensor) -> Images:
     return np.asarray(image.cpu().numpy(), np.uint8)
-
-
-def _rgb(picture: Images) -> Images:
-    if picture.shape[2] == 4:
-        return on_white(picture[..., :3], picture[..., 3])
-    return np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
-
-
-def _framed(picture: Images) -> Images:
-    return np.pad(picture, ((0, GAP), (0, GAP), (0, 0)), constant_values=255)

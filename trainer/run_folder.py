@@ -5,16 +5,21 @@ RUN/
   checkpoints/     <iteration, 8 digits>/: the newest and the best (`munit_edge.trainer.checkpoint`)
   images/          <iteration, 8 digits>_<direction>.png: picture grids
   tensorboard/     loss curves and picture grids
+  curves.jsonl     every logged number (`munit_edge.trainer.curves`)
+  run.json         how the run has gone (`munit_edge.trainer.run_record`)
+  index.html       all of this to look at (`munit_edge.trainer.run_page`)
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from munit_edge.config import DIRECTIONS
 from munit_edge.errors import ConfigError, InputError, OutputError
 from munit_edge.files import PARTIAL_PREFIX, atomic_file, output_errors
 from munit_edge.trainer.checkpoint import (
@@ -27,6 +32,9 @@ from munit_edge.trainer.config_files import dump_train_config, read_train_config
 CONFIG_FILE = "train.yaml"
 IMAGES_FOLDER = "images"
 TENSORBOARD_FOLDER = "tensorboard"
+CURVE_FILE = "curves.jsonl"
+RECORD_FILE = "run.json"
+PAGE_FILE = "index.html"
 
 MAY_CHANGE = (
     "iterations",
@@ -39,6 +47,7 @@ MAY_CHANGE = (
     "keep_checkpoints",
     "best_by",
     "evaluation",
+    "trackers",
     "on_non_finite",
     "data.root",
     "data.train_a",
@@ -66,6 +75,21 @@ class RunFolder:
         """The run's configuration."""
         return self.path / CONFIG_FILE
 
+    @property
+    def curve_file(self) -> Path:
+        """Every logged number."""
+        return self.path / CURVE_FILE
+
+    @property
+    def record_file(self) -> Path:
+        """How the run has gone."""
+        return self.path / RECORD_FILE
+
+    @property
+    def page(self) -> Path:
+        """The page to look at."""
+        return self.path / PAGE_FILE
+
     def checkpoint(self, iteration: int) -> Path:
         """Folder of the checkpoint after `iteration`."""
         return self.path / CHECKPOINTS_FOLDER / f"{iteration:08d}"
@@ -73,6 +97,19 @@ class RunFolder:
     def picture(self, iteration: int, name: str) -> Path:
         """File of a picture grid drawn after `iteration`."""
         return self.path / IMAGES_FOLDER / f"{iteration:08d}_{name}.png"
+
+    def drawn(self, up_to: int) -> list[int]:
+        """Iterations up to `up_to` with picture grids for both directions, the newest last.
+
+        Later ones are of a session that was killed behind its last checkpoint.
+        """
+        names = {path.name for path in (self.path / IMAGES_FOLDER).glob("*.png")}
+        found = {int(name[:8]) for name in names if re.match(r"\d{8}_", name)}
+        return sorted(
+            i
+            for i in found
+            if i <= up_to and all(self.picture(i, d).name in names for d in DIRECTIONS)
+        )
 
     def check_free(self, *, overwrite: bool) -> None:
         """Check that a new run may begin here.
@@ -89,6 +126,17 @@ class RunFolder:
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise OutputError(
                 f"{self.path} exists and is no training run: name a new or empty folder"
+            )
+
+    def check_is_run(self) -> None:
+        """Check that a run has begun here.
+
+        Raises:
+            InputError: none has.
+        """
+        if not self.config_file.is_file():
+            raise InputError(
+                f"{self.path} holds no training run: name a folder that `munit-edge train` made"
             )
 
     def check_resumable(self, config: TrainConfig) -> None:
@@ -130,7 +178,8 @@ class RunFolder:
 
     def _remove_run(self) -> None:
         """Remove what runs write, and nothing else."""
-        self.config_file.unlink(missing_ok=True)
+        for file in (self.config_file, self.curve_file, self.record_file, self.page):
+            file.unlink(missing_ok=True)
         for name in (CHECKPOINTS_FOLDER, IMAGES_FOLDER, TENSORBOARD_FOLDER):
             if (self.path / name).exists():
                 shutil.rmtree(self.path / name)
@@ -148,6 +197,16 @@ def differing_keys(old: TrainConfig, new: TrainConfig) -> dict[str, str]:
         key: f"{key} was {before.get(key)!r} and is {after.get(key)!r}"
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
+    }
+
+
+def flat_settings(config: TrainConfig) -> dict[str, Any]:
+    """A configuration by dotted key, as numbers, words and truth values; empty where null."""
+    flat = _flat(config.model_dump(mode="json"))
+    simple = (bool, int, float, str)
+    return {
+        key: value if isinstance(value, simple) else "" if value is None else str(value)
+        for key, value in flat.items()
     }
 
 

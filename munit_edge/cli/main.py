@@ -16,6 +16,7 @@ from munit_edge.cli.doctor import doctor
 from munit_edge.cli.errors import DEBUG_ENVIRONMENT, reporting_errors
 from munit_edge.cli.evaluate import evaluate
 from munit_edge.cli.info import info
+from munit_edge.cli.page import page
 from munit_edge.cli.sample_data import sample_data
 from munit_edge.cli.train import train
 from munit_edge.cli.translate import translate
@@ -56,6 +57,7 @@ app.command("sample-data")(reporting_errors(sample_data))
 app.command("translate")(reporting_errors(translate))
 app.command("convert")(reporting_errors(convert))
 app.command("train")(reporting_errors(train))
+app.command("page")(reporting_errors(page))
 app.command("evaluate")(reporting_errors(evaluate))
 app.command("benchmark")(reporting_errors(benchmark))
 app.command("doctor")(reporting_errors(doctor))

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Protocol
 
 PLAIN_INTERVAL_S = 10.0
@@ -76,13 +77,18 @@ class _Plain:
         self._description = description
         self._total = total
         self._done = 0
-        self._last = time.monotonic()
+        self._start = self._last = time.monotonic()
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         self._done += steps
         now = time.monotonic()
         if now - self._last >= PLAIN_INTERVAL_S:
             self._last = now
-            of_total = "" if self._total is None else f"/{self._total}"
-            line = f"{self._description}: {self._done}{of_total} {note}".rstrip()
+            of_total = "" if self._total is None else f"/{self._total}, {self._left(now)} left,"
+            line = f"{self._description}: {self._done}{of_total} {note}".rstrip(" ,")
             print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+    def _left(self, now: float) -> str:
+        assert self._total is not None
+        seconds = round((now - self._start) * (self._total - self._done) / max(1, self._done))
+        return str(timedelta(seconds=max(0, seconds)))

@@ -75,8 +75,8 @@ def train(
 ) -> None:
     """Train a model on two folders of pictures.
 
-    Ctrl-C saves a checkpoint and stops; --resume goes on from there. Loss curves and picture grids
-    lie in RUN: `tensorboard --logdir RUN`.
+    Ctrl-C saves a checkpoint and stops; --resume goes on from there. RUN/index.html shows how it
+    goes: picture grids, loss curves, speed, time left. Also: `tensorboard --logdir RUN`.
 
     On several GPUs: torchrun --nproc-per-node NUMBER -m munit_edge train ...
     """
@@ -133,6 +133,7 @@ def _facts(run: TrainingRun) -> list[str]:
         f"discriminators: {_parameters(run.state.discriminators)}",
         f"training images: {counts[0]:,} of domain a, {counts[1]:,} of domain b",
         f"iterations: {run.config.iterations:,}" + (f", {done:,} done already" if done else ""),
+        f"to look at: {run.folder.page}",
     ]
 
 
@@ -165,9 +166,7 @@ def _report(run: TrainingRun, result: TrainingResult) -> None:
     typer.echo(f"checkpoint: {result.checkpoint}")
     if result.best not in (None, result.checkpoint):
         typer.echo(f"best checkpoint by {run.config.best_by}: {result.best}")
-    picture = folder.picture(result.iteration, "a2b")
-    if picture.is_file():
-        typer.echo(f"pictures: {picture}")
+    typer.echo(f"to look at: {folder.page}")
     typer.echo(f"next: munit-edge export onnx {_quoted(folder.path)} -o MODEL")
 
 

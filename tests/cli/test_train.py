@@ -45,12 +45,13 @@ def test_a_run_says_what_it_does_and_what_comes_next(here: Path) -> None:
         r"discriminators: [\d,]+ \+ [\d,]+ parameters",
         r"training images: 5 of domain a, 5 of domain b",
         r"iterations: 6",
+        r"to look at: run/index\.html",
     ):
         assert re.search(f"^{line}$", result.stderr, re.MULTILINE), line
     assert re.fullmatch(
         r"trained 6 iterations, [\d.]+ images/s\n"
         r"checkpoint: run/checkpoints/00000006\n"
-        r"pictures: run/images/00000006_a2b.png\n"
+        r"to look at: run/index\.html\n"
         r"next: munit-edge export onnx run -o MODEL\n",
         result.stdout,
     )

@@ -197,6 +197,7 @@ def test_first_pictures_leave_out_broken_ones(tmp_path: Path) -> None:
     (root / "trainA" / "0.png").write_bytes(b"")
     config = tiny_config(f"data.root={root}", *PLAIN)
     sets: ImageSets = training_images(config.data)
-    found = first_pictures(sets["a"], "a", config, 2)
+    names, found = first_pictures(sets["a"], "a", config, 2)
+    assert names == ("1.png", "2.png")
     assert found[:, 0, 0, 0].tolist() == [10, 20]
-    assert len(first_pictures(sets["a"], "a", config, 9)) == 3
+    assert len(first_pictures(sets["a"], "a", config, 9)[1]) == 3

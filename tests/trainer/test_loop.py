@@ -65,8 +65,8 @@ def test_a_run_leaves_checkpoints_pictures_and_curves(data: Path, tmp_path: Path
     assert sorted(p.name for p in (path / "checkpoints").iterdir()) == ["00000003", "00000006"]
     grids = sorted(p.name for p in (path / "images").iterdir())
     assert grids == ["00000006_a2b.png", "00000006_b2a.png"]
-    # input, reconstruction, 2 styles, reference, guided; 2 rows of 16 pixels with gaps of 2
-    assert read_image(path / "images" / grids[0], 3).pixels.shape == (2 * 18 + 2, 6 * 18 + 2, 3)
+    # input, reconstruction, cycle, 2 styles, guide, guided; cells of 16 pixels enlarged 8 times
+    assert read_image(path / "images" / grids[0], 3).pixels.shape[1] == 7 * (128 + 8) + 8
     checkpoint = open_checkpoint(path)
     assert checkpoint.has_average
     assert checkpoint.has_discriminators

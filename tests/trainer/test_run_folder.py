@@ -47,6 +47,8 @@ def test_beginning_anew_removes_the_run_and_nothing_else(tmp_path: Path) -> None
     folder = begun(tmp_path)
     (tmp_path / "notes.txt").touch()
     folder.checkpoint(3).mkdir(parents=True)
+    for file in (folder.page, folder.curve_file, folder.record_file):
+        file.touch()
     folder.begin(tiny_config("seed=2"), anew=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "train.yaml"]
 
@@ -96,6 +98,7 @@ def test_settings_that_do_not_change_the_steps_may_differ(tmp_path: Path) -> Non
         "keep_checkpoints=1",
         "best_by=null",
         "evaluation.count=20",
+        "trackers=[]",
         "on_non_finite=skip",
         "loss.perceptual_file=vgg.pth",
     )

@@ -1,0 +1,24 @@
+"""`munit-edge page`: the page of a run, made anew from what its folder holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def page(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)],
+) -> None:
+    """Write RUN/index.html anew: picture grids, curves and facts of a training run.
+
+    Training does so by itself, and at its end; a run that was killed may have logged a little more
+    than its page shows. The page needs no network and shows the pictures in RUN.
+    """
+    from munit_edge.trainer.run_folder import RunFolder
+    from munit_edge.trainer.run_page import read_run, write_page
+
+    folder = RunFolder(run)
+    folder.check_is_run()
+    typer.echo(write_page(read_run(folder)))
