@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -49,10 +50,30 @@ def signals_left_to_parent() -> Iterator[None]:
     """Processes that are started within the block never see Ctrl-C or SIGTERM.
 
     Terminals, batch systems and launchers send them to a whole group of processes, but the parent
-    decides what stops. One that comes within the block is seen by the parent after it.
+    decides what stops. One that comes within the block is seen by the parent after it. A process
+    that works on without end calls `end_with_parent`, too.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent() -> None:
+    """Let this process of `multiprocessing` end at once when its parent has, however that ended.
+
+    A parent that was killed tells nobody, and with the start method "forkserver" the system names
+    another process as the parent, which lives as long as this one.
+    """
+    # Here, since every command imports this module.
+    from multiprocessing import connection, parent_process
+
+    parent = parent_process()
+    assert parent is not None, "this is the parent itself"
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="munit-edge-parent", daemon=True).start()

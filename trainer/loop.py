@@ -16,7 +16,12 @@ import numpy as np
 from munit_edge.config import DIRECTIONS, DOMAINS, Domain, split_direction
 from munit_edge.errors import ConfigError, EngineError, ModelError, MunitEdgeError, TrainingError
 from munit_edge.extras import require
-from munit_edge.interrupts import StopRequest, signals_left_to_parent, stop_requests
+from munit_edge.interrupts import (
+    StopRequest,
+    end_with_parent,
+    signals_left_to_parent,
+    stop_requests,
+)
 from munit_edge.styles import sample_styles
 from munit_edge.trainer.checkpoint import (
     best_checkpoint,
@@ -183,9 +188,21 @@ class TrainingRun:
             num_workers=self.config.data.workers,
             collate_fn=_as_it_is,
             multiprocessing_context=_worker_context() if self.config.data.workers else None,
+            worker_init_fn=_end_with_parent,
         )
         with signals_left_to_parent():
-            batches = iter(loader)
+            batches: Any = iter(loader)
+        try:
+            yield from self._batches_of(batches)
+        finally:
+            # An error may keep hold of the iterator, and at its end Python would wait for its
+            # processes, which take no signal.
+            if self.config.data.workers:
+                batches._shutdown_workers()
+
+    def _batches_of(
+        self, batches: Iterator[RawBatch | MunitEdgeError]
+    ) -> Iterator[RawBatch | MunitEdgeError]:
         while True:
             try:
                 batch = next(batches)
@@ -455,6 +472,10 @@ def _worker_context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "munit_edge.trainer.data"])
     return context
+
+
+def _end_with_parent(worker: int) -> None:
+    end_with_parent()
 
 
 def _curve(loss: str) -> str:

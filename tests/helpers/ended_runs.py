@@ -21,6 +21,7 @@ from training_runs import Recorder, tiny_config
 
 from munit_edge.errors import OutputError
 from munit_edge.trainer import checkpoint as checkpoints
+from munit_edge.trainer.data import RawBatch, TrainingBatches
 from munit_edge.trainer.loop import prepare_run
 from munit_edge.trainer.step import Losses, TrainingStep
 
@@ -66,6 +67,36 @@ def run_killed_in_an_iteration(data: Path, path: Path, overrides: tuple[str, ...
     TrainingStep.update_generators = dying  # type: ignore[method-assign]
     run = prepare_run(tiny_config(f"data.root={data}", *overrides), path, device="cpu")
     run.train(Recorder())
+
+
+def run_killed_with_workers(data: Path, path: Path, pids: Path) -> None:
+    """Kill -9 while other processes prepare images; their numbers are left in `pids`."""
+
+    class Dying(Recorder):
+        def advance(self, steps: int = 1, note: str = "") -> None:
+            super().advance(steps, note)
+            pids.write_text(" ".join(str(c.pid) for c in multiprocessing.active_children()))
+            _die()
+
+    config = tiny_config(f"data.root={data}", "data.workers=2", "iterations=1000")
+    prepare_run(config, path, device="cpu").train(Dying())
+
+
+class _Failing(TrainingBatches):
+    def batch(self, iteration: int) -> RawBatch:
+        raise MemoryError("no memory for a picture")
+
+
+def run_without_memory_for_pictures(data: Path, path: Path) -> None:
+    """An error that nobody foresaw in a process that prepares images."""
+    config = tiny_config(f"data.root={data}", "data.workers=1")
+    run = prepare_run(config, path, device="cpu")
+    run._batches = _Failing(run.sets, config)
+    try:
+        run.train(Recorder())
+    except MemoryError as exc:
+        (data / "error.txt").write_text(str(exc))
+        raise
 
 
 def run_killed_while_saving(data: Path, path: Path, overrides: tuple[str, ...], at: int) -> None:

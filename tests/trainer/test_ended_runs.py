@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +14,11 @@ from ended_runs import (
     exit_code,
     run_killed_in_an_iteration,
     run_killed_while_saving,
+    run_killed_with_workers,
     run_until_a_file_is_too_large,
     run_until_half_a_checkpoint_is_free,
     run_until_nothing_is_free,
+    run_without_memory_for_pictures,
     start,
 )
 from training_runs import Recorder, assert_same, tiny_config, write_data
@@ -55,6 +59,35 @@ def test_10_then_kill_9_then_10_are_20(
     assert resumed.name == "00000020"
     assert_same(twenty_straight, resumed)
     assert sorted(p.name for p in resumed.parent.iterdir()) == ["00000010", "00000020"]
+
+
+def test_processes_that_prepare_images_end_with_a_run_that_is_killed(
+    data: Path, tmp_path: Path
+) -> None:
+    pids = tmp_path / "pids"
+    process = start(run_killed_with_workers, data, tmp_path / "run", pids)
+    assert exit_code(process) == -signal.SIGKILL
+    workers = [int(pid) for pid in pids.read_text().split()]
+    assert len(workers) == 2
+    give_up = time.monotonic() + 30
+    while any(_lives(pid) for pid in workers):
+        assert time.monotonic() < give_up, "they wait for a run that is gone"
+        time.sleep(0.05)
+
+
+def test_an_unforeseen_error_where_images_are_prepared_ends_the_run(
+    data: Path, tmp_path: Path
+) -> None:
+    assert exit_code(start(run_without_memory_for_pictures, data, tmp_path / "run")) == 1
+    assert "no memory for a picture" in (data / "error.txt").read_text()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(
