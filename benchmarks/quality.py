@@ -22,7 +22,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,11 +34,12 @@ from sample_colours import hue_errors, hues, mean_colours, spread
 from shape_classifier import ShapeClassifier, train_classifier
 
 from munit_edge.config import DIRECTIONS, Direction, split_direction
+from munit_edge.contact_sheet import labelled_grid, thumbnail
 from munit_edge.errors import ConfigError, InputError, MunitEdgeError
 from munit_edge.images import Picture, read_image, write_image
 from munit_edge.sample_data import Label, Shape, read_labels, write_sample_data
 from munit_edge.styles import sample_styles
-from munit_edge.trainer.pictures import mosaic
+from munit_edge.trainer.pictures import shown_side
 from munit_edge.translator import Translator
 
 Images = NDArray[np.uint8]
@@ -304,14 +304,15 @@ def _drawn_hues(domain: TestSet) -> NDArray[np.float64]:
 
 def _sheet(sets: dict[str, TestSet], made: dict[Direction, Translations]) -> Images:
     """Rows: picture, its translations in random styles, a reference, the translation guided."""
-    rows: list[Sequence[Images]] = []
+    rows = []
     for direction, found in made.items():
         source, target = split_direction(direction)
-        rows += [
-            [sets[source].images[i], *found.random[i], sets[target].images[i], found.guided[i]]
-            for i in range(min(NUM_SHOWN, len(found.guided)))
-        ]
-    return mosaic(rows).repeat(2, axis=0).repeat(2, axis=1)
+        for i in range(min(NUM_SHOWN, len(found.guided))):
+            own, guide = sets[source].images[i], sets[target].images[i]
+            shown = [own, *found.random[i], guide, found.guided[i]]
+            rows.append([(thumbnail(Picture(pixels), shown_side(SIZE)), "") for pixels in shown])
+    headers = ["input", *["random"] * NUM_STYLES, "guide", "guided"]
+    return labelled_grid(headers, rows)
 
 
 def print_table(lines: list[Line]) -> None:
