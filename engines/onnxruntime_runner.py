@@ -14,7 +14,7 @@ from munit_edge.engines.base import AnyArray, Array, GraphSet, Runner
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime_arrays import OrtMemory, picking_graph
 from munit_edge.engines.onnxruntime_session import first_line, open_session
-from munit_edge.errors import ConfigError, EngineError
+from munit_edge.errors import ConfigError, EngineError, UnsupportedGraphError
 from munit_edge.extras import require
 from munit_edge.manifest import GraphEntry, Manifest, checked_graph, read_manifest
 
@@ -133,7 +133,7 @@ class OnnxRuntimeGraphs(GraphSet):
     def _open(self, kind: GraphKind, domain: Domain) -> Runner:
         entry = self._manifest.graph(kind, domain)
         if entry.precision == "bf16" and self._on.kind == "cpu":
-            raise EngineError(
+            raise UnsupportedGraphError(
                 f"graph {kind}_{domain} is in bf16, in which ONNX Runtime has no convolutions on "
                 "the CPU: use --engine tensorrt on a machine with a GPU, or export the model with "
                 "--precision fp16, int8 or fp32"

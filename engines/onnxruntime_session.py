@@ -19,7 +19,7 @@ from typing import Any
 
 from munit_edge.cores import usable_cores
 from munit_edge.engines.devices import Device
-from munit_edge.errors import EngineError, ModelError
+from munit_edge.errors import EngineError, ModelError, UnsupportedGraphError
 from munit_edge.extras import require
 from munit_edge.heap import give_back_freed_memory
 
@@ -48,6 +48,8 @@ def open_session(
     Raises:
         ModelError: it is not an ONNX graph.
         EngineError: the session did not get the device, or not the provider.
+        UnsupportedGraphError: this ONNX Runtime has no code for one of the graph's operators in
+            its type.
     """
     onnxruntime = require("onnxruntime", _PURPOSE)
     providers: list[tuple[str, dict[str, str]]] = [(CPU_PROVIDER, {})]
@@ -75,6 +77,12 @@ def open_session(
                 source, options, providers=providers, enable_fallback=0
             )
     except Exception as exc:  # the binding raises its own, undocumented classes
+        if "NOT_IMPLEMENTED" in str(exc):
+            raise UnsupportedGraphError(
+                f"onnxruntime {onnxruntime.__version__} has no code on {device} for graph {name} "
+                f"({first_line(exc)}): export the model in another --precision, or use another "
+                "engine"
+            ) from exc
         if device.kind == "cuda":
             raise EngineError(f"device '{device}' cannot be used: {first_line(exc)}") from exc
         raise ModelError(

@@ -2,7 +2,7 @@
 
 The provider builds a plan at a graph's first run, and again when a size or batch is outside of all
 that it has met; minutes each time. Its own names for plans do not tell models of one architecture
-apart, so each graph has a folder whose name has the hash of everything that ties a plan.
+apart, so each graph has a folder of its own (`munit_edge.engines.provider_plans`).
 
 No option of it makes arithmetic less precise: without them it builds strongly typed, and types are
 the graph's. Nothing of this has run on a GPU yet.
@@ -11,27 +11,24 @@ the graph's. Nothing of this has run on a GPU yet.
 from __future__ import annotations
 
 import ctypes
-import fcntl
-import hashlib
-import json
 import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from munit_edge.engines import tensorrt_api
 from munit_edge.engines.cuda_runtime import DeviceFacts, open_device
 from munit_edge.engines.devices import Device
+from munit_edge.engines.gpu_types import check_types, dotted
 from munit_edge.engines.onnxruntime_session import (
     TENSORRT_PROVIDER,
     load_cuda_libraries,
     provider_library,
 )
-from munit_edge.engines.plan_cache import plans_folder
+from munit_edge.engines.provider_plans import CacheClaim, ProviderKey, has_plans
 from munit_edge.errors import EngineError
 from munit_edge.extras import require
-from munit_edge.files import make_folder, output_errors
 from munit_edge.manifest import GraphEntry
 
 _OTHER_ENGINE = "use --engine tensorrt, which takes every version from 10.3 on"
@@ -57,17 +54,17 @@ class TensorRTProvider:
             OutputError: it cannot be made.
             EngineError: the cache belongs to somebody else.
         """
-        ties = [
-            entry.sha256,
-            self.onnxruntime,
-            self.tensorrt,
-            self.gpu.name,
-            self.gpu.compute_capability,
-            self.gpu.cuda_version // 1000,
-        ]
-        digest = hashlib.sha256(json.dumps(ties).encode()).hexdigest()
-        name = f"{entry.kind}_{entry.domain}-{entry.sha256[:16]}-{digest[:16]}"
-        return make_folder(plans_folder() / "onnxruntime" / name)
+        key = ProviderKey(
+            graph=entry.name,
+            onnx_sha256=entry.sha256,
+            precision=entry.precision,
+            onnxruntime=self.onnxruntime,
+            tensorrt=self.tensorrt,
+            gpu=self.gpu.name,
+            compute_capability=dotted(self.gpu.compute_capability),
+            cuda_major=self.gpu.cuda_major,
+        )
+        return key.folder()
 
     def options(self, entry: GraphEntry, *, cached: bool = True) -> dict[str, str]:
         """Options of the provider for one graph.
@@ -89,36 +86,21 @@ class TensorRTProvider:
         return options
 
 
-class CacheClaim:
-    """One process at a time uses a graph's folder: the provider does not write plans in one piece.
-
-    Args:
-        folder: the graph's.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        with output_errors(folder):
-            self._file: IO[str] = (folder / "in-use.lock").open("a")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.granted = True
-        except BlockingIOError:
-            self.granted = False
-
-    def release(self) -> None:
-        """Let others use the folder."""
-        self._file.close()
-
-
 def claim(provider: TensorRTProvider, entry: GraphEntry) -> CacheClaim:
-    """Claim a graph's folder and say what is going to take time."""
+    """Claim a graph's folder and say what is going to take time.
+
+    Raises:
+        UnsupportedGraphError: the GPU has not the graph's type.
+        OutputError, EngineError: see `TensorRTProvider.cache_folder`.
+    """
+    check_types(entry, [provider.gpu.compute_capability])
     folder = provider.cache_folder(entry)
     claimed = CacheClaim(folder)
-    name = f"{entry.kind}_{entry.domain}"
+    name = entry.name
     log = logging.getLogger(__name__)
     if not claimed.granted:
         log.warning("another process uses the plans of %s: one is built for this process", name)
-    elif not any(folder.glob("*.engine")):
+    elif not has_plans(folder):
         log.warning(
             "ONNX Runtime's TensorRT provider builds the plan of %s for %s at its first picture, "
             "and again for sizes and batches beyond those before; this may take minutes",

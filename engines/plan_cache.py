@@ -5,7 +5,7 @@
         decoder_b-<ONNX hash>-<key>.json      its sidecar: built from what, for what; its hash
         timing-<TensorRT, GPU, CUDA>.cache    what TensorRT measured, for the next build
         locks/                                one file for each graph: two processes build once
-        onnxruntime/                          plans of ONNX Runtime's TensorRT provider
+        onnxruntime/                          its TensorRT provider's: see provider_plans
 
 <cache> is $MUNIT_EDGE_CACHE, or the platform's cache folder. A plan is handed out only when its
 sidecar fits this machine and its bytes have the sidecar's hash; otherwise the reason is said and it
@@ -32,6 +32,7 @@ import munit_edge
 from munit_edge.config import StrictModel
 from munit_edge.engines import cuda_runtime
 from munit_edge.engines.cuda_runtime import DeviceFacts
+from munit_edge.engines.gpu_types import check_types, dotted
 from munit_edge.engines.plan_sidecar import (
     KEY_DIGITS,
     PlanKey,
@@ -51,14 +52,11 @@ from munit_edge.engines.tensorrt_builder import (
 )
 from munit_edge.errors import EngineError, OutputError
 from munit_edge.files import atomic_file, output_errors
-from munit_edge.manifest import GraphEntry, Manifest, Precision, read_graph
+from munit_edge.manifest import GraphEntry, Manifest, read_graph
 
 CACHE_ENVIRONMENT = "MUNIT_EDGE_CACHE"
 
 _ONNX_DIGITS = 16  # in file names; the whole hash is in the sidecar
-
-_OLDEST_CAPABILITY: dict[Precision, tuple[int, int]] = {"bf16": (8, 0), "fp8": (8, 9)}
-"""First GPUs with the type; those before Ampere have no bfloat16, those before Ada no float8."""
 
 Report = Callable[[str], None]
 """Takes a line that tells the user something."""
@@ -177,12 +175,13 @@ def find_or_build(
         ModelError: the ONNX file is damaged.
         EngineError: no GPU, no TensorRT, only its lean runtime and no plan for it, or the build
             failed.
+        UnsupportedGraphError: the GPU has not the graph's type.
         OutputError: the cache cannot be written.
         KeyboardInterrupt: the build was cancelled; nothing is left of it.
     """
     told = report or logging.getLogger(__name__).warning
     here = _look_around(request)
-    _check_precision(entry, here)
+    check_types(entry, _capabilities(here))
     folder, stem = plans_folder(), _stem(entry)
     with locked(folder, stem, told):
         if request.profiles is None:
@@ -214,25 +213,12 @@ def _look_around(request: BuildRequest) -> _Here:
     return _Here(api, None, options)
 
 
-def _check_precision(entry: GraphEntry, here: _Here) -> None:
-    """See that the GPUs have the graph's type: TensorRT says so late, and not how to mend it.
-
-    Raises:
-        EngineError: one of them has no such type.
-    """
-    oldest = _OLDEST_CAPABILITY.get(entry.precision)
-    if oldest is None:
-        return
-    found = list(here.options.compute_capabilities)
+def _capabilities(here: _Here) -> list[tuple[int, int]]:
+    """Compute capabilities that a plan is for."""
     if here.facts:
-        found = [_dotted(here.facts.compute_capability)]
-    for capability in found:
-        if tuple(map(int, capability.split("."))) < oldest:
-            raise EngineError(
-                f"graph {_graph(entry)} is in {entry.precision}, which GPUs have from compute "
-                f"capability {_dotted(oldest)} on, and this plan is for {capability}: export the "
-                "model with --precision fp16 or int8, or use a newer GPU"
-            )
+        return [here.facts.compute_capability]
+    pairs = (word.split(".") for word in here.options.compute_capabilities)
+    return [(int(major), int(minor)) for major, minor in pairs]
 
 
 def _key(entry: GraphEntry, here: _Here, profiles: tuple[Profile, ...]) -> PlanKey:
@@ -243,7 +229,7 @@ def _key(entry: GraphEntry, here: _Here, profiles: tuple[Profile, ...]) -> PlanK
         precision=entry.precision,
         tensorrt=here.api.version,
         gpu=facts.name if facts else None,
-        compute_capability=_dotted(facts.compute_capability) if facts else None,
+        compute_capability=dotted(facts.compute_capability) if facts else None,
         cuda_major=facts.cuda_major if facts else None,
         platform=f"{sys.platform}-{platform.machine()}",
         profiles=profiles,
@@ -414,7 +400,3 @@ def _sidecar_path(folder: Path, entry: GraphEntry, key: PlanKey) -> Path:
 
 def _graph(entry: GraphEntry) -> str:
     return entry.name
-
-
-def _dotted(capability: tuple[int, int]) -> str:
-    return f"{capability[0]}.{capability[1]}"

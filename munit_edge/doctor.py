@@ -159,7 +159,8 @@ def look_at_cache() -> CacheFacts:
             return CacheFacts(folder=str(folder), fault="it belongs to another user")
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             return CacheFacts(folder=str(folder), fault="you may not write to it")
-        sizes = [path.stat().st_size for path in folder.rglob("*.plan")]
+        plans = [*folder.rglob("*.plan"), *folder.rglob("*.engine")]  # the latter ONNX Runtime's
+        sizes = [path.stat().st_size for path in plans]
     except OSError as exc:
         return CacheFacts(folder=str(folder), fault=exc.strerror or str(exc))
     return CacheFacts(folder=str(folder), num_plans=len(sizes), num_bytes=sum(sizes))

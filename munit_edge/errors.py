@@ -6,7 +6,8 @@
     │   └── UnreadableImageError   one picture is broken: skip it and go on
     ├── ModelError             a model directory or checkpoint that is damaged or foreign
     ├── EngineError            a backend or device that cannot run the graphs
-    │   └── MissingExtraError      an optional dependency is not installed
+    │   ├── MissingExtraError      an optional dependency is not installed
+    │   └── UnsupportedGraphError  it has no code for a graph's operators or precision
     ├── ParityError            exported graphs differ from the networks
     │   └── GateError              reduced precision loses more than allowed
     ├── TrainingError          a run that cannot go on
@@ -57,6 +58,10 @@ class MissingExtraError(EngineError):
             f"{purpose} needs the package '{package}', which is not installed: "
             f"run `pip install 'munit-edge[{extra}]'`{choice}"
         )
+
+
+class UnsupportedGraphError(EngineError):
+    """A backend or device that has no code for a graph's operators or precision."""
 
 
 class ParityError(MunitEdgeError):

@@ -13,6 +13,8 @@ from munit_edge.cli.streams import warn, write_line
 
 if TYPE_CHECKING:
     from munit_edge.engines.plan_list import ListedPlan
+    from munit_edge.engines.plan_sidecar import Sidecar
+    from munit_edge.engines.provider_plans import ProviderKey
     from munit_edge.manifest import Manifest
 
 app = typer.Typer(help="List and remove the TensorRT plans in your cache.", no_args_is_help=True)
@@ -73,14 +75,24 @@ def _tell(plan: ListedPlan, json_lines: bool) -> None:
     if sidecar is None:
         write_line(f"{plan.path.name}{state}")
         return
+    precision, built_for = _facts(sidecar)
+    size = f"{plan.nbytes / 1e6:8.2f} MB"
+    write_line(f"{sidecar.graph:<18} {size}   {precision}   {built_for}{state}")
+
+
+def _facts(sidecar: Sidecar | ProviderKey) -> tuple[str, str]:
+    """Precision, and what a plan was built with and for."""
+    from munit_edge.engines.plan_sidecar import Sidecar
+
+    if not isinstance(sidecar, Sidecar):
+        with_ = f"onnxruntime {sidecar.onnxruntime}, tensorrt {sidecar.tensorrt}"
+        gpu = f"{sidecar.gpu} ({sidecar.compute_capability})"
+        return sidecar.precision, f"{with_}   {gpu}   sizes as they came"
     key = sidecar.key
-    capabilities = ", ".join(key.options.compute_capabilities)
-    gpu = f"{key.gpu} ({key.compute_capability})" if key.gpu else capabilities
+    gpu = f"{key.gpu} ({key.compute_capability})" if key.gpu else ""
+    gpu = gpu or ", ".join(key.options.compute_capabilities)
     profiles = "; ".join(map(str, key.profiles))
-    write_line(
-        f"{sidecar.graph:<18} {plan.nbytes / 1e6:8.2f} MB   {key.precision}   "
-        f"{key.options.target} {key.tensorrt}   {gpu}   {profiles}{state}"
-    )
+    return key.precision, f"{key.options.target} {key.tensorrt}   {gpu}   {profiles}"
 
 
 app.command("list")(reporting_errors(list_))

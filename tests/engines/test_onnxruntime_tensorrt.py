@@ -25,8 +25,9 @@ from munit_edge.engines.onnxruntime_session import (
     TENSORRT_PROVIDER,
     open_session,
 )
-from munit_edge.engines.onnxruntime_tensorrt import CacheClaim, TensorRTProvider, open_provider
-from munit_edge.errors import ConfigError, EngineError
+from munit_edge.engines.onnxruntime_tensorrt import TensorRTProvider, open_provider
+from munit_edge.engines.provider_plans import CacheClaim
+from munit_edge.errors import ConfigError, EngineError, UnsupportedGraphError
 from munit_edge.manifest import GraphEntry, read_manifest
 
 FACTS = DeviceFacts("Double 0", (8, 7), 13000, 13020, integrated=False)
@@ -230,3 +231,10 @@ def test_session_that_fell_back_to_cuda_is_refused(
 def test_it_does_not_run_on_the_cpu(tiny_model: Path) -> None:
     with pytest.raises(ConfigError, match="runs on a GPU only"):
         open_graphs(tiny_model, engine="onnxruntime-tensorrt", device="cpu")
+
+
+def test_a_gpu_without_the_type_is_told_at_once(entry: GraphEntry) -> None:
+    """Else ONNX Runtime would leave such parts of the graph to another provider."""
+    narrow = entry.model_copy(update={"precision": "fp8"})
+    with pytest.raises(UnsupportedGraphError, match=r"is in fp8, .* 8\.9 on, .* is for 8\.7"):
+        onnxruntime_tensorrt.claim(PROVIDER, narrow)

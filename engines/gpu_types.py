@@ -1,0 +1,38 @@
+"""Which GPUs compute in the types of a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from munit_edge.errors import UnsupportedGraphError
+from munit_edge.manifest import GraphEntry, Precision
+
+_OLDEST_CAPABILITY: dict[Precision, tuple[int, int]] = {"bf16": (8, 0), "fp8": (8, 9)}
+"""First GPUs with the type; those before Ampere have no bfloat16, those before Ada no float8."""
+
+
+def check_types(entry: GraphEntry, capabilities: Iterable[tuple[int, int]]) -> None:
+    """See that GPUs have a graph's type: TensorRT says so late, and not how to mend it.
+
+    Args:
+        entry: the graph.
+        capabilities: compute capabilities of the GPUs.
+
+    Raises:
+        UnsupportedGraphError: one of them has no such type.
+    """
+    oldest = _OLDEST_CAPABILITY.get(entry.precision)
+    if oldest is None:
+        return
+    for capability in capabilities:
+        if capability < oldest:
+            raise UnsupportedGraphError(
+                f"graph {entry.name} is in {entry.precision}, which GPUs have from compute "
+                f"capability {dotted(oldest)} on, and this plan is for {dotted(capability)}: "
+                "export the model with --precision fp16 or int8, or use a newer GPU"
+            )
+
+
+def dotted(capability: tuple[int, int]) -> str:
+    """(8, 7) as "8.7"."""
+    return f"{capability[0]}.{capability[1]}"
