@@ -18,7 +18,12 @@ from munit_edge.manifest import GraphEntry, Manifest, SizeRules, TensorEntry
 
 DEFAULT_OPT_HW = (256, 256)
 DEFAULT_MAX_HW = (512, 512)
-DEFAULT_BATCH = (1, 4)
+DEFAULT_BATCH = (1, 1, 4)
+"""Smallest, optimum, largest. One photo in one style, and every frame of a video or camera, come
+alone, and there somebody waits; docs/jetson.md has the argument."""
+
+Batches = tuple[int, int, int]
+"""Smallest, optimum and largest number of images at once."""
 
 
 class Extent(StrictModel):
@@ -84,7 +89,8 @@ def declare_profiles(
         smallest: "HxW" of one profile with a range; by default the smallest that the model takes.
         optimum: "HxW"; by default 256x256, kept between the other two.
         largest: "HxW"; by default 512x512, or the optimum where that is larger.
-        batch: "4": exactly four images at once; "1,4": one to four, best at four. Default: 1,4.
+        batch: "4": exactly four images at once; "1,4": one to four, best at one; "1,2,4": one to
+            four, best at two. Default: 1,4.
 
     Raises:
         ConfigError: a word cannot be read, min > opt or opt > max, or the model cannot take a size.
@@ -152,12 +158,12 @@ def graph_profiles(
 
 
 def _profile(
-    low: tuple[int, int], best: tuple[int, int], high: tuple[int, int], batches: tuple[int, int]
+    low: tuple[int, int], best: tuple[int, int], high: tuple[int, int], batches: Batches
 ) -> Profile:
     return Profile(
         min=Extent(batch=batches[0], height=low[0], width=low[1]),
         opt=Extent(batch=batches[1], height=best[0], width=best[1]),
-        max=Extent(batch=batches[1], height=high[0], width=high[1]),
+        max=Extent(batch=batches[2], height=high[0], width=high[1]),
     )
 
 
@@ -175,17 +181,17 @@ def _or(size: tuple[int, int], fixed: tuple[int | None, int | None]) -> tuple[in
     return fixed[0] or size[0], fixed[1] or size[1]
 
 
-def _parse_batch(text: str | None, fixed: int | None) -> tuple[int, int]:
+def _parse_batch(text: str | None, fixed: int | None) -> Batches:
     if text is None:
-        return (fixed, fixed) if fixed else DEFAULT_BATCH
-    match = re.fullmatch(r"\s*(\d+)\s*(?:,\s*(\d+)\s*)?", text)
-    low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if low < 1 or high < low:
+        return (fixed, fixed, fixed) if fixed else DEFAULT_BATCH
+    words = [word.strip() for word in text.split(",")]
+    numbers = [int(word) for word in words if re.fullmatch(r"[0-9]{1,6}", word)]
+    if len(numbers) != len(words) or len(words) > 3 or sorted(numbers) != numbers or not numbers[0]:
         raise ConfigError(
-            f"--batch {text!r} cannot be used: give images at once as 4, or as a range 1,4 with "
-            "the smaller number first, from 1 on"
+            f"--batch {text!r} cannot be used: give images at once as 4, as a range 1,4 (best at "
+            "the smaller number), or as smallest, best and largest 1,2,4, from 1 on"
         )
-    return low, high
+    return numbers[0], numbers[-2 if len(numbers) == 3 else 0], numbers[-1]
 
 
 def _parse_size(option: str, text: str, rules: SizeRules) -> tuple[int, int]:

@@ -66,7 +66,9 @@ def trt(
     batch: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="Images at once: 4 for exactly four, 1,4 for one to four.", show_default="1,4"
+            help="Images at once: 4 for exactly four, 1,4 for one to four (fastest for one), 1,2,4 "
+            "for one to four (fastest for two).",
+            show_default="1,4",
         ),
     ] = None,
     optimization_level: Annotated[

@@ -100,7 +100,7 @@ def test_no_gpu_is_one_line(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -
         (("--sizes", "8"), "from 16 on"),
         (("--min", "128", "--opt", "64"), "--min 128x128 is larger than --opt 64x64"),
         (("--sizes", "64", "--max", "128"), "--sizes gives exact sizes"),
-        (("--batch", "4,1"), "smaller number first"),
+        (("--batch", "4,1"), "smallest, best and largest 1,2,4"),
         (("--directions", "a2c"), "direction 'a2c' is not known: use 'a2b' or 'b2a'"),
         (("--optimization-level", "6"), "'optimization_level' is 6"),
         (("--workspace-mb", "0"), "'workspace_mb' is 0"),

@@ -58,15 +58,15 @@ def _manifest(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ({}, ["1 x 16 x 16 to 4 x 512 x 512, best at 4 x 256 x 256"]),
+        ({}, ["1 x 16 x 16 to 4 x 512 x 512, best at 1 x 256 x 256"]),
         ({"sizes": "256, 512x384"}, ["1 x 256 x 256 to 4 x 256 x 256", "1 x 512 x 384 to"]),
         ({"sizes": "256,256x256", "batch": "2"}, ["2 x 256 x 256"]),
-        ({"smallest": "320"}, ["1 x 320 x 320 to 4 x 512 x 512, best at 4 x 320 x 320"]),
-        ({"largest": "128x64"}, ["1 x 16 x 16 to 4 x 128 x 64, best at 4 x 128 x 64"]),
-        ({"optimum": "1024"}, ["1 x 16 x 16 to 4 x 1024 x 1024, best at 4 x 1024 x 1024"]),
+        ({"smallest": "320"}, ["1 x 320 x 320 to 4 x 512 x 512, best at 1 x 320 x 320"]),
+        ({"largest": "128x64"}, ["1 x 16 x 16 to 4 x 128 x 64, best at 1 x 128 x 64"]),
+        ({"optimum": "1024"}, ["1 x 16 x 16 to 4 x 1024 x 1024, best at 1 x 1024 x 1024"]),
         (
-            {"smallest": "64x96", "optimum": "128X96", "largest": "256", "batch": "1,8"},
-            ["1 x 64 x 96 to 8 x 256 x 256, best at 8 x 128 x 96"],
+            {"smallest": "64x96", "optimum": "128X96", "largest": "256", "batch": "1, 2,8"},
+            ["1 x 64 x 96 to 8 x 256 x 256, best at 2 x 128 x 96"],
         ),
     ],
 )
@@ -90,7 +90,10 @@ def test_words_become_profiles(words: dict[str, str], expected: list[str]) -> No
         ({"smallest": "512", "optimum": "256"}, "--min 512x512 is larger than --opt 256x256"),
         ({"smallest": "64x128", "largest": "128x64"}, "--min 64x128 is larger than --max 128x64"),
         ({"optimum": "512", "largest": "256"}, "--opt 512x512 is larger than --max 256x256"),
-        ({"batch": "4,1"}, "'4,1' cannot be used: .* smaller number first"),
+        ({"batch": "4,1"}, r"'4,1' cannot be used: .* smallest, best and largest 1,2,4"),
+        ({"batch": "1,8,4"}, "'1,8,4' cannot be used"),
+        ({"batch": "1,2,3,4"}, "'1,2,3,4' cannot be used"),
+        ({"batch": "1,"}, "'1,' cannot be used"),
         ({"batch": "0"}, "'0' cannot be used"),
         ({"batch": "many"}, "'many' cannot be used"),
     ],
@@ -108,9 +111,10 @@ def test_each_graph_gets_its_shapes() -> None:
     assert encoder["image"].max == (2, 128, 128, 3)
     (decoder,) = graph_profiles(manifest, manifest.graph("decoder", "b"), profiles)
     assert decoder["content"].min == (1, 32, 8, 16)
-    assert decoder["content"].opt == decoder["content"].max == (2, 32, 32, 32)
+    assert decoder["content"].opt == (1, 32, 32, 32)
+    assert decoder["content"].max == (2, 32, 32, 32)
     assert decoder["style"].min == (1, 8)
-    assert decoder["style"].max == (2, 8)
+    assert (decoder["style"].opt, decoder["style"].max) == ((1, 8), (2, 8))
 
 
 def test_shapes_follow_the_model_of_the_other_architecture(tiny_sn_model: Path) -> None:
