@@ -148,6 +148,36 @@ class SavedStyles:
         file = StyleFile(model_sha256=self.model_sha256, domain=domain, styles=tuple(styles))
         write_style_file(path, file)
 
+    def rename(self, old: str, new: str, *, overwrite: bool = False) -> Path:
+        """Give a saved style another name.
+
+        Args:
+            old: its name.
+            new: the other.
+            overwrite: replace a style of that name.
+
+        Returns:
+            Its file.
+
+        Raises:
+            ConfigError: `new` cannot be the name of a style, or both are the same.
+            InputError: no style `old` is saved, or its file cannot be used with this model.
+            OutputError: a style `new` is there already, or the folder cannot be written.
+        """
+        source, target = self.find(check_name(old)), self.path(new)
+        if _composed(source.stem) == target.stem:
+            raise ConfigError(f"'{new}' is the style's name already: give another")
+        file = self.read(str(source))
+        if not overwrite:
+            refuse_replacing([target])
+        if len(file.styles) == 1:  # those of a file of several have names of their own
+            renamed = file.styles[0].model_copy(update={"name": target.stem})
+            file = file.model_copy(update={"styles": (renamed,)})
+        write_style_file(target, file)
+        with output_errors(source):
+            source.unlink()
+        return target
+
     def delete(self, names: Iterable[str]) -> list[Path]:
         """Delete saved styles, all of them or, when one is missing, none.
 

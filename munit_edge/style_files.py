@@ -64,6 +64,8 @@ class PicturesOrigin(StrictModel):
     """All of them."""
     size: int | None = Field(None, ge=1)
     """Shorter side in pixels that they were resized to; null: as they are."""
+    thumbnail: str | None = Field(None, max_length=8192)
+    """The first of them, small, for lists: a JPEG file in base64; null: not kept."""
 
     def __str__(self) -> str:
         shown = ", ".join(picture.file for picture in self.pictures[:3])

@@ -25,12 +25,21 @@ from munit_edge.style_files import (
 from munit_edge.style_options import SaveStyleOptions
 from munit_edge.style_prior import outside_warning
 from munit_edge.style_set import Warn, read_picture
+from munit_edge.style_thumbnails import (
+    MAX_PICTURES,
+    SIDE,
+    draw_code,
+    pack_thumbnail,
+    unpack_thumbnail,
+)
 from munit_edge.translator import Translator
 
 Follow = Callable[[Sequence[ImageFile]], Iterable[ImageFile]]
 
 SHEET_COLUMNS = 6
-"""Pictures in a row of a style sheet."""
+"""Pictures in a row of a sheet of translations."""
+REFERENCE_COLUMNS = 8
+"""Thumbnails in a row of a sheet of references."""
 
 
 def make_styles(
@@ -98,11 +107,32 @@ def style_sheet(
     return gallery(items, SHEET_COLUMNS, cell)
 
 
+def reference_sheet(styles: Sequence[NamedStyle]) -> Images:
+    """Every style's reference pictures, or its numbers as bars, with its name below.
+
+    Args:
+        styles: at least one.
+
+    Returns:
+        uint8 [H, W, 3], eight thumbnails in a row.
+    """
+    items = [(style.name, _thumbnail(style)) for style in styles]
+    return gallery(items, REFERENCE_COLUMNS, SIDE)
+
+
+def _thumbnail(style: NamedStyle) -> Images:
+    packed = style.origin.thumbnail if isinstance(style.origin, PicturesOrigin) else None
+    kept = unpack_thumbnail(packed) if packed else None
+    if kept is None:
+        return draw_code(np.array(style.code, np.float32))
+    return thumbnail(Picture(kept), SIDE)
+
+
 def _from_pictures(
     translator: Translator, options: SaveStyleOptions, files: Iterable[ImageFile], warn: Warn
 ) -> NamedStyle:
     """The mean of the pictures' codes."""
-    codes, pictures = [], []
+    codes, pictures, shown = [], [], []
     for file in files:
         reference = read_picture(
             file.path,
@@ -117,6 +147,12 @@ def _from_pictures(
             warn(warning)
         codes.append(code)
         pictures.append(ReferencePicture(file=file.path.name, sha256=sha256(file.path)))
-    origin = PicturesOrigin(pictures=tuple(pictures), size=options.size)
+        if len(shown) < MAX_PICTURES:
+            shown.append(reference)
+    origin = PicturesOrigin(
+        pictures=tuple(pictures),
+        size=options.size,
+        thumbnail=pack_thumbnail(shown) if options.thumbnail else None,
+    )
     mean = np.asarray(np.mean(codes, axis=0, dtype=np.float64), np.float32)
     return named_style(options.name, mean, origin)

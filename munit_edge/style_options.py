@@ -36,6 +36,8 @@ class SaveStyleOptions(StrictModel):
     """Shorter side in pixels that reference pictures are resized to; None: as they are."""
     max_megapixels: float = Field(DEFAULT_MAX_MEGAPIXELS, gt=0)
     """Larger reference pictures are refused (million pixels)."""
+    thumbnail: bool = True
+    """Keep the reference pictures with the style, very small."""
     output: Path | None = None
     """One file for all; None: the model's own folder, a file for each."""
     overwrite: bool = False
@@ -86,6 +88,8 @@ class SaveStyleOptions(StrictModel):
         for name in ("seed", "index", "size", "frames"):
             if getattr(self, name) is not None and name not in takes:
                 raise ValueError(f"--{name} has no effect with {source}: leave it out")
+        if not self.thumbnail and not self.pictures:
+            raise ValueError(f"--no-thumbnail has no effect with {source}: leave it out")
         return self
 
     @model_validator(mode="after")

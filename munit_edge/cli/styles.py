@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from munit_edge.style_prior import PriorDistance
     from munit_edge.translator import Translator
 
-app = typer.Typer(help="Save styles under names, list and delete them.", no_args_is_help=True)
+app = typer.Typer(
+    help="Save styles under names, list, rename and delete them.", no_args_is_help=True
+)
+
+_NOTHING_TO_DRAW = "there is no style to draw: `munit-edge styles save` saves one"
 
 Model = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Model directory of `munit-edge export`.")
@@ -98,6 +102,13 @@ def save(
     ] = None,
     size: Size = None,
     max_megapixels: MaxMegapixels = 100.0,
+    no_thumbnail: Annotated[
+        bool,
+        typer.Option(
+            "--no-thumbnail",
+            help="Do not keep the pictures of --from, very small, in the style's file.",
+        ),
+    ] = False,
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
@@ -135,6 +146,7 @@ def save(
         "frames": frames,
         "size": size,
         "max_megapixels": max_megapixels,
+        "thumbnail": not no_thumbnail,
         "output": output,
         "overwrite": overwrite,
     }
@@ -174,13 +186,16 @@ def list_(
         Optional[Path],  # noqa: UP045
         typer.Option(
             metavar="FILE.png",
-            help="Draw a sheet too: the picture of --on in every style. PNG, JPEG or WebP.",
+            help="Draw a sheet too: the reference pictures (or the numbers) of every style, or "
+            "with --on what it makes of a picture. PNG, JPEG or WebP.",
         ),
     ] = None,
     on: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            metavar="PHOTO", help="Picture for the sheet, of the domain that is translated from."
+            metavar="PHOTO",
+            help="Show this picture in every style on the sheet; of the domain that is translated "
+            "from.",
         ),
     ] = None,
     size: Size = None,
@@ -199,10 +214,8 @@ def list_(
     from munit_edge.images import image_format
     from munit_edge.saved_styles import SavedStyles, refuse_replacing
 
-    if (sheet is None) != (on is None):
-        raise ConfigError(
-            "--sheet and --on go together: FILE.png to draw, and a PHOTO to show in every style"
-        )
+    if on and not sheet:
+        raise ConfigError("--on is the picture on a sheet: add --sheet FILE.png, or leave it out")
     if sheet:
         image_format(sheet.suffix)
         if not overwrite:
@@ -216,6 +229,8 @@ def list_(
             write_line(entry.model_dump_json())
     else:
         _print_table(listed, saved.folder)
+    if sheet and not on:
+        _draw_references(sheet, listed)
     if sheet and on:
         from munit_edge.style_set import read_picture
         from munit_edge.translator import Translator
@@ -231,6 +246,20 @@ def list_(
                 option="--on",
             )
             _draw_sheet(sheet, translator, listed, target, (picture, on.name))
+
+
+def rename(
+    model: Model,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Saved style.")],
+    new_name: Annotated[str, typer.Argument(metavar="NEW_NAME", help="What to call it from now.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a style of that name.")
+    ] = False,
+) -> None:
+    """Give a saved style another name."""
+    from munit_edge.saved_styles import SavedStyles
+
+    write_line(str(SavedStyles.of(model).rename(name, new_name, overwrite=overwrite)))
 
 
 def delete(
@@ -279,12 +308,23 @@ def _print_table(listed: list[ListedFile], folder: Path) -> None:
     write_line(f"{count} style{'' if count == 1 else 's'} in {folder}")
 
 
+def _draw_references(sheet: Path, listed: list[ListedFile]) -> None:
+    from munit_edge.images import Picture, write_image
+    from munit_edge.style_making import reference_sheet
+
+    styles = [style.model_copy(update={"name": name}) for name, _, style in _styles(listed)]
+    if not styles:
+        raise InputError(_NOTHING_TO_DRAW)
+    write_image(sheet, Picture(reference_sheet(styles)))
+    typer.echo(f"style sheet: {sheet}", err=True)
+
+
 def _only_domain(listed: list[ListedFile]) -> Domain:
     domains = {entry.file.domain for entry in listed if entry.file}
     if len(domains) == 2:
         raise ConfigError("styles of both domains are saved: say which to draw with --domain")
     if not domains:
-        raise InputError("there is no style to draw: `munit-edge styles save` saves one")
+        raise InputError(_NOTHING_TO_DRAW)
     return domains.pop()
 
 
@@ -322,4 +362,5 @@ def _distance(style: NamedStyle) -> PriorDistance:
 
 app.command("save")(reporting_errors(save))
 app.command("list")(reporting_errors(list_))
+app.command("rename")(reporting_errors(rename))
 app.command("delete")(reporting_errors(delete))

@@ -19,7 +19,8 @@ from munit_edge.export import model_directory
 from munit_edge.files import sha256
 from munit_edge.manifest import read_manifest
 from munit_edge.saved_styles import SavedStyles
-from munit_edge.style_files import SpreadOrigin
+from munit_edge.style_files import PicturesOrigin, SpreadOrigin
+from munit_edge.style_thumbnails import draw_code
 from munit_edge.styles import interpolate_styles, sample_styles, spread_styles
 
 
@@ -150,6 +151,7 @@ def test_a_reference_far_outside_is_told(
         ("x", ["--from", "p", "--spread", 2], "--from and --spread are two sources"),
         ("x", ["--from", "p", "--seed", 2], "--seed has no effect with --from"),
         ("x", ["--seed", 2, "--size", 9], "--size has no effect with --seed"),
+        ("x", ["--seed", 2, "--no-thumbnail"], "--no-thumbnail has no effect with --seed"),
         ("x", ["--spread", 2, "--index", 1], "--index has no effect with --spread"),
         ("x", ["--interpolate", 1, 2, "--seed", 1], "--seed has no effect with --interpolate"),
         ("x", ["--seed", -1], "'seed' is -1"),
@@ -235,6 +237,31 @@ def test_the_sheet_shows_every_style(model: Path, tmp_path: Path) -> None:
     assert run(*words, "--overwrite").exit_code == 0
 
 
+def test_a_sheet_without_a_picture_shows_references_and_numbers(
+    model: Path, tmp_path: Path
+) -> None:
+    """No engine is needed for it, and styles of both domains may stand there."""
+    red = tmp_path / "red.png"
+    Image.new("RGB", (40, 24), (200, 0, 0)).save(red)
+    saved(model, "a_red", "--from", red)
+    saved(model, "b_red", "--from", red, "--no-thumbnail", domain="a")
+    saved(model, "c_seed", "--seed", 1)
+    sheet = tmp_path / "sheet.png"
+    for entry in model.glob("*.onnx"):
+        entry.unlink()
+    result = run("styles", "list", model, "--sheet", sheet)
+    assert result.exit_code == 0, result.output
+    pixels = np.asarray(Image.open(sheet)).astype(int)
+    first, second, third = (pixels[20:116, 20 + 104 * i :][:, :96] for i in range(3))
+    assert np.abs(first[48, 48] - (200, 0, 0)).max() < 8, "the picture, as JPEG"
+    assert tuple(first[2, 48]) == (255, 255, 255), "in its proportions"
+    assert np.array_equal(second, draw_code(code(model, "b_red")))
+    assert np.array_equal(third, draw_code(code(model, "c_seed")))
+    origin = SavedStyles.of(model).read("b_red").styles[0].origin
+    assert isinstance(origin, PicturesOrigin)
+    assert origin.thumbnail is None
+
+
 def test_a_sheet_of_grey_pictures_and_of_transparent_ones(
     tiny_sn_model: Path, tmp_path: Path
 ) -> None:
@@ -243,6 +270,7 @@ def test_a_sheet_of_grey_pictures_and_of_transparent_ones(
     saved(model, "clear", "--seed", 1)
     saved(model, "grey", "--from", photo(tmp_path / "x.png"), domain="a")
     assert code(model, "grey").shape == (5,)
+    assert run("styles", "list", model, "--sheet", tmp_path / "kept.png").exit_code == 0
     for domain in "ab":
         sheet = tmp_path / f"{domain}.jpg"
         words = ["--sheet", sheet, "--on", tmp_path / "x.png", "--domain", domain]
@@ -260,8 +288,8 @@ def test_sheets_that_cannot_be_drawn(model: Path, tmp_path: Path) -> None:
         assert result.exit_code == 2
         return result.stderr
 
-    assert "--sheet and --on go together" in fault("--sheet", tmp_path / "s.png")
-    assert "--sheet and --on go together" in fault("--on", source)
+    assert "add --sheet FILE.png, or leave it out" in fault("--on", source)
+    assert "there is no style to draw" in fault("--sheet", tmp_path / "s.png")
     assert "format '.gif' is not known" in fault("--sheet", tmp_path / "s.gif", "--on", source)
     drawn = ["--sheet", tmp_path / "s.png", "--on", source]
     assert "there is no style to draw" in fault(*drawn)
@@ -275,7 +303,35 @@ def test_sheets_that_cannot_be_drawn(model: Path, tmp_path: Path) -> None:
 
 
 # ----------------------------------------------------------------------------------------------
-# Deleting, and keeping
+# Renaming, deleting, and keeping
+
+
+def test_rename(model: Path) -> None:
+    for name in ("red", "blue"):
+        saved(model, name, "--seed", 5)
+    result = run("styles", "rename", model, "red", "rose")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{model / 'styles' / 'rose.json'}\n"
+    assert SavedStyles.of(model).names() == ["blue", "rose"]
+    assert SavedStyles.of(model).read("rose").styles[0].name == "rose"
+    for words, message in (
+        (("rose", "blue"), "exists already: take another name or pass --overwrite"),
+        (("rose", "rose"), "'rose' is the style's name already"),
+        (("red", "x"), "holds no style 'red' (saved there: blue, rose)"),
+        (("rose", "7"), "'7' cannot be the name of a style"),
+    ):
+        refused = run("styles", "rename", model, *words)
+        assert refused.exit_code == 2
+        assert message in " ".join(refused.stderr.split())
+    assert run("styles", "rename", model, "rose", "blue", "--overwrite").exit_code == 0
+    assert SavedStyles.of(model).names() == ["blue"]
+
+
+def test_rename_of_several_in_one_file_keeps_their_names(model: Path) -> None:
+    saved(model, "s", "--spread", 2, "-o", model / "styles" / "both.json")
+    assert run("styles", "rename", model, "both", "pair").exit_code == 0
+    styles = SavedStyles.of(model).read("pair").styles
+    assert [style.name for style in styles] == ["s_00", "s_01"]
 
 
 def test_delete(model: Path) -> None:
