@@ -7,7 +7,8 @@
 one      one photo, 1 and 10 styles, from the start of the process to files on the disk, against
          benchmarks/plain_torch_translate.py in turn: time and peak memory
 folder   a folder of photos, one style each: the part of the time that the engine has
-memory   peak memory of a folder of 10 and of 60 photos, and of a video of 1 and of 4 seconds
+memory   peak memory of a short and of a long folder, and of a video of 1 and of 4 seconds; the
+         short folder has twice the photos that can be under way at once: queues and batch are full
 tiles    peak memory of 12 and of 48 megapixels with --tile, a model of width 16
 decoder  benchmarks/decoder_folding.py
 
@@ -33,6 +34,10 @@ from pathlib import Path
 
 from cli_startup import hardware
 from processes import MEBI, MUNIT_EDGE, NotMeasuredError, Run, run_process
+
+from munit_edge.cores import usable_cores
+from munit_edge.translate_job import MAX_DEFAULT_JOBS, QUEUE_PIXELS
+from munit_edge.translator import DECODE_PIXELS_CPU
 
 HERE = Path(__file__).resolve().parent
 SECTIONS = ("one", "folder", "memory", "tiles", "decoder")
@@ -211,7 +216,8 @@ def memory_does_not_grow(setting: Setting) -> Iterator[Result]:
     """Folders with few and with many photos; a short and a longer video."""
     options = setting.options
     _need_model(setting.checkpoint, setting.model, options.width)
-    counts = (10, 60)
+    short = 2 * _most_under_way(options.size)
+    counts = (short, 4 * short)
     peaks = []
     for count in counts:
         photos = _photos(setting, count, options.size)
@@ -229,6 +235,15 @@ def memory_does_not_grow(setting: Setting) -> Iterator[Result]:
         out = setting.fresh()
         peaks.append(run_process([*command, "--styles", 1, "-o", out]).peak_bytes)
     yield _growth(f"peak memory of a video of {lengths_s[1]} s / {lengths_s[0]} s", peaks)
+
+
+def _most_under_way(size: int) -> int:
+    """Photos that a folder run on the CPU holds at once, at most: docs/folders.md."""
+    jobs = min(MAX_DEFAULT_JOBS, usable_cores())
+    cost = max(size * size, QUEUE_PIXELS // (2 * jobs))
+    queue = -(-QUEUE_PIXELS // cost) + 1  # and the one that waits for room
+    batch = max(1, DECODE_PIXELS_CPU // (size * size))
+    return 2 * queue + batch + 1  # read ahead, to be written, in the engine, and the next batch's
 
 
 def tiled(setting: Setting) -> Iterator[Result]:

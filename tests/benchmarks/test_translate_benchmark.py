@@ -55,6 +55,8 @@ def test_growth_and_sections_are_judged(monkeypatch: pytest.MonkeyPatch) -> None
     assert bench._growth("memory", [100 << 20, 104 << 20]).met is True
     grown = bench._growth("memory", [100 << 20, 120 << 20])
     assert (grown.met, grown.measured) == (False, "1.200 (120 MiB / 100 MiB)")
+    small, large = bench._most_under_way(64), bench._most_under_way(256)
+    assert small == large + 15, "16 of them make one batch"
     assert bench._sections("one,tiles") == ("one", "tiles")
     with pytest.raises(bench.argparse.ArgumentTypeError, match="none of"):
         bench._sections("one,nothing")
