@@ -1,65 +1,51 @@
 """The self-test: a tiny model that is shipped with its expected outputs, on every engine here.
 
 selftest_model/
-    checkpoint/     seeded random weights, for torch and for the exporter
-    model/          the same as a model directory, made by our exporter
-    expected.npz    pictures, a style, and what torch on a CPU made of them
+    checkpoint/             seeded random weights, for torch and for the exporter
+    model/                  the same as a model directory, made by our exporter
+    model_PRECISION/        the same in reduced precision, without what only b2a needs
+    expected.npz            pictures, a style, and what torch on a CPU made of them
+    expected_PRECISION.npz  what the graphs with 8 bits make of them, computed by their definition
 
-Each trial runs in a process of its own, so that an engine that crashes or hangs is a failed trial.
+Each trial runs in a process of its own (`munit_edge.selftest_child`), so that an engine that
+crashes or hangs is a failed trial.
 """
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from typing import Literal, NamedTuple, get_args
 
 from munit_edge import child
-from munit_edge.config import DOMAINS, StrictModel
+from munit_edge.config import StrictModel
 from munit_edge.doctor import Report
-from munit_edge.engines.base import GraphSet
-from munit_edge.engines.factory import open_graphs
 from munit_edge.engines.probe import Answer, Subject
-from munit_edge.errors import ModelError
 from munit_edge.files import atomic_file
-from munit_edge.latency import Latency, measure
-from munit_edge.manifest import Precision, read_manifest
-from munit_edge.translator import Translator
+from munit_edge.latency import Latency
+from munit_edge.manifest import Precision
 
 FOLDER = Path(__file__).with_name("selftest_model")
 CHECKPOINT_FOLDER = "checkpoint"
-GRAPHS_FOLDER = "model"
-EXPECTED_FILE = "expected.npz"
-
-CPU_CODE_TOLERANCE = 1e-4
-"""Largest difference of a code on a CPU, as a part of its largest value (at least of 1)."""
-GPU_CODE_TOLERANCE = 2e-2
-"""The same on a GPU, where convolutions may multiply with 10 bits (TF32), and in fp16."""
-CPU_LEVEL_TOLERANCE = 1.0
-"""Largest difference of a picture on a CPU, in 8-bit levels: two roundings meet one half."""
-GPU_LEVEL_TOLERANCE = 4.0
-"""The same on a GPU, and in fp16."""
 
 TIMEOUT_S = 600.0
 """Time for one trial: TensorRT builds six graphs, torch traces them."""
 
-Expected = dict[str, NDArray[Any]]
 Status = Literal["ok", "failed", "not tested"]
 Task = Literal["run", "export", "build"]
 
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""Precisions of the shipped graphs."""
 PLAN_ENGINES: tuple[Subject, ...] = ("tensorrt", "tensorrt-rtx")
 """Engines that build plans, and need a GPU to run them."""
 RTX_CAPABILITIES = tuple(f"({number})" for number in ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1"))
 """Compute capabilities that TensorRT-RTX builds for, as the driver's answer ends with them."""
-EXPORTED: tuple[Precision, ...] = ("fp32", "fp16")
-"""Precisions that are exported; fp16 has to pass the export's own gate, too."""
-BUILT_FOR = "8.6"
-"""Compute capability for which TensorRT-RTX builds the plans that are only built."""
+EXPORTED: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+"""Precisions that are exported; all but fp32 have to pass the export's own gate, too."""
+BF16_TENSORRT = (10, 9)
+"""First TensorRT that is documented for operator sets above 20; bf16 graphs have 22."""
 
 
 class Check(StrictModel):
@@ -85,7 +71,7 @@ class Trial(StrictModel):
     """What an engine is asked for."""
 
     name: str
-    """Such as "onnxruntime cpu" or "export"."""
+    """Such as "onnxruntime cpu int8" or "export fp32"."""
     engine: str
     """Engine that runs the graphs, or builds them."""
     device: str
@@ -93,16 +79,17 @@ class Trial(StrictModel):
     task: Task = "run"
     """`run` the shipped graphs; `export` them again and run those; `build` plans, not run here."""
     precision: Precision = "fp32"
-    """Of an export."""
+    """Of the graphs."""
 
 
 class Result(StrictModel):
     """What came of a trial."""
 
     name: str
-    """Name of the trial."""
+    """Name of the trial; of the engine where nothing of it was tried."""
     status: Status
-    """`failed`: an output differs, or the engine did not run although it looked usable."""
+    """`failed`: an output differs, or the engine did not run although it looked usable; `not
+    tested`: it is not here, or has no such precision."""
     detail: str
     """What happened, in a line."""
     checks: tuple[Check, ...] = ()
@@ -125,13 +112,27 @@ class SelftestReport(StrictModel):
         return tuple(result for result in self.results if result.status == "failed")
 
 
+class Request(StrictModel):
+    """What the child is asked for."""
+
+    trial: Trial
+    """The trial."""
+    folder: str
+    """The model and its expected outputs."""
+
+
+def graphs_folder(precision: Precision) -> str:
+    """Name of the folder of the shipped graphs in one precision."""
+    return "model" if precision == "fp32" else f"model_{precision}"
+
+
 def run_selftest(
     report: Report,
     *,
     folder: Path = FOLDER,
     on_trial: Callable[[str], None] = lambda name: None,
 ) -> SelftestReport:
-    """Run the tiny model through every engine that the doctor found usable.
+    """Run the tiny model through every engine that the doctor found usable, in every precision.
 
     Args:
         report: what the doctor found.
@@ -140,58 +141,50 @@ def run_selftest(
     """
     results = []
     for planned in plan(report):
-        result = planned if isinstance(planned, Result) else _run(planned, folder)
+        result = planned if isinstance(planned, Result) else run_trial(planned, folder)
         results.append(result)
         on_trial(result.name)
     return SelftestReport(doctor=report, results=tuple(results))
 
 
+def run_trial(trial: Trial, folder: Path = FOLDER) -> Result:
+    """Run one trial in a process of its own; whatever happens there, this returns."""
+    request = Request(trial=trial, folder=str(folder.resolve()))
+    with tempfile.TemporaryDirectory() as cache:
+        try:
+            told = child.call(
+                "munit_edge.selftest_child.run_trial_here",
+                request.model_dump_json(),
+                timeout_s=TIMEOUT_S,
+                environment={"MUNIT_EDGE_CACHE": cache},  # nothing is left of plans built for this
+            )
+        except child.ChildError as exc:
+            return Result(name=trial.name, status="failed", detail=str(exc))
+    return Result.model_validate_json(told)
+
+
 def plan(report: Report) -> Iterator[Trial | Result]:
     """The trials for this machine; a result at once for what cannot be tried, with the reason."""
-    told = {answer.subject: answer for answer in report.answers}
-    for engine in ("onnxruntime", "torch"):
-        reason = _unusable(told, engine)
+    for engine, device, reason in _places(report):
         if reason:
             yield Result(name=engine, status="not tested", detail=reason)
             continue
-        yield Trial(name=f"{engine} cpu", engine=engine, device="cpu")
-        facts = told[engine].facts
-        if facts and facts.gpus:
-            yield Trial(name=f"{engine} cuda", engine=engine, device="cuda:0")
-    for flavour in PLAN_ENGINES:
-        reason = why_no_plans(report, flavour)
-        if reason:
-            yield Result(name=flavour, status="not tested", detail=reason)
-        else:
-            yield Trial(name=f"{flavour} cuda", engine=flavour, device="cuda:0")
-    reason = _unusable(told, "torch", "onnxruntime") or _absent(report, "onnx", "onnxscript")
-    if reason:
-        yield Result(name="export", status="not tested", detail=reason)
-    else:
-        for precision in EXPORTED:
-            yield Trial(
-                name=f"export {precision}",
-                engine="onnxruntime",
-                device="cpu",
-                task="export",
-                precision=precision,
-            )
-    reason = _unusable(told, "tensorrt-rtx")
-    if reason:
-        yield Result(name="tensorrt-rtx build", status="not tested", detail=reason)
-    else:
-        yield Trial(name="tensorrt-rtx build", engine="tensorrt-rtx", device="cpu", task="build")
+        # torch runs the checkpoint, whose weights are float32.
+        for precision in PRECISIONS if engine != "torch" else PRECISIONS[:1]:
+            name = f"{engine} {device.partition(':')[0]} {precision}"
+            reason = _too_old_for(precision, engine, report)
+            if reason:
+                yield Result(name=name, status="not tested", detail=reason)
+            else:
+                yield Trial(name=name, engine=engine, device=device, precision=precision)
+    yield from _exports(report)
+    yield from _builds(report)
 
 
 def why_no_plans(report: Report, flavour: Subject) -> str:
     """Why one of `PLAN_ENGINES` cannot be used on this machine; "" where it can."""
-    told = {answer.subject: answer for answer in report.answers}
+    told = _told(report)
     return _unusable(told, flavour, "cuda-bindings") or _no_gpu_for(flavour, told["driver"])
-
-
-def compute(graphs: GraphSet, given: Mapping[str, NDArray[Any]]) -> Expected:
-    """Outputs of every graph and of both translations, by name."""
-    return {name: call() for name, call in _calls(graphs, given)}
 
 
 def write_report(path: Path, report: SelftestReport) -> None:
@@ -204,18 +197,63 @@ def write_report(path: Path, report: SelftestReport) -> None:
         partial.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def run_trial_here(request: str) -> str:
-    """In the child: a trial and a folder as JSON in, the result as JSON out."""
-    asked = _Request.model_validate_json(request)
-    return _try(asked.trial, Path(asked.folder)).model_dump_json()
+class _Place(NamedTuple):
+    """An engine on a device, and why it cannot be used ("": it can)."""
+
+    engine: str
+    device: str
+    reason: str
 
 
-class _Request(StrictModel):
-    trial: Trial
-    folder: str
+def _places(report: Report) -> Iterator[_Place]:
+    told = _told(report)
+    for engine in ("onnxruntime", "torch"):
+        yield _Place(engine, "cpu", _unusable(told, engine))
+        facts = told[engine].facts
+        if facts and facts.gpus:
+            yield _Place(engine, "cuda:0", "")
+    yield _Place("onnxruntime-tensorrt", "cuda:0", _why_no_provider(told))
+    for flavour in PLAN_ENGINES:
+        yield _Place(flavour, "cuda:0", why_no_plans(report, flavour))
 
 
-def _unusable(told: Mapping[Subject, Answer], *subjects: Subject) -> str:
+def _exports(report: Report) -> Iterator[Trial | Result]:
+    reason = _unusable(_told(report), "torch", "onnxruntime") or _absent(
+        report, "onnx", "onnxscript"
+    )
+    if reason:
+        yield Result(name="export", status="not tested", detail=reason)
+        return
+    for precision in EXPORTED:
+        yield Trial(
+            name=f"export {precision}",
+            engine="onnxruntime",
+            device="cpu",
+            task="export",
+            precision=precision,
+        )
+
+
+def _builds(report: Report) -> Iterator[Trial | Result]:
+    reason = _unusable(_told(report), "tensorrt-rtx")
+    if reason:
+        yield Result(name="tensorrt-rtx build", status="not tested", detail=reason)
+        return
+    for precision in PRECISIONS:
+        yield Trial(
+            name=f"tensorrt-rtx build {precision}",
+            engine="tensorrt-rtx",
+            device="cpu",
+            task="build",
+            precision=precision,
+        )
+
+
+def _told(report: Report) -> dict[Subject, Answer]:
+    return {answer.subject: answer for answer in report.answers}
+
+
+def _unusable(told: dict[Subject, Answer], *subjects: Subject) -> str:
     for subject in subjects:
         answer = told[subject]
         if not answer.installed:
@@ -223,6 +261,20 @@ def _unusable(told: Mapping[Subject, Answer], *subjects: Subject) -> str:
         if answer.facts is None:
             return f"{subject} is broken, see above"
     return ""
+
+
+def _why_no_provider(told: dict[Subject, Answer]) -> str:
+    """Why ONNX Runtime's TensorRT provider cannot be used; "" where it can."""
+    facts = told["onnxruntime"].facts
+    if facts is None:
+        return _unusable(told, "onnxruntime")
+    if "TensorrtExecutionProvider" not in facts.providers:
+        return "the installed onnxruntime has no TensorRT provider"
+    return (
+        _unusable(told, "cuda-bindings")
+        or _no_gpu_for("onnxruntime-tensorrt", told["driver"])
+        or (facts.tensorrt_fault or "")
+    )
 
 
 def _no_gpu_for(engine: str, driver: Answer) -> str:
@@ -234,153 +286,17 @@ def _no_gpu_for(engine: str, driver: Answer) -> str:
     return ""
 
 
+def _too_old_for(precision: Precision, engine: str, report: Report) -> str:
+    """Why this version of an engine is not asked for a precision; "": it is."""
+    if precision != "bf16" or engine != "tensorrt":
+        return ""
+    facts = _told(report)["tensorrt"].facts
+    version = facts.version if facts else ""
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) >= BF16_TENSORRT:
+        return ""
+    return f"TensorRT {version} is documented for operator sets up to 20, and bf16 graphs have 22"
+
+
 def _absent(report: Report, *packages: str) -> str:
     absent = [name for name in packages if name not in report.packages]
     return f"not installed: {', '.join(absent)}" if absent else ""
-
-
-def _run(trial: Trial, folder: Path) -> Result:
-    request = _Request(trial=trial, folder=str(folder.resolve()))
-    with tempfile.TemporaryDirectory() as cache:
-        try:
-            told = child.call(
-                "munit_edge.selftest.run_trial_here",
-                request.model_dump_json(),
-                timeout_s=TIMEOUT_S,
-                environment={"MUNIT_EDGE_CACHE": cache},  # nothing is left of plans built for this
-            )
-        except child.ChildError as exc:
-            return Result(name=trial.name, status="failed", detail=str(exc))
-    return Result.model_validate_json(told)
-
-
-def _try(trial: Trial, folder: Path) -> Result:
-    try:
-        if trial.task == "build":
-            return _build(trial, folder / GRAPHS_FOLDER)
-        with tempfile.TemporaryDirectory() as scratch:
-            model = _model(trial, folder, Path(scratch))
-            with open_graphs(model, trial.engine, trial.device) as graphs:
-                expected = _read_expected(folder / EXPECTED_FILE)
-                exact = graphs.device == "cpu" and trial.precision == "fp32"
-                checks = tuple(_checks(graphs, expected, exact=exact))
-    except Exception as exc:  # whatever an engine raises is its result
-        return Result(name=trial.name, status="failed", detail=child.words(exc))
-    faults = [
-        f"{check.name} differs by {'?' if check.worst is None else f'{check.worst:.3g}'} "
-        f"(tolerance {check.tolerance:.3g})"
-        for check in checks
-        if not check.passed
-    ]
-    if faults:
-        return Result(name=trial.name, status="failed", detail="; ".join(faults), checks=checks)
-    return Result(name=trial.name, status="ok", detail=_summary(checks), checks=checks)
-
-
-def _build(trial: Trial, model: Path) -> Result:
-    """Plans of every graph through our own builder; a GPU is not needed, so none is run."""
-    from munit_edge.engines.plan_cache import BuildRequest, find_or_build
-    from munit_edge.engines.tensorrt_builder import BuildOptions
-
-    manifest = read_manifest(model)
-    options = BuildOptions(target="tensorrt-rtx", compute_capabilities=(BUILT_FOR,))
-    plans = [
-        find_or_build(model, manifest, entry, BuildRequest(options=options))
-        for entry in manifest.graphs
-    ]
-    seconds = sum(plan.sidecar.build_seconds for plan in plans)
-    detail = (
-        f"{len(plans)} plans built in {seconds:.1f} s for compute capability {BUILT_FOR}; none was "
-        "run"
-    )
-    return Result(name=trial.name, status="ok", detail=detail)
-
-
-def _model(trial: Trial, folder: Path, scratch: Path) -> Path:
-    if trial.task == "export":
-        from munit_edge.export.model_directory import export_model
-        from munit_edge.export.options import ExportOptions
-
-        options = ExportOptions(stats_graphs=False)
-        if trial.precision != "fp32":
-            pictures = _write_pictures(_read_expected(folder / EXPECTED_FILE), scratch)
-            options = ExportOptions(
-                precision=trial.precision, calibration=pictures, stats_graphs=False
-            )
-        export_model(folder / CHECKPOINT_FOLDER, scratch / "model", options)
-        return scratch / "model"
-    return folder / (CHECKPOINT_FOLDER if trial.engine == "torch" else GRAPHS_FOLDER)
-
-
-def _write_pictures(expected: Expected, folder: Path) -> tuple[Path, ...]:
-    """The shipped pictures as files, a folder for each domain: the export's gate reads them."""
-    for domain in DOMAINS:
-        with atomic_file(folder / domain / "picture.png") as path:
-            Image.fromarray(expected[f"image_{domain}"][0]).save(path)
-    return tuple(folder / domain for domain in DOMAINS)
-
-
-def _checks(graphs: GraphSet, expected: Expected, *, exact: bool) -> Iterator[Check]:
-    for name, call in _calls(graphs, expected):
-        got, wanted = call(), expected[name]
-        if wanted.dtype == np.uint8:
-            tolerance = CPU_LEVEL_TOLERANCE if exact else GPU_LEVEL_TOLERANCE
-        else:
-            part = CPU_CODE_TOLERANCE if exact else GPU_CODE_TOLERANCE
-            tolerance = part * max(1.0, float(np.abs(wanted).max()))
-        yield Check(
-            name=name,
-            worst=_difference(got, wanted),
-            tolerance=tolerance,
-            latency=measure(call, max_s=0.5),
-        )
-
-
-def _difference(got: NDArray[Any], wanted: NDArray[Any]) -> float | None:
-    if got.shape != wanted.shape:
-        return None
-    worst = float(np.abs(got.astype(np.float64) - wanted.astype(np.float64)).max())
-    return worst if np.isfinite(worst) else None
-
-
-def _calls(
-    graphs: GraphSet, given: Mapping[str, NDArray[Any]]
-) -> Iterator[tuple[str, Callable[[], NDArray[Any]]]]:
-    """Every output by name, and what makes it from `image_a`, `image_b` and `style`."""
-    translator = Translator(graphs)
-    for domain in DOMAINS:
-        other = DOMAINS[1 - DOMAINS.index(domain)]
-        image, style = given[f"image_{domain}"], given["style"]
-        content = translator.encode_content(image, domain)
-        yield f"content_encoder_{domain}", _bind(_codes, translator, image, domain)
-        yield f"style_encoder_{domain}", _bind(translator.encode_style, image, domain)
-        yield f"decoder_{domain}", _bind(translator.decode, content, style, domain)
-        direction = f"{domain}2{other}"
-        yield direction, _bind(translator.translate, image, direction, styles=style)
-
-
-def _codes(translator: Translator, image: NDArray[Any], domain: Any) -> NDArray[Any]:
-    return np.asarray(translator.encode_content(image, domain).codes)
-
-
-def _bind(
-    function: Callable[..., NDArray[Any]], *arguments: Any, **options: Any
-) -> Callable[[], NDArray[Any]]:
-    return lambda: function(*arguments, **options)
-
-
-def _summary(checks: tuple[Check, ...]) -> str:
-    levels = max(c.worst or 0.0 for c in checks if c.name in ("a2b", "b2a"))
-    total = sum(c.latency.p50_ms for c in checks if c.name in ("a2b", "b2a")) / 2
-    return (
-        f"{len(checks)} outputs as expected; a translation differs by at most {levels:.2g} of 255 "
-        f"levels and takes {total:.2f} ms"
-    )
-
-
-def _read_expected(path: Path) -> Expected:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError) as exc:
-        raise ModelError(f"{path} cannot be read: install munit-edge again") from exc

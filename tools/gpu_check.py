@@ -32,13 +32,8 @@ from munit_edge.engines.probe import Answer, ask
 from munit_edge.errors import ConfigError, MunitEdgeError
 from munit_edge.latency import Latency, measure
 from munit_edge.manifest import read_manifest
-from munit_edge.selftest import (
-    CPU_CODE_TOLERANCE,
-    CPU_LEVEL_TOLERANCE,
-    GPU_CODE_TOLERANCE,
-    GPU_LEVEL_TOLERANCE,
-    why_no_plans,
-)
+from munit_edge.selftest import why_no_plans
+from munit_edge.selftest_child import CPU_TOLERANCE, GPU_TOLERANCE
 from munit_edge.styles import sample_styles
 from munit_edge.translator import Translator
 
@@ -323,12 +318,9 @@ def run_here(text: str) -> str:
 
 
 def _run(request: Request) -> Iterator[Row]:
-    if request.engine == "torch":
-        import torch
-
-        torch.backends.cudnn.allow_tf32 = request.tf32
-        torch.backends.cuda.matmul.allow_tf32 = request.tf32
-    with open_graphs(Path(request.model), request.engine, request.device) as graphs:
+    with open_graphs(
+        Path(request.model), request.engine, request.device, tf32=request.tf32
+    ) as graphs:
         given = _read(request.inputs)
         calls = dict(_calls(graphs, given, _read(request.outputs) if request.outputs else {}))
         if request.write_to:
@@ -386,11 +378,7 @@ def _difference(got: NDArray[Any], wanted: NDArray[Any]) -> float | None:
 def _tolerance(wanted: NDArray[Any], device: str, precision: str) -> float | None:
     if precision not in ("fp32", "tf32"):
         return None  # the export's own gate judges what the precision costs
-    on_cpu = device == "cpu"
-    if wanted.dtype == np.uint8:
-        return CPU_LEVEL_TOLERANCE if on_cpu else GPU_LEVEL_TOLERANCE
-    part = CPU_CODE_TOLERANCE if on_cpu else GPU_CODE_TOLERANCE
-    return part * max(1.0, float(np.abs(wanted).max()))
+    return (CPU_TOLERANCE if device == "cpu" else GPU_TOLERANCE).of(wanted)
 
 
 def _show(report: CheckReport) -> None:

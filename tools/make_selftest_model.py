@@ -2,30 +2,52 @@
 
     python tools/make_selftest_model.py
 
-Random weights, seeded; the graphs come from our own exporter and the expected outputs from torch on
-the CPU. Run it again when the manifest's format or the networks change, and commit the result.
+Random weights, seeded; the graphs come from our own exporter, the expected outputs from torch on
+the CPU, and those of graphs with 8 bits from ONNX's reference implementation, which computes each
+operator by its definition. Run it again when the manifest's format or the networks change, and
+commit the result. It prints how far ONNX Runtime is from what is expected: the tolerances in
+`munit_edge.selftest_child` are to be a few times that.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import torch
+from onnx.reference import ReferenceEvaluator
 
-from munit_edge.config import ModelConfig
+from munit_edge.config import Domain, GraphKind, ModelConfig, split_direction
+from munit_edge.engines.base import Array, GraphSet, Runner
 from munit_edge.engines.factory import open_graphs
 from munit_edge.export.model_directory import export_model
 from munit_edge.export.options import ExportOptions
 from munit_edge.export.parity import Case, test_images
-from munit_edge.selftest import (
-    CHECKPOINT_FOLDER,
-    EXPECTED_FILE,
-    FOLDER,
-    GRAPHS_FOLDER,
-    Expected,
+from munit_edge.export.rounded_graph import RoundedGraphs
+from munit_edge.manifest import (
+    MANIFEST_FILE,
+    GraphEntry,
+    Manifest,
+    Precision,
+    manifest_json,
+    read_manifest,
+)
+from munit_edge.selftest import CHECKPOINT_FOLDER, FOLDER, PRECISIONS, graphs_folder
+from munit_edge.selftest_child import (
+    OWN_EXPECTED,
+    Arrays,
     compute,
+    directions,
+    expected_file,
+    tolerance,
+    write_pictures,
 )
 from munit_edge.styles import sample_styles
 from munit_edge.trainer.checkpoint import CheckpointInfo, build_generators, save_checkpoint
@@ -33,37 +55,141 @@ from munit_edge.trainer.checkpoint import CheckpointInfo, build_generators, save
 CONFIG = ModelConfig(
     width=2, num_style_downsamples=3, num_res_blocks=1, num_mlp_layers=2, mlp_dim=8, style_dim=4
 )
-IMAGE_HW = (22, 33)  # no multiple of 4: the translation has to pad and to crop
+IMAGE_HW = (18, 25)  # no multiple of 4: the translation has to pad and to crop
+WEIGHT_BITS = 6
+"""Significant bits of the weights: zeros are packed well in a wheel."""
 MAX_BYTES = 200_000
+"""Of the packed files, as in a wheel."""
 
 
 def main() -> int:
     torch.manual_seed(0)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    checkpoint = FOLDER / CHECKPOINT_FOLDER
+    info = CheckpointInfo(iteration=1)
+    save_checkpoint(checkpoint, CONFIG, info, generators=_generators())
+    given = _given()
+    with tempfile.TemporaryDirectory() as scratch:
+        pictures = write_pictures(given, Path(scratch))
+        for precision in PRECISIONS:
+            options = ExportOptions(
+                precision=precision,
+                calibration=pictures if precision != "fp32" else (),
+                stats_graphs=False,
+            )
+            export_model(checkpoint, FOLDER / graphs_folder(precision), options)
+            _trim(FOLDER / graphs_folder(precision), precision)
+    with open_graphs(checkpoint, "torch", "cpu") as graphs:
+        expected: Arrays = {**given, **compute(graphs, given)}
+    np.savez_compressed(FOLDER / expected_file("fp32"), allow_pickle=False, **expected)
+    for precision in OWN_EXPECTED:
+        own = compute(DefinedGraphs(FOLDER / graphs_folder(precision)), given, precision)
+        np.savez_compressed(FOLDER / expected_file(precision), allow_pickle=False, **own)
+    for precision in PRECISIONS:
+        _tell(precision, given)
+
+    contents = [path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()]
+    size = sum(len(zlib.compress(content)) for content in contents)
+    print(f"wrote {FOLDER}: {sum(map(len, contents))} bytes, {size} packed")
+    return 0 if size <= MAX_BYTES else 1
+
+
+class DefinedGraphs(GraphSet):
+    """The graphs of a model directory in ONNX's reference implementation."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._manifest: Manifest = read_manifest(directory)
+        super().__init__(
+            self._manifest.model,
+            self._manifest.io,
+            self._manifest.checkpoint_sha256,
+            engine="onnx reference",
+            device="cpu",
+        )
+
+    def _open(self, kind: GraphKind, domain: Domain) -> Runner:
+        entry = self._manifest.graph(kind, domain)
+        return DefinedRunner(self._directory / entry.file, entry)
+
+
+class DefinedRunner(Runner):
+    """One graph in ONNX's reference implementation."""
+
+    def __init__(self, file: Path, entry: GraphEntry) -> None:
+        super().__init__(entry.name, entry.inputs, entry.outputs)
+        model = onnx.load(file)
+        # The reference has Q/DQ from 19 on, in which all that these graphs use is as it was in 18.
+        model.opset_import[0].version = max(19, model.opset_import[0].version)
+        self._graph = ReferenceEvaluator(model)
+
+    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        values: Any = self._graph.run(None, dict(feeds))
+        return {spec.name: value for spec, value in zip(self.outputs, values, strict=True)}
+
+
+def _generators() -> torch.nn.ModuleDict:
     generators = build_generators(CONFIG)
     with torch.no_grad():
         for parameter in generators.parameters():
             if parameter.ndim == 1:  # a bias or scale that does nothing would hide a fault
                 parameter.add_(0.1 * torch.randn_like(parameter))
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    info = CheckpointInfo(iteration=1)
-    save_checkpoint(FOLDER / CHECKPOINT_FOLDER, CONFIG, info, generators=generators)
-    export_model(
-        FOLDER / CHECKPOINT_FOLDER, FOLDER / GRAPHS_FOLDER, ExportOptions(stats_graphs=False)
-    )
+            mantissa, exponent = torch.frexp(parameter)
+            rounded = torch.round(mantissa * 2**WEIGHT_BITS) / 2**WEIGHT_BITS
+            parameter.copy_(torch.ldexp(rounded, exponent))
+    return generators
 
+
+def _given() -> Arrays:
     image_a, image_b = (test_images(Case(1, IMAGE_HW), 3, seed) for seed in (0, 1))
-    given: Expected = {
+    return {
         "image_a": image_a,
         "image_b": image_b,
         "style": sample_styles(1, CONFIG.style_dim),
     }
-    with open_graphs(FOLDER / CHECKPOINT_FOLDER, "torch", "cpu") as graphs:
-        expected: Expected = {**given, **compute(graphs, given)}
-    np.savez_compressed(FOLDER / EXPECTED_FILE, allow_pickle=False, **expected)
 
-    size = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
-    print(f"wrote {FOLDER}: {size} bytes")
-    return 0 if size <= MAX_BYTES else 1
+
+def _trim(directory: Path, precision: Precision) -> None:
+    """Remove the graphs that the precision's directions do not need, and their proofs."""
+    manifest = read_manifest(directory)
+    pairs = [split_direction(direction) for direction in directions(precision)]
+    needed = {
+        f"{kind}_{domain}"
+        for source, target in pairs
+        for kind, domain in (
+            ("content_encoder", source),
+            ("style_encoder", target),
+            ("decoder", target),
+        )
+    }
+    for entry in manifest.graphs:
+        if entry.name not in needed:
+            (directory / entry.file).unlink()
+    kept = {
+        "graphs": tuple(entry for entry in manifest.graphs if entry.name in needed),
+        "parity": tuple(p for p in manifest.parity if p.check in {*needed, *directions(precision)}),
+    }
+    text = manifest_json(manifest.model_copy(update=kept))
+    (directory / MANIFEST_FILE).write_text(text, encoding="utf-8")
+
+
+def _tell(precision: Precision, given: Arrays) -> None:
+    """How far ONNX Runtime's outputs are from the expected ones, and from those in fp32."""
+    own, exact = (
+        dict(np.load(FOLDER / expected_file(p), allow_pickle=False)) for p in (precision, "fp32")
+    )
+    directory = FOLDER / graphs_folder(precision)
+    with (
+        RoundedGraphs(directory, read_manifest(directory))  # ONNX Runtime's CPU has no bf16
+        if precision == "bf16"
+        else open_graphs(directory, "onnxruntime", "cpu")
+    ) as graphs:
+        found = compute(graphs, given, precision)
+    allowed = tolerance(precision, "cpu")
+    for name, values in found.items():
+        off, lost = (np.abs(values.astype(float) - e[name]).max() for e in (own, exact))
+        limit = allowed.of(own[name])
+        print(f"{precision} {name:<18} off by {off:.2g} of {limit:.2g}; from fp32 {lost:.2g}")
 
 
 if __name__ == "__main__":

@@ -48,8 +48,8 @@ def doctor(
         typer.Option(
             "--selftest",
             help="Also run a tiny model, shipped with its expected outputs, on every engine that "
-            "is usable here, and export it (fp32, fp16) where torch is installed. Takes a minute "
-            "or two.",
+            "is usable here, in fp32, fp16, bf16, int8 and fp8, and export it (fp32, fp16, int8) "
+            "where torch is installed. Takes a minute or two.",
         ),
     ] = False,
     report: Annotated[

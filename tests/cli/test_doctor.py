@@ -71,10 +71,10 @@ def test_selftest_passes_and_writes_its_report(tmp_path: Path, only_onnxruntime:
     code, out, err = run("--selftest", "--report", str(file))
     assert code == 0, out
     assert err == f"wrote {file}: attach it to an issue\n"
-    assert re.search(r"^onnxruntime cpu +ok +8 outputs as expected;", out, re.MULTILINE)
+    assert re.search(r"^onnxruntime cpu fp32 +ok +8 outputs as expected;", out, re.MULTILINE)
     assert re.search(r"^export +not tested +torch is not installed$", out, re.MULTILINE)
     written = SelftestReport.model_validate_json(file.read_text())
-    assert [r.status for r in written.results if r.name == "onnxruntime cpu"] == ["ok"]
+    assert [r.status for r in written.results if r.name == "onnxruntime cpu int8"] == ["ok"]
 
 
 def test_selftest_fails_when_an_output_differs(
@@ -91,7 +91,8 @@ def test_selftest_fails_when_an_output_differs(
     code, out, _ = run("--selftest", "--json")
     assert code == 1
     tested = SelftestReport.model_validate_json(out)
-    assert [result.name for result in tested.failed] == ["onnxruntime cpu"]
+    failed = [result.name for result in tested.failed]
+    assert failed == ["onnxruntime cpu fp32"], "in reduced precision only a2b is shipped"
     assert (
         SelftestReport.model_validate_json((tmp_path / "munit-edge-selftest.json").read_text())
         == tested

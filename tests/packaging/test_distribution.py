@@ -24,6 +24,7 @@ DECLARED_DATA = (
     "munit_edge/selftest_model/*.npz",
     "munit_edge/selftest_model/checkpoint/*",
     "munit_edge/selftest_model/model/*",
+    "munit_edge/selftest_model/model_*/*",
     "munit_edge/trainer/*.html",
     "munit_edge/trainer/recipes/*.yaml",
 )

@@ -22,6 +22,7 @@ FACE = {  # what is built on the engines
     "munit_edge.evaluation.run",
     "munit_edge.picture_translator",
     "munit_edge.selftest",
+    "munit_edge.selftest_child",
     "munit_edge.style_making",
     "munit_edge.style_set",
     "munit_edge.tiled_translation",
@@ -65,9 +66,9 @@ ALLOWED = {
     ("munit_edge.engines.torch_runner", "trainer"),  # runs a checkpoint without an export
     ("munit_edge.engines.torch_runner", "torch"),
     ("munit_edge.doctor", "munit_edge.engines.plan_cache"),  # says where plans are kept
-    ("munit_edge.selftest", "export"),  # tries the exporter, too
-    ("munit_edge.selftest", "munit_edge.engines.plan_cache"),  # and the builder
-    ("munit_edge.selftest", "munit_edge.engines.tensorrt_builder"),
+    ("munit_edge.selftest_child", "export"),  # tries the exporter, too
+    ("munit_edge.selftest_child", "munit_edge.engines.plan_cache"),  # and the builder
+    ("munit_edge.selftest_child", "munit_edge.engines.tensorrt_builder"),
     ("munit_edge.evaluation.open_networks", "trainer"),  # feature networks from weight files
     ("munit_edge.video.av_api", "av"),  # the one door to PyAV
     ("munit_edge.cli.export", "torch"),  # names its own extra when torch is missing

@@ -14,9 +14,10 @@ import pytest
 
 from munit_edge.engines.probe import ask
 from munit_edge.latency import Latency
-from munit_edge.selftest import CHECKPOINT_FOLDER, FOLDER, GRAPHS_FOLDER
+from munit_edge.selftest import CHECKPOINT_FOLDER, FOLDER, graphs_folder
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "gpu_check.py"
+GRAPHS_FOLDER = graphs_folder("fp32")
 ON_CPU = ("--device", "cpu", "--size", "32", "--runs", "3", "--model", GRAPHS_FOLDER)
 
 
