@@ -29,10 +29,11 @@ from munit_edge.extras import EXTRAS, require
 
 _NO_DRIVER_MEND = (
     "install NVIDIA's driver (on a Jetson it comes with JetPack; in a container pass "
-    "`--gpus all` or `--runtime nvidia`), or use --engine onnxruntime --device cpu"
+    "`--gpus all` or `--runtime nvidia`); `translate --engine onnxruntime --device cpu` needs none"
 )
 _NO_GPU_MEND = (
-    "check `nvidia-smi` and CUDA_VISIBLE_DEVICES, or use --engine onnxruntime --device cpu"
+    "check `nvidia-smi` and CUDA_VISIBLE_DEVICES; `translate --engine onnxruntime --device cpu` "
+    "needs none"
 )
 _MEMORY_MEND = (
     "use a smaller image (--size) or fewer styles at once, or end other programs on the GPU"

@@ -15,20 +15,31 @@ class Device:
 
     kind: Literal["cpu", "cuda"]
     index: int = 0
+    tf32: bool = False
+    """Whether float32 convolutions may round what they multiply to TF32's 10 bits: faster on
+    NVIDIA's GPUs from Ampere on. Off everywhere unless asked for, so that fp32 means the same on
+    every engine; libraries differ in their own defaults."""
+
+    def __post_init__(self) -> None:
+        if self.tf32 and self.kind == "cpu":
+            raise ConfigError(
+                "TF32 is a way in which NVIDIA's GPUs multiply and the CPU is used: leave --tf32 "
+                "out, or use --device cuda"
+            )
 
     @staticmethod
-    def parse(name: str) -> Device:
+    def parse(name: str, *, tf32: bool = False) -> Device:
         """Read "cpu", "cuda" or "cuda:N".
 
         Raises:
-            ConfigError: `name` is none of them.
+            ConfigError: `name` is none of them, or the CPU is to multiply with TF32.
         """
         if name == "cpu":
-            return Device("cpu")
+            return Device("cpu", tf32=tf32)
         match = re.fullmatch(r"cuda(?::(\d+))?", name)
         if not match:
             raise ConfigError(f"device '{name}' is not known: use auto, cpu, cuda or cuda:N")
-        return Device("cuda", int(match.group(1) or 0))
+        return Device("cuda", int(match.group(1) or 0), tf32)
 
     def __str__(self) -> str:
         return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"

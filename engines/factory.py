@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from munit_edge.engines.base import GraphSet
 from munit_edge.errors import ConfigError, InputError
@@ -22,6 +21,7 @@ def open_graphs(
     engine: str = "auto",
     device: str = "auto",
     *,
+    tf32: bool = False,
     cuda_graph: bool = False,
     warm_up: bool = False,
 ) -> GraphSet:
@@ -34,11 +34,12 @@ def open_graphs(
             folder. TensorRT is taken only by name, since it may have to build its plans first,
             which takes minutes.
         device: "cpu", "cuda", "cuda:N" or "auto".
+        tf32: see `munit_edge.engines.devices.Device`; GPUs only.
         cuda_graph: see `munit_edge.engines.tensorrt_runner.TensorRTRunner`; TensorRT only.
         warm_up: see `munit_edge.engines.tensorrt_runner.open_tensorrt`; TensorRT only.
 
     Raises:
-        ConfigError: the engine's or device's name is not known, or the engine has no such option.
+        ConfigError: the engine's or device's name is not known, or one of them has no such option.
         InputError: there is nothing of use at `path`.
         ModelError: the model is damaged.
         EngineError: the backend is not installed, or cannot use the device.
@@ -56,16 +57,23 @@ def open_graphs(
         from munit_edge.engines.tensorrt_runner import open_tensorrt
 
         flavour: Flavour = "tensorrt" if engine == "tensorrt" else "tensorrt-rtx"
-        return open_tensorrt(path, device, flavour, cuda_graph=cuda_graph, warm_up=warm_up)
+        return open_tensorrt(
+            path, device, flavour, tf32=tf32, cuda_graph=cuda_graph, warm_up=warm_up
+        )
     if cuda_graph or warm_up:
         option = "a CUDA graph" if cuda_graph else "a warm-up"
         raise ConfigError(
             f"engine {engine} has no option for {option}: leave it out, or use --engine tensorrt"
         )
-    return _opener(engine)(path, device)
+    return _opener(engine)(path, device, tf32=tf32)
 
 
-def _opener(engine: str) -> Callable[[Path, str], GraphSet]:
+class _Opener(Protocol):
+    def __call__(self, path: Path, device: str, /, *, tf32: bool) -> GraphSet:
+        """Open a model on a device."""
+
+
+def _opener(engine: str) -> _Opener:
     if engine == "torch":
         from munit_edge.engines.torch_runner import open_torch
 

@@ -19,7 +19,8 @@ from munit_edge.extras import require
 from munit_edge.manifest import GraphEntry, Manifest, checked_graph, read_manifest
 
 if TYPE_CHECKING:
-    from munit_edge.engines.onnxruntime_tensorrt import CacheClaim, TensorRTProvider
+    from munit_edge.engines.onnxruntime_tensorrt import TensorRTProvider
+    from munit_edge.engines.provider_plans import CacheClaim
 
 
 class OnnxRuntimeRunner(Runner):
@@ -160,35 +161,40 @@ class OnnxRuntimeGraphs(GraphSet):
             self._claims.pop().release()
 
 
-def open_onnxruntime(directory: Path, device: str) -> OnnxRuntimeGraphs:
+def open_onnxruntime(directory: Path, device: str, *, tf32: bool = False) -> OnnxRuntimeGraphs:
     """Open a model directory in ONNX Runtime.
 
     Args:
         directory: the model directory.
         device: "cpu", "cuda", "cuda:N" or "auto" (CUDA where it really works, else the CPU).
+        tf32: see `munit_edge.engines.devices.Device`.
 
     Raises:
+        ConfigError: TF32 is asked for on a CPU.
         InputError, ModelError: see `munit_edge.manifest.read_manifest`.
         EngineError: ONNX Runtime is not installed, or has no such device.
     """
     manifest = read_manifest(directory)
     require("onnxruntime", "running ONNX graphs")
     if device == "auto":
-        chosen = Device("cuda", 0) if _cuda_works() else Device("cpu")
+        chosen = Device("cuda" if _cuda_works() else "cpu", tf32=tf32)
     else:
-        chosen = Device.parse(device)
+        chosen = Device.parse(device, tf32=tf32)
     return OnnxRuntimeGraphs(directory, manifest, chosen)
 
 
-def open_onnxruntime_tensorrt(directory: Path, device: str) -> OnnxRuntimeGraphs:
+def open_onnxruntime_tensorrt(
+    directory: Path, device: str, *, tf32: bool = False
+) -> OnnxRuntimeGraphs:
     """Open a model directory in ONNX Runtime with its TensorRT provider.
 
     Args:
         directory: the model directory.
         device: "cuda", "cuda:N" or "auto" (the first GPU).
+        tf32: see `munit_edge.engines.devices.Device`.
 
     Raises:
-        ConfigError: the device is no GPU.
+        ConfigError: the device is no GPU, or an earlier model of this process settled TF32.
         InputError, ModelError: see `munit_edge.manifest.read_manifest`.
         EngineError: there is no usable GPU, or this ONNX Runtime and the installed TensorRT do not
             go together.
@@ -196,7 +202,7 @@ def open_onnxruntime_tensorrt(directory: Path, device: str) -> OnnxRuntimeGraphs
     from munit_edge.engines.onnxruntime_tensorrt import open_provider
 
     manifest = read_manifest(directory)
-    chosen = Device("cuda") if device == "auto" else Device.parse(device)
+    chosen = Device.parse("cuda" if device == "auto" else device, tf32=tf32)
     if chosen.kind != "cuda":
         raise ConfigError(
             "engine onnxruntime-tensorrt runs on a GPU only: use --device cuda, or --engine "

@@ -57,7 +57,8 @@ def open_session(
         if CUDA_PROVIDER not in onnxruntime.get_available_providers():
             raise EngineError(f"device '{device}' cannot be used: {_no_cuda_provider()}")
         load_cuda_libraries()
-        providers.insert(0, (CUDA_PROVIDER, {"device_id": str(device.index)}))
+        cuda = {"device_id": str(device.index), "use_tf32": str(int(device.tf32))}
+        providers.insert(0, (CUDA_PROVIDER, cuda))
     if tensorrt is not None:
         providers.insert(0, (TENSORRT_PROVIDER, dict(tensorrt)))
     options = onnxruntime.SessionOptions()

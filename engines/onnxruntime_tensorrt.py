@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +28,12 @@ from munit_edge.engines.onnxruntime_session import (
     provider_library,
 )
 from munit_edge.engines.provider_plans import CacheClaim, ProviderKey, has_plans
-from munit_edge.errors import EngineError
+from munit_edge.errors import ConfigError, EngineError
 from munit_edge.extras import require
 from munit_edge.manifest import GraphEntry
+
+TF32_ENVIRONMENT = "NVIDIA_TF32_OVERRIDE"
+"""0: no library of NVIDIA rounds float32 to TF32."""
 
 _OTHER_ENGINE = "use --engine tensorrt, which takes every version from 10.3 on"
 
@@ -45,7 +49,7 @@ class TensorRTProvider:
     gpu: DeviceFacts
     """Where it runs."""
     device: Device
-    """The same, by number."""
+    """The same, by number, and whether it may multiply with TF32."""
 
     def cache_folder(self, entry: GraphEntry) -> Path:
         """The folder of one graph's plans, made private.
@@ -63,6 +67,7 @@ class TensorRTProvider:
             gpu=self.gpu.name,
             compute_capability=dotted(self.gpu.compute_capability),
             cuda_major=self.gpu.cuda_major,
+            tf32=self.device.tf32,
         )
         return key.folder()
 
@@ -114,6 +119,7 @@ def open_provider(device: Device) -> TensorRTProvider:
     """Make sure that the provider can be used.
 
     Raises:
+        ConfigError: TF32 is asked for, and was switched off in this process.
         EngineError: there is no usable GPU, this ONNX Runtime has no such provider, or a library
             that it needs does not load.
     """
@@ -124,8 +130,24 @@ def open_provider(device: Device) -> TensorRTProvider:
             f"onnxruntime` and then `pip install 'munit-edge[gpu]'`, or {_OTHER_ENGINE}"
         )
     gpu = open_device(device.index)  # first: without a GPU TensorRT would crash the process
+    _settle_tf32(allowed=device.tf32)
     version = library_version(onnxruntime)
     return TensorRTProvider(str(onnxruntime.__version__), version, gpu.facts, device)
+
+
+def _settle_tf32(*, allowed: bool) -> None:
+    """Let TensorRT round to TF32, or not: the provider has no option for it.
+
+    NVIDIA's libraries read this variable of the environment once, so it holds for the process.
+    """
+    if not allowed:
+        os.environ[TF32_ENVIRONMENT] = "0"
+    elif os.environ.get(TF32_ENVIRONMENT) == "0":
+        raise ConfigError(
+            f"TF32 is switched off in this process (${TF32_ENVIRONMENT} is 0: set outside, or by a "
+            "model that was opened without TF32 before): unset it, or open this model in another "
+            "process"
+        )
 
 
 def library_version(onnxruntime: Any) -> str:

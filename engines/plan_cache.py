@@ -69,7 +69,8 @@ class BuildRequest(StrictModel):
     """How to build it."""
     profiles: tuple[Profile, ...] | None = None
     """Exactly these. None: the newest plan of the graph that runs here, with whatever profiles (and
-    options, unless some are asked for) it was built; the default profile where there is none."""
+    options, unless others than TF32 are asked for) it was built; the default profile where there
+    is none."""
     device: int = 0
     """Which GPU to build for and on."""
     timing_cache: bool = True
@@ -243,7 +244,7 @@ def _newest_that_fits(
     """The newest whole plan that runs here, or else the key of a damaged one to build again."""
     asked = here.options
     any_options = asked == BuildOptions(
-        target=asked.target, compute_capabilities=asked.compute_capabilities
+        target=asked.target, compute_capabilities=asked.compute_capabilities, tf32=asked.tf32
     )
     reasons, again = [], None
     for path, sidecar in _newest_first(folder, entry, report):

@@ -71,7 +71,7 @@ def choose_profile(
     shapes: Shapes,
     axes: PixelAxes,
     *,
-    model: str,
+    command: str,
     multiple: int,
 ) -> int:
     """The index of the profile that takes `shapes`, the one with the nearest optimum.
@@ -81,7 +81,7 @@ def choose_profile(
         profiles: of the plan.
         shapes: of the inputs.
         axes: where the image's size is.
-        model: how the user names the model, for the command in the message.
+        command: builds another plan, but for its sizes and batch.
         multiple: plans are built for multiples of this many pixels.
 
     Raises:
@@ -97,7 +97,7 @@ def choose_profile(
     raise InputError(
         f"graph {graph} has no plan for {_text(asked)}: the nearest that it has one for is "
         f"{_text(allowed)} (batch x height x width in pixels); resize the images (--size) or build "
-        f"another plan with `{_command(asked, model, multiple)}`"
+        f"another plan with `{command} {_options(asked, multiple)}`"
     )
 
 
@@ -114,7 +114,7 @@ def _text(extent: tuple[int, int, int]) -> str:
     return " x ".join(map(str, extent))
 
 
-def _command(extent: tuple[int, int, int], model: str, multiple: int) -> str:
+def _options(extent: tuple[int, int, int], multiple: int) -> str:
     batch, *size = extent
     low, high = (
         [side - side % multiple for side in size],
@@ -122,4 +122,4 @@ def _command(extent: tuple[int, int, int], model: str, multiple: int) -> str:
     )
     pair = [f"{height}x{width}" for height, width in (low, high)]
     sizes = f"--sizes {pair[0]}" if low == high else f"--min {pair[0]} --max {pair[1]}"
-    return f"munit-edge export trt {model} {sizes} --batch 1,{max(batch, 4)}"
+    return f"{sizes} --batch 1,{max(batch, 4)}"

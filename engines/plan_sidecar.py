@@ -110,6 +110,8 @@ def misfit(key: PlanKey, here: PlanKey) -> str | None:
     options = key.options
     if options.target != here.options.target:
         return f"one was built for {options.target}"
+    if options.tf32 != here.options.tf32:
+        return "one was built with --tf32" if options.tf32 else "one was built without --tf32"
     if key.platform != here.platform:
         return f"one was built on {key.platform}, this is {here.platform}"
     if not version_fits(key, here.tensorrt):

@@ -53,6 +53,8 @@ class ProviderKey(StrictModel):
     """Of that GPU, such as "8.7"."""
     cuda_major: int
     """CUDA that is used."""
+    tf32: bool
+    """Whether float32 is rounded to TF32 in convolutions."""
 
     def folder(self) -> Path:
         """The folder of these plans, made private, with its sidecar.

@@ -72,7 +72,7 @@ class BuildOptions(StrictModel):
     def _check(self) -> BuildOptions:
         if self.target == "tensorrt" and self.compute_capabilities:
             raise ValueError(
-                "compute capabilities are for target tensorrt-rtx: TensorRT builds for the GPU of "
+                "--compute-capability is for --target tensorrt-rtx: TensorRT builds for the GPU of "
                 "the machine that it runs on"
             )
         if self.target == "tensorrt-rtx":
@@ -80,9 +80,9 @@ class BuildOptions(StrictModel):
             lacking = [n for n in names if getattr(self, n) != type(self).model_fields[n].default]
             if lacking:
                 names_of = {"detailed": "report"}  # as on the command line
-                words = ", ".join(names_of.get(n, n).replace("_", "-") for n in lacking)
+                words = " and ".join(f"--{names_of.get(n, n).replace('_', '-')}" for n in lacking)
                 raise ValueError(
-                    f"TensorRT-RTX has no option {words}: leave it out, or use target tensorrt on "
+                    f"TensorRT-RTX has no {words}: leave it out, or use --target tensorrt on "
                     "a machine with a GPU"
                 )
         return self

@@ -70,6 +70,18 @@ class Place:
     """Path of the model directory, as the user gave it."""
     multiple: int
     """Plans are built for multiples of this many pixels."""
+    tf32: bool = False
+    """Whether its plans round float32 to TF32."""
+
+    @property
+    def build_command(self) -> str:
+        """What builds more plans that are taken here, up to their sizes."""
+        words = ["munit-edge export trt", self.model]
+        if self.api.flavour != "tensorrt":
+            words.append(f"--target {self.api.flavour}")
+        if self.tf32:
+            words.append("--tf32")
+        return " ".join(words)
 
 
 class TensorRTRunner(Runner):
@@ -226,7 +238,12 @@ class TensorRTRunner(Runner):
     def _choose_profile(self, shapes: Shapes, messages: list[Message]) -> None:
         place = self._place
         profile = choose_profile(
-            self.name, self.profiles, shapes, self._axes, model=place.model, multiple=place.multiple
+            self.name,
+            self.profiles,
+            shapes,
+            self._axes,
+            command=place.build_command,
+            multiple=place.multiple,
         )
         if profile != self._profile:
             self._demand(
@@ -349,6 +366,7 @@ class TensorRTGraphs(GraphSet):
         api: TensorRT,
         device: CudaDevice,
         *,
+        tf32: bool = False,
         cuda_graph: bool = False,
         warm_up: bool = False,
     ) -> None:
@@ -364,15 +382,15 @@ class TensorRTGraphs(GraphSet):
         self._cuda_graph = cuda_graph
         self._warm_up = warm_up
         multiple = manifest.sizes.multiple
-        self._place = Place(api, device, DevicePool(device), str(directory), multiple)
+        pool = DevicePool(device)
+        self._place = Place(api, device, pool, str(directory), multiple, tf32)
         self._runtime: Any = None
 
     def _open(self, kind: GraphKind, domain: Domain) -> Runner:
         place = self._place
         entry = self._manifest.graph(kind, domain)
-        request = BuildRequest(
-            options=BuildOptions(target=place.api.flavour), device=place.device.index
-        )
+        options = BuildOptions(target=place.api.flavour, tf32=place.tf32)
+        request = BuildRequest(options=options, device=place.device.index)
         progress = _SayOnce(entry.name, place)
         plan = find_or_build(self._directory, self._manifest, entry, request, progress=progress)
         place.device.activate()
@@ -445,6 +463,7 @@ def open_tensorrt(
     device: str,
     flavour: Flavour = "tensorrt",
     *,
+    tf32: bool = False,
     cuda_graph: bool = False,
     warm_up: bool = False,
 ) -> TensorRTGraphs:
@@ -458,6 +477,7 @@ def open_tensorrt(
         directory: the model directory.
         device: "cuda", "cuda:N" or "auto" (the first GPU).
         flavour: TensorRT, or TensorRT-RTX for RTX cards.
+        tf32: see `munit_edge.engines.devices.Device`; plans with it are others than those without.
         cuda_graph: see `TensorRTRunner`.
         warm_up: run each graph once for each of its plan's profiles when it is opened.
 
@@ -467,7 +487,7 @@ def open_tensorrt(
         EngineError: there is no GPU, driver or TensorRT that can be used.
     """
     manifest = read_manifest(directory)
-    chosen = Device("cuda") if device == "auto" else Device.parse(device)
+    chosen = Device.parse("cuda" if device == "auto" else device)
     if chosen.kind != "cuda":
         raise ConfigError(
             f"engine {flavour} runs on a GPU only: use --device cuda, or --engine onnxruntime"
@@ -475,7 +495,9 @@ def open_tensorrt(
     gpu = open_device(chosen.index)  # first: without a GPU TensorRT would crash the process
     api = load(flavour)
     check_cuda_majors(api.wheels, gpu.facts)
-    return TensorRTGraphs(directory, manifest, api, gpu, cuda_graph=cuda_graph, warm_up=warm_up)
+    return TensorRTGraphs(
+        directory, manifest, api, gpu, tf32=tf32, cuda_graph=cuda_graph, warm_up=warm_up
+    )
 
 
 def check_cuda_majors(wheels: str, facts: DeviceFacts) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,6 +35,7 @@ class TorchRunner(Runner):
     ) -> None:
         super().__init__(name, inputs, outputs)
         self._torch: Any = require("torch", "running a checkpoint")
+        self._on = device
         self._device = str(device)
         self._module: Any = module.to(self._device)
 
@@ -39,7 +43,7 @@ class TorchRunner(Runner):
         torch = self._torch
         arrays = [np.ascontiguousarray(feeds[spec.name]) for spec in self.inputs]
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), _multiplying(torch, self._on):
                 # A copy: torch refuses read-only arrays, and callers keep theirs.
                 tensors = [torch.tensor(array, device=self._device) for array in arrays]
                 results = self._module(*tensors)
@@ -85,8 +89,34 @@ class TorchGraphs(GraphSet):
         return TorchRunner(graph_name(kind, domain), module, inputs, outputs, self._on)
 
 
+_MULTIPLYING = threading.Lock()
+"""How torch multiplies is a setting of the process, and a run on a GPU changes it for a while."""
+
+
+@contextlib.contextmanager
+def _multiplying(torch: Any, device: Device) -> Iterator[None]:
+    """Let convolutions and matrix products round to TF32, or not; torch's own default is mixed."""
+    if device.kind == "cpu":
+        yield
+        return
+    places = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    with _MULTIPLYING:
+        before = [place.allow_tf32 for place in places]
+        for place in places:
+            place.allow_tf32 = device.tf32
+        try:
+            yield
+        finally:
+            for place, allowed in zip(places, before, strict=True):
+                place.allow_tf32 = allowed
+
+
 def open_torch(
-    path: Path, device: str, weights: Literal["average", "live"] | None = None
+    path: Path,
+    device: str,
+    weights: Literal["average", "live"] | None = None,
+    *,
+    tf32: bool = False,
 ) -> TorchGraphs:
     """Open a checkpoint, or the newest one of a run folder, in torch.
 
@@ -94,8 +124,10 @@ def open_torch(
         path: checkpoint or run folder.
         device: "cpu", "cuda", "cuda:N" or "auto" (CUDA where there is one).
         weights: which weights; None takes the average where there is one.
+        tf32: see `munit_edge.engines.devices.Device`.
 
     Raises:
+        ConfigError: TF32 is asked for on a CPU.
         InputError, ModelError: see `munit_edge.trainer.checkpoint.open_checkpoint`.
         EngineError: torch is not installed, has no such device, or `path` is a model directory.
     """
@@ -108,9 +140,9 @@ def open_torch(
     from munit_edge.trainer.checkpoint import open_checkpoint
 
     if device == "auto":
-        chosen = Device("cuda") if torch.cuda.is_available() else Device("cpu")
+        chosen = replace(Device("cuda" if torch.cuda.is_available() else "cpu"), tf32=tf32)
     else:
-        chosen = Device.parse(device)
+        chosen = Device.parse(device, tf32=tf32)
     if chosen.kind == "cuda" and chosen.index >= torch.cuda.device_count():
         reason = (
             f"torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices"

@@ -129,7 +129,13 @@ def find_contestants(
             elif reason:
                 devices = [""]
             for device in devices:
-                subject = Subject(model=label, precision=precision, engine=engine, device=device)
+                rounded = options.tf32 and device.startswith("cuda") and precision == "fp32"
+                subject = Subject(
+                    model=label,
+                    precision="tf32" if rounded else precision,
+                    engine=engine,
+                    device=device,
+                )
                 found.append(Contestant(subject=subject, path=path, fault=reason or None))
     idle = [e for e in options.engines if e not in {c.subject.engine for c in found}]
     if idle:
@@ -225,6 +231,7 @@ class _Bench:
             model=str(contestant.path.resolve()),
             engine=contestant.subject.engine,
             device=contestant.subject.device,
+            tf32=self._options.tf32 and contestant.subject.device.startswith("cuda"),
             direction=self._options.direction,
             part=part,
             styles=styles,

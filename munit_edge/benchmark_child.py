@@ -54,6 +54,8 @@ class Request(StrictModel):
     """Backend."""
     device: str
     """"cpu" or "cuda:0"."""
+    tf32: bool = False
+    """See `Translator.open`."""
     direction: Direction
     """From which domain to which."""
     part: Part
@@ -96,7 +98,7 @@ def prepare_here(text: str) -> str:
     request = Request.model_validate_json(text)
     try:
         folder = Path(request.folder)
-        with Translator.open(request.model, engine=request.engine, device=request.device) as opened:
+        with _open(request) as opened:
             parts: tuple[Part, ...] = ("style_encoder", "translation")
             for part in parts:
                 _call(opened, request.model_copy(update={"part": part}), folder)()
@@ -105,11 +107,17 @@ def prepare_here(text: str) -> str:
     return ""
 
 
+def _open(request: Request) -> Translator:
+    return Translator.open(
+        request.model, engine=request.engine, device=request.device, tf32=request.tf32
+    )
+
+
 def _measure(request: Request) -> Measured:
     gpu_before = _gpu_memory_used(request.device)
     folder = Path(request.folder)
     started = time.perf_counter()
-    with Translator.open(request.model, engine=request.engine, device=request.device) as opened:
+    with _open(request) as opened:
         call = _call(opened, request, folder)
         output = call()
         first_s = time.perf_counter() - started

@@ -40,6 +40,8 @@ class BenchmarkOptions(StrictModel):
     """Only these engines; empty: every one that is found."""
     device: str = "all"
     """"cpu", "cuda", "cuda:N", or "all" that are found."""
+    tf32: bool = False
+    """Let GPUs round float32 to TF32 in convolutions; the CPU is measured without."""
     image: Path | None = None
     """Photo to translate; None: drawn pictures."""
     runs: int = Field(DEFAULT_RUNS, ge=1)

@@ -24,7 +24,7 @@ class Subject(StrictModel):
     model: str
     """Its directory, as named by the user."""
     precision: str
-    """Of its convolutions: fp32, fp16, int8, ..."""
+    """Of its convolutions: fp32, tf32 (fp32 multiplied with 10 bits), fp16, int8, ..."""
     engine: str
     """Backend."""
     device: str

@@ -65,6 +65,7 @@ class Translator:
         *,
         engine: str = "auto",
         device: str = "auto",
+        tf32: bool = False,
         cuda_graph: bool = False,
         warm_up: bool = False,
     ) -> Translator:
@@ -77,6 +78,8 @@ class Translator:
                 torch for a checkpoint or run folder.
             device: "auto", "cpu", "cuda" or "cuda:N". A device that cannot be used is an error;
                 only "auto" chooses, and `device` says what it took.
+            tf32: let float32 convolutions round what they multiply to 10 bits: faster on NVIDIA's
+                GPUs from Ampere on, and no longer what other engines compute.
             cuda_graph: record the GPU's work when images of one size come again and again, and
                 start it with one call (TensorRT only).
             warm_up: run each graph once for every size range of its plan when it is opened, so
@@ -85,7 +88,7 @@ class Translator:
         Raises:
             MunitEdgeError: see `munit_edge.engines.factory.open_graphs`.
         """
-        options = {"cuda_graph": cuda_graph, "warm_up": warm_up}
+        options = {"tf32": tf32, "cuda_graph": cuda_graph, "warm_up": warm_up}
         return cls(open_graphs(Path(path), engine, device, **options), Path(path))
 
     @property

@@ -53,6 +53,12 @@ def benchmark(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or all that are found.")] = "all",
+    tf32: Annotated[
+        bool,
+        typer.Option(
+            "--tf32", help="Let GPUs round float32 to TF32 in convolutions, as `translate --tf32`."
+        ),
+    ] = False,
     reference: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
@@ -98,7 +104,7 @@ def benchmark(
     reason. Exit code 1 if nothing could be measured.
     """
     from munit_edge.benchmark_options import BenchmarkOptions, parse_numbers, parse_sizes
-    from munit_edge.config import validate
+    from munit_edge.config import validate_options
     from munit_edge.images import image_format
 
     if as_json and as_markdown:
@@ -114,12 +120,14 @@ def benchmark(
         "styles": parse_numbers(styles, "--styles"),
         "engines": tuple(dict.fromkeys(engine or ())),
         "device": device,
+        "tf32": tf32,
         "image": image,
         "runs": runs,
         "seconds": seconds,
         "timeout_s": timeout,
     }
-    report = _measure(validate(BenchmarkOptions, wishes, "options of `munit-edge benchmark`"))
+    options = validate_options(BenchmarkOptions, wishes, {"timeout_s": "--timeout"})
+    report = _measure(options)
     _show(report, as_json=as_json, as_markdown=as_markdown, plot=plot)
     if all(row.measured is None for row in report.rows):
         warn("nothing could be measured: see `munit-edge doctor`")

@@ -85,7 +85,11 @@ def trt(
     ] = None,
     tf32: Annotated[
         bool,
-        typer.Option("--tf32", help="Round float32 to TF32: faster, less equal to the networks."),
+        typer.Option(
+            "--tf32",
+            help="Round float32 to TF32 in convolutions: faster, less equal to the networks. "
+            "`translate --tf32` takes such plans.",
+        ),
     ] = False,
     timing_cache: Annotated[
         bool,
@@ -139,7 +143,7 @@ def trt(
     ] = False,
 ) -> None:
     """Build TensorRT plans of a model directory into your cache; what is there is not rebuilt."""
-    from munit_edge.config import validate
+    from munit_edge.config import validate_options
     from munit_edge.engines.devices import Device
     from munit_edge.engines.plan_cache import BuildRequest, find_or_build
     from munit_edge.engines.profiles import declare_profiles
@@ -164,7 +168,9 @@ def trt(
         "detailed": report is not None,
     }
     request = BuildRequest(
-        options=validate(BuildOptions, wishes, "options of `munit-edge export trt`"),
+        options=validate_options(
+            BuildOptions, wishes, {"compute_capabilities": "--compute-capability"}
+        ),
         profiles=declare_profiles(
             manifest,
             sizes=sizes,

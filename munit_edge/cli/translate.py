@@ -31,6 +31,7 @@ class OpenOptions(TypedDict):
 
     engine: str
     device: str
+    tf32: bool
     cuda_graph: bool
 
 
@@ -206,6 +207,15 @@ def translate(
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or cuda:N. Only auto chooses by itself.")
     ] = "auto",
+    tf32: Annotated[
+        bool,
+        typer.Option(
+            "--tf32",
+            help="Let an NVIDIA GPU round what float32 convolutions multiply to TF32's 10 bits: "
+            "faster, and no longer what other engines compute. TensorRT then takes plans of "
+            "`munit-edge export trt --tf32`.",
+        ),
+    ] = False,
     cuda_graph: Annotated[
         bool,
         typer.Option(
@@ -298,7 +308,7 @@ def translate(
     Prints the paths of the results, one a line. The exit code is 1 when a picture could not be
     read, 2 after any other error.
     """
-    from munit_edge.config import validate
+    from munit_edge.config import validate_options
     from munit_edge.heap import keep_heap_small
     from munit_edge.translate_options import TranslateOptions
 
@@ -329,7 +339,12 @@ def translate(
         "resume": resume,
         "watch": watch,
     }
-    opened: OpenOptions = {"engine": engine, "device": device, "cuda_graph": cuda_graph}
+    opened: OpenOptions = {
+        "engine": engine,
+        "device": device,
+        "tf32": tf32,
+        "cuda_graph": cuda_graph,
+    }
     video = {
         "style_keys": style_keys,
         "stabilise": stabilise,
@@ -345,7 +360,7 @@ def translate(
     }
     if translate_if_video(model, wishes, video, opened):
         return
-    options = validate(TranslateOptions, wishes, "options of `munit-edge translate`")
+    options = validate_options(TranslateOptions, wishes)
     with warnings.catch_warnings():
         # What Pillow says of odd metadata is of no use here; damaged pixels are errors.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")

@@ -22,7 +22,8 @@ from munit_edge.engines.onnxruntime_session import (
     load_cuda_libraries,
     open_session,
 )
-from munit_edge.errors import EngineError
+from munit_edge.errors import ConfigError, EngineError, UnsupportedGraphError
+from munit_edge.selftest import FOLDER
 
 GRAPH = picking_graph(np.dtype(np.float32))
 
@@ -65,7 +66,32 @@ def test_cuda_is_never_silently_the_cpu(tiny_model: Path) -> None:
 def test_session_that_fell_back_is_refused(cuda_that_does_not_load: list[Any]) -> None:
     with pytest.raises(EngineError, match=r"fell back to CPU \(.*\): .*or use --device cpu"):
         open_session(GRAPH, "take", Device("cuda", 1))
-    assert cuda_that_does_not_load == [[(CUDA_PROVIDER, {"device_id": "1"}), (CPU_PROVIDER, {})]]
+    asked = {"device_id": "1", "use_tf32": "0"}
+    assert cuda_that_does_not_load == [[(CUDA_PROVIDER, asked), (CPU_PROVIDER, {})]]
+
+
+def test_tf32_is_asked_for_by_the_device(cuda_that_does_not_load: list[Any]) -> None:
+    with pytest.raises(EngineError):
+        open_session(GRAPH, "take", Device("cuda", tf32=True))
+    assert cuda_that_does_not_load[0][0][1]["use_tf32"] == "1"
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
+def test_a_cpu_has_no_tf32(engine: str) -> None:
+    model = FOLDER / ("checkpoint" if engine == "torch" else "model")
+    with pytest.raises(ConfigError, match=r"the CPU is used: leave --tf32 out, or use --device"):
+        open_graphs(model, engine, "cpu", tf32=True)
+
+
+def test_a_graph_that_onnxruntime_has_no_code_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError(
+            "[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find an implementation for Conv"
+        )
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    with pytest.raises(UnsupportedGraphError, match=r"on cpu for graph take .*Conv.*--precision"):
+        open_session(GRAPH, "take", Device("cpu"))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,11 @@ from munit_edge.engines.onnxruntime_session import (
     TENSORRT_PROVIDER,
     open_session,
 )
-from munit_edge.engines.onnxruntime_tensorrt import TensorRTProvider, open_provider
+from munit_edge.engines.onnxruntime_tensorrt import (
+    TF32_ENVIRONMENT,
+    TensorRTProvider,
+    open_provider,
+)
 from munit_edge.engines.provider_plans import CacheClaim
 from munit_edge.errors import ConfigError, EngineError, UnsupportedGraphError
 from munit_edge.manifest import GraphEntry, read_manifest
@@ -37,6 +42,7 @@ PROVIDER = TensorRTProvider("1.31.1", "10.13.3", FACTS, Device("cuda", 1))
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MUNIT_EDGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(TF32_ENVIRONMENT, "")
     return tmp_path / "cache"
 
 
@@ -83,6 +89,18 @@ def test_usable(cuda: CudaDouble, listed: Path, monkeypatch: pytest.MonkeyPatch)
     assert asked == ["libnvinfer.so.10"]
     assert (found.tensorrt, found.onnxruntime) == ("10.13.3", onnxruntime.__version__)
     assert (found.gpu.name, found.device.index) == ("Double 1", 1)
+
+
+def test_tf32_is_settled_for_the_process(
+    cuda: CudaDouble, listed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _load_as(monkeypatch, 101303)
+    assert open_provider(Device("cuda", tf32=True)).device.tf32
+    assert os.environ[TF32_ENVIRONMENT] == ""
+    open_provider(Device("cuda"))
+    assert os.environ[TF32_ENVIRONMENT] == "0"
+    with pytest.raises(ConfigError, match=r"NVIDIA_TF32_OVERRIDE is 0: .* in another process"):
+        open_provider(Device("cuda", tf32=True))
 
 
 @pytest.mark.skipif(
@@ -156,6 +174,7 @@ def test_plans_of_another_graph_or_machine_are_elsewhere(entry: GraphEntry) -> N
         (PROVIDER, entry.model_copy(update={"sha256": "0" * 64})),
         (replace(PROVIDER, onnxruntime="1.32.0"), entry),
         (replace(PROVIDER, tensorrt="10.14.0"), entry),
+        (replace(PROVIDER, device=Device("cuda", 1, tf32=True)), entry),
         (replace(PROVIDER, gpu=replace(FACTS, name="Double 2")), entry),
         (replace(PROVIDER, gpu=replace(FACTS, compute_capability=(8, 9))), entry),
         (replace(PROVIDER, gpu=replace(FACTS, cuda_version=12080)), entry),

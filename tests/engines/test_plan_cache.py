@@ -124,6 +124,18 @@ def test_the_cache_of_another_user_is_refused(
         ask("64")
 
 
+def test_plans_with_tf32_are_taken_only_when_asked_for(ask: Asker, machine: Machine) -> None:
+    exact = ask()
+    rounded = ask(tf32=True)
+    assert ask.said == [
+        "no cached plan of decoder_b fits: one was built without --tf32; a new one is built"
+    ]
+    assert (rounded.built, rounded.sidecar.key.options.tf32) == (True, True)
+    assert ask(tf32=True).path == rounded.path
+    assert ask().path == exact.path, "the newer one is not what was asked for"
+    assert not ask.said
+
+
 def test_a_cache_that_cannot_be_written_is_named(ask: Asker, machine: Machine, cache: Path) -> None:
     cache.write_text("a file")
     with pytest.raises(OutputError, match=r"cannot write .*cache"):
@@ -155,7 +167,7 @@ def _newer_sidecar(plan: Path) -> None:
 
 def _edit_sidecar(plan: Path) -> None:
     path = plan.with_suffix(".json")
-    path.write_text(path.read_text().replace('"tf32": false', '"tf32": true'))
+    path.write_text(path.read_text().replace('"detailed": false', '"detailed": true'))
 
 
 @pytest.mark.parametrize("exact", [True, False], ids=["exact", "any"])

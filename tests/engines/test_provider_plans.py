@@ -28,6 +28,7 @@ KEY = ProviderKey(
     gpu="NVIDIA L4",
     compute_capability="8.9",
     cuda_major=13,
+    tf32=False,
 )
 
 

@@ -219,12 +219,12 @@ def test_compute_capabilities_are_checked(
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"compute_capabilities": ("8.6",)}, "are for target tensorrt-rtx"),
+        ({"compute_capabilities": ("8.6",)}, "--compute-capability is for --target tensorrt-rtx"),
         ({"target": "tensorrt-rtx", "compute_capabilities": ("sm86",)}, "give it as 8.6"),
-        ({"target": "tensorrt-rtx", "version_compatible": True}, "no option version-compatible"),
+        ({"target": "tensorrt-rtx", "version_compatible": True}, "no --version-compatible"),
         (
             {"target": "tensorrt-rtx", "hardware_compatibility": "ampere-plus"},
-            "no option hardware-compatibility",
+            "no --hardware-compatibility",
         ),
     ],
 )

@@ -98,7 +98,9 @@ def test_the_runner_refits_stripped_plans_only(
     monkeypatch.setattr(tensorrt_runner, "TensorRTRunner", lambda engine, *_, **__: engine)
     api = SimpleNamespace(flavour="tensorrt", title="TensorRT")
     graphs: Any = SimpleNamespace(
-        _place=SimpleNamespace(api=api, device=SimpleNamespace(facts=None, **vars(device))),
+        _place=SimpleNamespace(
+            api=api, device=SimpleNamespace(facts=None, **vars(device)), tf32=False
+        ),
         _manifest=SimpleNamespace(graph=lambda *_: SimpleNamespace(name="decoder_b")),
         _directory=Path("model"),
         _deserialise=lambda plan: "engine",
