@@ -220,6 +220,29 @@ def validate(model: type[T], data: Any, source: str) -> T:
         raise ConfigError(f"{source}: " + "; ".join(faults)) from exc
 
 
+def validate_options(
+    model: type[T], wishes: Mapping[str, Any], names: Mapping[str, str] | None = None
+) -> T:
+    """`validate` for the options of a command: messages call them as the user does.
+
+    Args:
+        model: what they are checked by.
+        wishes: the options by field.
+        names: what the user calls the fields that are not called like their options, such as
+            {"timeout_s": "--timeout"}.
+
+    Raises:
+        ConfigError: an option cannot be used, or two do not go together.
+    """
+    try:
+        return model.model_validate(wishes)
+    except ValidationError as exc:
+        faults = [
+            _describe_option(names or {}, dict(error)) for error in exc.errors(include_url=False)
+        ]
+        raise ConfigError("; ".join(dict.fromkeys(faults))) from exc
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -250,6 +273,16 @@ def _describe(model: type[BaseModel], error: dict[str, Any]) -> str:
     if error["type"] == "value_error":
         return f"{name}: {message}" if name else message
     return f"'{name}' is {error['input']!r}: {message}"
+
+
+def _describe_option(names: Mapping[str, str], error: dict[str, Any]) -> str:
+    field = next((str(part) for part in error["loc"]), "")
+    option = names.get(field, f"--{field.replace('_', '-')}")
+    message: str = error["msg"].removeprefix("Value error, ")
+    if error["type"] != "value_error":
+        return f"{option} {error['input']}: {message.replace('Input should', 'it should')}"
+    # What a rule says of several options, or of its own, names them already.
+    return message if not field or message.startswith("-") else f"{option}: {message}"
 
 
 def _keys_at(model: type[BaseModel], location: list[str]) -> list[str]:

@@ -308,10 +308,11 @@ def read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST_FILE
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        what = f"it has no {MANIFEST_FILE}" if directory.is_dir() else "it is a file"
+        what = what if directory.exists() else "there is nothing of that name"
         raise InputError(
-            f"{directory} is no model directory: it has no {MANIFEST_FILE}; "
-            "make one with `munit-edge export onnx`"
+            f"{directory} is no model directory: {what}; make one with `munit-edge export onnx`"
         ) from exc
     except (ValueError, OSError) as exc:
         raise ModelError(f"{path} cannot be read ({exc}): export the model again") from exc

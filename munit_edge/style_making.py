@@ -132,7 +132,8 @@ def _from_pictures(
     translator: Translator, options: SaveStyleOptions, files: Iterable[ImageFile], warn: Warn
 ) -> NamedStyle:
     """The mean of the pictures' codes."""
-    codes, pictures, shown = [], [], []
+    codes, pictures = [], []
+    shown: list[Picture] = []
     for file in files:
         reference = read_picture(
             file.path,

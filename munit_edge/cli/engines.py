@@ -21,7 +21,9 @@ app = typer.Typer(help="List and remove the TensorRT plans in your cache.", no_a
 
 Model = Annotated[
     Optional[Path],  # noqa: UP045 - Typer reads it on Python 3.10
-    typer.Argument(help="Only plans of this model directory.", show_default="all plans"),
+    typer.Argument(
+        metavar="MODEL", help="Only plans of this model directory.", show_default="all plans"
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for each plan.")]
 

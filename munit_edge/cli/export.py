@@ -115,7 +115,7 @@ def onnx(
     ] = False,
 ) -> None:
     """Export three ONNX graphs for each domain, proved equal to the networks in torch."""
-    from munit_edge.config import DOMAINS, validate
+    from munit_edge.config import DOMAINS, validate_options
     from munit_edge.extras import require
 
     require("torch", "exporting graphs", extra="export")
@@ -138,7 +138,7 @@ def onnx(
         "auto_mixed": auto_mixed,
         "stats_graphs": stats_graphs,
     }
-    options = validate(ExportOptions, wishes, "options of `munit-edge export onnx`")
+    options = validate_options(ExportOptions, wishes, {"min_psnr_db": "--min-psnr"})
     started = time.monotonic()
     with progress("exporting", len(DOMAINS) * len(graph_kinds(options))) as bar:
         manifest = export_model(

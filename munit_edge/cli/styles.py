@@ -129,7 +129,7 @@ def save(
 
     Prints the paths of the files. `munit-edge translate --style NAME` then takes them.
     """
-    from munit_edge.config import validate
+    from munit_edge.config import validate_options
     from munit_edge.saved_styles import SavedStyles, refuse_replacing
     from munit_edge.style_making import make_styles
     from munit_edge.style_options import SaveStyleOptions
@@ -150,7 +150,7 @@ def save(
         "output": output,
         "overwrite": overwrite,
     }
-    options = validate(SaveStyleOptions, wishes, "options of `munit-edge styles save`")
+    options = validate_options(SaveStyleOptions, wishes, {"name": "NAME"})
     saved = SavedStyles.of(model)
     paths = [output] if output else [saved.path(each) for each in options.names]
     if not overwrite:
@@ -214,8 +214,7 @@ def list_(
     from munit_edge.images import image_format
     from munit_edge.saved_styles import SavedStyles, refuse_replacing
 
-    if on and not sheet:
-        raise ConfigError("--on is the picture on a sheet: add --sheet FILE.png, or leave it out")
+    _check_sheet_options({"--on": on, "--size": size, "--overwrite": overwrite}, sheet, on)
     if sheet:
         image_format(sheet.suffix)
         if not overwrite:
@@ -260,6 +259,17 @@ def rename(
     from munit_edge.saved_styles import SavedStyles
 
     write_line(str(SavedStyles.of(model).rename(name, new_name, overwrite=overwrite)))
+
+
+def _check_sheet_options(given: dict[str, object], sheet: Path | None, on: Path | None) -> None:
+    """Refuse what has no effect."""
+    for option, value in given.items():
+        if value and not sheet:
+            raise ConfigError(
+                f"{option} is for a sheet: add --sheet FILE.png, or leave {option} out"
+            )
+    if given["--size"] and not on:
+        raise ConfigError("--size is for the picture of --on: add --on PHOTO, or leave --size out")
 
 
 def delete(

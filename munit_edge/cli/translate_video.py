@@ -56,7 +56,7 @@ def translate_if_video(
     Raises:
         ConfigError: options of video are given for pictures, or the other way round.
     """
-    from munit_edge.config import validate
+    from munit_edge.config import validate_options
     from munit_edge.translate_options import TranslateOptions
     from munit_edge.video.options import VideoOptions, is_video
     from munit_edge.video.style_track import parse_keys
@@ -72,14 +72,13 @@ def translate_if_video(
         return False
     if len(inputs) > 1:
         raise ConfigError("a video is translated alone: name one input")
-    what = "options of `munit-edge translate`"
     for_pictures = _given({name: wishes[name] for name in _FOR_PICTURES}, TranslateOptions)
     if for_pictures:
         raise ConfigError(f"{' and '.join(for_pictures)} is for pictures: leave it out for video")
     keys = parse_keys(video["style_keys"]) if video["style_keys"] else ()
     if keys:
         _refuse_other_styles(wishes)
-    options = validate(
+    options = validate_options(
         VideoOptions,
         {
             "style_keys": keys,
@@ -90,12 +89,11 @@ def translate_if_video(
             "resume": wishes["resume"],
             **{name: value for name, value in video.items() if name != "style_keys"},
         },
-        what,
     )
     alone = {"inputs": [Path(inputs[0])], "output": Path(), "json_lines": False, "overwrite": False}
     if options.from_pipe:
         alone["inputs"] = [Path("standard input")]
-    shared = validate(TranslateOptions, {**wishes, **alone}, what)
+    shared = validate_options(TranslateOptions, {**wishes, **alone})
     _translate(model, shared.model_copy(update={"styles": shared.styles or 1}), options, opened)
     return True
 

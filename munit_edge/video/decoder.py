@@ -97,7 +97,12 @@ class Decoder:
                 target, format=format, options=dict(options or {}), timeout=timeout_s
             )
         except (av.FFmpegError, OSError, UnicodeError) as exc:
-            raise InputError(f"{name} cannot be read as video: {reason(exc)}") from exc
+            mend = (
+                "it is damaged or no video: copy it again, or see what `ffprobe` says of it"
+                if isinstance(exc, av.error.InvalidDataError)
+                else "check that it is there, that you may read it and, if live, that it sends"
+            )
+            raise InputError(f"{name} cannot be read as video: {reason(exc)}; {mend}") from exc
         try:
             self._stream = self._video_stream()
             # Kept: once the file is closed, maybe by another thread, PyAV must not be asked.

@@ -154,8 +154,8 @@ def test_a_reference_far_outside_is_told(
         ("x", ["--seed", 2, "--no-thumbnail"], "--no-thumbnail has no effect with --seed"),
         ("x", ["--spread", 2, "--index", 1], "--index has no effect with --spread"),
         ("x", ["--interpolate", 1, 2, "--seed", 1], "--seed has no effect with --interpolate"),
-        ("x", ["--seed", -1], "'seed' is -1"),
-        ("x", ["--interpolate", 1, 2, "--frames", 1], "'frames' is 1"),
+        ("x", ["--seed", -1], "--seed -1: it should be"),
+        ("x", ["--interpolate", 1, 2, "--frames", 1], "--frames 1: it should be"),
         ("x", ["--interpolate", 1, "no"], "holds no style 'no' (none is saved there)"),
         ("x", ["--from", "no.png"], "no.png does not exist"),
         ("x", ["--seed", 1, "-o", "x.txt"], "-o is x.txt: name a file that ends in .json"),
@@ -288,7 +288,9 @@ def test_sheets_that_cannot_be_drawn(model: Path, tmp_path: Path) -> None:
         assert result.exit_code == 2
         return result.stderr
 
-    assert "add --sheet FILE.png, or leave it out" in fault("--on", source)
+    for words in (["--on", source], ["--size", 9], ["--overwrite"]):
+        assert f"add --sheet FILE.png, or leave {words[0]} out" in fault(*words)
+    assert "add --on PHOTO" in fault("--sheet", tmp_path / "s.png", "--size", 9)
     assert "there is no style to draw" in fault("--sheet", tmp_path / "s.png")
     assert "format '.gif' is not known" in fault("--sheet", tmp_path / "s.gif", "--on", source)
     drawn = ["--sheet", tmp_path / "s.png", "--on", source]

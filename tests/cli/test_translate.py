@@ -501,7 +501,7 @@ def test_bombs_stop_everything(tiny_model: Path, tmp_path: Path) -> None:
         (["x.png", "-o", "out", "--style-image", "empty"], "empty is a folder"),
         (["x.png", "-o", "out", "--style", "nowhere.json"], "nowhere.json does not exist"),
         (["x.png", "-o", "out", "--style", "x.png"], "x.png"),
-        (["x.png", "-o", "out", "--styles", "0"], "'styles' is 0"),
+        (["x.png", "-o", "out", "--styles", "0"], "--styles 0: it should be"),
         (["x.png", "-o", "out", "--styles", "1", "--style-image", "x.png"], "--styles is for"),
     ],
 )

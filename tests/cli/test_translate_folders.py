@@ -234,7 +234,7 @@ def test_results_that_no_log_knows_are_not_replaced(tiny_model: Path, tmp_path: 
         (["--resume", "--overwrite"], "--resume keeps results that are done and --overwrite"),
         (["--watch", "--overwrite"], "--watch keeps results"),
         (["--watch", "--grid"], "leave it out with --watch"),
-        (["--jobs", "0"], "'jobs' is 0"),
+        (["--jobs", "0"], "--jobs 0: it should be"),
     ],
 )
 def test_what_does_not_go_together(
