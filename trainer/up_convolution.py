@@ -45,13 +45,6 @@ def fold_up_sampling(networks: nn.Module, folded: bool = True) -> None:
             module.folded = folded
 
 
-_TAPS_OF_PHASES = (
-    ((1, 1, 0, 0, 0), (0, 0, 1, 1, 0), (0, 0, 0, 0, 1)),
-    ((1, 0, 0, 0, 0), (0, 1, 1, 0, 0), (0, 0, 0, 1, 1)),
-)
-"""[phase, low-resolution tap, tap]: which taps of the 5 add up to which of the 3."""
-
-
 class FoldedWeights(NamedTuple):
     """Weights of `up_convolution`, differentiable functions of the 5x5 weight."""
 
@@ -70,14 +63,24 @@ def fold_weights(conv: nn.Conv2d) -> FoldedWeights:
     weight, bias = conv.weight, conv.bias
     assert bias is not None
     assert conv.kernel_size == (5, 5)
-    taps = weight.new_tensor(_TAPS_OF_PHASES)  # [2, 3, 5]
-    with torch.autocast(weight.device.type, enabled=False):  # the sums are rounded once only
-        folded = torch.einsum("pat,qbu,oitu->pqoiab", taps, taps, weight)  # [2, 2, O, I, 3, 3]
+    phases = [both for rows in _added_taps(weight, 2) for both in _added_taps(rows, 3)]
     edge_rows = edge_columns = None
     if conv.padding_mode == "reflect":
         edge_rows = torch.cat([weight[:, :, :1], weight[:, :, 4:]])
         edge_columns = torch.cat([weight[..., :1], weight[..., 4:]])
-    return FoldedWeights(folded.flatten(0, 2), bias.repeat(4), edge_rows, edge_columns)
+    return FoldedWeights(torch.cat(phases), bias.repeat(4), edge_rows, edge_columns)
+
+
+def _added_taps(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """The 5 taps along `dim` added up to 3 low-resolution ones, for phase 0 and for phase 1.
+
+    Sums and no matrix of zeros and ones: that would have to come to a GPU in every call, which then
+    waits until all work before is done.
+    """
+    t = weight.unbind(dim)
+    first = torch.stack([t[0] + t[1], t[2] + t[3], t[4]], dim)
+    second = torch.stack([t[0], t[1] + t[2], t[3] + t[4]], dim)
+    return first, second
 
 
 def up_convolution(x: Tensor, weights: FoldedWeights, padding_mode: str) -> Tensor:
