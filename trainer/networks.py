@@ -389,7 +389,8 @@ class SeparateAdaINHead(nn.Module):
         x = style
         for linear, act in zip(self.linear, self.activations, strict=True):
             x = act(linear(x))  # [B, mlp_dim]
-        gammas_and_betas = [layer(x).chunk(2, dim=1) for layer in self.adain]
+        # In bfloat16 1 + gamma would lose what gamma is, but for its first bits.
+        gammas_and_betas = [widened(layer(x)).chunk(2, dim=1) for layer in self.adain]
         return [(1 + gamma, beta) for gamma, beta in gammas_and_betas]
 
 

@@ -178,6 +178,24 @@ def test_adain_gives_scale_and_shift() -> None:
     torch.testing.assert_close(y.std((2, 3), correction=0), scale, rtol=1e-4, atol=1e-4)
 
 
+def test_bf16_keeps_small_differences_from_a_scale_of_one() -> None:
+    torch.manual_seed(0)
+    head = Generator(GENERATORS["munit-sn"], 3).decoder.adain_head
+    style = torch.randn(2, 8)
+    with torch.no_grad():
+        for layer in head.adain:
+            layer.weight.mul_(1e-3)
+            layer.bias.zero_()
+        exact = head(style)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = head(style)
+    for (scale, shift), (wanted_scale, wanted_shift) in zip(found, exact, strict=True):
+        assert scale.dtype == shift.dtype == torch.float32
+        torch.testing.assert_close(scale - 1, wanted_scale - 1, rtol=0.05, atol=2e-5)
+        torch.testing.assert_close(shift, wanted_shift, rtol=0.05, atol=2e-5)
+        assert (wanted_scale - 1).abs().max() > 2e-4
+
+
 def test_layer_norm_is_the_papers() -> None:
     x = 5 + 3 * torch.randn(2, 4, 5, 7)
     norm = LayerNorm(4)
