@@ -231,10 +231,16 @@ class TrainingRun:
 
     def _iterate(self, raw: RawBatch, display: Display) -> dict[str, float]:
         iteration = self.state.iteration + 1
-        images = Pair(*(self._on_device(raw.images[domain]) for domain in DOMAINS))
-        losses = self.state.step.run(
-            iteration, images, self._styles(iteration, 0), self._styles(iteration, 1)
-        )
+        styles = self._styles(iteration, 0), self._styles(iteration, 1)
+        try:
+            images = Pair(*(self._on_device(raw.images[domain]) for domain in DOMAINS))
+            losses = self.state.step.run(iteration, images, *styles)
+        except torch.OutOfMemoryError as exc:
+            raise TrainingError(
+                f"{self.device} has not enough memory for iteration {iteration}: lower batch_size "
+                "or data.crop_height and data.crop_width, or end other programs on the GPU "
+                f"({self._last_saved()})"
+            ) from exc
         values = self.processes.mean(losses)
         self._check_finite(iteration, values, display)
         self.state.iteration = iteration
@@ -269,13 +275,10 @@ class TrainingRun:
         skipped = self.state.step.skipped
         self._skipped_in_a_row = self._skipped_in_a_row + 1 if skipped else 0
         if wrong and (not skipped or self._skipped_in_a_row > MAX_SKIPPED_IN_A_ROW):
-            saved = newest_checkpoint(self.folder.path)
-            where = (
-                "no checkpoint was saved before" if saved is None else f"last checkpoint: {saved}"
-            )
             raise TrainingError(
-                f"training diverged in iteration {iteration}: {', '.join(wrong)} ({where}): lower "
-                "optimizer.generator_lr and optimizer.discriminator_lr, or take another seed"
+                f"training diverged in iteration {iteration}: {', '.join(wrong)} "
+                f"({self._last_saved()}): lower optimizer.generator_lr and "
+                "optimizer.discriminator_lr, or take another seed"
             )
         if not skipped:
             return
@@ -285,6 +288,10 @@ class TrainingRun:
                 f"iteration {iteration}: update of the {' and the '.join(skipped)} skipped: "
                 f"{', '.join(wrong)}"
             )
+
+    def _last_saved(self) -> str:
+        saved = newest_checkpoint(self.folder.path)
+        return "no checkpoint was saved before" if saved is None else f"last checkpoint: {saved}"
 
     def _report(self, losses: dict[str, float], display: Display) -> None:
         self._speed.tick()

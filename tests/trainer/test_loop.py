@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -439,3 +440,22 @@ def test_the_run_learns_to_reconstruct(data: Path, tmp_path: Path) -> None:
     run.state.step.run = recording  # type: ignore[method-assign]
     run.train(Recorder())
     assert np.mean(values[-5:]) < 0.8 * np.mean(values[:5])
+
+
+def test_too_little_memory_of_the_gpu_names_the_last_checkpoint(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = TrainingStep.update_generators
+
+    def failing(self: TrainingStep, iteration: int, *rest: Any) -> Losses:
+        if iteration == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return original(self, iteration, *rest)
+
+    monkeypatch.setattr(TrainingStep, "update_generators", failing)
+    saved = re.escape(str(tmp_path / "run" / "checkpoints" / "00000003"))
+    with pytest.raises(
+        TrainingError,
+        match=rf"cpu has not enough memory for iteration 4: .* \(last checkpoint: {saved}\)",
+    ):
+        train(data, tmp_path / "run")
