@@ -25,7 +25,7 @@ import yaml
 from pydantic import Field
 
 from munit_edge.config import DOMAINS, ModelConfig, StrictModel, read_yaml, validate
-from munit_edge.errors import InputError, ModelError
+from munit_edge.errors import ConfigError, InputError, ModelError
 from munit_edge.extras import require
 from munit_edge.files import PARTIAL_PREFIX, atomic_file, atomic_folder, sha256
 from munit_edge.trainer.networks import Generator, build_discriminator, fold_spectral_norm
@@ -302,8 +302,11 @@ def open_checkpoint(path: Path) -> Checkpoint:
             f"{folder} has checkpoint format {version!r} and this version reads {FORMAT_VERSION}: "
             "install the munit-edge that wrote it"
         )
-    info = validate(CheckpointInfo, data, str(folder / INFO_FILE))
-    config = validate(ModelConfig, read_yaml(folder / CONFIG_FILE), str(folder / CONFIG_FILE))
+    try:
+        info = validate(CheckpointInfo, data, str(folder / INFO_FILE))
+        config = validate(ModelConfig, read_yaml(folder / CONFIG_FILE), str(folder / CONFIG_FILE))
+    except ConfigError as exc:
+        raise ModelError(f"{exc}: the checkpoint is damaged, or another version wrote it") from exc
     return Checkpoint(folder, info, config)
 
 

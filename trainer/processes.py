@@ -84,8 +84,9 @@ class Processes:
             if self.count == 1 or not _is_lost_connection(exc):
                 raise
             raise TrainingError(
-                "another process of this run has ended, so this one ends too: see the message of "
-                "that one; the last checkpoint is whole, go on with --resume"
+                "another process of this run has ended or is out of reach "
+                f"({str(exc).strip().partition(chr(10))[0]}), so this one ends too: see the "
+                "message of that one; the last checkpoint is whole, go on with --resume"
             ) from exc
 
 

@@ -174,7 +174,10 @@ class RunFolder:
             if path != best:
                 with output_errors(path):
                     # Under the name of a partial one, so that half a checkpoint is none.
-                    shutil.rmtree(path.rename(path.with_name(PARTIAL_PREFIX + path.name)))
+                    old = path.rename(path.with_name(PARTIAL_PREFIX + path.name))
+                # Some file systems keep files that another program has open. That ends no run:
+                # the next session removes them.
+                shutil.rmtree(old, ignore_errors=True)
 
     def _remove_run(self) -> None:
         """Remove what runs write, and nothing else."""

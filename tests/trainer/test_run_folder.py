@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from training_runs import tiny_config
@@ -132,13 +135,31 @@ def test_a_checkpoint_half_removed_is_none(tmp_path: Path, monkeypatch: pytest.M
     folder = begun(tmp_path)
     with_checkpoints(folder, 5, 100)
 
-    def killed(path: Path) -> None:
+    def killed(path: Path, **options: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
         folder.prune(1)
     monkeypatch.undo()
+    assert saved_checkpoints(tmp_path) == [folder.checkpoint(100)]
+    folder.begin(tiny_config(), anew=False)
+    assert list(folder.checkpoint(5).parent.iterdir()) == [folder.checkpoint(100)]
+
+
+def test_a_checkpoint_that_another_program_has_open_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, where such a file keeps its folder from going."""
+    folder = begun(tmp_path)
+    with_checkpoints(folder, 5, 100)
+
+    def busy(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EBUSY, "busy")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rmdir", busy)
+        folder.prune(1)
     assert saved_checkpoints(tmp_path) == [folder.checkpoint(100)]
     folder.begin(tiny_config(), anew=False)
     assert list(folder.checkpoint(5).parent.iterdir()) == [folder.checkpoint(100)]
