@@ -93,9 +93,12 @@ class Curves:
 
     def __init__(self) -> None:
         self.by_name: dict[str, Curve] = {}
+        self.last_iteration = 0
+        """Of the last numbers."""
 
     def add(self, iteration: int, values: Mapping[str, float]) -> None:
         """Add the numbers of an iteration; what is not finite is left out."""
+        self.last_iteration = iteration
         for name, value in values.items():
             if math.isfinite(value):
                 self.by_name.setdefault(name, Curve()).add(iteration, value)

@@ -41,6 +41,11 @@ class Run:
     record: RunRecord
     curves: Curves
 
+    @property
+    def iteration(self) -> int:
+        """Iterations done: a killed run may have logged more than its record has."""
+        return max(self.record.iteration, self.curves.last_iteration)
+
 
 def read_run(folder: RunFolder) -> Run:
     """A run as it lies on the disk.
@@ -72,7 +77,7 @@ def write_page(run: Run) -> Path:
 def run_page(run: Run) -> str:
     """The page as HTML."""
     session = run.record.sessions[-1] if run.record.sessions else None
-    done, total = run.record.iteration, run.config.iterations
+    done, total = run.iteration, run.config.iterations
     state, mood = _status(session, done >= total)
     pieces = {
         "title": escape(run.folder.path.resolve().name),
@@ -204,7 +209,7 @@ def _tile(name: str, value: str, remark: str) -> str:
 
 
 def _pictures(run: Run) -> str:
-    iterations = run.folder.drawn(up_to=run.record.iteration)
+    iterations = run.folder.drawn(up_to=run.iteration)
     if not iterations:
         first = min(run.config.image_interval, run.config.iterations)
         return f'<p class="faint">The first pictures come after iteration {first:,}.</p>'
@@ -241,7 +246,7 @@ def _grid(run: Run, iteration: int, direction: str) -> str:
 def _charts(run: Run) -> str:
     if not run.curves.by_name:
         return ""
-    found = charts(run.curves.by_name, run.config, run.record.iteration)
+    found = charts(run.curves.by_name, run.config, run.iteration)
     return f'<div class="charts">{found}</div>'
 
 

@@ -18,7 +18,9 @@ def test_the_page_of_a_run_is_made_anew(tmp_path: Path) -> None:
     folder.page.write_text("old")
     result = CliRunner().invoke(app, ["page", str(folder.path)])
     assert (result.exit_code, result.stdout) == (0, f"{folder.page}\n")
-    assert "Image reconstruction" in folder.page.read_text()
+    page = folder.page.read_text()
+    assert "Image reconstruction" in page
+    assert "3 of 6 iterations" in page  # logged, and then the run was killed
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:

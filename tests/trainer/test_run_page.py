@@ -153,7 +153,7 @@ def test_killed_and_resumed_sessions_are_listed(tmp_path: Path) -> None:
 
 
 def test_grids_after_the_resumed_checkpoint_are_not_shown(tmp_path: Path) -> None:
-    run = a_run(tmp_path / "run", iteration=1100)
+    run = a_run(tmp_path / "run", points=0, iteration=1100)
     draw(run.folder, 1000, 500, 1500)
     (run.folder.path / "images" / "00000700_a2b.png").touch()  # its fellow is missing
     found = Elements(run_page(run))
