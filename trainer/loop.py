@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -48,6 +49,10 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 
 MAX_SKIPPED_IN_A_ROW = 100
 """Iterations in a row that may skip an update before the run ends."""
+
+LONGEST_WAIT = timedelta(hours=2)
+"""The others wait so long for the first of several processes, which saves and measures alone: on
+GPUs torch's 10 minutes are less than an evaluation may take."""
 
 _PURPOSE = "training"
 
@@ -468,6 +473,7 @@ def _accelerator(device: DeviceName) -> Any:
     return accelerate.Accelerator(
         cpu=device == "cpu" or not torch.cuda.is_available(),
         mixed_precision="no",
+        kwargs_handlers=[accelerate.utils.InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
     )
 
 

@@ -118,6 +118,8 @@ def save_gradients(run: TrainingRun, done: int) -> None:
     if done == 1:
         path = run.folder.path.with_name(f"gradients_{run.processes.index}.pt")
         torch.save(gradients(run), path)
+        group = torch.distributed.group.WORLD._get_backend(torch.device("cpu"))  # type: ignore[union-attr]
+        path.with_name(f"wait_{run.processes.index}.txt").write_text(str(group.options._timeout))
 
 
 def gradients(run: TrainingRun) -> dict[str, torch.Tensor]:

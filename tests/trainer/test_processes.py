@@ -24,7 +24,7 @@ from training_runs import Recorder, tiny_config, tiny_settings, write_data
 
 from munit_edge.errors import ConfigError
 from munit_edge.trainer.checkpoint import saved_checkpoints
-from munit_edge.trainer.loop import TrainingResult, TrainingRun, prepare_run
+from munit_edge.trainer.loop import LONGEST_WAIT, TrainingResult, TrainingRun, prepare_run
 
 CASES = {
     "munit": (),
@@ -106,6 +106,7 @@ def test_two_processes_with_batch_1_are_one_with_batch_2(
         for networks in (run.state.generators, run.state.discriminators)
     )
     for rank in (0, 1):
+        assert (tmp_path / f"wait_{rank}.txt").read_text() == str(LONGEST_WAIT)
         shared = torch.load(tmp_path / f"gradients_{rank}.pt", weights_only=True)
         assert relative_distance(shared, display.first) < TOLERANCE
     alone = _Gradients(prepared(data, tmp_path / "half", *settings, "batch_size=1", "iterations=1"))
