@@ -248,9 +248,10 @@ def _bind(
 
 
 def _summary(checks: tuple[Check, ...]) -> str:
-    levels = max(c.worst or 0.0 for c in checks if c.name in ("a2b", "b2a"))
-    total = sum(c.latency.p50_ms for c in checks if c.name in ("a2b", "b2a")) / 2
+    translations = [check for check in checks if check.name in ("a2b", "b2a")]
+    levels = max(check.worst or 0.0 for check in translations)
+    mean_ms = sum(check.latency.p50_ms for check in translations) / len(translations)
     return (
         f"{len(checks)} outputs as expected; a translation differs by at most {levels:.2g} of 255 "
-        f"levels and takes {total:.2f} ms"
+        f"levels and takes {mean_ms:.2f} ms"
     )

@@ -115,6 +115,8 @@ def test_onnxruntime_passes(precision: Precision) -> None:
     reduced = {"content_encoder_a", "style_encoder_b", "decoder_b", "a2b"}
     assert {check.name for check in result.checks} == (OUTPUTS if precision == "fp32" else reduced)
     assert all(check.latency.p50_ms > 0 for check in result.checks)
+    times = [check.latency.p50_ms for check in result.checks if check.name in ("a2b", "b2a")]
+    assert result.detail.endswith(f"takes {sum(times) / len(times):.2f} ms")
 
 
 def test_a_precision_that_an_engine_lacks_is_no_failure() -> None:
