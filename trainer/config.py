@@ -214,6 +214,13 @@ class SpeedConfig(StrictModel):
     gradients for the 5x5: 9 multiplications instead of 25."""
     fused_adam: bool = True
     """Adam in one pass over the parameters instead of ten."""
+    compile: bool = False
+    """The networks through torch.compile, which takes minutes in the first iteration and needs a
+    C++ compiler (CPU) or Triton and a C compiler (CUDA). Discriminators are not compiled in
+    iterations with the R1 penalty."""
+    channels_last: bool = False
+    """Weights of convolutions in memory with the channel as the innermost axis, which some
+    processors and GPUs compute faster."""
     precision: TrainingPrecision = "fp32"
     """`bf16` changes the results: convolutions and linear layers in bfloat16 (autocast), for
     processors and GPUs that compute it faster; norms, losses, weights and optimisers stay in
@@ -306,6 +313,8 @@ class TrainConfig(StrictModel):
                 f"best_by is {self.best_by} and evaluation.{needed_file} names no file: name one, "
                 "or choose another number"
             )
+        if self.speed.compile:
+            self._check_compile()
         multiple = self.model.size_multiple
         for key in ("crop_height", "crop_width"):
             size: int = getattr(self.data, key)
@@ -323,6 +332,19 @@ class TrainConfig(StrictModel):
                     f"or {(size // multiple + 1) * multiple}"
                 )
         return self
+
+    def _check_compile(self) -> None:
+        paddings = {
+            "model.padding": self.model.padding,
+            "model.discriminator.padding": self.model.discriminator.padding,
+        }
+        for key, padding in paddings.items():
+            if padding == "replicate":
+                raise ValueError(
+                    f"speed.compile does not go with {key} 'replicate', whose gradient "
+                    "torch.compile cannot compute: set speed.compile to false, or take reflect or "
+                    "zero"
+                )
 
     def _minimum_sizes(self) -> list[tuple[str, int, str]]:
         """Network, smallest side in pixels, and the keys that lower it."""

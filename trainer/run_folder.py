@@ -57,11 +57,13 @@ MAY_CHANGE = (
     "data.workers",
     "data.cache",
     "loss.perceptual_file",
+    "speed.compile",
+    "speed.channels_last",
 )
-"""Keys that a resumed run may change: the steps stay the same. Images and the file of the
-perceptual loss may have moved, but the training state remembers the images' names and the weights;
-`batch_size` may be divided over more processes, or fewer, and the training state remembers the
-product."""
+"""Keys that a resumed run may change: the steps stay the same, to rounding. Images and the file of
+the perceptual loss may have moved, but the training state remembers the images' names and the
+weights; `batch_size` may be divided over more processes, or fewer, and the training state remembers
+the product."""
 
 
 @dataclass(frozen=True)

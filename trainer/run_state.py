@@ -189,11 +189,20 @@ def _restore_optimizer(
     for name, parameter in networks.named_parameters():
         saved = {what: tensors.get(f"{prefix}.{name}.{what}") for what in ADAM_STATE}
         optimizer.state[parameter] = {
-            # Adam counts its steps on the CPU, unless it is one kernel for everything.
-            what: value if value.ndim == 0 and not fused else value.to(parameter.device)
+            what: _placed(value, parameter, fused=fused)
             for what, value in saved.items()
             if value is not None
         }
+
+
+def _placed(value: Tensor, parameter: nn.Parameter, *, fused: bool) -> Tensor:
+    """What Adam keeps, where it keeps it."""
+    if value.ndim == 0 and not fused:
+        return value  # steps are counted on the CPU, unless Adam is one kernel for everything
+    if value.shape != parameter.shape:
+        return value.to(parameter.device)
+    # In the parameter's order in memory, which one kernel for everything goes through.
+    return torch.empty_like(parameter).copy_(value)
 
 
 def _fingerprints(sets: ImageSets) -> dict[str, dict[str, Any]]:

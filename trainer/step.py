@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol
 
 from munit_edge.config import DOMAINS
 from munit_edge.trainer.augmentation import NUM_DRAWS, augmented
@@ -39,7 +39,12 @@ from munit_edge.trainer.losses import (
     r1_penalty,
     style_reconstruction_loss,
 )
-from munit_edge.trainer.networks import Generator
+from munit_edge.trainer.network_calls import (
+    GeneratorCalls,
+    NetworkCalls,
+    compile_errors,
+    network_calls,
+)
 from munit_edge.trainer.torch_api import Tensor, nn, torch
 from munit_edge.trainer.up_convolution import fold_up_sampling
 from munit_edge.trainer.vgg import VggFeatures, read_vgg
@@ -110,9 +115,12 @@ class Placement(Protocol):
 class DiscriminatorObjective(nn.Module):
     """What the two discriminators minimise."""
 
-    def __init__(self, discriminators: nn.ModuleDict, config: LossConfig) -> None:
+    def __init__(
+        self, discriminators: nn.ModuleDict, calls: NetworkCalls, config: LossConfig
+    ) -> None:
         super().__init__()
         self.discriminators = discriminators
+        self._calls = calls
         self.config = config
 
     def forward(
@@ -135,8 +143,10 @@ class DiscriminatorObjective(nn.Module):
             shown = [augmented(*pair, config.augment) for pair in zip(shown, draws, strict=True)]
         losses = {}
         for domain, real, fake in zip(DOMAINS, shown[::2], shown[1::2], strict=True):
-            discriminator = self.discriminators[domain]
+            discriminator = self._calls.discriminators[domain]
             if penalised:
+                # torch.compile cannot differentiate twice.
+                discriminator = self.discriminators[domain]
                 real = real.detach().requires_grad_()
             on_real = discriminator(real)
             losses[f"discriminator_{domain}"] = gan_discriminator_loss(
@@ -157,14 +167,15 @@ class GeneratorObjective(nn.Module):
     def __init__(
         self,
         generators: nn.ModuleDict,
-        discriminators: nn.ModuleDict,
+        calls: NetworkCalls,
         config: LossConfig,
         vgg: VggFeatures | None = None,
     ) -> None:
         super().__init__()
         self.generators = generators
-        # In a tuple, so that they are no part of this module: it only asks them.
-        self._asked = (discriminators, vgg)
+        # Discriminators and VGG are no part of this module: it only asks them.
+        self._calls = calls
+        self._vgg = (vgg,)
         self.config = config
 
     def forward(
@@ -181,7 +192,7 @@ class GeneratorObjective(nn.Module):
         always has styles. `draws` [2, B, NUM_DRAWS] are for the augmentation of x_ba and x_ab, in
         this order.
         """
-        gen_a, gen_b = _both(self.generators)
+        gen_a, gen_b = self._calls.generators.values()
         if beginning is None:
             contents = gen_a.content_encoder(x_a), gen_b.content_encoder(x_b)
             decoded = None if styles is None else self._decoded(x_a, x_b, contents, styles)
@@ -215,7 +226,7 @@ class GeneratorObjective(nn.Module):
         return losses
 
     def _decoded(self, x_a: Tensor, x_b: Tensor, contents: Codes, styles: Codes) -> Decoded:
-        gen_a, gen_b = _both(self.generators)
+        gen_a, gen_b = self._calls.generators.values()
         (c_a, c_b), (s_a, s_b) = contents, styles
         s_aa, s_bb = gen_a.style_encoder(x_a), gen_b.style_encoder(x_b)
         x_aa, x_ba = _decode_both(gen_a, (c_a, c_b), (s_aa, s_a))
@@ -226,14 +237,13 @@ class GeneratorObjective(nn.Module):
         return content.detach() if self.config.detach_content_target else content
 
     def _gan_loss(self, domain: str, translation: Tensor, draws: Tensor | None) -> Tensor:
-        discriminators, _ = self._asked
         if draws is not None:
             translation = augmented(translation, draws, self.config.augment)
-        outputs = discriminators[domain](translation)
+        outputs = self._calls.discriminators[domain](translation)
         return gan_generator_loss(outputs, self.config.gan, self.config.gan_convention)
 
     def _perceptual_loss(self, translation: Tensor, source: Tensor) -> Tensor:
-        _, vgg = self._asked
+        (vgg,) = self._vgg
         assert vgg is not None
         with torch.autocast(source.device.type, enabled=False):
             with torch.no_grad():
@@ -276,11 +286,15 @@ class TrainingStep:
         self.vgg = self._vgg()
         """What the perceptual loss compares pictures with; None where it has no weight."""
         fold_up_sampling(generators, config.speed.fold_up_sampling)
+        if config.speed.channels_last:
+            for networks in (generators, discriminators):
+                networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # it can
+        self._calls = network_calls(generators, discriminators, compiled=config.speed.compile)
         self.discriminator_objective: nn.Module = DiscriminatorObjective(
-            discriminators, config.loss
+            discriminators, self._calls, config.loss
         )
         self.generator_objective: nn.Module = GeneratorObjective(
-            generators, discriminators, config.loss, self.vgg
+            generators, self._calls, config.loss, self.vgg
         )
         self.discriminator_optimizer = adam(
             discriminators.parameters(),
@@ -316,14 +330,18 @@ class TrainingStep:
 
         Returns:
             Every loss, detached.
+
+        Raises:
+            EngineError: a network cannot be compiled (`speed.compile`).
         """
         self.skipped = ()
         self.set_learning_rates(iteration)
         reused = self._config.speed.reuse_translations
-        beginning = self.begin(images, discriminator_styles if reused else None)
-        losses = self.update_discriminators(iteration, images, beginning, discriminator_styles)
         styles = discriminator_styles if reused else generator_styles
-        return losses | self.update_generators(iteration, images, beginning, styles)
+        with compile_errors():
+            beginning = self.begin(images, discriminator_styles if reused else None)
+            losses = self.update_discriminators(iteration, images, beginning, discriminator_styles)
+            return losses | self.update_generators(iteration, images, beginning, styles)
 
     def begin(self, images: Pair, styles: Pair | None = None) -> Beginning:
         """What both updates need of the generators: the translations, too, if `styles` are given.
@@ -397,7 +415,7 @@ class TrainingStep:
         """x_ab and x_ba, without graph."""
         if beginning.decoded is not None:
             return beginning.decoded.x_ab.detach(), beginning.decoded.x_ba.detach()
-        (gen_a, gen_b), (c_a, c_b) = _both(self.generators), beginning.contents
+        (gen_a, gen_b), (c_a, c_b) = self._calls.generators.values(), beginning.contents
         with torch.no_grad():
             return gen_b.decoder(c_a, styles.b), gen_a.decoder(c_b, styles.a)
 
@@ -462,11 +480,7 @@ def adam(
     )
 
 
-def _both(generators: nn.ModuleDict) -> tuple[Generator, Generator]:
-    return cast(Generator, generators["a"]), cast(Generator, generators["b"])
-
-
-def _decode_both(generator: Generator, contents: Codes, styles: Codes) -> tuple[Tensor, ...]:
+def _decode_both(generator: GeneratorCalls, contents: Codes, styles: Codes) -> tuple[Tensor, ...]:
     """Two batches of codes as one, decoded: every norm sees one sample, so nothing else changes."""
     return generator.decoder(torch.cat(contents), torch.cat(styles)).chunk(2)  # type: ignore[no-any-return]
 

@@ -130,8 +130,18 @@ def padded_convolution(
     if padding_mode == "zeros":
         return F.conv2d(x, weight, bias, padding=padding, groups=groups)
     height, width = padding
-    x = F.pad(x, (width, width, height, height), mode=padding_mode)
+    if padding_mode == "replicate" and torch.compiler.is_dynamo_compiling():
+        # Inductor of torch 2.13 mistakes the strides of the gradient of F.pad in this mode.
+        x = _replicated(_replicated(x, height, 2), width, 3)
+    else:
+        x = F.pad(x, (width, width, height, height), mode=padding_mode)
     return F.conv2d(x, weight, bias, groups=groups)
+
+
+def _replicated(x: Tensor, count: int, dim: int) -> Tensor:
+    """Repeat the first and last line of x along `dim` `count` times more."""
+    first, last = x.narrow(dim, 0, 1), x.narrow(dim, x.shape[dim] - 1, 1)
+    return torch.cat([*[first] * count, x, *[last] * count], dim)
 
 
 def _added_at_ends(x: Tensor, lines: Tensor, dim: int) -> Tensor:

@@ -70,6 +70,13 @@ def test_domain_b_may_have_a_size_of_its_own() -> None:
     assert DataConfig(resize=None).shorter_side("a") is None
 
 
+@pytest.mark.parametrize("key", ["model.padding", "model.discriminator.padding"])
+def test_replicate_padding_is_not_compiled(key: str) -> None:
+    assert f"speed.compile does not go with {key} 'replicate'" in refused(
+        "speed.compile=true", f"{key}=replicate"
+    )
+
+
 def test_a_source_is_a_folder_and_perhaps_a_list() -> None:
     assert ImageSource(folder="x").list is None
 

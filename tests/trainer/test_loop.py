@@ -99,8 +99,9 @@ def test_tensorboard_has_every_loss_and_the_grids(data: Path, tmp_path: Path) ->
         (),
         ("model.architecture=munit-sn", "model.pre_activation=true", "loss.gan=hinge"),
         ("average_decay=null", "optimizer.step_size=2", "data.workers=1"),
+        ("speed.precision=bf16", "speed.reuse_translations=true", "speed.channels_last=true"),
     ],
-    ids=["average", "spectral norm", "schedule and a worker"],
+    ids=["average", "spectral norm", "schedule and a worker", "bf16, reused translations"],
 )
 def test_3_and_3_iterations_are_6(overrides: tuple[str, ...], data: Path, tmp_path: Path) -> None:
     straight = train(data, tmp_path / "straight", *overrides)

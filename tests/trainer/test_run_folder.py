@@ -104,6 +104,8 @@ def test_settings_that_do_not_change_the_steps_may_differ(tmp_path: Path) -> Non
         "trackers=[]",
         "on_non_finite=skip",
         "loss.perceptual_file=vgg.pth",
+        "speed.compile=true",
+        "speed.channels_last=true",
     )
     assert set(differing_keys(tiny_config("data.root=y"), other)) == set(MAY_CHANGE)
     folder.check_resumable(other)

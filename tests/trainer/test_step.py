@@ -234,7 +234,10 @@ def test_processes_draw_their_own_part_of_the_augmentation() -> None:
         assert torch.equal(part, whole[:, index : index + 1])
 
 
-@pytest.mark.parametrize("setting", ["speed.fold_up_sampling=false", "speed.fused_adam=false"])
+@pytest.mark.parametrize(
+    "setting",
+    ["speed.fold_up_sampling=false", "speed.fused_adam=false", "speed.channels_last=true"],
+)
 def test_a_faster_way_gives_the_same(setting: str) -> None:
     results = []
     for settings in ((), (setting,)):
