@@ -238,6 +238,7 @@ class TranslateJob:
                 picture = self._decode(data, str(planned.path))
             if done is None and picture is not None:
                 padded = self._translator.padded_size(picture)
+                log.begin(planned.path, sha256, planned.outputs)
         except self._survived as exc:
             error = printable(str(exc))
         size = done.size if done else None

@@ -18,6 +18,9 @@ from munit_edge.styles import Styles
 LOG_FILE = "munit-edge-log.jsonl"
 """Name of the record inside the folder of results."""
 
+NOT_FINISHED = "not finished: results of an earlier run are being replaced"
+"""Error of a line that is followed by another one of the same input, unless the run was killed."""
+
 
 class LogEntry(StrictModel):
     """One line: what became of one input."""
@@ -65,13 +68,26 @@ class TranslateLog:
     def find_done(self, outputs: Sequence[Path], sha256: str) -> LogEntry | None:
         """The line that wrote all of `outputs` from such a file with these settings.
 
-        None: there is none, another run has replaced one of them, or one is gone.
+        None: there is none, another run has replaced one of them or begun to, or one is gone.
         """
         entries = {self._last_writer.get(name) for name in self._names(outputs)}
         entry = entries.pop()
-        if entries or entry is None or (entry.sha256, entry.settings) != (sha256, self._settings):
+        if entries or entry is None or entry.error is not None:
+            return None
+        if (entry.sha256, entry.settings) != (sha256, self._settings):
             return None
         return entry if all(path.is_file() for path in outputs) else None
+
+    def begin(self, path: Path, sha256: str, outputs: Sequence[Path]) -> None:
+        """Append a line that results are about to be replaced, if an earlier line names any.
+
+        So that they do not count as the earlier run's, should this one be killed between two.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        if any(name in self._last_writer for name in self._names(outputs)):
+            self.write(path, sha256, outputs, None, 0.0, NOT_FINISHED)
 
     def write(
         self,

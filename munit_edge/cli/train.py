@@ -164,10 +164,12 @@ def _report(run: TrainingRun, result: TrainingResult) -> None:
         )
     typer.echo(f"trained {result.iteration:,} iterations, {result.images_per_second:.3g} images/s")
     typer.echo(f"checkpoint: {result.checkpoint}")
-    if result.best not in (None, result.checkpoint):
+    to_export = folder.path  # its newest checkpoint
+    if result.best is not None and result.best != result.checkpoint:
         typer.echo(f"best checkpoint by {run.config.best_by}: {result.best}")
+        to_export = result.best
     typer.echo(f"to look at: {folder.page}")
-    typer.echo(f"next: munit-edge export onnx {_quoted(folder.path)} -o MODEL")
+    typer.echo(f"next: munit-edge export onnx {_quoted(to_export)} -o MODEL")
 
 
 def _quoted(path: Path) -> str:

@@ -66,6 +66,22 @@ def test_a_result_that_another_run_replaced_is_not_done(tmp_path: Path) -> None:
     assert is_done(tmp_path)
 
 
+def test_results_that_another_run_has_begun_to_replace_are_not_done(tmp_path: Path) -> None:
+    record(tmp_path)
+    with TranslateLog(tmp_path, "other") as log:
+        log.begin(Path("in/x.jpg"), "h", outputs(tmp_path))
+    assert not is_done(tmp_path)
+    assert not is_done(tmp_path, settings="other")
+    record(tmp_path)
+    assert is_done(tmp_path)
+
+
+def test_new_results_begin_without_a_line(tmp_path: Path) -> None:
+    with TranslateLog(tmp_path, "s") as log:
+        log.begin(Path("in/x.jpg"), "h", outputs(tmp_path))
+    assert (tmp_path / LOG_FILE).read_bytes() == b""
+
+
 def test_a_fault_is_not_done(tmp_path: Path) -> None:
     with TranslateLog(tmp_path, "s") as log:
         log.write(Path("x.jpg"), None, (), None, 0.1, "x.jpg is empty")
