@@ -9,6 +9,7 @@ import numpy as np
 from munit_edge.config import Direction, split_direction
 from munit_edge.engines.base import take_rows
 from munit_edge.errors import InputError
+from munit_edge.heap import heap_kept_smallest
 from munit_edge.images import Images, Picture, pad_to
 from munit_edge.pipeline import Stopwatch
 from munit_edge.styles import Styles
@@ -105,7 +106,7 @@ class PictureTranslator:
         for picture in pictures:
             results = self._tiled.translate(picture.pixels, self._codes, core=core, name=name)
             for _ in self._codes:
-                with self.busy:
+                with self.busy, heap_kept_smallest():
                     pixels = next(results)
                 yield _finished(pixels, picture), self.busy.last
 

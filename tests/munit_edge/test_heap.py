@@ -32,13 +32,19 @@ def make(size, count):
 heap.keep_heap_small()
 library.free(make(30 << 20, 1)[0])
 before = held_mib()
+with heap.heap_kept_smallest():
+    medium = make(6 << 20, 3)
+    make(1000, 1)  # the heap cannot shrink from its end
+    for block in medium:
+        library.free(block)
+smallest = held_mib()
 small = make(100_000, 1000)
-last = make(100_000, 1)  # the heap cannot shrink from its end
+last = make(100_000, 1)
 for block in small:
     library.free(block)
 kept = held_mib()
 heap.give_back_freed_memory()
-print(before, kept, held_mib())
+print(before, smallest, kept, held_mib())
 """
 
 
@@ -51,7 +57,8 @@ def test_what_was_freed_goes_back() -> None:
         check=True,
         env={"PYTHONPATH": ":".join(filter(None, sys.path))},
     )
-    before, kept, after = map(float, done.stdout.split())
+    before, smallest, kept, after = map(float, done.stdout.split())
+    assert smallest - before < 5
     assert kept - before > 50, "glibc keeps small blocks"
     assert after - before < 20
 
