@@ -20,6 +20,7 @@ Mode = Literal["L", "RGB"]
 _DEEP_GREYS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _PROFILE_SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
 """Signature of the colour space, bytes 16 to 20 of a profile, that fits pixels of each mode."""
+_BAND_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def to_picture(image: Image.Image, channels: int) -> Picture:
     colour, alpha = _split_alpha(image)
     mode: Mode = "L" if channels == 1 else "RGB"
     colour, profile = _to_mode(colour, mode, image.info.get("icc_profile"))
-    pixels = np.array(colour).reshape(image.height, image.width, -1)
+    pixels = _pixels(colour)
     if channels == 4:
         opaque = np.full(pixels.shape[:2], 255, np.uint8) if alpha is None else alpha
         return Picture(np.dstack([pixels, opaque]), None, profile)
@@ -66,6 +67,22 @@ def profile_fits(profile: bytes | None, mode: str) -> bool:
     return profile is not None and profile[16:20] == _PROFILE_SPACES.get(base)
 
 
+def _pixels(image: Image.Image) -> Images:
+    """Pixels [H, W, C] of an image in mode L or RGB.
+
+    Band by band: an array of the whole is made from a copy of all bytes, which counts with large
+    photos.
+    """
+    width, height = image.size
+    pixels = np.empty((height, width, len(image.getbands())), np.uint8)
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(height, top + rows)
+        band = np.asarray(image.crop((0, top, width, bottom)))
+        pixels[top:bottom] = band.reshape(bottom - top, width, -1)
+    return pixels
+
+
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Images | None]:
     """Colour in mode L, RGB, CMYK or LAB, and alpha [H, W] where there is transparency."""
     if image.mode in _DEEP_GREYS:
@@ -77,9 +94,10 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Images | None]:
         full = image.convert("LA" if grey else "RGBA")
         alpha = np.array(full.getchannel("A"))
         return full.convert("L" if grey else "RGB"), alpha
-    if image.mode in ("CMYK", "LAB"):
+    mode = "L" if grey else "RGB"
+    if image.mode in ("CMYK", "LAB", mode):  # Pillow would copy the picture to its own mode
         return image, None
-    return image.convert("L" if grey else "RGB"), None
+    return image.convert(mode), None
 
 
 def _deep_grey(image: Image.Image) -> tuple[Image.Image, Images | None]:

@@ -335,3 +335,11 @@ def test_profile_fits() -> None:
     assert not profile_fits(linear_grey(), "RGB")
     assert not profile_fits(None, "RGB")
     assert not profile_fits(b"", "L")
+
+
+@pytest.mark.parametrize("shape", [(1500, 2000, 3), (2000, 1500), (1, 3000, 3), (3000, 1)])
+def test_pixels_are_those_of_all_bands(shape: tuple[int, ...]) -> None:
+    expected = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    picture = to_picture(Image.fromarray(expected), 1 if len(shape) == 2 else 3)
+    assert np.array_equal(picture.pixels.reshape(shape), expected)
+    assert picture.pixels.flags.writeable
