@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from munit_edge.extras import missing
+from munit_edge.openmp import yield_cores_while_waiting
+
+yield_cores_while_waiting()
 
 if TYPE_CHECKING:
     import torch
