@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import torch
 from cli_startup import hardware
 
 from munit_edge.config import ModelConfig
@@ -32,7 +31,7 @@ from munit_edge.export.onnx_graph import export_graph
 from munit_edge.export.options import ExportOptions
 from munit_edge.trainer.checkpoint import build_generators
 from munit_edge.trainer.folding import fold_decoders
-from munit_edge.trainer.torch_api import nn
+from munit_edge.trainer.torch_api import nn, torch
 
 TARGET_RATIO = 1.25
 TOLERANCE = 1e-4

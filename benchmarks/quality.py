@@ -26,7 +26,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from cli_startup import hardware
 from numpy.typing import NDArray
 from processes import MUNIT_EDGE, ROOT
@@ -40,6 +39,7 @@ from munit_edge.images import Picture, read_image, write_image
 from munit_edge.sample_data import Label, Shape, read_labels, write_sample_data
 from munit_edge.styles import sample_styles
 from munit_edge.trainer.pictures import shown_side
+from munit_edge.trainer.torch_api import torch
 from munit_edge.translator import Translator
 
 Images = NDArray[np.uint8]

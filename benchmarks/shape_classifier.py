@@ -9,13 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from munit_edge.config import Domain
 from munit_edge.sample_data import SHAPE_KINDS, Label, Shape, ShapeKind, draw, sample_labels
+from munit_edge.trainer.torch_api import F, Tensor, nn, torch
 
 WIDTH = 16
 BATCH_SIZE = 50

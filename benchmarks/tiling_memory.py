@@ -87,12 +87,11 @@ def _draw(path: Path, megapixels: float) -> int:
 
 
 def _random_model(folder: Path) -> Path:
-    import torch
-
     from munit_edge.config import ModelConfig
     from munit_edge.export.model_directory import export_model
     from munit_edge.export.options import ExportOptions
     from munit_edge.trainer.checkpoint import CheckpointInfo, build_generators, save_checkpoint
+    from munit_edge.trainer.torch_api import torch
 
     torch.manual_seed(0)
     config = ModelConfig(width=16)

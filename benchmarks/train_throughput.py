@@ -26,8 +26,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from munit_edge.config import DOMAINS
 from munit_edge.machine import look_at_machine
 from munit_edge.process_memory import peak_memory_bytes
@@ -43,6 +41,7 @@ from munit_edge.trainer.losses import (
 )
 from munit_edge.trainer.run_state import RunState
 from munit_edge.trainer.step import Losses, Pair, TrainingStep
+from munit_edge.trainer.torch_api import torch
 
 LOSS_TOLERANCE = 1e-4
 """Largest relative difference of a loss."""

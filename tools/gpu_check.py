@@ -246,9 +246,8 @@ def _check_same(checkpoint: Path, model: Path) -> None:
 
 
 def _write_checkpoint(path: Path, config: ModelConfig) -> Path:
-    import torch
-
     from munit_edge.trainer.checkpoint import CheckpointInfo, build_generators, save_checkpoint
+    from munit_edge.trainer.torch_api import torch
 
     torch.manual_seed(0)
     save_checkpoint(path, config, CheckpointInfo(), generators=build_generators(config))

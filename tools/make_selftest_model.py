@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from onnx.reference import ReferenceEvaluator
 
 from munit_edge.config import Domain, GraphKind, ModelConfig, split_direction
@@ -51,6 +50,7 @@ from munit_edge.selftest_child import (
 )
 from munit_edge.styles import sample_styles
 from munit_edge.trainer.checkpoint import CheckpointInfo, build_generators, save_checkpoint
+from munit_edge.trainer.torch_api import torch
 
 CONFIG = ModelConfig(
     width=2, num_style_downsamples=3, num_res_blocks=1, num_mlp_layers=2, mlp_dim=8, style_dim=4
