@@ -17,6 +17,7 @@ def test_a_line_now_and_then_says_how_long_it_takes(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(module, "PLAIN_INTERVAL_S", 10.0)
     times = iter([0.0, *(float(i + 1) for i in range(10))])
     monkeypatch.setattr(module.time, "monotonic", lambda: next(times))
     with module.progress("training", total) as bar:

@@ -33,9 +33,7 @@ def test_results_come_in_order(workers: int, limit: int) -> None:
         return item * item
 
     results = without_hanging(
-        lambda: list(
-            in_threads(overtaken, range(30), workers=workers, limit=limit, name="order")
-        )
+        lambda: list(in_threads(overtaken, range(30), workers=workers, limit=limit, name="order"))
     )
     assert results == [item * item for item in range(30)]
     threads_end("order")
