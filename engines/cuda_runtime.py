@@ -24,17 +24,10 @@ from typing import Any
 import numpy as np
 
 from munit_edge.engines.base import Array, DeviceArray
+from munit_edge.engines.gpu_presence import NO_DRIVER_HINT, NO_GPU_HINT, require_gpu
 from munit_edge.errors import EngineError, MissingExtraError
 from munit_edge.extras import EXTRAS, require
 
-_NO_DRIVER_MEND = (
-    "install NVIDIA's driver (on a Jetson it comes with JetPack; in a container pass "
-    "`--gpus all` or `--runtime nvidia`); `translate --engine onnxruntime --device cpu` needs none"
-)
-_NO_GPU_MEND = (
-    "check `nvidia-smi` and CUDA_VISIBLE_DEVICES; `translate --engine onnxruntime --device cpu` "
-    "needs none"
-)
 _MEMORY_MEND = (
     "use a smaller image (--size) or fewer styles at once, or end other programs on the GPU"
 )
@@ -488,6 +481,7 @@ def _binding() -> Any:
     try:
         return require("cuda.bindings.runtime", purpose)
     except (MissingExtraError, ModuleNotFoundError) as exc:
+        require_gpu()
         # Other packages bring a folder "cuda" too, so that only "cuda.bindings" is missing.
         raise MissingExtraError("cuda-bindings", EXTRAS["cuda"], purpose) from exc
     except (ImportError, OSError) as exc:
@@ -503,17 +497,17 @@ def _count_devices(cuda: Any) -> int:
     try:
         error, count = _call(cuda, "cudaGetDeviceCount")
     except EngineError as exc:  # older bindings raise where there is no driver
-        raise EngineError(f"there is no usable NVIDIA driver ({exc}): {_NO_DRIVER_MEND}") from exc
+        raise EngineError(f"there is no usable NVIDIA driver ({exc}): {NO_DRIVER_HINT}") from exc
     errors = cuda.cudaError_t
     if int(error) == 0 and count:
         return int(count)
     if int(error) in (0, int(errors.cudaErrorNoDevice)):
-        raise EngineError(f"there is no NVIDIA GPU here: {_NO_GPU_MEND}")
+        raise EngineError(f"there is no NVIDIA GPU here: {NO_GPU_HINT}")
     if int(error) == int(errors.cudaErrorInsufficientDriver):
         raise EngineError(_driver_fault(cuda))
     raise EngineError(
         f"the NVIDIA driver cannot be used ({_describe(cuda, error)}): restart the machine or "
-        f"install the driver again; {_NO_GPU_MEND}"
+        f"install the driver again; {NO_GPU_HINT}"
     )
 
 
@@ -522,7 +516,7 @@ def _driver_fault(cuda: Any) -> str:
     error, driver = _call(cuda, "cudaDriverGetVersion")
     _, runtime = _call(cuda, "cudaRuntimeGetVersion")
     if int(error) != 0 or not driver:
-        return f"there is no usable NVIDIA driver: {_NO_DRIVER_MEND}"
+        return f"there is no usable NVIDIA driver: {NO_DRIVER_HINT}"
     major = int(driver) // 1000
     return (
         f"the NVIDIA driver runs CUDA up to {_version(driver)} and the installed cuda-bindings "

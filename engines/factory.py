@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from munit_edge.engines.base import GraphSet
+from munit_edge.engines.gpu_presence import gpu_first
 from munit_edge.errors import ConfigError, InputError
 from munit_edge.manifest import MANIFEST_FILE, is_model_directory
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 Engine = Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx", "torch"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
+_GPU_ENGINES = ("onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx")
 
 
 def open_graphs(
@@ -53,6 +55,13 @@ def open_graphs(
         )
     if engine == "auto":
         engine = "torch" if _looks_like_checkpoint(path) else "onnxruntime"
+    with gpu_first(engine in _GPU_ENGINES or device.startswith("cuda")):
+        return _open(path, engine, device, tf32=tf32, cuda_graph=cuda_graph, warm_up=warm_up)
+
+
+def _open(
+    path: Path, engine: str, device: str, *, tf32: bool, cuda_graph: bool, warm_up: bool
+) -> GraphSet:
     if engine in ("tensorrt", "tensorrt-rtx"):
         from munit_edge.engines.tensorrt_runner import open_tensorrt
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from munit_edge.cores import usable_cores
 from munit_edge.engines.devices import Device
+from munit_edge.engines.gpu_presence import require_gpu
 from munit_edge.errors import EngineError, ModelError, UnsupportedGraphError
 from munit_edge.extras import require
 from munit_edge.heap import give_back_freed_memory
@@ -55,6 +56,7 @@ def open_session(
     providers: list[tuple[str, dict[str, str]]] = [(CPU_PROVIDER, {})]
     if device.kind == "cuda":
         if CUDA_PROVIDER not in onnxruntime.get_available_providers():
+            require_gpu()
             raise EngineError(f"device '{device}' cannot be used: {_no_cuda_provider()}")
         load_cuda_libraries()
         cuda = {"device_id": str(device.index), "use_tf32": str(int(device.tf32))}

@@ -18,7 +18,7 @@ from munit_edge.export.gate import OnTrial
 from munit_edge.export.half_arithmetic import ArithmeticGraphs
 from munit_edge.export.onnx_graph import export_graph
 from munit_edge.export.options import ExportOptions
-from munit_edge.export.parity import check_parity, failures
+from munit_edge.export.parity import check_parity, failures, num_cases
 from munit_edge.export.precision import HalfPrecision, in_half
 from munit_edge.export.quantise import EightBits
 from munit_edge.export.reduced import Float32, choose_eight_bits, choose_half, measure_files
@@ -47,6 +47,11 @@ def graph_kinds(options: ExportOptions) -> tuple[GraphKind, ...]:
     return (*GRAPH_KINDS, *STATS_KINDS) if options.stats_graphs else GRAPH_KINDS
 
 
+def num_steps(options: ExportOptions) -> int:
+    """How often an export calls its `on_step`."""
+    return len(DOMAINS) * len(graph_kinds(options)) + num_cases(options)
+
+
 def export_model(
     checkpoint: Path,
     directory: Path,
@@ -64,7 +69,8 @@ def export_model(
         options: operator set, border types, weights, fixed sizes and precision.
         overwrite: replace an earlier model directory, once the new one is proved; its saved styles
             are kept.
-        on_step: called with the name of each graph when it is traced.
+        on_step: called `num_steps` times: with the name of each graph when it is traced, and in
+            words for each comparison with torch.
         on_trial: called with the name of each layer that the gate is about to measure alone.
 
     Raises:
@@ -102,7 +108,7 @@ def _export_fp32(
         OnnxRuntimeGraphs(directory, manifest, device) as exported,
         TorchGraphs(checkpoint, device, options.weights, io=options.io) as reference,
     ):
-        parity = _prove(exported, reference, options)
+        parity = _prove(exported, reference, options, on_step)
     return manifest.model_copy(update={"parity": parity})
 
 
@@ -133,7 +139,7 @@ def _export_half(
         _opened(directory, manifest, precision) as exported,
         ArithmeticGraphs(typed, config, model_id, precision=precision, io=options.io) as reference,
     ):
-        parity = _prove(exported, reference, options)
+        parity = _prove(exported, reference, options, on_step)
         files = measure_files(model, exported, choice)
     return manifest.model_copy(update={"parity": parity, "gate": (choice.gate, files)})
 
@@ -269,9 +275,9 @@ def _manifest(
 
 
 def _prove(
-    exported: GraphSet, reference: GraphSet, options: ExportOptions
+    exported: GraphSet, reference: GraphSet, options: ExportOptions, on_step: OnStep
 ) -> tuple[ParityEntry, ...]:
-    entries = check_parity(exported, reference, options)
+    entries = check_parity(exported, reference, options, on_step)
     failed = failures(entries)
     if failed:
         raise ParityError(

@@ -5,7 +5,7 @@ Every graph and both whole translations, at two batch sizes and two image sizes,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -60,7 +60,10 @@ class Case(NamedTuple):
 
 
 def check_parity(
-    exported: GraphSet, reference: GraphSet, options: ExportOptions
+    exported: GraphSet,
+    reference: GraphSet,
+    options: ExportOptions,
+    on_case: Callable[[str], None] = lambda case: None,
 ) -> list[ParityEntry]:
     """Compare two graph sets of the same model.
 
@@ -68,15 +71,23 @@ def check_parity(
         exported: the graphs in ONNX Runtime.
         reference: the networks in torch, with the same types at the border.
         options: fixed sizes, which limit what can be compared, and the precision.
+        on_case: told in words of each of `num_cases` cases that is done.
 
     Returns:
         One entry for each comparison, failed ones too.
     """
-    return [
-        entry
-        for case in parity_cases(reference.config, options)
-        for entry in _check_case(exported, reference, case, options)
-    ]
+    entries: list[ParityEntry] = []
+    for case in parity_cases(reference.config, options):
+        entries += _check_case(exported, reference, case, options)
+        height, width = case.size_hw
+        on_case(f"comparison with torch: batch {case.batch}, {height} x {width} pixels")
+    return entries
+
+
+def num_cases(options: ExportOptions) -> int:
+    """How many cases `check_parity` compares."""
+    fixed_size = options.height is not None and options.width is not None
+    return (1 if fixed_size else 2) * (2 if options.batch is None else 1)
 
 
 def failures(entries: list[ParityEntry]) -> list[str]:

@@ -10,12 +10,13 @@ import datetime
 import importlib.metadata
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from munit_edge import __version__
 from munit_edge.config import StrictModel
+from munit_edge.declared_extras import declared_extras, normalised
 from munit_edge.engines.probe import SUBJECTS, Answer, Subject, ask
 from munit_edge.errors import OutputError
 from munit_edge.machine import Machine, look_at_machine
@@ -119,29 +120,19 @@ def examine() -> Report:
         answers=answers,
         packages=packages,
         cache=cache,
-        findings=tuple(judge(machine, answers, packages, extra_packages(), cache)),
+        findings=tuple(judge(machine, answers, packages, declared_extras(), cache)),
     )
 
 
 def installed_packages() -> dict[str, str]:
     """Versions of the installed distributions that matter here, by normalised name."""
     found: dict[str, str] = {}
+    brought = {name for names in declared_extras().values() for name in names}
     for distribution in importlib.metadata.distributions():
-        name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"] or "").lower()
-        if _LOOKED_UP.fullmatch(name):
+        name = normalised(distribution.metadata["Name"] or "")
+        if name in brought or _LOOKED_UP.fullmatch(name):
             found.setdefault(name, distribution.version)
     return dict(sorted(found.items()))
-
-
-def extra_packages() -> dict[str, tuple[str, ...]]:
-    """Distributions that the extras `train` and `export` bring, as munit-edge declares them."""
-    found: dict[str, tuple[str, ...]] = {"train": (), "export": ()}
-    for line in importlib.metadata.requires("munit-edge") or ():
-        name = re.match(r"[\w.-]+", line)
-        extra = re.search(r"""extra == ['"](\w+)['"]""", line)
-        if name and extra and extra[1] in found:
-            found[extra[1]] += (name[0].lower(),)
-    return found
 
 
 def look_at_cache() -> CacheFacts:
@@ -198,7 +189,7 @@ def judge(
         )
     yield from _cuda(told, packages)
     for extra, names in extras.items():
-        yield _extra(extra, [name for name in names if name not in packages])
+        yield _extra(extra, names, packages, has_gpu=has_gpu)
     yield _cache(cache)
 
 
@@ -383,16 +374,23 @@ def _cuda_majors(told: Mapping[Subject, Answer], packages: Mapping[str, str]) ->
     return majors
 
 
-def _extra(extra: str, absent: list[str]) -> Finding:
+def _extra(
+    extra: str, names: Sequence[str], packages: Mapping[str, str], *, has_gpu: bool
+) -> Finding:
     subject = f"extra {extra}"
+    absent = [name for name in names if name not in packages]
     if not absent:
-        return Finding(subject=subject, status="ok", detail="complete")
-    return Finding(
-        subject=subject,
-        status="missing",
-        detail=f"not installed: {', '.join(absent)}",
-        mend=f"run `pip install 'munit-edge[{extra}]'`",
-    )
+        return Finding(subject=subject, status="ok", detail="installed")
+    detail = f"not installed: {', '.join(absent)}"
+    if extra == "cpu" and "onnxruntime-gpu" in packages:
+        detail, mend = "not needed: the extra gpu is installed, which runs on the CPU too", ""
+    elif extra == "gpu" and "onnxruntime" in packages:
+        mend = "run `pip uninstall -y onnxruntime` and then `pip install 'munit-edge[gpu]'`"
+    else:
+        mend = f"run `pip install 'munit-edge[{extra}]'`"
+    if extra in ("gpu", "trt") and not has_gpu:
+        mend = f"needs an NVIDIA GPU; where there is one, {mend}"
+    return Finding(subject=subject, status="missing", detail=detail, mend=mend)
 
 
 def _cache(cache: CacheFacts) -> Finding:

@@ -14,7 +14,7 @@ from munit_edge.images import Images, Picture, pad_to
 from munit_edge.pipeline import Stopwatch
 from munit_edge.styles import Styles
 from munit_edge.tile_choice import TileWish, choose_core
-from munit_edge.tiled_translation import TiledTranslation, TileStatistics
+from munit_edge.tiled_translation import OnPart, TiledTranslation, TileStatistics, ignore_part
 from munit_edge.translator import Content, Translator
 
 
@@ -66,7 +66,9 @@ class PictureTranslator:
         size = picture.pixels.shape[0], picture.pixels.shape[1]
         return self._translator.padded_size(size, self._source)
 
-    def translate(self, pictures: Sequence[Picture], name: str) -> Iterator[tuple[Picture, float]]:
+    def translate(
+        self, pictures: Sequence[Picture], name: str, on_part: OnPart = ignore_part
+    ) -> Iterator[tuple[Picture, float]]:
         """All results of the first picture, one for each style in order, then those of the next.
 
         They are computed a few at a time, as they are asked for. With each comes its share of the
@@ -75,6 +77,7 @@ class PictureTranslator:
         Args:
             pictures: of one padded size.
             name: what messages call the first.
+            on_part: told how many of the pictures are done, parts of one included.
 
         Raises:
             InputError: there is too little memory.
@@ -84,9 +87,9 @@ class PictureTranslator:
         core = self._core(pictures[0])
         try:
             if core is None:
-                yield from self._whole(pictures, (height, width))
+                yield from self._whole(pictures, (height, width), on_part)
             else:
-                yield from self._in_tiles(pictures, core, name)
+                yield from self._in_tiles(pictures, core, name, on_part)
         except MemoryError as exc:
             height, width = pictures[0].pixels.shape[:2]
             raise InputError(
@@ -101,17 +104,23 @@ class PictureTranslator:
         return choose_core(self._tile, (height, width), opened.config, opened.engine, opened.device)
 
     def _in_tiles(
-        self, pictures: Sequence[Picture], core: int, name: str
+        self, pictures: Sequence[Picture], core: int, name: str, on_part: OnPart
     ) -> Iterator[tuple[Picture, float]]:
-        for picture in pictures:
-            results = self._tiled.translate(picture.pixels, self._codes, core=core, name=name)
+        for number, picture in enumerate(pictures):
+            results = self._tiled.translate(
+                picture.pixels,
+                self._codes,
+                core=core,
+                name=name,
+                on_part=lambda part, note, before=number: on_part(before + part, note),  # type: ignore[misc]
+            )
             for _ in self._codes:
                 with self.busy, heap_kept_smallest():
                     pixels = next(results)
                 yield _finished(pixels, picture), self.busy.last
 
     def _whole(
-        self, pictures: Sequence[Picture], size_hw: tuple[int, int]
+        self, pictures: Sequence[Picture], size_hw: tuple[int, int], on_part: OnPart
     ) -> Iterator[tuple[Picture, float]]:
         height, width = size_hw
         num_styles = len(self._codes)
@@ -125,6 +134,7 @@ class PictureTranslator:
             for start in range(0, num_styles, styles_at_once):
                 results = self._decode(part, self._codes[start : start + styles_at_once])
                 seconds = share + self.busy.last / (results.shape[0] * results.shape[1])
+                on_part(first + len(rows) * (start + results.shape[1]) / num_styles, "")
                 for row, of_picture in zip(rows, results, strict=True):
                     for pixels in of_picture:
                         yield _finished(pixels, pictures[row]), seconds

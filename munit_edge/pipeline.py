@@ -189,20 +189,24 @@ def _close(items: object) -> None:
 class Stopwatch:
     """Adds up the time spent in `with` blocks.
 
+    Args:
+        clock: tells the time in seconds.
+
     Attributes:
         seconds: so far.
         last: in the last block.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self.seconds = 0.0
         self.last = 0.0
         self._started = 0.0
 
     def __enter__(self) -> Stopwatch:
-        self._started = time.perf_counter()
+        self._started = self._clock()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.last = time.perf_counter() - self._started
+        self.last = self._clock() - self._started
         self.seconds += self.last

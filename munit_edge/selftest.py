@@ -130,6 +130,7 @@ def run_selftest(
     report: Report,
     *,
     folder: Path = FOLDER,
+    on_begin: Callable[[str], None] = lambda name: None,
     on_trial: Callable[[str], None] = lambda name: None,
 ) -> SelftestReport:
     """Run the tiny model through every engine that the doctor found usable, in every precision.
@@ -137,10 +138,12 @@ def run_selftest(
     Args:
         report: what the doctor found.
         folder: the model and its expected outputs.
+        on_begin: called with the name of each trial before it is run.
         on_trial: called with the name of each trial that has ended.
     """
     results = []
     for planned in plan(report):
+        on_begin(planned.name)
         result = planned if isinstance(planned, Result) else run_trial(planned, folder)
         results.append(result)
         on_trial(result.name)

@@ -36,6 +36,14 @@ RESULT_BYTES = 1 << 26
 _BAND_PIXELS = 1 << 20
 
 
+OnPart = Callable[[float, str], None]
+"""Told what part of a picture is done, 0 to 1, and in words which tile that was."""
+
+
+def ignore_part(part: float, note: str) -> None:
+    """An `OnPart` for those who do not want to know."""
+
+
 class Cost(NamedTuple):
     """Multiplications that a tiled translation takes, in millions of millions."""
 
@@ -69,7 +77,13 @@ class TiledTranslation:
         self._say = say
 
     def translate(
-        self, image: Images, styles: Styles, *, core: int, name: str = "picture"
+        self,
+        image: Images,
+        styles: Styles,
+        *,
+        core: int,
+        name: str = "picture",
+        on_part: OnPart = ignore_part,
     ) -> Iterator[Images]:
         """Translate one picture with every style.
 
@@ -78,6 +92,7 @@ class TiledTranslation:
             styles: float32 [S, style_dim] for the target domain.
             core: largest height and width in pixels of what one tile decides.
             name: what is said of the picture begins with this.
+            on_part: told after every tile, of those of measuring passes too.
 
         Yields:
             uint8 [H, W, C], C channels of the target domain: one for each style, in order.
@@ -95,17 +110,18 @@ class TiledTranslation:
         small = reduced(image, math.ceil(math.sqrt(height * width / grid.largest)))
         small_content, stats = self._translator.encode_measured(small[None], self._source)
         picture = _Picture(self._translator, image, grid, self._source)
+        step = max(1, RESULT_BYTES // math.prod(shape))
+        groups = [styles[start : start + step] for start in range(0, len(styles), step)]
+        work = self._work(grid, groups, on_part)
         if self._exact:
             (stats,) = self._settled(
-                grid,
+                work,
                 "content_encoder",
                 [stats],
                 lambda tile, given, wanted: [picture.measured(tile, given[0])],
             )
-        step = max(1, RESULT_BYTES // math.prod(shape))
-        for start in range(0, len(styles), step):
-            group = styles[start : start + step]
-            yield from self._translate_group(picture, stats, small_content, group, shape)
+        for group in groups:
+            yield from self._translate_group(picture, stats, small_content, group, shape, work)
 
     def _refuse_fixed_sizes(self, grid: Grid) -> None:
         rows, columns = grid.tiles[0].image
@@ -127,6 +143,7 @@ class TiledTranslation:
         small: Content,
         styles: Styles,
         shape: tuple[int, ...],
+        work: _Work,
     ) -> Iterator[Images]:
         decoders = [
             self._translator.decode_measured(small, style[None], self._target)[1]
@@ -139,16 +156,15 @@ class TiledTranslation:
             content = picture.content(tile, encoder)
             return [self._decode(tile, content, styles[i], given[i]) for i in wanted]
 
-        grid = picture.grid
         if self._exact:
             decoders = self._settled(
-                grid,
+                work,
                 "decoder",
                 decoders,
                 lambda tile, given, wanted: [m for _, m in decode(tile, given, wanted)],
             )
         results = [np.empty(shape, np.uint8) for _ in styles]
-        for tile in grid.tiles:
+        for tile in work.tiles():
             done = decode(tile, decoders, range(len(styles)))
             for result, (pixels, _) in zip(results, done, strict=True):
                 place = _part(result, tile.core)
@@ -158,7 +174,7 @@ class TiledTranslation:
 
     def _settled(
         self,
-        grid: Grid,
+        work: _Work,
         network: Literal["content_encoder", "decoder"],
         stats: list[NormStatistics],
         measure: Callable[[Tile, list[NormStatistics], list[int]], list[NormStatistics]],
@@ -166,15 +182,16 @@ class TiledTranslation:
         """Pass after pass over all tiles, until nothing moves or every norm is exact.
 
         Args:
-            grid: the tiles.
+            work: gives the tiles, and is told when fewer passes do.
             network: whose norms.
             stats: to start from, one for each style.
             measure: tile, given statistics and indices into them -> what was measured for those.
         """
         wanted = list(range(len(stats)))
-        for _ in norm_layers(self._config, network):
+        most = len(norm_layers(self._config, network))
+        for number in range(1, most + 1):
             joined = {index: Joined() for index in wanted}
-            for tile in grid.tiles:
+            for tile in work.tiles(f"measuring pass {number}, "):
                 found = measure(tile, stats, wanted)
                 for index, measured in zip(wanted, found, strict=True):
                     joined[index].add(measured, tile.core.pixels)
@@ -182,8 +199,16 @@ class TiledTranslation:
             wanted = [i for i in wanted if largest_change(stats[i], new[i]) > SETTLED]
             stats = [new.get(index, old) for index, old in enumerate(stats)]
             if not wanted:
+                work.spare(most - number)
                 break
         return stats
+
+    def _work(self, grid: Grid, groups: Sequence[Styles], on_part: OnPart) -> _Work:
+        passes = len(groups)
+        if self._exact:
+            passes += len(norm_layers(self._config, "content_encoder"))
+            passes += len(norm_layers(self._config, "decoder")) * len(groups)
+        return _Work(grid, passes, on_part)
 
     def _decode(
         self, tile: Tile, content: Content, style: Styles, stats: NormStatistics
@@ -216,6 +241,32 @@ class TiledTranslation:
         measuring = encode_core * len(norm_layers(self._config, "content_encoder"))
         measuring += once * len(norm_layers(self._config, "decoder"))
         return Cost(once, once + measuring)
+
+
+class _Work:
+    """Passes over the tiles of a picture, and what part of them is done."""
+
+    def __init__(self, grid: Grid, passes: int, on_part: OnPart) -> None:
+        self._grid = grid
+        self._passes = passes
+        self._on_part = on_part
+        self._done = 0
+
+    def tiles(self, doing: str = "") -> Iterator[Tile]:
+        """The tiles of the next pass; each is done when the next one is asked for.
+
+        `doing` is said before the number of the tile.
+        """
+        count = len(self._grid.tiles)
+        for number, tile in enumerate(self._grid.tiles, 1):
+            yield tile
+            self._done += 1
+            part = self._done / (self._passes * count)
+            self._on_part(part, f"{doing}tile {number} of {count}")
+
+    def spare(self, passes: int) -> None:
+        """So many passes are not needed."""
+        self._passes -= passes
 
 
 class _Picture:

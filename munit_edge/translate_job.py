@@ -27,6 +27,7 @@ from munit_edge.images import (
 from munit_edge.picture_translator import PictureTranslator
 from munit_edge.pipeline import in_threads
 from munit_edge.style_set import StyleSet, fit_to_size
+from munit_edge.tiled_translation import OnPart, ignore_part
 from munit_edge.translate_log import TranslateLog, printable, settings_hash
 from munit_edge.translate_options import TranslateOptions
 from munit_edge.translate_plan import Plan, Planned, plan_results
@@ -160,7 +161,9 @@ class TranslateJob:
         """
         return plan_results(files, len(self._styles.codes), self._options)
 
-    def run(self, plan: Plan) -> Generator[TranslatedInput, None, None]:
+    def run(
+        self, plan: Plan, on_part: OnPart = ignore_part
+    ) -> Generator[TranslatedInput, None, None]:
         """Translate the planned inputs in order; a picture that cannot be read gives an `error`.
 
         Reading and writing have threads of their own, and so has the engine: the caller's thread
@@ -168,18 +171,25 @@ class TranslateJob:
         written when it is full, the last one at the end. A picture that cannot be read is the last
         outcome unless the options say to skip it.
 
+        Args:
+            plan: what `plan` gave.
+            on_part: told by the engine's thread how many inputs it is done with, parts of one
+                included, and in words where it is in the last.
+
         Raises:
             MunitEdgeError: anything but a picture that cannot be read. What comes before in the
                 order of the inputs is complete.
         """
         assert self._options.output is not None, "a plan has a folder"
         with TranslateLog(self._options.output, self._settings) as log:
-            written = self._start(plan, log)
+            written = self._start(plan, log, on_part)
             with contextlib.closing(written):
                 yield from self._outcomes(written, plan, log)
 
-    def translate_bytes(self, data: bytes, name: str) -> bytes:
+    def translate_bytes(self, data: bytes, name: str, on_part: OnPart = ignore_part) -> bytes:
         """Translate one picture file: the result of the only style, or a contact sheet.
+
+        `on_part` is told what part of it is done.
 
         Raises:
             UnreadableImageError: `data` is no picture.
@@ -192,7 +202,7 @@ class TranslateJob:
                 "for a contact sheet, or ask for one style"
             )
         picture = self._decode(data, name)
-        results = (result for result, _ in self._translator.translate([picture], name))
+        results = (result for result, _ in self._translator.translate([picture], name, on_part))
         if not self._options.grid:
             return encode_image(next(results), self._options.format)
         cell = cell_for(self._styles, picture)
@@ -200,7 +210,9 @@ class TranslateJob:
         sheet = contact_sheet(columns(self._styles, cell), [row], cell)
         return encode_image(Picture(sheet), self._options.format)
 
-    def _start(self, plan: Plan, log: TranslateLog) -> Generator[_Written, None, None]:
+    def _start(
+        self, plan: Plan, log: TranslateLog, on_part: OnPart
+    ) -> Generator[_Written, None, None]:
         """The three stages: reading, translating, writing."""
         jobs = self._options.jobs or min(MAX_DEFAULT_JOBS, usable_cores())
         # So two small pictures wait for each thread, and fewer large ones.
@@ -215,7 +227,7 @@ class TranslateJob:
         )
         return in_threads(
             self._write,
-            self._translate(reads, sheets=bool(plan.sheets)),
+            self._translate(reads, on_part, sheets=bool(plan.sheets)),
             workers=jobs,
             limit=QUEUE_PIXELS,
             cost=lambda result: max(result.pixels, least),
@@ -256,9 +268,11 @@ class TranslateJob:
     # ----------------------------------------------------------------------------------------
     # Translating
 
-    def _translate(self, reads: Generator[_Read, None, None], *, sheets: bool) -> Iterator[_Result]:
+    def _translate(
+        self, reads: Generator[_Read, None, None], on_part: OnPart, *, sheets: bool
+    ) -> Iterator[_Result]:
         """Every result, input after input, and one item for each input that has none."""
-        cell = None
+        cell, before = None, 0
         with contextlib.closing(reads):
             for group in self._groups(reads):
                 first = group[0]
@@ -269,7 +283,8 @@ class TranslateJob:
                 elif first.input.skipped:
                     yield from self._earlier_results(first, cell)
                 else:
-                    yield from self._translate_group(group, cell)
+                    yield from self._translate_group(group, cell, before, on_part)
+                before += len(group)
 
     def _groups(self, reads: Iterable[_Read]) -> Iterator[list[_Read]]:
         """Neighbours that go through the engine together; what needs no engine is alone.
@@ -301,9 +316,17 @@ class TranslateJob:
         height, width = read.padded
         return (len(group) + 1) * height * width <= self._translator.pixels_at_once
 
-    def _translate_group(self, group: list[_Read], cell: int | None) -> Iterator[_Result]:
+    def _translate_group(
+        self, group: list[_Read], cell: int | None, before: int, on_part: OnPart
+    ) -> Iterator[_Result]:
+        """Every result of a group that comes after `before` other inputs."""
         pictures = [read.picture for read in group if read.picture is not None]
-        results = self._translator.translate(pictures, str(group[0].input.planned.path))
+        name = group[0].input.planned.path
+
+        def tell(done: float, note: str) -> None:
+            on_part(before + done, f"{name.name}: {note}" if note else name.name)
+
+        results = self._translator.translate(pictures, str(name), tell)
         num_styles = len(self._styles.codes)
         for number, (picture, seconds) in enumerate(results):
             read, index = group[number // num_styles], number % num_styles

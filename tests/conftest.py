@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
 import pytest
 
+from munit_edge.cli import progress
 from munit_edge.config import ModelConfig
 
 # Before torch is imported. One thread for each process, those that tests start too: these models
@@ -43,6 +45,7 @@ def _own_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Settings of the person who runs the tests, or of the test before, change no result."""
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", math.inf)  # no lines because time passes
     monkeypatch.setenv("MUNIT_EDGE_DEBUG", "")
     monkeypatch.setenv("MUNIT_EDGE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 

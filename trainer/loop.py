@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import multiprocessing
 import signal
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -39,6 +38,7 @@ from munit_edge.trainer.measures import Evaluation, reconstruction_error
 from munit_edge.trainer.pictures import DisplayImages, translation_grid
 from munit_edge.trainer.processes import Processes
 from munit_edge.trainer.run_folder import RunFolder
+from munit_edge.trainer.run_page import duration, seconds_left, speed_words
 from munit_edge.trainer.run_record import Session
 from munit_edge.trainer.run_state import RunState
 from munit_edge.trainer.run_view import Progress, RunView, Speed, new_session
@@ -75,7 +75,7 @@ class TrainingResult:
     """Iterations done, those before a resume too."""
     checkpoint: Path
     """The last checkpoint."""
-    images_per_second: float
+    images_per_second: float | None
     """Images of both domains together."""
     broken_images: int
     """Files that could not be read and were skipped."""
@@ -140,7 +140,7 @@ class TrainingRun:
             InputError: no image of a domain can be read.
             OutputError: a checkpoint or picture cannot be written; earlier checkpoints are whole.
         """
-        first, started, stopped_by = self.state.iteration, time.monotonic(), None
+        stopped_by = None
         showing = self._view.session(self._new_session(), self._progress, display.message)
         with stop_requests() as stop, showing, self.processes.ending_together():
             if self.state.iteration and self.processes.is_first:
@@ -160,16 +160,13 @@ class TrainingRun:
                 self._view.write(if_old=not saving and not drawing)
                 if stopped_by is not None:
                     break
-            seconds = time.monotonic() - started
             broken = self.processes.union(self._broken)
             self._view.end(None if stopped_by is None else stopped_by.name)
         self.processes.leave()
-        iterations = self.state.iteration - first
-        num_images = iterations * self.state.images_per_iteration * len(DOMAINS)
         return TrainingResult(
             iteration=self.state.iteration,
             checkpoint=self.folder.checkpoint(self.state.iteration),
-            images_per_second=num_images / seconds if seconds else 0.0,
+            images_per_second=self._speed.images_per_second,
             broken_images=len(broken),
             skipped_updates=self.state.skipped_updates,
             best=self._best_checkpoint(),
@@ -300,10 +297,13 @@ class TrainingRun:
 
     def _report(self, losses: dict[str, float], display: Display) -> None:
         self._speed.tick()
-        display.advance(
-            note=f"D {losses['discriminator_total']:.3f} G {losses['generator_total']:.3f} "
-            f"{self._speed.images_per_second or 0:.3g} images/s"
-        )
+        speed = self._speed.images_per_second
+        note = f"D {losses['discriminator_total']:.3f} G {losses['generator_total']:.3f}"
+        note += f" {speed_words(speed)}"
+        images = self.remaining * self.state.images_per_iteration * len(DOMAINS)
+        if (left := seconds_left(images, speed)) is not None:
+            note += f", {duration(left)} left"
+        display.advance(note=note)
         if self._due(self.config.log_interval):
             factor = self.config.optimizer.factor(self.state.iteration)
             rates = {

@@ -130,7 +130,7 @@ def _tiles(run: Run, session: Session | None) -> list[tuple[str, str, str]]:
     tiles = []
     if session is not None:
         speed = session.images_per_second
-        tiles.append(("speed", "-" if not speed else f"{speed:.3g} images/s", session.device))
+        tiles.append(("speed", speed_words(speed), session.device))
         tiles.append(_time_left(run, session))
         tiles.append(
             ("trained for", duration(sum(s.seconds for s in run.record.sessions)), _starts(run))
@@ -145,9 +145,9 @@ def _time_left(run: Run, session: Session) -> tuple[str, str, str]:
     if session.state != "training":
         return ("ended", _date(session.updated), "")
     images = (run.config.iterations - session.iteration) * _images_per_iteration(run, session)
-    if not session.images_per_second:
+    left = seconds_left(images, session.images_per_second)
+    if left is None:
         return ("time left", "-", "no iteration is done yet")
-    left = images / session.images_per_second
     return ("time left", duration(left), f"until {_date(session.updated + left)} at this speed")
 
 
@@ -314,6 +314,16 @@ def _session(session: Session) -> str:
 
 def _row(name: str, values: Sequence[str]) -> str:
     return f"<tr><th>{escape(name)}</th><td>{'<br>'.join(map(escape, values))}</td></tr>"
+
+
+def seconds_left(images: int, images_per_second: float | None) -> float | None:
+    """Seconds that so many images of both domains take; None: no iteration was done."""
+    return images / images_per_second if images_per_second else None
+
+
+def speed_words(images_per_second: float | None) -> str:
+    """Such as "8.25 images/s"; "-" where no iteration was done."""
+    return f"{images_per_second:.3g} images/s" if images_per_second else "-"
 
 
 def duration(seconds: float) -> str:

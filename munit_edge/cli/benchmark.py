@@ -96,12 +96,13 @@ def benchmark(
         ),
     ] = None,
 ) -> None:
-    """Measure models on every engine found here: time, memory, file size, and PSNR against fp32.
+    """Measure models on every engine that is found here.
 
-    Graph by graph and as whole translations (a2b: pictures in memory to pictures in memory). Each
-    row comes from a new process: its first call includes opening the model, and its peak memory is
-    its own. Times are p50, p90 and p99 after a warm-up. An engine that fails is a row with the
-    reason. Exit code 1 if nothing could be measured.
+    Time, memory, file size, and PSNR against fp32: graph by graph and as whole translations (a2b:
+    pictures in memory to pictures in memory). Each row comes from a new process: its first call
+    includes opening the model, and its peak memory is its own. Times are p50, p90 and p99 after a
+    warm-up. An engine that fails is a row with the reason. Exit code 1 if nothing could be
+    measured.
     """
     from munit_edge.benchmark_options import BenchmarkOptions, parse_numbers, parse_sizes
     from munit_edge.config import validate_options

@@ -61,10 +61,11 @@ def doctor(
         ),
     ] = None,
 ) -> None:
-    """Look at this machine: Python, GPU, every backend, and how to mend what is broken.
+    """Check the GPU, engines and extras of this machine.
 
-    Each backend is imported in a process of its own, so this takes some seconds. Exit code 0; 1 if
-    something is broken or the self-test fails. What is only missing is optional and breaks nothing.
+    Shows what is installed, missing or broken, and how to fix it. Each engine is imported in a
+    process of its own, so this takes some seconds. Exit code 0; 1 if something is broken or the
+    self-test fails. Missing parts are optional and break nothing.
     """
     from munit_edge.doctor import examine
     from munit_edge.errors import ConfigError
@@ -89,7 +90,11 @@ def _selftest(found: Report, file: Path, *, as_json: bool) -> bool:
     from munit_edge.selftest import plan, run_selftest, write_report
 
     with progress("testing", len(list(plan(found)))) as bar:
-        tested = run_selftest(found, on_trial=lambda name: bar.advance(note=name))
+        tested = run_selftest(
+            found,
+            on_begin=lambda name: bar.advance(0, note=name),
+            on_trial=lambda name: bar.advance(note=name),
+        )
     if as_json:
         write_line(tested.model_dump_json(indent=2))
     else:

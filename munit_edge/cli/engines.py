@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -29,13 +30,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for ea
 
 
 def list_(model: Model = None, json_lines: Json = False) -> None:
-    """List plans: graph, size, what they were built for, and why any of them is not used."""
+    """List the plans in your cache.
+
+    Graph, size, precision, what each was built with and for, and why any of them is not used.
+    """
     from munit_edge.engines.plan_cache import cache_folder
     from munit_edge.engines.plan_list import list_plans
 
     plans = list_plans(_manifest(model))
-    for plan in plans:
-        _tell(plan, json_lines)
+    _show(plans, json_lines)
     if not json_lines:
         size = sum(plan.nbytes for plan in plans) / 1e6
         write_line(f"{len(plans)} plans, {size:.2f} MB, in {cache_folder() / 'engines'}")
@@ -48,12 +51,14 @@ def prune(
     ] = False,
     json_lines: Json = False,
 ) -> None:
-    """Remove plans that are damaged or of another TensorRT version; others are kept."""
+    """Remove plans that this machine cannot use.
+
+    Those that are damaged or were built with another TensorRT version; all others are kept.
+    """
     from munit_edge.engines.plan_list import prune_plans
 
     removed = prune_plans(_manifest(model), everything=everything, report=warn)
-    for plan in removed:
-        _tell(plan, json_lines)
+    _show(removed, json_lines)
     if not json_lines:
         size = sum(plan.nbytes for plan in removed) / 1e6
         write_line(f"removed {len(removed)} plans, {size:.2f} MB")
@@ -65,36 +70,61 @@ def _manifest(model: Path | None) -> Manifest | None:
     return read_manifest(model) if model else None
 
 
-def _tell(plan: ListedPlan, json_lines: bool) -> None:
-    sidecar = plan.sidecar
+def _show(plans: Sequence[ListedPlan], json_lines: bool) -> None:
     if json_lines:
-        facts: dict[str, Any] = {"path": str(plan.path), "bytes": plan.nbytes}
-        facts["unusable"] = plan.unusable
-        facts["sidecar"] = sidecar.model_dump(mode="json") if sidecar else None
-        write_line(json.dumps(facts))
+        for plan in plans:
+            _show_json(plan)
         return
-    state = f"   not used: {plan.unusable}" if plan.unusable else ""
-    if sidecar is None:
-        write_line(f"{plan.path.name}{state}")
-        return
-    precision, built_for = _facts(sidecar)
-    size = f"{plan.nbytes / 1e6:8.2f} MB"
-    write_line(f"{sidecar.graph:<18} {size}   {precision}   {built_for}{state}")
+    for line in _table([_HEADINGS, *map(_row, plans)] if plans else []):
+        write_line(line)
 
 
-def _facts(sidecar: Sidecar | ProviderKey) -> tuple[str, str]:
-    """Precision, and what a plan was built with and for."""
+def _show_json(plan: ListedPlan) -> None:
+    facts: dict[str, Any] = {"path": str(plan.path), "bytes": plan.nbytes}
+    facts["unusable"] = plan.unusable
+    facts["sidecar"] = plan.sidecar.model_dump(mode="json") if plan.sidecar else None
+    write_line(json.dumps(facts))
+
+
+_HEADINGS = (
+    *("graph", "MB", "precision", "built with", "for"),
+    *("not used because", "batch x height x width"),
+)
+
+
+def _row(plan: ListedPlan) -> Sequence[str]:
+    size = f"{plan.nbytes / 1e6:.2f}"
+    if plan.sidecar is None:
+        return (plan.path.name, size, "", "", "", plan.unusable or "", "")
+    precision, built_with, gpu, sizes = _facts(plan.sidecar)
+    return (plan.sidecar.graph, size, precision, built_with, gpu, plan.unusable or "", sizes)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The rows below their headings in aligned columns, less those that are empty."""
+    widths = [max(map(len, column)) if any(column[1:]) else 0 for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            f"{cell:>{width}}" if heading == "MB" else f"{cell:<{width}}"
+            for cell, width, heading in zip(row, widths, _HEADINGS, strict=True)
+            if width
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def _facts(sidecar: Sidecar | ProviderKey) -> tuple[str, str, str, str]:
+    """Precision, what a plan was built with, the GPU that it is for, and its sizes."""
     from munit_edge.engines.plan_sidecar import Sidecar
 
     if not isinstance(sidecar, Sidecar):
         with_ = f"onnxruntime {sidecar.onnxruntime}, tensorrt {sidecar.tensorrt}"
         gpu = f"{sidecar.gpu} ({sidecar.compute_capability})"
-        return sidecar.precision, f"{with_}   {gpu}   sizes as they came"
+        return sidecar.precision, with_, gpu, "as they came"
     key = sidecar.key
     gpu = f"{key.gpu} ({key.compute_capability})" if key.gpu else ""
     gpu = gpu or ", ".join(key.options.compute_capabilities)
     profiles = "; ".join(map(str, key.profiles))
-    return key.precision, f"{key.options.target} {key.tensorrt}   {gpu}   {profiles}"
+    return key.precision, f"{key.options.target} {key.tensorrt}", gpu, profiles
 
 
 app.command("list")(reporting_errors(list_))

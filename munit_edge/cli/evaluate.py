@@ -53,7 +53,7 @@ def evaluate(
         int, typer.Option(help="Pictures of each domain, at most, spread over the file names.")
     ] = 100,
     styles: Annotated[int, typer.Option(help="Random styles for each picture.")] = 5,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random styles, pairs and samples.")] = 0,
     features: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
@@ -86,7 +86,9 @@ def evaluate(
     ] = None,
     classifier_b: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(metavar="FILE", help="The same of translations to b."),
+        typer.Option(
+            metavar="FILE", help="IS and CIS of translations to b: a classifier as for a."
+        ),
     ] = None,
     samples: Annotated[
         Optional[int],  # noqa: UP045

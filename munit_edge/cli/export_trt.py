@@ -142,7 +142,10 @@ def trt(
         bool, typer.Option("--json", help="Print one JSON object for each plan.")
     ] = False,
 ) -> None:
-    """Build TensorRT plans of a model directory into your cache; what is there is not rebuilt."""
+    """Build TensorRT plans of a model directory into your cache.
+
+    Plans that are there already are not built again.
+    """
     from munit_edge.config import validate_options
     from munit_edge.engines.devices import Device
     from munit_edge.engines.plan_cache import BuildRequest, find_or_build

@@ -11,10 +11,10 @@ import typer
 def page(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)],
 ) -> None:
-    """Write RUN/index.html anew: picture grids, curves and facts of a training run.
+    """Rebuild RUN/index.html, the page of a training run.
 
-    Training does so by itself, and at its end; a run that was killed may have logged a little more
-    than its page shows. The page needs no network and shows the pictures in RUN.
+    It shows picture grids, curves and facts, and needs no network. Training writes it by itself;
+    after a run was killed, this adds what was logged last.
     """
     from munit_edge.trainer.run_folder import RunFolder
     from munit_edge.trainer.run_page import read_run, write_page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -19,30 +20,45 @@ class Progress(Protocol):
     def advance(self, steps: int = 1, note: str = "") -> None:
         """`steps` more are done; `note` is shown beside the bar."""
 
+    def reach(self, position: float, note: str = "") -> None:
+        """The work has come to `position`, such as 2.4: it is in the third step.
+
+        For steps that take long. Any thread may call it; the bar never goes back.
+        """
+
 
 @contextlib.contextmanager
-def progress(description: str, total: int | None, *, quiet: bool = False) -> Iterator[Progress]:
+def progress(
+    description: str,
+    total: int | None,
+    *,
+    done: int = 0,
+    tells_left: bool = True,
+    quiet: bool = False,
+) -> Iterator[Progress]:
     """A progress display for `total` steps.
 
     Args:
         description: what is being done, such as "translating".
         total: number of steps; None: not known.
+        done: steps that were done before.
+        tells_left: show the time left; False: the notes do.
         quiet: show nothing.
     """
     if quiet:
-        yield _Quiet()
+        yield _Quiet(done)
     elif sys.stderr.isatty():
-        yield from _bar(description, total)
+        yield from _bar(description, total, done, tells_left=tells_left)
     else:
-        yield _Plain(description, total)
+        yield _Plain(description, total, done, tells_left=tells_left)
 
 
-def _bar(description: str, total: int | None) -> Iterator[Progress]:
+def _bar(description: str, total: int | None, done: int, *, tells_left: bool) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         TextColumn,
+        TimeElapsedColumn,
         TimeRemainingColumn,
     )
     from rich.progress import Progress as RichProgress
@@ -50,45 +66,83 @@ def _bar(description: str, total: int | None) -> Iterator[Progress]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[counted]}"),
+        TimeElapsedColumn(),  # moves while a step takes long
+        *([TimeRemainingColumn()] if tells_left else []),
         TextColumn("{task.fields[note]}"),
     )
     # Lines on standard output are moved above the bar only where both are one terminal: results
     # that go to a file or another program must not end up on the terminal.
     console, one_terminal = Console(stderr=True), sys.stdout.isatty()
     with RichProgress(*columns, console=console, redirect_stdout=one_terminal) as bar:
-        task = bar.add_task(description, total=total, note="")
+        task = bar.add_task(
+            description, total=total, completed=done, note="", counted=_counted(done, total)
+        )
 
-        class Bar:
-            def advance(self, steps: int = 1, note: str = "") -> None:
-                bar.update(task, advance=steps, note=note)
+        class Bar(_Counter):
+            def show(self, note: str) -> None:
+                counted = _counted(self.done, total)
+                bar.update(task, completed=self.position, note=note, counted=counted)
 
-        yield Bar()
+        yield Bar(done)
 
 
-class _Quiet:
+def _counted(done: int, total: int | None) -> str:
+    return f"{done}" if total is None else f"{done}/{total}"
+
+
+class _Counter:
+    """How far the work is: steps done, and a position that may be within the next one."""
+
+    def __init__(self, done: int = 0) -> None:
+        self.done = done
+        self.position = float(done)
+        self._lock = threading.RLock()
+
     def advance(self, steps: int = 1, note: str = "") -> None:
+        with self._lock:
+            self.done += steps
+            self.position = max(self.position, self.done)
+            self.show(note)
+
+    def reach(self, position: float, note: str = "") -> None:
+        with self._lock:
+            self.position = max(self.position, position)
+            self.show(note)
+
+    def show(self, note: str) -> None:
+        raise NotImplementedError
+
+
+class _Quiet(_Counter):
+    def show(self, note: str) -> None:
         pass
 
 
-class _Plain:
-    def __init__(self, description: str, total: int | None) -> None:
+class _Plain(_Counter):
+    def __init__(self, description: str, total: int | None, done: int, *, tells_left: bool) -> None:
+        super().__init__(done)
+        self._first = done
+        self._tells_left = tells_left
         self._description = description
         self._total = total
-        self._done = 0
         self._start = self._last = time.monotonic()
 
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        self._done += steps
+    def show(self, note: str) -> None:
         now = time.monotonic()
-        if now - self._last >= PLAIN_INTERVAL_S:
-            self._last = now
-            of_total = "" if self._total is None else f"/{self._total}, {self._left(now)} left,"
-            line = f"{self._description}: {self._done}{of_total} {note}".rstrip(" ,")
-            print(line, file=sys.stderr, flush=True)  # noqa: T201
+        if now - self._last < PLAIN_INTERVAL_S:
+            return
+        self._last = now
+        counted = _counted(self.done, self._total)
+        parts = [counted, *self._left(now - self._start)]
+        line = f"{self._description}: {', '.join(parts)}"
+        if note:
+            line += f", {note}" if self._total is not None else f" {note}"
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
 
-    def _left(self, now: float) -> str:
-        assert self._total is not None
-        seconds = round((now - self._start) * (self._total - self._done) / max(1, self._done))
-        return str(timedelta(seconds=max(0, seconds)))
+    def _left(self, passed: float) -> list[str]:
+        here = self.position - self._first
+        if self._total is None or not self._tells_left or not here:
+            return []
+        seconds = round(passed * (self._total - self.position) / here)
+        return [f"{timedelta(seconds=max(0, seconds))} left"]

@@ -97,7 +97,8 @@ def train(
         return
     for line in _facts(run):
         typer.echo(line, err=True)
-    with progress("training", run.remaining) as bar:
+    done, total = run.state.iteration, run.config.iterations
+    with progress("training", total, done=done, tells_left=False) as bar:
         result = run.train(_Display(bar))
     _report(run, result)
 
@@ -143,9 +144,14 @@ def _parameters(networks: nn.ModuleDict) -> str:
 
 
 def _report(run: TrainingRun, result: TrainingResult) -> None:
+    from munit_edge.trainer.run_page import speed_words
+
     folder = run.folder
     if result.broken_images:
-        typer.echo(f"skipped {result.broken_images} images that could not be read", err=True)
+        typer.echo(
+            f"skipped {result.broken_images} images that could not be read in this session",
+            err=True,
+        )
     if result.skipped_updates:
         typer.echo(
             f"skipped {result.skipped_updates} updates whose losses or gradients were not finite",
@@ -162,7 +168,8 @@ def _report(run: TrainingRun, result: TrainingResult) -> None:
             f"saved: {result.checkpoint}; go on with: {resume}",
             SIGNAL_EXIT_CODE + result.stopped_by,
         )
-    typer.echo(f"trained {result.iteration:,} iterations, {result.images_per_second:.3g} images/s")
+    speed = speed_words(result.images_per_second)
+    typer.echo(f"trained {result.iteration:,} iterations, {speed}")
     typer.echo(f"checkpoint: {result.checkpoint}")
     to_export = folder.path  # its newest checkpoint
     if result.best is not None and result.best != result.checkpoint:

@@ -303,7 +303,7 @@ def translate(
         ),
     ] = None,
 ) -> None:
-    """Translate pictures from one domain to the other, each in several styles.
+    """Translate pictures to the other domain, in several styles.
 
     Prints the paths of the results, one a line. The exit code is 1 when a picture could not be
     read, 2 after any other error.
@@ -455,7 +455,7 @@ def _translate(
     plan = job.plan(files)
     with (
         progress("translating", len(files), quiet=options.watch) as bar,
-        contextlib.closing(job.run(plan)) as outcomes,
+        contextlib.closing(job.run(plan, bar.reach)) as outcomes,
     ):
         for outcome in outcomes:
             bar.advance(note=Path(outcome.input).name)
@@ -497,4 +497,6 @@ def _translate_stream(model: Path, options: TranslateOptions, opened: OpenOption
     data = sys.stdin.buffer.read()
     with Translator.open(model, **opened) as translator:
         job = TranslateJob(translator, choose_styles(translator, options, warn), options, tell)
-        write_bytes(job.translate_bytes(data, "standard input"))
+        with progress("translating", 1) as bar:
+            result = job.translate_bytes(data, "standard input", bar.reach)
+        write_bytes(result)

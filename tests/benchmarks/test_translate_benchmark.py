@@ -43,7 +43,7 @@ def test_peak_memory_is_that_of_the_process_alone(monkeypatch: pytest.MonkeyPatc
     assert small.said == "told"
     assert small.peak_bytes < 100 << 20 < ours.nbytes
     assert 200 << 20 <= large.peak_bytes < ours.nbytes
-    assert 0 < small.seconds < 60
+    assert small.seconds > 0
     with pytest.raises(processes.NotMeasuredError, match=r"ended with code 3: gone"):
         processes.run_process(
             [sys.executable, "-c", "import sys; print('gone', file=sys.stderr); sys.exit(3)"]

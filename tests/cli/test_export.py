@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from munit_edge.cli import progress
 from munit_edge.cli.main import app
 from munit_edge.manifest import read_manifest
 from munit_edge.translator import Translator
@@ -44,13 +45,23 @@ def _translations(model: Path, pictures: Path, channels: int) -> np.ndarray:
         return translator.translate(image[None, :30, :37], "a2b", styles=styles).astype(int)
 
 
-def test_fp16(tiny_checkpoint: Path, tiny_model: Path, pictures: Path, tmp_path: Path) -> None:
+def test_fp16(
+    tiny_checkpoint: Path,
+    tiny_model: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", 0.0)
     model = tmp_path / "model"
     code, out, err = _export(
         *(tiny_checkpoint, "-o", model, "--precision", "fp16", "--calibration", pictures),
         *("--keep-fp32", "decoder_?.to_image", "--no-stats-graphs"),
     )
     assert code == 0, err
+    steps = [line for line in err.splitlines() if line.startswith("exporting: ")]
+    assert [step.split(",")[0] for step in steps] == [f"exporting: {n}/10" for n in range(1, 11)]
+    assert steps[-1].endswith("comparison with torch: batch 2, 64 x 96 pixels")
     manifest = read_manifest(model)
     assert {entry.precision for entry in manifest.graphs} == {"fp16"}
     decoder = manifest.graph("decoder", "b")

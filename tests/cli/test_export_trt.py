@@ -67,8 +67,14 @@ def test_plans_are_built_listed_and_pruned(tiny_model: Path, cache: Path) -> Non
 
     listed = _run("engines", "list", tiny_model)
     assert listed.exit_code == 0
-    assert len(listed.stdout.splitlines()) == 4
-    assert "3 plans" in listed.stdout.splitlines()[-1]
+    headings, *rows, total = listed.stdout.splitlines()
+    assert len(rows) == 3
+    assert "3 plans" in total
+    names = ("precision", "built with", "for", "batch x height x width")
+    assert headings.split() == ["graph", "MB", *" ".join(names).split()], "nothing is unusable"
+    for name in names:
+        at = headings.index(f"  {name}")
+        assert all(row[at : at + 2] == "  " and row[at + 2] != " " for row in rows), name
     Path(lines[0]["path"]).write_bytes(b"short")
     (damaged,) = [
         plan

@@ -59,6 +59,14 @@ def test_help_is_as_recorded(command: tuple[str, ...]) -> None:
     assert result.output == _file(command).read_text(encoding="utf-8"), "see `make golden`"
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_summaries_of_commands_are_whole_at_80_columns(command: tuple[str, ...]) -> None:
+    help_text = CliRunner().invoke(app, [*command, "--help"], terminal_width=80).output
+    _, _, summaries = help_text.partition("\nCommands:\n")
+    assert "..." not in summaries
+    assert all(line.endswith(".") for line in summaries.splitlines() if line)
+
+
 def test_no_golden_file_is_left_over() -> None:
     if WRITE:
         for stale in set(GOLDEN.iterdir()) - {_file(command) for command in COMMANDS}:

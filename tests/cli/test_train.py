@@ -8,11 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
+from hang_guard import HANG_S, wait_until
 from training_runs import tiny_settings, write_data
 from typer.testing import CliRunner, Result
 
@@ -159,7 +159,7 @@ def test_a_signal_ends_with_a_checkpoint_and_the_way_on(
     program = [sys.executable, "-c", "from munit_edge.cli.main import main; main()"]
     options = ["--data", "data", "-o", "my run", "--set", "iterations=100000", "--device", "cpu"]
     options += ["--set", f"data.workers={workers}"]
-    checkpoints = here / "my run" / "checkpoints"
+    page = here / "my run" / "index.html"  # is there when signals are requests
     process = subprocess.Popen(
         [*program, "train", "tiny.yaml", *options],
         stdout=subprocess.PIPE,
@@ -168,11 +168,9 @@ def test_a_signal_ends_with_a_checkpoint_and_the_way_on(
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 120
-        while not checkpoints.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: page.exists() or process.poll() is not None, "the run does not begin")
         os.killpg(process.pid, number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=HANG_S)
     finally:
         process.kill()
     assert (process.returncode, out) == (code, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from munit_edge.cli import progress
 from munit_edge.cli.main import app
 from munit_edge.tiled_translation import TiledTranslation
 from munit_edge.translator import Translator
@@ -39,6 +41,16 @@ def test_tiles_and_their_cost(tiny_checkpoint: Path, photo: Path) -> None:
     for index, result in enumerate(expected):
         written = np.asarray(Image.open(photo.parent / "out" / f"p_0{index}.png"))
         assert (written == result).all()
+
+
+def test_the_bar_moves_with_every_tile(
+    tiny_checkpoint: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", 0.0)
+    done = translate(tiny_checkpoint, photo, "--tile", "40")
+    assert done.exit_code == 0, done.stderr
+    lines = re.findall(r"^translating: 0/1, (?:.* left, )p.png: (.*)$", done.stderr, re.MULTILINE)
+    assert lines == [f"tile {number} of 6" for number in range(1, 7)]
 
 
 def test_exact_statistics_are_those_of_the_whole(tiny_checkpoint: Path, photo: Path) -> None:

@@ -9,11 +9,13 @@ import av
 import clips
 import numpy as np
 import pytest
+from hang_guard import HANG_S
 from rtsp_server import RtspServer
 from typer.testing import CliRunner, Result
 
 from munit_edge import Translator
 from munit_edge.cli.main import app
+from munit_edge.video import live_source
 from munit_edge.video.parts import Parts
 
 
@@ -245,7 +247,10 @@ def test_an_interrupted_run_resumes(tiny_model: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out.mp4").read_bytes() == done
 
 
-def test_a_stream_is_translated_until_the_duration(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_stream_is_translated_until_the_duration(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_source, "TIMEOUT_S", HANG_S)
     server = RtspServer(num_frames=60, connections=1)
     words = (server.address, "-o", tmp_path, "--queue", "--duration", 1, "--stabilise")
     assert "_stats: export the model again" in refused(tiny_model, *words)

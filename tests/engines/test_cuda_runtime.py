@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from cuda_double import INSUFFICIENT_DRIVER, NO_DEVICE, CudaDouble
 
-from munit_edge.engines import cuda_runtime
+from munit_edge.engines import cuda_runtime, gpu_presence
 from munit_edge.engines.cuda_runtime import (
     CudaArray,
     CudaDevice,
@@ -25,6 +25,7 @@ from munit_edge.engines.cuda_runtime import (
     device_facts,
     open_device,
 )
+from munit_edge.engines.probe import Answer, Facts
 from munit_edge.errors import EngineError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,7 +152,16 @@ def test_unknown_gpu(cuda: CudaDouble) -> None:
         open_device(3)
 
 
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver finds a GPU."""
+    facts = Facts(version="13.0", gpus=("L4 (8.9)",))
+    driver = Answer(subject="driver", installed=True, facts=facts)
+    monkeypatch.setattr(gpu_presence, "ask", lambda subject: driver)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("cuda") is not None, reason="cuda-bindings is here")
+@pytest.mark.usefixtures("gpu")
 def test_missing_binding() -> None:
     with pytest.raises(EngineError, match=r"needs the package 'cuda-bindings'.*munit-edge\[trt\]"):
         open_device()
@@ -164,6 +174,7 @@ def test_missing_binding() -> None:
         (ImportError("undefined\n symbol"), r"cannot be loaded \(undefined symbol\): run `pip"),
     ],
 )
+@pytest.mark.usefixtures("gpu")
 def test_binding_that_does_not_load(
     error: Exception, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

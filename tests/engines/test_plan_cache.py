@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hang_guard import HANG_S
 
 from munit_edge.engines import plan_cache, plan_list, tensorrt_api
 from munit_edge.engines.cuda_runtime import DeviceFacts
@@ -432,7 +433,7 @@ def test_two_processes_at_once_build_once(tiny_model: Path, cache: Path) -> None
         process.stdin.write("\n")
         process.stdin.flush()
     for process in processes:
-        output, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=HANG_S)
         assert process.returncode == 0, errors
         outputs.append(output.split())
     assert sorted(built for built, _ in outputs) == ["False", "True"]

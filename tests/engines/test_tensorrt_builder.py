@@ -15,10 +15,11 @@ from typing import Any
 
 import onnx
 import pytest
+from hang_guard import wait_for
 from onnx import TensorProto, helper
 from pydantic import ValidationError
 
-from munit_edge.engines import tensorrt_api
+from munit_edge.engines import tensorrt_api, tensorrt_builder
 from munit_edge.engines.profiles import GraphProfile, ShapeRange, declare_profiles, graph_profiles
 from munit_edge.engines.tensorrt_builder import BuildOptions, BuiltPlan, build_plan
 from munit_edge.errors import EngineError
@@ -86,19 +87,27 @@ def test_progress_streams(tiny_model: Path) -> None:
 
 
 @needs_rtx
-def test_ctrl_c_cancels_the_build(tiny_model: Path) -> None:
+def test_ctrl_c_cancels_the_build(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real signal to the process while the builder's C++ runs; the next build works."""
     entry = read_manifest(tiny_model).graph("decoder", "b")
-    done = threading.Event()
+    cancelled = threading.Event()
+    waits: list[threading.Event] = []
+    wait = tensorrt_builder._wait
+
+    def waiting(finished: threading.Event) -> None:
+        waits.append(finished)
+        if len(waits) == 2:  # for the end of the build that it has cancelled
+            cancelled.set()
+        wait(finished)
 
     class Interrupting(Recorder):
         def step(self, phase: str, index: int) -> None:
             super().step(phase, index)
             if len(self.steps) == 3:
                 os.kill(os.getpid(), signal.SIGINT)
-            if len(self.steps) >= 3:
-                done.wait(0.05)  # gives the main thread the time that a real build takes
+                wait_for(cancelled)
 
+    monkeypatch.setattr(tensorrt_builder, "_wait", waiting)
     recorder = Interrupting()
     profiles = _profiles(tiny_model, entry, sizes="32")
     with pytest.raises(KeyboardInterrupt):

@@ -6,6 +6,7 @@ The functions named `run_...` are what such a process does; `start` begins it.
 from __future__ import annotations
 
 import ctypes
+import math
 import multiprocessing
 import os
 import resource
@@ -17,10 +18,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from hang_guard import HANG_S
 from training_runs import Recorder, tiny_config
 
 from munit_edge.errors import OutputError
 from munit_edge.trainer import checkpoint as checkpoints
+from munit_edge.trainer import run_view
 from munit_edge.trainer.data import RawBatch, TrainingBatches
 from munit_edge.trainer.loop import prepare_run
 from munit_edge.trainer.step import Losses, TrainingStep
@@ -41,9 +44,9 @@ def start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
     return process
 
 
-def exit_code(process: BaseProcess, seconds: float = 120) -> int | None:
-    """How it ended; it is killed when it does not."""
-    process.join(seconds)
+def exit_code(process: BaseProcess) -> int | None:
+    """How it ended; it is killed when it hangs."""
+    process.join(HANG_S)
     if process.is_alive():
         process.kill()
         process.join()
@@ -65,6 +68,7 @@ def run_killed_in_an_iteration(data: Path, path: Path, overrides: tuple[str, ...
         return original(self, *arguments)
 
     TrainingStep.update_generators = dying  # type: ignore[method-assign]
+    run_view.PAGE_INTERVAL_S = math.inf  # only pictures and checkpoints make the page anew
     run = prepare_run(tiny_config(f"data.root={data}", *overrides), path, device="cpu")
     run.train(Recorder())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import runpy
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -26,7 +25,7 @@ def start_processes(
     count: int, data: Path, path: Path, overrides: tuple[str, ...], on_step: OnStep | None = None
 ) -> list[BaseProcess]:
     """Begin `count` processes of one run; each calls `on_step(run, iterations done)`."""
-    port = _free_port()
+    port = _meeting_point()
     return [
         start(_take_part, rank, count, port, data, path, overrides, on_step)
         for rank in range(count)
@@ -35,7 +34,7 @@ def start_processes(
 
 def start_programs(count: int, outputs: Path, arguments: list[str]) -> list[BaseProcess]:
     """Begin `python -m munit_edge` so; what each prints is kept as OUTPUTS/<rank>.out and .err."""
-    port = _free_port()
+    port = _meeting_point()
     return [start(_run_program, rank, count, port, outputs, arguments) for rank in range(count)]
 
 
@@ -44,10 +43,17 @@ def ending(path: Path, rank: int) -> str:
     return path.with_name(f"ending_{rank}.txt").read_text()
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+_meeting_points: list[torch.distributed.TCPStore] = []
+
+
+def _meeting_point() -> int:
+    """The port of a store where the processes of a run meet, kept by this process.
+
+    As with `torchrun`: a port that was looked up and let go may be taken by another program.
+    """
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    _meeting_points.append(store)
+    return int(store.port)
 
 
 class _Calling(Recorder):
@@ -95,6 +101,7 @@ def _join(rank: int, count: int, port: int) -> None:
         "LOCAL_WORLD_SIZE": count,
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": port,
+        "TORCHELASTIC_USE_AGENT_STORE": True,
     }.items():
         os.environ[name] = str(value)
     torch.set_num_threads(1)

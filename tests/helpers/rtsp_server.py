@@ -8,7 +8,6 @@ import re
 import socket
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,13 +24,11 @@ class RtspServer:
     Args:
         num_frames: length of the clip.
         connections: how many players are served; later ones are refused.
-        pause_s: wait so long between two frames.
     """
 
-    def __init__(self, num_frames: int, connections: int, pause_s: float = 0.0) -> None:
+    def __init__(self, num_frames: int, connections: int) -> None:
         self._frames = list(_encoded(num_frames))
         self._connections = connections
-        self._pause_s = pause_s
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"rtsp://127.0.0.1:{self._socket.getsockname()[1]}/clip"
         self.plays: list[str] = []
@@ -92,7 +89,6 @@ class RtspServer:
                 packet = struct.pack(">BBHII", 0x80, marker | 96, number, stamp, 1) + unit
                 connection.sendall(struct.pack(">cBH", b"$", 0, len(packet)) + packet)
                 number += 1
-            time.sleep(self._pause_s)
 
 
 def _encoded(num_frames: int) -> Iterator[list[bytes]]:

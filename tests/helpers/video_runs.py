@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -55,14 +54,9 @@ def translate_clip(clip: Path, out: Path, *, stop_at: int | None = None, **optio
     return skip
 
 
-def main(clip: str, out: str, seconds: str) -> None:
-    """For a process that will be killed: says each frame, and takes its time for it."""
-    import time
-
-    def slowly(pixels: Images, styles: Styles, at: float) -> Images:
-        time.sleep(float(Fraction(seconds)))
-        return invert(pixels, styles, at)
-
-    job, skip, _ = file_job(Path(clip), Path(out), translate=slowly)
+def main(clip: str, out: str) -> None:
+    """For a process that will be killed: says each frame, and goes on when a line comes in."""
+    job, skip, _ = file_job(Path(clip), Path(out))
     for count in job.run(skip, lambda: False):
         print(count, flush=True)  # noqa: T201
+        input()

@@ -10,7 +10,6 @@ import pytest
 from munit_edge.doctor import (
     CacheFacts,
     Finding,
-    extra_packages,
     installed_packages,
     judge,
     look_at_cache,
@@ -205,15 +204,29 @@ def test_extras() -> None:
     assert found("extra export", packages=packages, extras=extras).status == "ok"
 
 
-def test_extras_are_read_from_the_projects_own_declaration() -> None:
-    assert set(extra_packages()["export"]) == {"torch", "safetensors", "onnx", "onnxscript"}
-    assert {"torch", "accelerate"} <= set(extra_packages()["train"])
+def test_one_of_the_extras_cpu_and_gpu_replaces_the_other() -> None:
+    extras = {"cpu": ("onnxruntime",), "gpu": ("onnxruntime-gpu",)}
+    gpu = found("extra gpu", SERVER_DRIVER, packages={"onnxruntime": "1"}, extras=extras)
+    assert gpu.mend.startswith("run `pip uninstall -y onnxruntime` and then `pip install")
+    cpu = found("extra cpu", packages={"onnxruntime-gpu": "1"}, extras=extras)
+    assert (cpu.status, cpu.mend) == ("missing", "")
+    assert "not needed" in cpu.detail
+
+
+def test_extras_for_a_gpu_say_so_where_there_is_none() -> None:
+    extras = {"trt": ("tensorrt",), "new": ("something",)}
+    assert found("extra trt", extras=extras).mend == (
+        "needs an NVIDIA GPU; where there is one, run `pip install 'munit-edge[trt]'`"
+    )
+    with_gpu = found("extra trt", SERVER_DRIVER, extras=extras)
+    assert with_gpu.mend == "run `pip install 'munit-edge[trt]'`"
+    assert found("extra new", extras=extras).mend == "run `pip install 'munit-edge[new]'`"
 
 
 def test_packages_that_matter_are_listed() -> None:
     packages = installed_packages()
     assert {"numpy", "pillow", "pydantic", "torch", "onnx"} <= set(packages)
-    assert "pytest" not in packages
+    assert "pluggy" not in packages, "no extra names it"
 
 
 def test_plan_cache() -> None:

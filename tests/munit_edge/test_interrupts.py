@@ -9,6 +9,7 @@ import sys
 import threading
 
 import pytest
+from hang_guard import HANG_S
 
 from munit_edge.interrupts import signals_left_to_parent, stop_requests
 
@@ -56,7 +57,7 @@ def test_child_processes_leave_signals_to_their_parent() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     with signals_left_to_parent():
         process = subprocess.Popen([sys.executable, "-S", "-c", SELF_KILLING])
-    assert process.wait(timeout=60) == 7
+    assert process.wait(timeout=HANG_S) == 7
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 

@@ -145,6 +145,34 @@ def test_the_cost_is_said_before_the_work(opened: Translator) -> None:
     assert "TMAC in all" in line
 
 
+@pytest.mark.parametrize("statistics", ["thumbnail", "exact"])
+@pytest.mark.parametrize("result_bytes", [1 << 26, 1], ids=["together", "each style"])
+def test_every_tile_is_told(
+    statistics: Any, result_bytes: int, opened: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("munit_edge.tiled_translation.RESULT_BYTES", result_bytes)
+    job = TiledTranslation(opened, "a2b", statistics=statistics)
+    told: list[tuple[float, str]] = []
+    list(
+        job.translate(
+            photo(100, 90, 3),
+            opened.sample_styles(STYLES),
+            core=CORE,
+            on_part=lambda part, note: told.append((part, note)),
+        )
+    )
+    parts = [part for part, _ in told]
+    assert parts == sorted(set(parts)), "it never goes back"
+    assert parts[-1] == 1
+    assert [note for _, note in told[-6:]] == [f"tile {number} of 6" for number in range(1, 7)]
+    passes = len(told) // 6
+    if statistics == "thumbnail":
+        assert passes == (1 if result_bytes > 1 else STYLES)
+    else:
+        assert told[6 + 1][1] == "measuring pass 2, tile 2 of 6"
+        assert passes > 2
+
+
 def test_a_core_that_is_too_small(opened: Translator) -> None:
     job = TiledTranslation(opened, "a2b")
     with pytest.raises(ConfigError, match="--tile 8 is too small"):

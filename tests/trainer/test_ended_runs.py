@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from ended_runs import (
     run_without_memory_for_pictures,
     start,
 )
+from hang_guard import wait_until
 from training_runs import Recorder, assert_same, tiny_config, write_data
 
 from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint, saved_checkpoints
@@ -69,10 +68,7 @@ def test_processes_that_prepare_images_end_with_a_run_that_is_killed(
     assert exit_code(process) == -signal.SIGKILL
     workers = [int(pid) for pid in pids.read_text().split()]
     assert len(workers) == 2
-    give_up = time.monotonic() + 30
-    while any(_lives(pid) for pid in workers):
-        assert time.monotonic() < give_up, "they wait for a run that is gone"
-        time.sleep(0.05)
+    wait_until(lambda: not any(map(_lives, workers)), "they wait for a run that is gone")
 
 
 def test_an_unforeseen_error_where_images_are_prepared_ends_the_run(
@@ -83,11 +79,12 @@ def test_an_unforeseen_error_where_images_are_prepared_ends_the_run(
 
 
 def _lives(pid: int) -> bool:
+    """Whether a process runs; one that ended may stay listed where nobody collects it."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except OSError:
         return False
-    return True
+    return state not in "ZX"
 
 
 @pytest.mark.parametrize(

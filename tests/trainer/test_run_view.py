@@ -15,7 +15,7 @@ from munit_edge.trainer import run_view
 from munit_edge.trainer.curves import read_curves
 from munit_edge.trainer.loop import prepare_run
 from munit_edge.trainer.run_folder import RunFolder
-from munit_edge.trainer.run_page import read_run, run_page
+from munit_edge.trainer.run_page import read_run, run_page, speed_words
 from munit_edge.trainer.run_record import read_record
 from munit_edge.trainer.run_view import Speed
 from munit_edge.trainer.step import Losses, TrainingStep
@@ -70,7 +70,33 @@ def test_a_page_is_there_before_the_first_iteration_and_grows(
     display = Looking()
     prepare_run(config, folder.path, device="cpu").train(display)
     assert seen == [f"{done} of 6 iterations" for done in range(6)]
-    assert re.fullmatch(r"D -?[\d.]+ G -?[\d.]+ [\d.e+]+ images/s", display.notes[-1])
+    assert re.fullmatch(r"D -?[\d.]+ G -?[\d.]+ [\d.e+]+ images/s, \d+ s left", display.notes[-1])
+
+
+def test_terminal_and_page_show_the_same_numbers(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Speed, time left and iterations, while it trains and at its end."""
+    monkeypatch.setattr(run_view, "PAGE_INTERVAL_S", 0.0)
+    folder = RunFolder(tmp_path / "run")
+    pages: list[str] = []
+
+    class Looking(Recorder):
+        def advance(self, steps: int = 1, note: str = "") -> None:
+            super().advance(steps, note)
+            pages.append(folder.page.read_text())
+
+    display = Looking()
+    config = tiny_config(f"data.root={data}", "checkpoint_interval=6")
+    result = prepare_run(config, folder.path, device="cpu").train(display)
+    # The page of an iteration is written when its note has been shown.
+    for note, page in zip(display.notes, pages[1:], strict=False):
+        speed, left = re.search(r" ([\d.e+]+ images/s), (.*) left", note).groups()  # type: ignore[union-attr]
+        assert f"<b>{speed}</b>" in page
+        assert f"<small>time left</small><b>{left}</b>" in page
+    page = folder.page.read_text()
+    assert f"<b>{speed_words(result.images_per_second)}</b>" in page
+    assert f"<p>{result.iteration:,} of 6 iterations" in page
 
 
 def test_kill_9_and_resume_leave_a_true_page(data: Path, tmp_path: Path) -> None:

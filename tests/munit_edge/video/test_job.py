@@ -1,10 +1,12 @@
 """A video job without a model: what happens to frames, time stamps and interrupted runs."""
 
+import signal
 import struct
 import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import clips
@@ -108,13 +110,17 @@ def test_what_was_killed_plays_and_resumes(tmp_path: Path) -> None:
     out = tmp_path / "out.mkv"
     program = f"import sys; sys.path.insert(0, {str(HELPERS)!r}); import video_runs as v; "
     program += "from munit_edge.video import sinks; sinks.SEGMENT_FRAMES = 5; v.main(*sys.argv[1:])"
-    command = [sys.executable, "-c", program, str(clip), str(out), "1/100"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+    command = [sys.executable, "-c", program, str(clip), str(out)]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, bufsize=1) as child:
+        assert child.stdin is not None
         assert child.stdout is not None
         for line in child.stdout:
             if line == "23\n":
                 child.kill()
                 break
+            child.stdin.write("\n")
+    assert child.returncode == -signal.SIGKILL
     folder = Parts(out).folder
     written = [len(clips.frames(path)) for path in sorted(folder.glob("part_0000[0-3].mkv"))]
     assert written == [5, 5, 5, 5]

@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import socket
 import threading
-import time
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +12,7 @@ import clips
 import numpy as np
 import pytest
 import video_runs
+from hang_guard import HANG_S, wait_until
 from rtsp_server import RtspServer
 
 from munit_edge.errors import InputError, OutputError
@@ -28,11 +28,10 @@ from munit_edge.video.sinks import FileSink
 class Server:
     """Serves one piece of data to each connection and closes it; refuses those after the last."""
 
-    def __init__(self, pieces: Sequence[bytes], pause_s: float = 0) -> None:
+    def __init__(self, pieces: Sequence[bytes]) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"tcp://127.0.0.1:{self._socket.getsockname()[1]}"
         self._pieces = pieces
-        self._pause_s = pause_s
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -43,11 +42,11 @@ class Server:
                 with connection, contextlib.suppress(ConnectionError):  # the reader has gone
                     for start in range(0, len(piece), 1316):
                         connection.sendall(piece[start : start + 1316])
-                        time.sleep(self._pause_s)
 
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_source, "TIMEOUT_S", HANG_S)
     monkeypatch.setattr(live_source, "_FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(live_source, "_LONGEST_PAUSE_S", 0.02)
 
@@ -142,12 +141,12 @@ def test_rtsp_that_breaks_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_old_frames_are_dropped_rather_than_lagging(stream: bytes, tmp_path: Path) -> None:
-    def slowly(pixels: np.ndarray, styles: np.ndarray, seconds: float) -> np.ndarray:
-        time.sleep(0.1)
+    def slow(pixels: np.ndarray, styles: np.ndarray, seconds: float) -> np.ndarray:
+        wait_until(lambda: source.num_dropped > 0, "no frame is dropped")
         return video_runs.invert(pixels, styles, seconds)
 
     source = open_live(Server([stream]).address, [], keep_all=False, retries=0)
-    job = live_job(source, tmp_path / "out.mp4", slowly)
+    job = live_job(source, tmp_path / "out.mp4", slow)
     list(job.run(0, lambda: False))
     job.settle(sound=True)
     summary = job.summary()
@@ -157,7 +156,7 @@ def test_old_frames_are_dropped_rather_than_lagging(stream: bytes, tmp_path: Pat
 
 
 def test_stopping_ends_with_a_file_that_plays(stream: bytes, tmp_path: Path) -> None:
-    source = open_live(Server([stream] * 50, pause_s=0.002).address, [])
+    source = open_live(Server([stream] * 50).address, [])
     job = live_job(source, tmp_path / "out.mp4")
     list(job.run(0, lambda: job.num_frames >= 15))
     job.settle(sound=True)
@@ -166,10 +165,11 @@ def test_stopping_ends_with_a_file_that_plays(stream: bytes, tmp_path: Path) -> 
 
 
 def test_a_source_that_is_not_there_is_an_error_at_once() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with pytest.raises(InputError, match=r"tcp://.* cannot be read as video: Connection refused"):
-        open_live(f"tcp://127.0.0.1:{port}", [])
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # the port is taken, and nobody listens
+        address = f"tcp://127.0.0.1:{deaf.getsockname()[1]}"
+        with pytest.raises(InputError, match=r"tcp://.* cannot be read .*: Connection refused"):
+            open_live(address, [])
     with pytest.raises(InputError, match=r"/dev/video77 cannot be read as video: No such file"):
         open_live("/dev/video77", [])
 

@@ -22,7 +22,7 @@ print(peak_memory_bytes())
 
 
 def peak_mb(tmp_path: Path, num_frames: int) -> float:
-    clip = clips.make_clip(tmp_path / f"{num_frames}.mp4", num_frames, size=(64, 64))
+    clip = clips.make_clip(tmp_path / f"{num_frames}.mp4", num_frames, size=(128, 128))
     out = tmp_path / f"out_{num_frames}.mp4"
     command = [sys.executable, "-c", PROGRAM, str(Path(clips.__file__).parent), str(clip), str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -31,5 +31,5 @@ def peak_mb(tmp_path: Path, num_frames: int) -> float:
 
 
 def test_peak_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
-    # 350 more frames of 64 x 64 would be 4 MB as pixels, and as much again as floats.
-    assert peak_mb(tmp_path, 400) - peak_mb(tmp_path, 50) < 2
+    # 250 more frames of 128 x 128 would be 12 MB as pixels, and again as results.
+    assert peak_mb(tmp_path, 300) - peak_mb(tmp_path, 50) < 8
