@@ -13,7 +13,8 @@ from munit_edge.errors import InputError
 from munit_edge.images import Images
 from munit_edge.video.av_api import pyav, reason
 from munit_edge.video.codecs import VideoContainer
-from munit_edge.video.frames import quarter_turns, upright_pixels
+from munit_edge.video.frames import upright_pixels
+from munit_edge.video.orientation import odd_matrix, orientation_of
 from munit_edge.video.sound import check_sound
 
 Tell = Callable[[str], None]
@@ -66,8 +67,8 @@ class Decoder:
     """Whether there is an audio stream."""
     first_pts: int
     """Time stamp of the first frame."""
-    size_hw: tuple[int, int]
-    """Height and width of the first frame before rotation; later ones are resized to it."""
+    upright_hw: tuple[int, int]
+    """Height and width of the pixels that `pixels` gives: of the first frame, upright."""
     pixel_aspect: Fraction
     """Width of a pixel divided by its height, upright."""
 
@@ -122,15 +123,12 @@ class Decoder:
             raise
         self.first_pts = self._first.pts
         frame = self._first.frame
-        self.size_hw = (frame.height, frame.width)
-        self._is_turned = quarter_turns(frame) % 2 == 1
-        self.pixel_aspect = 1 / aspect if self._is_turned else aspect
-
-    @property
-    def upright_size_hw(self) -> tuple[int, int]:
-        """Height and width of the pixels that `pixels` gives."""
-        height, width = self.size_hw
-        return (width, height) if self._is_turned else (height, width)
+        orientation = orientation_of(frame)
+        self.upright_hw = orientation.swapped((frame.height, frame.width))
+        self.pixel_aspect = 1 / aspect if orientation.swaps_axes else aspect
+        oddity = odd_matrix(frame)
+        if oddity is not None:
+            tell(f"{name}: {oddity}")
 
     @property
     def num_frames(self) -> int | None:
@@ -148,7 +146,7 @@ class Decoder:
 
     def pixels(self, decoded: Decoded, channels: int) -> Images:
         """Pixels of a frame, uint8 [H, W, C]; see `upright_pixels`."""
-        return upright_pixels(decoded.frame, self.size_hw, channels)
+        return upright_pixels(decoded.frame, self.upright_hw, channels)
 
     def check_sound(self, output: Path, container: VideoContainer) -> None:
         """Check that a container holds the audio; see `munit_edge.video.sound.check_sound`."""

@@ -30,7 +30,7 @@ class FileSource:
         self._shift = -round(decoder.clock_start / decoder.time_base)
         self.clip = Clip(
             name=str(path),
-            size_hw=decoder.upright_size_hw,
+            size_hw=decoder.upright_hw,
             time_base=decoder.time_base,
             rate=decoder.rate,
             pixel_aspect=decoder.pixel_aspect,

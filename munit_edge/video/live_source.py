@@ -84,7 +84,7 @@ class LiveSource:
         """Whether the source vanished and did not come back."""
         self.clip = Clip(
             name=address,
-            size_hw=self._decoder.upright_size_hw,
+            size_hw=self._decoder.upright_hw,
             time_base=TIME_BASE,
             rate=self._decoder.rate,
             pixel_aspect=self._decoder.pixel_aspect,
@@ -182,7 +182,7 @@ class LiveSource:
             except InputError:
                 continue
             self._damaged_before += self._decoder.num_damaged
-            decoder.size_hw = self._decoder.size_hw
+            decoder.upright_hw = self._decoder.upright_hw
             self._decoder = decoder
             self._tell(f"{self._address} is back")
             return True
