@@ -25,7 +25,7 @@ class FileSource:
         if not path.exists():
             raise InputError(f"{path} does not exist: name a video file")
         self._channels = channels
-        self._decoder = Decoder(file_name(path), str(path), tell)
+        self._decoder = Decoder(file_name(path), str(path), tell, file=path)
         decoder = self._decoder
         self._shift = -round(decoder.clock_start / decoder.time_base)
         self.clip = Clip(
@@ -45,6 +45,11 @@ class FileSource:
     def num_damaged(self) -> int:
         """Frames left out so far because they cannot be decoded."""
         return self._decoder.num_damaged
+
+    @property
+    def num_missing(self) -> int:
+        """Frames so far, about, that the file promises and does not hold."""
+        return self._decoder.num_missing
 
     @property
     def broke_off(self) -> bool:

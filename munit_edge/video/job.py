@@ -38,12 +38,16 @@ class Source(Protocol):
         """Frames left out so far because they cannot be decoded."""
 
     @property
+    def num_missing(self) -> int:
+        """Frames so far, about, that a file promises and does not hold."""
+
+    @property
     def num_dropped(self) -> int:
         """Frames left out so far because newer ones had come."""
 
     @property
     def broke_off(self) -> bool:
-        """Whether the frames ended with an error rather than with the end."""
+        """Whether the frames ended before the end that was promised, or with an error."""
 
     def check_sound(self, output: Path, container: VideoContainer) -> None:
         """Check that a container holds the audio; see `munit_edge.video.sound.check_sound`."""
@@ -73,6 +77,8 @@ class VideoSummary(StrictModel):
     """How many of them an earlier run had translated."""
     damaged: int
     """Frames of the input that could not be decoded and were left out."""
+    missing: int
+    """Frames, about, that a file promises and does not hold: lost in damage, or cut off."""
     dropped: int
     """Frames of a live source that were dropped because newer ones had come."""
     seconds: float
@@ -193,6 +199,7 @@ class VideoJob:
             frames=self.num_frames,
             resumed_at=self._resumed_at,
             damaged=self._source.num_damaged,
+            missing=self._source.num_missing,
             dropped=self._source.num_dropped,
             seconds=round(seconds, 3),
             fps=round((self.num_frames - self._resumed_at) / max(seconds, 1e-9), 2),

@@ -92,6 +92,8 @@ class LiveSource:
             is_live=True,
         )
 
+    num_missing = 0
+
     @property
     def num_damaged(self) -> int:
         """Frames left out so far because they cannot be decoded."""

@@ -18,6 +18,7 @@ class RawSource:
     """Frames of a fixed size and rate from a stream of bytes."""
 
     num_damaged = 0
+    num_missing = 0
     num_dropped = 0
     broke_off = False
 
