@@ -22,6 +22,7 @@ from munit_edge.video.completeness import (
     missing_end,
     says_length_of_all,
 )
+from munit_edge.video.extras import left_out
 from munit_edge.video.file_ends import broken_structure
 from munit_edge.video.frames import upright_pixels
 from munit_edge.video.orientation import odd_matrix, orientation_of
@@ -75,6 +76,8 @@ class Decoder:
     """How long it is; None: it does not say, as live sources."""
     clock_start: Fraction
     """Seconds at which its clock begins, where that may be any number; else 0."""
+    video_index: int
+    """Index of the stream that is decoded."""
     has_sound: bool
     """Whether there is an audio stream."""
     first_pts: int
@@ -128,6 +131,7 @@ class Decoder:
             self.time_base = self._stream.time_base or 1 / self.rate
             self.seconds = self._seconds()
             self.clock_start = self._clock_start()
+            self.video_index = int(self._stream.index)
             self.has_sound = bool(self._container.streams.audio)
             self._declared_frames = int(self._stream.frames)
             self._format = str(self._container.format.name)
@@ -178,6 +182,10 @@ class Decoder:
         if self.has_sound:
             check_sound(self._container, self._name, output, container)
 
+    def left_out(self, container: VideoContainer) -> list[str]:
+        """What a container cannot take over; see `munit_edge.video.extras.left_out`."""
+        return left_out(self._container, self.video_index, container)
+
     def close(self) -> None:
         """Close the file."""
         self._container.close()
@@ -196,15 +204,19 @@ class Decoder:
         return Fraction(start, 1_000_000)
 
     def _video_stream(self) -> Any:
-        for stream in self._container.streams.video:
-            if not stream.disposition & pyav().stream.Disposition.attached_pic:
-                if stream.codec_context is None:
-                    raise InputError(f"{self._name}: this FFmpeg has no decoder for its video")
-                # Threads that decode several frames at once would tell of damage frames later.
-                stream.thread_type = "SLICE"
-                return stream
-        kinds = ", ".join(sorted({stream.type for stream in self._container.streams}))
-        raise InputError(f"{self._name} has no video: it holds {kinds or 'nothing'}")
+        covers = pyav().stream.Disposition.attached_pic
+        streams = self._container.streams
+        found = [stream for stream in streams.video if not stream.disposition & covers]
+        if not found:
+            kinds = ", ".join(sorted({stream.type for stream in streams}))
+            raise InputError(f"{self._name} has no video: it holds {kinds or 'nothing'}")
+        best = streams.best("video")  # a cover may come first, and say nothing of being one
+        stream = best if best in found else found[0]
+        if stream.codec_context is None:
+            raise InputError(f"{self._name}: this FFmpeg has no decoder for its video")
+        # Threads that decode several frames at once would tell of damage frames later.
+        stream.thread_type = "SLICE"
+        return stream
 
     def _in_order(self) -> Iterator[Decoded]:
         """Frames with time stamps that rise, also where the file has none or wrong ones."""

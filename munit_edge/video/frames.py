@@ -11,6 +11,7 @@ from PIL import Image
 
 from munit_edge.images import Images, on_white
 from munit_edge.video.av_api import pyav
+from munit_edge.video.extras import Extras
 from munit_edge.video.orientation import orientation_of
 from munit_edge.video.sound import Sound
 
@@ -56,6 +57,8 @@ class Clip:
     """How many frames there are, as far as the file says; None: not known."""
     sound: Sound | None = None
     """The audio that belongs to the frames."""
+    extras: Extras | None = None
+    """What else the results take over."""
     is_live: bool = False
     """Whether it cannot be read again from its start: a camera, a stream or a pipe."""
 

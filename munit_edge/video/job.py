@@ -52,6 +52,9 @@ class Source(Protocol):
     def check_sound(self, output: Path, container: VideoContainer) -> None:
         """Check that a container holds the audio; see `munit_edge.video.sound.check_sound`."""
 
+    def left_out(self, container: VideoContainer) -> list[str]:
+        """What a container cannot take over; see `munit_edge.video.extras.left_out`."""
+
     def record_sound(self, path: Path) -> None:
         """Keep audio that cannot be read again in this file; called before `frames`."""
 
@@ -181,8 +184,9 @@ class VideoJob:
         audio = None
         if sound and clip.sound is not None:
             audio = replace(clip.sound, until=self._until)
+        extras = None if clip.extras is None else replace(clip.extras, until=self._until)
         for sink in self._sinks:
-            sink.finish(audio)
+            sink.finish(audio, extras)
 
     def abandon(self) -> None:
         """Leave the results as they are: what has been written stays playable."""

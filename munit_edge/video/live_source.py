@@ -108,6 +108,10 @@ class LiveSource:
         """Check that a container holds the audio; see `munit_edge.video.sound.check_sound`."""
         self._decoder.check_sound(output, container)
 
+    def left_out(self, container: VideoContainer) -> list[str]:
+        """Nothing: only picture and sound are taken from here."""
+        return []
+
     def record_sound(self, path: Path) -> None:
         """Keep the audio in this file while the frames are read."""
         if self._decoder.has_sound:

@@ -40,6 +40,10 @@ class RawSource:
     def check_sound(self, output: Path, container: VideoContainer) -> None:
         """There is no audio in raw frames."""
 
+    def left_out(self, container: VideoContainer) -> list[str]:
+        """Nothing: only picture and sound are taken from here."""
+        return []
+
     def record_sound(self, path: Path) -> None:
         """There is no audio in raw frames."""
 
