@@ -25,7 +25,8 @@ from munit_edge.video.completeness import (
 from munit_edge.video.extras import left_out
 from munit_edge.video.file_ends import broken_structure
 from munit_edge.video.frames import upright_pixels
-from munit_edge.video.orientation import odd_matrix, orientation_of
+from munit_edge.video.notes import notes_on
+from munit_edge.video.orientation import orientation_of
 from munit_edge.video.sound import check_sound
 
 Tell = Callable[[str], None]
@@ -155,9 +156,8 @@ class Decoder:
         orientation = orientation_of(frame)
         self.upright_hw = orientation.swapped((frame.height, frame.width))
         self.pixel_aspect = 1 / aspect if orientation.swaps_axes else aspect
-        oddity = odd_matrix(frame)
-        if oddity is not None:
-            tell(f"{name}: {oddity}")
+        for note in notes_on(frame, self._stream):
+            tell(f"{name}: {note}")
 
     @property
     def num_frames(self) -> int | None:
