@@ -52,10 +52,16 @@ class Pause(NamedTuple):
 
 
 class PacketTrail:
-    """Follows the packets of a file, in the order of their bytes, and keeps evidence of loss."""
+    """Follows the packets of a file, in the order of their bytes, and keeps evidence of loss.
 
-    def __init__(self, format_name: str) -> None:
-        self._follows_bytes = not _CHAINED.isdisjoint(format_name.split(","))
+    Args:
+        format_name: FFmpeg's names of the format.
+        has_alpha: alpha lies beside the packets, in bytes that are no loss.
+    """
+
+    def __init__(self, format_name: str, *, has_alpha: bool) -> None:
+        is_chained = not _CHAINED.isdisjoint(format_name.split(","))
+        self._follows_bytes = is_chained and not has_alpha
         self._headers: deque[int] = deque(maxlen=64)
         self._position, self._end = -1, -1
         self._seconds: Fraction | None = None

@@ -25,7 +25,7 @@ from munit_edge.video.completeness import (
 from munit_edge.video.extras import left_out
 from munit_edge.video.file_ends import broken_structure
 from munit_edge.video.frames import upright_pixels
-from munit_edge.video.notes import notes_on
+from munit_edge.video.notes import has_alpha_beside, notes_on
 from munit_edge.video.orientation import orientation_of
 from munit_edge.video.sound import check_sound
 
@@ -136,7 +136,7 @@ class Decoder:
             self.has_sound = bool(self._container.streams.audio)
             self._declared_frames = int(self._stream.frames)
             self._format = str(self._container.format.name)
-            self._packets_seen = PacketTrail(self._format)
+            self._packets_seen = PacketTrail(self._format, has_alpha=has_alpha_beside(self._stream))
             self._frames_seen = FrameTrail(
                 self._packets_seen,
                 1 / self.rate,
@@ -289,7 +289,10 @@ class Decoder:
             return None  # FFmpeg's guess
         if not stream.duration or stream.start_time is None:
             return None
-        return Fraction((stream.start_time + stream.duration) * self.time_base)
+        end = stream.start_time + stream.duration
+        if may_guess and self._format == "avi":  # FFmpeg shortens the length with the file
+            end = max(end, stream.start_time + self._declared_frames)
+        return Fraction(end * self.time_base)
 
     def _num_unread(self) -> int:
         """Frames that the index of an MP4 or MOV file lists and that did not come as packets."""

@@ -18,12 +18,22 @@ from munit_edge.video.av_api import pyav
 from munit_edge.video.codecs import VideoContainer
 
 _TECHNICAL = (
-    *("encoder", "duration", "number_of_frames", "number_of_bytes", "bps", "_statistics"),
+    *(
+        "encoder",
+        "software",
+        "metadatacreator",
+        "duration",
+        "number_of_frames",
+        "number_of_bytes",
+        "bps",
+        "_statistics",
+    ),
     *("major_brand", "minor_version", "compatible_brands", "vendor_id", "rotate"),
     *("alpha_mode", "stereo_mode", "timecode", "filename", "mimetype"),
 )
 """Tags that begin so describe the file that they are in, and would be wrong in another one."""
 _UNKNOWN_LANGUAGE = "und"
+_CHAPTER_BASE = Fraction(1, 1000)
 _NAMES = {"subtitle": "subtitles", "attachment": "fonts and other attachments", "data": "data"}
 
 
@@ -120,7 +130,7 @@ def left_out(source: Any, video_index: int, container: VideoContainer) -> list[s
         names.append("chapters")
     lost = [key for key in tags if key.lower() not in held_tags]
     if lost:
-        names.append(f"the tags {', '.join(lost)}")
+        names.append(f"the tag{'s' if len(lost) > 1 else ''} {', '.join(lost)}")
     return names
 
 
@@ -168,7 +178,7 @@ def _chapters(source: Any, extras: Extras) -> list[Any]:
     """The chapters of the input on the clock of the result, up to its end."""
     chapters = []
     for chapter in source.chapters():
-        base = chapter["time_base"]
+        base = chapter["time_base"] or _CHAPTER_BASE
         shift = round(extras.shift / base)
         start, end = max(0, chapter["start"] + shift), chapter["end"] + shift
         if extras.until is not None:

@@ -96,16 +96,24 @@ def _fragments_behind(file: IO[bytes], position: int) -> int | str:
     return 0
 
 
-def _riff_end(file: IO[bytes], size: int) -> int:
-    """AVI: one or more RIFF chunks."""
-    position = 0
+def _riff_end(file: IO[bytes], size: int) -> int | str:
+    """AVI: one or more RIFF chunks, with the frames as chunks in lists."""
+    position = end = 0
     while position + 12 <= size:
         file.seek(position)
-        name, length, _ = struct.unpack("<4sI4s", file.read(12))
-        if name != b"RIFF" or not length:
-            return 0
-        position += 8 + length + length % 2
-    return position - _SLACK
+        name, length, kind = struct.unpack("<4sI4s", file.read(12))
+        if name == b"RIFF" and length:
+            end = position + 8 + length
+            position += 12
+        elif not end or position >= end - _SLACK:
+            break  # what follows is no part of it
+        elif name == b"LIST" and kind in (b"movi", b"rec "):
+            position += 12
+        elif any(byte < ord(" ") for byte in name):
+            return f"it is damaged at byte {position:,}"
+        else:
+            position += 8 + length + length % 2
+    return end - _SLACK
 
 
 def _flv_end(file: IO[bytes], size: int) -> int:

@@ -22,11 +22,19 @@ def notes_on(frame: Any, stream: Any) -> list[str]:
     return [note for note in notes if note is not None]
 
 
+def has_alpha_beside(stream: Any) -> bool:
+    """Whether alpha lies in the container beside the packets, as with VP8 and VP9.
+
+    Their decoders give opaque frames then.
+    """
+    return any(
+        key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items()
+    )
+
+
 def _on_alpha(frame: Any, stream: Any) -> str | None:
-    # Decoders of VP8 and VP9 leave the alpha in the container and give opaque formats.
-    is_beside = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
     is_inside = any(component.is_alpha for component in frame.format.components)
-    if not is_beside and not is_inside:
+    if not is_inside and not has_alpha_beside(stream):
         return None
     return "it has an alpha channel, which is left out: frames are translated as if opaque"
 

@@ -70,7 +70,16 @@ def test_an_avi_file_that_is_cut(tmp_path: Path) -> None:
     source, count, told = read(cut(clip, 0.7))
     assert source.broke_off
     assert count < 45
+    assert source.num_missing == pytest.approx(50 - count - source.num_damaged, abs=2)
     assert "bytes are missing at its end" in told[-1]
+
+
+def test_an_avi_file_with_damage_between_its_frames(tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.avi", 30, codec="mpeg4", audio="mp2")
+    assert read(clip)[1:] == (30, [])
+    source, _, told = read(blank(clip, 0.5, 2000))
+    assert source.broke_off or source.num_damaged
+    assert "damaged" in told[-1]
 
 
 def test_a_fragmented_file_that_is_cut_inside_a_fragment(tmp_path: Path) -> None:
@@ -99,6 +108,47 @@ def test_frames_that_vanish_in_damage_are_counted(tmp_path: Path, name: str) -> 
     assert count < 97
     assert told
     assert source.num_damaged + source.num_missing == pytest.approx(100 - count, abs=2)
+
+
+def test_a_stream_cut_inside_a_frame(tmp_path: Path) -> None:
+    for name, codec, pixel_format in (
+        ("clip.mjpeg", "mjpeg", "yuvj420p"),
+        ("clip.y4m", "wrapped_avframe", "yuv420p"),
+        ("clip.mpg", "mpeg2video", "yuv420p"),
+    ):
+        clip = tmp_path / name
+        with av.open(str(clip), "w") as file:
+            stream = file.add_stream(codec, rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
+            for index in range(20):
+                pixels = clips.colour_bars(index, 48, 64)
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                file.mux(stream.encode(frame.reformat(format=pixel_format)))
+            file.mux(stream.encode(None))
+        assert read(clip)[1:] == (20, [])
+        source, count, told = read(cut(clip, 0.55))
+        assert source.broke_off
+        assert count < 20
+        assert "bytes are missing at its end" in told[-1]
+
+
+def test_alpha_beside_the_packets_is_no_loss(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.webm"
+    with av.open(str(clip), "w") as file:
+        options = {"deadline": "realtime", "auto-alt-ref": "0", "g": "5"}
+        stream = file.add_stream("libvpx", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuva420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        noise = np.random.default_rng(0)
+        for index in range(20):
+            pixels = noise.integers(0, 255, (48, 64, 4), dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgba").reformat(format="yuva420p")
+            frame.pts, frame.time_base = index * 40 + 500 * (index // 5), Fraction(1, 1000)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    source, count, told = read(clip)
+    assert (count, source.num_missing) == (20, 0)
+    assert len(told) == 1  # of the alpha
 
 
 # ----------------------------------------------------------------------------------------------

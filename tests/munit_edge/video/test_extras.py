@@ -184,7 +184,7 @@ def test_tags_that_a_container_does_not_hold_are_named(tmp_path: Path) -> None:
         file.mux(stream.encode(None))
     source = FileSource(clip, 3, print)
     assert source.left_out(CONTAINERS[".mkv"]) == []
-    assert source.left_out(CONTAINERS[".mp4"]) == ["the tags FAVOURITE"]
+    assert source.left_out(CONTAINERS[".mp4"]) == ["the tag FAVOURITE"]
 
 
 def test_a_cover_before_the_video_is_not_the_video(tmp_path: Path) -> None:
