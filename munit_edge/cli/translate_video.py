@@ -255,7 +255,7 @@ def _run(job: VideoJob, skip: int, clip: Clip, options: VideoOptions, where: str
         raise failure
     if summary.ended == "interrupted" and options.is_file:
         raise typer.Exit(EXIT_INTERRUPTED)
-    if summary.damaged or summary.ended == "broken off":
+    if summary.damaged or summary.missing or summary.ended == "broken off":
         raise typer.Exit(1)
 
 
@@ -295,6 +295,8 @@ def _line(summary: VideoSummary, where: str) -> str:
         parts.append(f"{summary.resumed_at} of them by an earlier run")
     if summary.damaged:
         parts.append(f"{summary.damaged} damaged ones left out")
+    if summary.missing:
+        parts.append(f"about {summary.missing} missing in the input")
     if summary.dropped:
         parts.append(f"{summary.dropped} dropped")
     if summary.flicker is not None:

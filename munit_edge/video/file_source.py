@@ -10,6 +10,7 @@ from munit_edge.images import Images
 from munit_edge.video.av_api import file_name
 from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.decoder import Decoded, Decoder, Tell
+from munit_edge.video.extras import Extras
 from munit_edge.video.frames import Clip, Frame
 from munit_edge.video.sound import Sound
 
@@ -25,18 +26,19 @@ class FileSource:
         if not path.exists():
             raise InputError(f"{path} does not exist: name a video file")
         self._channels = channels
-        self._decoder = Decoder(file_name(path), str(path), tell)
+        self._decoder = Decoder(file_name(path), str(path), tell, file=path)
         decoder = self._decoder
         self._shift = -round(decoder.clock_start / decoder.time_base)
         self.clip = Clip(
             name=str(path),
-            size_hw=decoder.upright_size_hw,
+            size_hw=decoder.upright_hw,
             time_base=decoder.time_base,
             rate=decoder.rate,
             pixel_aspect=decoder.pixel_aspect,
             first_pts=decoder.first_pts + self._shift,
             num_frames=decoder.num_frames,
             sound=Sound(path, -decoder.clock_start) if decoder.has_sound else None,
+            extras=Extras(path, decoder.video_index, -decoder.clock_start),
         )
 
     num_dropped = 0
@@ -47,6 +49,11 @@ class FileSource:
         return self._decoder.num_damaged
 
     @property
+    def num_missing(self) -> int:
+        """Frames so far, about, that the file promises and does not hold."""
+        return self._decoder.num_missing
+
+    @property
     def broke_off(self) -> bool:
         """Whether the file ended with an error."""
         return self._decoder.broke_off
@@ -54,6 +61,10 @@ class FileSource:
     def check_sound(self, output: Path, container: VideoContainer) -> None:
         """Check that a container holds the audio; see `munit_edge.video.sound.check_sound`."""
         self._decoder.check_sound(output, container)
+
+    def left_out(self, container: VideoContainer) -> list[str]:
+        """What a container cannot take over; see `munit_edge.video.extras.left_out`."""
+        return self._decoder.left_out(container)
 
     def record_sound(self, path: Path) -> None:
         """Nothing is to do: the audio is read from the file again."""

@@ -11,6 +11,8 @@ from PIL import Image
 
 from munit_edge.images import Images, on_white
 from munit_edge.video.av_api import pyav
+from munit_edge.video.extras import Extras
+from munit_edge.video.orientation import orientation_of
 from munit_edge.video.sound import Sound
 
 HD_HEIGHT = 720
@@ -55,36 +57,35 @@ class Clip:
     """How many frames there are, as far as the file says; None: not known."""
     sound: Sound | None = None
     """The audio that belongs to the frames."""
+    extras: Extras | None = None
+    """What else the results take over."""
     is_live: bool = False
     """Whether it cannot be read again from its start: a camera, a stream or a pipe."""
 
 
-def upright_pixels(frame: Any, size_hw: tuple[int, int], channels: int) -> Images:
+def upright_pixels(frame: Any, upright_hw: tuple[int, int], channels: int) -> Images:
     """Pixels of a decoded frame.
 
     Args:
         frame: PyAV's frame, of any pixel format.
-        size_hw: height and width before the rotation; a frame of another size is resized to it.
+        upright_hw: height and width of the result; a frame of another size is resized to it.
         channels: 1 grey, 3 RGB or 4 RGBA (opaque).
 
     Returns:
-        uint8 [H, W, C], turned as the file's display matrix says.
+        uint8 [H, W, C], turned and mirrored as the file's display matrix says.
     """
     unspecified = _BT709 if frame.height >= HD_HEIGHT else _BT601
+    orientation = orientation_of(frame)
+    height, width = orientation.swapped(upright_hw)
     rgb = frame.to_ndarray(
         format="rgb24",
-        width=size_hw[1],
-        height=size_hw[0],
+        width=width,
+        height=height,
         src_colorspace=unspecified if frame.colorspace == _UNSPECIFIED else None,
         dst_color_range=_FULL_RANGE,
         interpolation=_SCALING,
     )
-    return with_channels(np.rot90(rgb, quarter_turns(frame)), channels)
-
-
-def quarter_turns(frame: Any) -> int:
-    """How many times a frame has to be turned left by 90 degrees: 0 to 3."""
-    return round(int(frame.rotation) / 90) % 4
+    return with_channels(orientation.upright(rgb), channels)
 
 
 def with_channels(rgb: Images, channels: int) -> Images:

@@ -38,15 +38,22 @@ class Source(Protocol):
         """Frames left out so far because they cannot be decoded."""
 
     @property
+    def num_missing(self) -> int:
+        """Frames so far, about, that a file promises and does not hold."""
+
+    @property
     def num_dropped(self) -> int:
         """Frames left out so far because newer ones had come."""
 
     @property
     def broke_off(self) -> bool:
-        """Whether the frames ended with an error rather than with the end."""
+        """Whether the frames ended before the end that was promised, or with an error."""
 
     def check_sound(self, output: Path, container: VideoContainer) -> None:
         """Check that a container holds the audio; see `munit_edge.video.sound.check_sound`."""
+
+    def left_out(self, container: VideoContainer) -> list[str]:
+        """What a container cannot take over; see `munit_edge.video.extras.left_out`."""
 
     def record_sound(self, path: Path) -> None:
         """Keep audio that cannot be read again in this file; called before `frames`."""
@@ -73,6 +80,8 @@ class VideoSummary(StrictModel):
     """How many of them an earlier run had translated."""
     damaged: int
     """Frames of the input that could not be decoded and were left out."""
+    missing: int
+    """Frames, about, that a file promises and does not hold: lost in damage, or cut off."""
     dropped: int
     """Frames of a live source that were dropped because newer ones had come."""
     seconds: float
@@ -175,8 +184,9 @@ class VideoJob:
         audio = None
         if sound and clip.sound is not None:
             audio = replace(clip.sound, until=self._until)
+        extras = None if clip.extras is None else replace(clip.extras, until=self._until)
         for sink in self._sinks:
-            sink.finish(audio)
+            sink.finish(audio, extras)
 
     def abandon(self) -> None:
         """Leave the results as they are: what has been written stays playable."""
@@ -193,6 +203,7 @@ class VideoJob:
             frames=self.num_frames,
             resumed_at=self._resumed_at,
             damaged=self._source.num_damaged,
+            missing=self._source.num_missing,
             dropped=self._source.num_dropped,
             seconds=round(seconds, 3),
             fps=round((self.num_frames - self._resumed_at) / max(seconds, 1e-9), 2),

@@ -1,10 +1,11 @@
-"""Joining segments and sound into one file: packets are copied, nothing is encoded again."""
+"""Joining segments, sound and extras into one file: packets are copied, none is encoded again."""
 
 from __future__ import annotations
 
 import contextlib
 import heapq
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,7 @@ from munit_edge.errors import OutputError
 from munit_edge.files import atomic_file
 from munit_edge.video.av_api import file_name, pyav, reason
 from munit_edge.video.codecs import VideoContainer
+from munit_edge.video.extras import Extras, add_extras, describe
 from munit_edge.video.parts import Segment
 from munit_edge.video.sound import Sound, add_sound_streams
 
@@ -32,9 +34,11 @@ def join(
     segments: Sequence[Segment],
     *,
     time_base: Fraction,
+    rate: Fraction,
     last_duration: int,
     container: VideoContainer,
     sound: Sound | None,
+    extras: Extras | None,
     comment: str,
 ) -> None:
     """Write `output`, whole or not at all.
@@ -44,10 +48,12 @@ def join(
         folder: where the segments are.
         segments: at least one.
         time_base: seconds of one unit of the segments' stamps.
+        rate: frames a second that the input declares.
         last_duration: how long the last frame is shown, in `time_base`.
         container: what `output` is.
         sound: goes along as it is.
-        comment: is kept in the file's metadata.
+        extras: go along as far as the container holds them.
+        comment: is kept in the file's metadata, behind the comment of the input.
 
     Raises:
         OutputError: it cannot be written, or a segment is not what the ledger says.
@@ -58,13 +64,23 @@ def join(
             options = dict(container.final)
             file = av.open(file_name(partial), "w", format=container.format, options=options)
             stack.callback(file.close)
-            file.metadata["comment"] = comment
             with av.open(file_name(folder / segments[0].file)) as first:
                 stream = file.add_stream_from_template(first.streams.video[0], opaque=True)
+            stream.codec_context.framerate = _declared_rate(
+                rate, segments, time_base, last_duration
+            )
             streams = [_picture_packets(folder, segments, stream, time_base, last_duration)]
             if sound is not None:
                 source = stack.enter_context(av.open(file_name(sound.path)))
-                streams.append(_sound_packets(source, add_sound_streams(file, source), sound))
+                copies = add_sound_streams(file, source)
+                streams.append(_copied_packets(source, copies, sound, sound.since))
+            if extras is not None:
+                source = stack.enter_context(av.open(file_name(extras.path)))
+                describe(stream, source.streams[extras.video_index])
+                copies = add_extras(file, source, extras, container)
+                if copies:
+                    streams.append(_copied_packets(source, copies, extras, Fraction(0)))
+            _add_comment(file.metadata, comment)
             for timed in heapq.merge(*streams, key=lambda timed: timed[:2]):
                 file.mux(timed.packet)
             stack.pop_all().close()
@@ -82,7 +98,32 @@ def comment_of(path: Path) -> str | None:
             metadata = {key.lower(): value for key, value in file.metadata.items()}
     except (av.FFmpegError, OSError):
         return None
-    return metadata.get("comment")
+    lines = metadata.get("comment", "").splitlines()
+    return lines[-1] if lines else None
+
+
+def _add_comment(tags: dict[str, str], comment: str) -> None:
+    """Put our line behind the comment of the input; such a line of an earlier run goes."""
+    kept = [tags.pop(key) for key in list(tags) if key.lower() == "comment"]
+    ours = re.compile(re.escape(comment.partition(" ")[0]) + r" [0-9a-f]{64}-\d+")
+    lines = [line for text in kept for line in text.splitlines() if not ours.fullmatch(line)]
+    tags["comment"] = "\n".join([*lines, comment])
+
+
+def _declared_rate(
+    rate: Fraction, segments: Sequence[Segment], time_base: Fraction, last_duration: int
+) -> Fraction:
+    """Frames a second for the header: what the input declares where the frames keep to it.
+
+    Else it is the average of the frames: Matroska has no other place for how long they last.
+    """
+    first, last = segments[0].stamps[0], segments[-1].stamps[-1]
+    count = sum(len(segment.stamps) for segment in segments)
+    steps = (last - first) * time_base
+    if abs(steps - (count - 1) / rate) <= max(2 * time_base, steps / 100):
+        return rate.limit_denominator(1001)
+    average = count / ((last - first + last_duration) * time_base)
+    return average.limit_denominator(1001) or Fraction(1, round(1 / average))
 
 
 def _picture_packets(
@@ -117,18 +158,20 @@ def _video_packets(path: Path, expected: int) -> Iterator[Any]:
         )
 
 
-def _sound_packets(source: Any, streams: dict[int, Any], sound: Sound) -> Iterator[_Timed]:
-    """The audio packets of `source`, for the streams that they go to."""
-    for packet in source.demux(*source.streams.audio):
+def _copied_packets(
+    source: Any, streams: dict[int, Any], origin: Sound | Extras, since: Fraction | None
+) -> Iterator[_Timed]:
+    """The packets of those streams of `source` that are keys, for the streams that are values."""
+    for packet in source.demux([source.streams[index] for index in streams]):
         if packet.dts is None or not packet.size:
             continue
-        shift = round(sound.shift / packet.time_base)
+        shift = round(origin.shift / packet.time_base)
         packet.dts += shift
         packet.pts = packet.dts if packet.pts is None else packet.pts + shift
         seconds = float(packet.dts * packet.time_base)
-        if sound.since is not None and seconds < sound.since:
+        if since is not None and seconds < since:
             continue
-        if sound.until is not None and seconds >= sound.until:
+        if origin.until is not None and seconds >= origin.until:
             return
         packet.stream = streams[packet.stream.index]
         yield _Timed(seconds, 1, packet)

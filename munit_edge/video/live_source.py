@@ -84,13 +84,15 @@ class LiveSource:
         """Whether the source vanished and did not come back."""
         self.clip = Clip(
             name=address,
-            size_hw=self._decoder.upright_size_hw,
+            size_hw=self._decoder.upright_hw,
             time_base=TIME_BASE,
             rate=self._decoder.rate,
             pixel_aspect=self._decoder.pixel_aspect,
             num_frames=self._decoder.num_frames if self._has_end else None,
             is_live=True,
         )
+
+    num_missing = 0
 
     @property
     def num_damaged(self) -> int:
@@ -105,6 +107,10 @@ class LiveSource:
     def check_sound(self, output: Path, container: VideoContainer) -> None:
         """Check that a container holds the audio; see `munit_edge.video.sound.check_sound`."""
         self._decoder.check_sound(output, container)
+
+    def left_out(self, container: VideoContainer) -> list[str]:
+        """Nothing: only picture and sound are taken from here."""
+        return []
 
     def record_sound(self, path: Path) -> None:
         """Keep the audio in this file while the frames are read."""
@@ -182,7 +188,7 @@ class LiveSource:
             except InputError:
                 continue
             self._damaged_before += self._decoder.num_damaged
-            decoder.size_hw = self._decoder.size_hw
+            decoder.upright_hw = self._decoder.upright_hw
             self._decoder = decoder
             self._tell(f"{self._address} is back")
             return True

@@ -93,6 +93,9 @@ def file_sinks(
     paths = result_paths(options.input, options.output, num_styles)
     encoding = choose_encoding(paths[0], options.codec, options.crf)
     clip = source.clip
+    lost = source.left_out(encoding.container)
+    if lost:
+        tell(f"{paths[0].name} goes without what {clip.name} has beside: {'; '.join(lost)}")
     if options.audio:
         source.check_sound(paths[0], encoding.container)
     if clip.pixel_aspect != 1 and not encoding.codec.keeps_aspect:

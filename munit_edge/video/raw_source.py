@@ -18,6 +18,7 @@ class RawSource:
     """Frames of a fixed size and rate from a stream of bytes."""
 
     num_damaged = 0
+    num_missing = 0
     num_dropped = 0
     broke_off = False
 
@@ -38,6 +39,10 @@ class RawSource:
 
     def check_sound(self, output: Path, container: VideoContainer) -> None:
         """There is no audio in raw frames."""
+
+    def left_out(self, container: VideoContainer) -> list[str]:
+        """Nothing: only picture and sound are taken from here."""
+        return []
 
     def record_sound(self, path: Path) -> None:
         """There is no audio in raw frames."""

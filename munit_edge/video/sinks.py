@@ -8,6 +8,7 @@ from typing import IO, Protocol
 from munit_edge.errors import OutputError
 from munit_edge.files import output_errors
 from munit_edge.images import Images
+from munit_edge.video.extras import Extras
 from munit_edge.video.join import join
 from munit_edge.video.parts import Parts, Segment
 from munit_edge.video.segments import SegmentWriter, Track
@@ -30,7 +31,7 @@ class Sink(Protocol):
     def keep_state(self, state: bytes) -> None:
         """What the frames behind the next one depend on; comes before a segment's last frame."""
 
-    def finish(self, sound: Sound | None) -> None:
+    def finish(self, sound: Sound | None, extras: Extras | None = None) -> None:
         """No more frames will come: complete the result."""
 
     def abandon(self) -> None:
@@ -96,8 +97,8 @@ class FileSink:
         """What was kept with the last whole segment."""
         return self.parts.read_state(len(self._segments) - 1)
 
-    def finish(self, sound: Sound | None) -> None:
-        """Join all segments and the sound, and remove the parts."""
+    def finish(self, sound: Sound | None, extras: Extras | None = None) -> None:
+        """Join all segments, the sound and the extras, and remove the parts."""
         self._end_segment()
         if not self._segments:
             self.parts.remove()
@@ -107,9 +108,11 @@ class FileSink:
             self.parts.folder,
             self._segments,
             time_base=self._track.time_base,
+            rate=self._track.rate,
             last_duration=self._last_duration,
             container=self._track.encoding.container,
             sound=sound,
+            extras=extras,
             comment=completed_comment(self.settings),
         )
         self.parts.remove()
@@ -146,7 +149,7 @@ class RawSink:
     def keep_state(self, state: bytes) -> None:
         """Nothing is resumed."""
 
-    def finish(self, sound: Sound | None) -> None:
+    def finish(self, sound: Sound | None, extras: Extras | None = None) -> None:
         """Nothing is left to do."""
 
     def abandon(self) -> None:

@@ -14,6 +14,7 @@ from munit_edge.errors import OutputError
 from munit_edge.files import output_errors
 from munit_edge.video.av_api import file_name, pyav
 from munit_edge.video.codecs import VideoContainer
+from munit_edge.video.extras import copy_stream
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,7 @@ def check_sound(source: Any, name: str, output: Path, container: VideoContainer)
 
 def add_sound_streams(file: Any, source: Any) -> dict[int, Any]:
     """A stream of `file` for each audio stream of `source`, by the index of the latter."""
-    return {
-        stream.index: file.add_stream_from_template(stream, opaque=True)
-        for stream in source.streams.audio
-    }
+    return {stream.index: copy_stream(file, stream) for stream in source.streams.audio}
 
 
 def _codec(stream: Any) -> str:

@@ -133,6 +133,21 @@ def test_a_damaged_frame_is_told_and_left_out(tiny_model: Path, tmp_path: Path) 
 # Pipes
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".flv"])
+def test_a_cut_file_is_translated_and_told(tiny_model: Path, tmp_path: Path, suffix: str) -> None:
+    clip = clips.make_clip(tmp_path / f"clip{suffix}", 40)
+    data = clip.read_bytes()
+    clip.write_bytes(data[: len(data) * 6 // 10])
+    result = run(tiny_model, clip, "-o", tmp_path / "out.mkv", "--json")
+    assert result.exit_code == 1, result.output
+    summary = json.loads(result.stdout)
+    assert summary["ended"] == "broken off"
+    assert 0 < summary["frames"] == len(clips.frames(tmp_path / "out.mkv"))
+    assert summary["missing"] == pytest.approx(40 - summary["frames"], abs=4)
+    assert "breaks off: its video ends at" in result.stderr
+    assert f"about {summary['missing']} missing in the input" in result.stderr
+
+
 def test_raw_frames_go_through_a_pipe(tiny_model: Path, tmp_path: Path) -> None:
     images = np.stack([clips.colour_bars(index, 24, 32) for index in range(3)])
     result = run(tiny_model, "-", "--raw-size", "32x24", "--seed", 1, stdin=images.tobytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -116,6 +117,30 @@ def frames(path: Path) -> list[NDArray[np.uint8]]:
     """The decoded frames of a video, uint8 [H, W, 3]."""
     with av.open(str(path)) as file:
         return [np.asarray(frame.to_ndarray(format="rgb24")) for frame in file.decode(video=0)]
+
+
+def set_matrix(path: Path, matrix: Sequence[float]) -> Path:
+    """Write the four numbers a, b, c, d of a display matrix into the header of an MP4 file."""
+    a, b, c, d = (round(value * (1 << 16)) for value in matrix)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"tkhd") + 4 + 40  # version and flags, times, layer, volume: then the matrix
+    assert struct.unpack(">9i", data[start : start + 36])[0] == 1 << 16
+    data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+def remux(source: Path, path: Path, options: dict[str, str] | None = None) -> Path:
+    """Copy the packets of the first video stream into another container."""
+    with av.open(str(source)) as read, av.open(str(path), "w", options=options or {}) as file:
+        stream = read.streams.video[0]
+        copied = file.add_stream_from_template(stream, opaque=True)
+        copied.codec_context.framerate = stream.average_rate
+        for packet in read.demux(stream):
+            if packet.size:
+                packet.stream = copied
+                file.mux(packet)
+    return path
 
 
 def damage(path: Path, index: int) -> Path:
