@@ -5,7 +5,6 @@ A session is what one start of the program did; each `--resume` begins another. 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from typing import Any, Literal
 from munit_edge.config import Domain, StrictModel, validate
 from munit_edge.errors import ConfigError, ModelError
 from munit_edge.files import atomic_file
+from munit_edge.plain_data import read_json
 
 SessionState = Literal["training", "finished", "stopped", "failed", "killed"]
 
@@ -90,9 +90,8 @@ def read_record(path: Path) -> RunRecord:
     if not path.is_file():
         return RunRecord()
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return validate(RunRecord, data, str(path))
-    except (ValueError, ConfigError) as exc:
+        return validate(RunRecord, read_json(path), str(path))
+    except ConfigError as exc:
         raise ModelError(
             f"{path} is damaged ({exc}): remove it, only the run's page needs it"
         ) from exc
