@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from munit_edge.errors import ConfigError
-from munit_edge.plain_data import shown
+from munit_edge.plain_data import cut, shown
 
 Domain = Literal["a", "b"]
 Direction = Literal["a2b", "b2a"]
@@ -33,6 +33,8 @@ GRAPH_KINDS: tuple[GraphKind, ...] = ("content_encoder", "style_encoder", "decod
 STATS_KINDS: tuple[GraphKind, ...] = ("content_encoder_stats", "decoder_stats")
 """Their twins with the norms' statistics as input and output; see `norm_statistics`."""
 
+MAX_MESSAGE = 500
+"""Characters of what is wrong with one value."""
 MAX_EDITS = 2
 """Letters by which a misspelt name differs; names that differ more are others."""
 
@@ -260,10 +262,10 @@ def validate_options(
 
 def _describe(model: type[BaseModel], error: dict[str, Any]) -> str:
     location = [part for part in error["loc"] if isinstance(part, str)]
-    name = ".".join(location)
+    name = cut(".".join(location))
     if error["type"] == "extra_forbidden":
         return f"unknown key '{name}': {_meant(model, location)}"
-    message = error["msg"].removeprefix("Value error, ")
+    message = cut(error["msg"].removeprefix("Value error, "), MAX_MESSAGE)
     if error["type"] == "missing":
         return f"'{name}' is missing"
     if error["type"] == "value_error":

@@ -33,6 +33,8 @@ from munit_edge.norm_statistics import num_rows
 from munit_edge.plain_data import read_json, shown
 
 MANIFEST_FILE = "munit_edge.json"
+MAX_NAME = 255
+"""Characters of a graph's file name."""
 FORMAT_VERSION: Literal[1] = 1
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
@@ -358,7 +360,7 @@ def checked_graph(directory: Path, entry: GraphEntry) -> Path:
 
 
 def _graph_path(directory: Path, entry: GraphEntry) -> Path:
-    if Path(entry.file).name != entry.file or "\0" in entry.file:
+    if Path(entry.file).name != entry.file or len(entry.file) > MAX_NAME or "\0" in entry.file:
         raise ModelError(
             f"the manifest names {shown(entry.file)}, which is no file in {directory}: "
             "export the model again"

@@ -172,20 +172,21 @@ def decode_text(data: bytes, source: str) -> str:
 
 def shown(value: Any) -> str:
     """A value as Python writes it, cut to what fits into a message."""
-    return _cut(repr(value))
+    return cut(repr(value))
 
 
 def shown_path(path: Path) -> str:
     """A path for a message, cut and with control characters escaped."""
     text = str(path)
-    return _cut(text if text.isprintable() else repr(text)[1:-1])
+    return cut(text if text.isprintable() else repr(text)[1:-1])
 
 
 _TOO_DEEP = f"is nested too deeply: at most {MAX_DEPTH} levels are read"
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}... ({len(text)} characters)"
+def cut(text: str, most: int = MAX_SHOWN) -> str:
+    """Text for a message: its beginning, and how long it is."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
 def _read(path: Path, limit: int) -> bytes:
@@ -247,7 +248,7 @@ def _fault(value: Any) -> str | None:
 
 
 def _at(place: tuple[str, ...]) -> str:
-    return f" of '{_cut('.'.join(place))}'" if place else ""
+    return f" of '{cut('.'.join(place))}'" if place else ""
 
 
 def _guess(text: str) -> str:
@@ -265,7 +266,7 @@ def _plainly(exc: Exception) -> str:
         return "a number has too many digits"
     if isinstance(exc, LookupError):
         return "a value does not fit its tag"
-    return _cut(" ".join(str(exc).split()))
+    return cut(" ".join(str(exc).split()))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -291,7 +292,7 @@ def _yaml_fault(exc: yaml.YAMLError, text: str) -> str:
     problem = " ".join(str(exc.problem or exc.context).split()).removeprefix("but ")
     mark = exc.problem_mark or exc.context_mark
     where = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
-    return f"{_cut(problem)}{where}{_yaml_help(problem, text)}"
+    return f"{cut(problem)}{where}{_yaml_help(problem, text)}"
 
 
 def _yaml_help(problem: str, text: str) -> str:

@@ -11,7 +11,7 @@ from pydantic import Field
 from munit_edge.config import Domain, StrictModel, validate
 from munit_edge.errors import ConfigError, InputError
 from munit_edge.files import atomic_file
-from munit_edge.plain_data import read_json, shown
+from munit_edge.plain_data import cut, read_json, shown
 from munit_edge.style_prior import PriorDistance, prior_distance
 from munit_edge.styles import Styles, interpolate_styles, sample_styles, spread_styles
 
@@ -174,7 +174,7 @@ def read_style_file(
     if wrong:
         raise InputError(
             f"{path}: every style of this model needs {style_dim} numbers; wrong: "
-            f"{', '.join(wrong)}"
+            f"{cut(', '.join(wrong))}"
         )
     if not np.isfinite(file.codes).all():
         raise InputError(f"{path} holds a number that is not finite: save the style again")

@@ -27,7 +27,7 @@ from munit_edge.config import DOMAINS, ModelConfig, StrictModel, validate
 from munit_edge.errors import ConfigError, InputError, ModelError
 from munit_edge.extras import require
 from munit_edge.files import PARTIAL_PREFIX, atomic_file, atomic_folder, sha256
-from munit_edge.plain_data import dump_yaml, read_json, read_yaml
+from munit_edge.plain_data import dump_yaml, read_json, read_yaml, shown
 from munit_edge.trainer.networks import Generator, build_discriminator, fold_spectral_norm
 from munit_edge.trainer.torch_api import Tensor, nn, parametrize
 
@@ -330,8 +330,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
     version = data.get("format_version")
     if version != FORMAT_VERSION:
         raise ModelError(
-            f"{folder} has checkpoint format {version!r} and this version reads {FORMAT_VERSION}: "
-            "install the munit-edge that wrote it"
+            f"{folder} has checkpoint format {shown(version)} and this version reads "
+            f"{FORMAT_VERSION}: install the munit-edge that wrote it"
         )
     try:
         info = validate(CheckpointInfo, data, str(folder / INFO_FILE))

@@ -39,7 +39,7 @@ class _SavedImages(BaseModel):
     names: str
 
 
-class _SavedValues(BaseModel):
+class SavedValues(BaseModel):
     """What `RunState.save` writes beside the tensors; every part may be missing."""
 
     images: dict[Domain, _SavedImages] = {}
@@ -143,7 +143,7 @@ class RunState:
             ModelError: the checkpoint is damaged, or holds no training state.
         """
         training = checkpoint.training_state()
-        saved = _saved_values(training, checkpoint.path)
+        saved = saved_values(training, checkpoint.path)
         _check_images(saved.images, sets)
         self._check_vgg(saved.vgg)
         self._check_images_per_iteration(saved.images_per_iteration)
@@ -236,9 +236,14 @@ def _fingerprints(sets: ImageSets) -> dict[str, dict[str, Any]]:
     return {d: {"count": len(sets[d].names), "names": sets[d].fingerprint} for d in DOMAINS}
 
 
-def _saved_values(training: TrainingState, path: Path) -> _SavedValues:
+def saved_values(training: TrainingState, path: Path) -> SavedValues:
+    """What lies beside the tensors in the checkpoint at `path`.
+
+    Raises:
+        ModelError: it is not what a training run writes.
+    """
     try:
-        return validate(_SavedValues, training.values, str(path / TRAINING_VALUES_FILE))
+        return validate(SavedValues, training.values, str(path / TRAINING_VALUES_FILE))
     except ConfigError as exc:
         raise ModelError(f"{exc}: the checkpoint is damaged, resume from an earlier one") from exc
 

@@ -445,7 +445,9 @@ def test_weights_that_are_not_finite(value: float, munit: Path, tmp_path: Path) 
     with pytest.raises(ModelError) as caught:
         convert_checkpoint(tmp_path / "last.pt", munit.parent / "config.yaml", tmp_path / "out")
     message = str(caught.value)
-    assert "not finite in 2 of 80 tensors (a.mlp.model.0.fc.bias, b.mlp.model.0.fc.bias)" in message
+    assert (
+        "not finite in 2 of 100 tensors (a.mlp.model.0.fc.bias, b.mlp.model.0.fc.bias)" in message
+    )
     assert "had diverged; take an earlier checkpoint" in message
     assert "config" not in message
 
