@@ -57,9 +57,9 @@ class DiscriminatorConfig(StrictModel):
     """Channels of the first convolution."""
     max_width: int | None = Field(None, ge=1)
     """Channels are never more than this; null: no limit."""
-    num_layers: int = Field(4, ge=1)
+    num_layers: int = Field(4, ge=1, le=16)
     """Stride-2 convolutions (patch) or residual blocks (global)."""
-    num_scales: int = Field(3, ge=1)
+    num_scales: int = Field(3, ge=1, le=16)
     """Image scales; each has its own network. `global-residual` looks at one scale only."""
     norm: Literal["none", "instance", "layer"] = "none"
     """Normalisation behind every convolution but the first and the last (`multiscale-patch`)."""

@@ -111,7 +111,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is missing, cannot be read, is not YAML or holds no mapping.
     """
-    raw = _read(path, MAX_YAML_BYTES)
+    raw = _read(path, MAX_YAML_BYTES, "configuration file ")
     data = parse_yaml(raw, str(path))
     if data is None:
         raise ConfigError(f"{path} is empty: it must hold settings, one `key: value` a line")
@@ -189,12 +189,12 @@ def cut(text: str, most: int = MAX_SHOWN) -> str:
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
-def _read(path: Path, limit: int) -> bytes:
+def _read(path: Path, limit: int, what: str = "") -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except FileNotFoundError as exc:
-        raise ConfigError(f"{shown_path(path)} does not exist") from exc
+        raise ConfigError(f"{what}{shown_path(path)} does not exist") from exc
     except IsADirectoryError as exc:
         raise ConfigError(f"{path} is a folder: name a file") from exc
     except (OSError, ValueError) as exc:  # ValueError: a path with a NUL

@@ -287,7 +287,7 @@ class TrainConfig(StrictModel):
     """How it is computed."""
     batch_size: int = Field(1, ge=1)
     """Images of each domain in one iteration; of several processes, in each."""
-    iterations: int = Field(1_000_000, ge=1)
+    iterations: int = Field(1_000_000, ge=1, le=10**12)
     """Updates of discriminators and generators, one each in an iteration."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Of the first weights, the order and crops of the images, and the drawn styles."""
