@@ -6,14 +6,13 @@ What a run wants (training, exporting, translating) is configured elsewhere, bes
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from munit_edge.errors import ConfigError
+from munit_edge.plain_data import cut, shown
 
 Domain = Literal["a", "b"]
 Direction = Literal["a2b", "b2a"]
@@ -34,6 +33,11 @@ GRAPH_KINDS: tuple[GraphKind, ...] = ("content_encoder", "style_encoder", "decod
 STATS_KINDS: tuple[GraphKind, ...] = ("content_encoder_stats", "decoder_stats")
 """Their twins with the norms' statistics as input and output; see `norm_statistics`."""
 
+MAX_MESSAGE = 500
+"""Characters of what is wrong with one value."""
+MAX_EDITS = 2
+"""Letters by which a misspelt name differs; names that differ more are others."""
+
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -53,9 +57,9 @@ class DiscriminatorConfig(StrictModel):
     """Channels of the first convolution."""
     max_width: int | None = Field(None, ge=1)
     """Channels are never more than this; null: no limit."""
-    num_layers: int = Field(4, ge=1)
+    num_layers: int = Field(4, ge=1, le=16)
     """Stride-2 convolutions (patch) or residual blocks (global)."""
-    num_scales: int = Field(3, ge=1)
+    num_scales: int = Field(3, ge=1, le=16)
     """Image scales; each has its own network. `global-residual` looks at one scale only."""
     norm: Literal["none", "instance", "layer"] = "none"
     """Normalisation behind every convolution but the first and the last (`multiscale-patch`)."""
@@ -195,9 +199,22 @@ def split_direction(direction: str) -> tuple[Domain, Domain]:
 
 
 def closest(name: str, allowed: list[str]) -> str:
-    """The nearest of `allowed` as "did you mean 'x'?", or the whole list when none is near."""
-    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else "allowed: " + ", ".join(sorted(allowed))
+    """The one of `allowed` that `name` misspells as "did you mean 'x'?", or the whole list."""
+    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.7)
+    if near and _edits(name, near[0]) <= (MAX_EDITS if len(name) > MAX_EDITS**2 else 1):
+        return f"did you mean '{near[0]}'?"
+    return "allowed: " + ", ".join(sorted(allowed))
+
+
+def has_key(model: type[BaseModel], key: str) -> bool:
+    """Whether a dotted key ("model.width") leads to a field of `model`, or of one inside it."""
+    *parents, last = key.split(".")
+    for part in parents:
+        nested = _nested(model, part)
+        if nested is None:
+            return False
+        model = nested
+    return last in model.model_fields
 
 
 def validate(model: type[T], data: Any, source: str) -> T:
@@ -243,36 +260,34 @@ def validate_options(
         raise ConfigError("; ".join(dict.fromkeys(faults))) from exc
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        ConfigError: the file is missing, is not YAML or holds no mapping.
-    """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise ConfigError(f"configuration file {path} does not exist") from exc
-    except IsADirectoryError as exc:
-        raise ConfigError(f"{path} is a folder: name a YAML file") from exc
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected keys and values, got {type(data).__name__}")
-    return data
-
-
 def _describe(model: type[BaseModel], error: dict[str, Any]) -> str:
     location = [part for part in error["loc"] if isinstance(part, str)]
-    name = ".".join(location)
+    name = cut(".".join(location))
     if error["type"] == "extra_forbidden":
-        return f"unknown key '{name}': {closest(location[-1], _keys_at(model, location[:-1]))}"
-    message = error["msg"].removeprefix("Value error, ")
+        return f"unknown key '{name}': {_meant(model, location)}"
+    message = cut(error["msg"].removeprefix("Value error, "), MAX_MESSAGE)
     if error["type"] == "missing":
         return f"'{name}' is missing"
     if error["type"] == "value_error":
         return f"{name}: {message}" if name else message
-    return f"'{name}' is {error['input']!r}: {message}"
+    return f"'{name}' is {shown(error['input'])}: {message}"
+
+
+def _meant(model: type[BaseModel], location: list[str]) -> str:
+    """Which key an unknown one may stand for: the same somewhere else, or one of its place."""
+    *parents, last = location
+    elsewhere = list(_places(model, last))
+    if elsewhere:
+        return "did you mean " + " or ".join(f"'{place}'" for place in elsewhere) + "?"
+    return closest(last, _keys_at(model, parents))
+
+
+def _places(model: type[BaseModel], key: str, prefix: str = "") -> Iterator[str]:
+    for name in model.model_fields:
+        if name == key:
+            yield prefix + name
+        elif (nested := _nested(model, name)) is not None:
+            yield from _places(nested, key, f"{prefix}{name}.")
 
 
 def _describe_option(names: Mapping[str, str], error: dict[str, Any]) -> str:
@@ -288,11 +303,21 @@ def _describe_option(names: Mapping[str, str], error: dict[str, Any]) -> str:
 def _keys_at(model: type[BaseModel], location: list[str]) -> list[str]:
     """Field names of the nested model that `location` leads to."""
     for part in location:
-        field = model.model_fields.get(part)
-        if field is None:
-            continue
-        candidates = [field.annotation, *get_args(field.annotation)]
-        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if nested:
-            model = nested[0]
+        model = _nested(model, part) or model
     return list(model.model_fields)
+
+
+def _nested(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The model that a field holds, if any."""
+    field = model.model_fields.get(name)
+    if field is None:
+        return None
+    candidates = [field.annotation, *get_args(field.annotation)]
+    nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+    return nested[0] if nested else None
+
+
+def _edits(a: str, b: str) -> int:
+    """How many letters are to change, about, to make one of the other."""
+    codes = difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes()
+    return sum(max(i2 - i1, j2 - j1) for kind, i1, i2, j1, j2 in codes if kind != "equal")

@@ -14,7 +14,8 @@
     └── OutputError            results that cannot be written
 
 Every message says what came, what is allowed and what to do. The command line prints it as one
-line and ends with exit code 2 (`UnreadableImageError` and `ParityError`: 1).
+line and ends with exit code 2 (`UnreadableImageError` and `ParityError`: 1). Any other exception is
+a fault in munit-edge: one line too, which asks for a report, and exit code 70.
 """
 
 from __future__ import annotations

@@ -30,8 +30,11 @@ from munit_edge.config import (
 from munit_edge.errors import ConfigError, InputError, ModelError
 from munit_edge.files import sha256
 from munit_edge.norm_statistics import num_rows
+from munit_edge.plain_data import read_json, shown
 
 MANIFEST_FILE = "munit_edge.json"
+MAX_NAME = 255
+"""Characters of a graph's file name."""
 FORMAT_VERSION: Literal[1] = 1
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
@@ -307,20 +310,20 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST_FILE
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as exc:
+        data = read_json(path)
+    except ConfigError as exc:
+        if not isinstance(exc.__cause__, (FileNotFoundError, NotADirectoryError)):
+            raise ModelError(f"{exc}: export the model again") from exc
         what = f"it has no {MANIFEST_FILE}" if directory.is_dir() else "it is a file"
         what = what if directory.exists() else "there is nothing of that name"
         raise InputError(
             f"{directory} is no model directory: {what}; make one with `munit-edge export onnx`"
         ) from exc
-    except (ValueError, OSError) as exc:
-        raise ModelError(f"{path} cannot be read ({exc}): export the model again") from exc
     version = data.get("format_version") if isinstance(data, dict) else None
     if version != FORMAT_VERSION:
         raise ModelError(
-            f"{path} has format version {version!r} and this munit-edge reads {FORMAT_VERSION}: "
-            "export the model again or install the munit-edge that wrote it"
+            f"{path} has format version {shown(version)} and this munit-edge reads "
+            f"{FORMAT_VERSION}: export the model again or install the munit-edge that wrote it"
         )
     try:
         return validate(Manifest, data, str(path))
@@ -357,8 +360,11 @@ def checked_graph(directory: Path, entry: GraphEntry) -> Path:
 
 
 def _graph_path(directory: Path, entry: GraphEntry) -> Path:
-    if Path(entry.file).name != entry.file:
-        raise ModelError(f"the manifest names '{entry.file}', which lies outside {directory}")
+    if Path(entry.file).name != entry.file or len(entry.file) > MAX_NAME or "\0" in entry.file:
+        raise ModelError(
+            f"the manifest names {shown(entry.file)}, which is no file in {directory}: "
+            "export the model again"
+        )
     return directory / entry.file
 
 

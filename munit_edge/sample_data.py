@@ -18,7 +18,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from pydantic import Field
 from munit_edge.config import StrictModel, validate
 from munit_edge.errors import ConfigError, InputError, OutputError
 from munit_edge.files import atomic_folder
+from munit_edge.plain_data import read_json
 
 ShapeKind = Literal["circle", "square", "triangle", "star", "cross"]
 Texture = Literal["plain", "stripes", "dots"]
@@ -155,12 +156,10 @@ def read_labels(folder: Path) -> Labels:
     """
     path = folder / LABELS_FILE
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise InputError(f"{path} cannot be read: make it with `munit-edge sample-data`") from exc
-    except ValueError as exc:
-        raise ConfigError(f"{path} is not JSON: run `munit-edge sample-data` again") from exc
-    return validate(Labels, data, str(path))
+        return validate(Labels, read_json(path), str(path))
+    except ConfigError as exc:
+        kind = InputError if isinstance(exc.__cause__, OSError) else ConfigError
+        raise kind(f"{exc}: make it with `munit-edge sample-data`") from exc
 
 
 def num_pictures(split: str, count: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +11,7 @@ from pydantic import Field
 from munit_edge.config import Domain, StrictModel, validate
 from munit_edge.errors import ConfigError, InputError
 from munit_edge.files import atomic_file
+from munit_edge.plain_data import cut, read_json, shown
 from munit_edge.style_prior import PriorDistance, prior_distance
 from munit_edge.styles import Styles, interpolate_styles, sample_styles, spread_styles
 
@@ -174,7 +174,7 @@ def read_style_file(
     if wrong:
         raise InputError(
             f"{path}: every style of this model needs {style_dim} numbers; wrong: "
-            f"{', '.join(wrong)}"
+            f"{cut(', '.join(wrong))}"
         )
     if not np.isfinite(file.codes).all():
         raise InputError(f"{path} holds a number that is not finite: save the style again")
@@ -244,17 +244,18 @@ def interpolated_named(
 def _load(path: Path) -> StyleFile:
     mend = "save the style again with `munit-edge styles save`"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        version = data.get("format_version", FORMAT_VERSION) if isinstance(data, dict) else None
-        if version not in (None, FORMAT_VERSION):
-            raise InputError(
-                f"{path} has format version {version!r} and this munit-edge reads "
-                f"{FORMAT_VERSION}: {mend}, or install the munit-edge that wrote it"
-            )
+        data = read_json(path)
+    except ConfigError as exc:
+        if isinstance(exc.__cause__, FileNotFoundError):
+            raise InputError(f"style file {path} does not exist") from exc
+        raise InputError(f"not a style file: {exc}; {mend}") from exc
+    version = data.get("format_version", FORMAT_VERSION) if isinstance(data, dict) else None
+    if version not in (None, FORMAT_VERSION):
+        raise InputError(
+            f"{path} has format version {shown(version)} and this munit-edge reads "
+            f"{FORMAT_VERSION}: {mend}, or install the munit-edge that wrote it"
+        )
+    try:
         return validate(StyleFile, data, str(path))
-    except FileNotFoundError as exc:
-        raise InputError(f"style file {path} does not exist") from exc
-    except (ValueError, OSError) as exc:
-        raise InputError(f"{path} is not a style file ({exc}): {mend}") from exc
     except ConfigError as exc:
         raise InputError(f"not a style file: {exc}; {mend}") from exc

@@ -16,18 +16,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field
 
-from munit_edge.config import DOMAINS, ModelConfig, StrictModel, read_yaml, validate
+from munit_edge.config import DOMAINS, ModelConfig, StrictModel, validate
 from munit_edge.errors import ConfigError, InputError, ModelError
 from munit_edge.extras import require
 from munit_edge.files import PARTIAL_PREFIX, atomic_file, atomic_folder, sha256
+from munit_edge.plain_data import dump_yaml, read_json, read_yaml, shown
 from munit_edge.trainer.networks import Generator, build_discriminator, fold_spectral_norm
 from munit_edge.trainer.torch_api import Tensor, nn, parametrize
 
@@ -41,6 +41,9 @@ AVERAGE_FILE = "average.safetensors"
 DISCRIMINATORS_FILE = "discriminators.safetensors"
 TRAINING_TENSORS_FILE = "training.safetensors"
 TRAINING_VALUES_FILE = "training.json"
+
+MAX_LISTED = 20
+"""Tensors that an error lists; the rest are counted."""
 
 Weights = Literal["average", "live"]
 
@@ -136,7 +139,7 @@ class Checkpoint:
             raise ModelError(
                 f"{self.path} holds weights only and cannot be resumed: start a new run"
             )
-        values = _read_json(self.path / TRAINING_VALUES_FILE)
+        values = _read_values(self.path / TRAINING_VALUES_FILE)
         return TrainingState(_read_tensors(self.path / TRAINING_TENSORS_FILE), values)
 
     def weights_sha256(self, weights: Weights | None = None) -> str:
@@ -149,7 +152,14 @@ class Checkpoint:
         return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
 
     def _load(self, networks: nn.ModuleDict, file: str) -> None:
-        load_weights(networks, _read_tensors(self.path / file), str(self.path / file))
+        tensors = _read_tensors(self.path / file)
+        if bad := not_finite(tensors):
+            raise ModelError(
+                f"{self.path / file} holds values that are not finite in {len(bad)} of "
+                f"{len(tensors)} tensors ({listed(bad)}): the training had diverged; take an "
+                "earlier checkpoint"
+            )
+        load_weights(networks, tensors, str(self.path / file))
 
 
 def build_generators(config: ModelConfig) -> nn.ModuleDict:
@@ -174,13 +184,34 @@ def load_weights(networks: nn.Module, tensors: Mapping[str, Tensor], source: str
     faults = [f"missing {name}" for name in expected if name not in tensors]
     faults += [f"unknown {name}" for name in tensors if name not in expected]
     faults += [
+        f"{name} holds {value.dtype}, not real numbers"
+        for name, value in tensors.items()
+        if not value.is_floating_point() and name in expected
+    ]
+    faults += [
         f"{name} has shape {tuple(tensors[name].shape)} instead of {tuple(value.shape)}"
         for name, value in expected.items()
         if name in tensors and tensors[name].shape != value.shape
     ]
     if faults:
-        raise ModelError(f"{source} does not fit the model's configuration: " + "; ".join(faults))
+        raise ModelError(f"{source} does not fit the model's configuration: {listed(faults)}")
     networks.load_state_dict(dict(tensors))
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold a NaN or an infinity, as float32."""
+    return [
+        name
+        for name, value in tensors.items()
+        if value.is_floating_point() and not bool(value.float().isfinite().all())
+    ]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message: the first ones, and how many more there are."""
+    more = len(names) - MAX_LISTED
+    shown = [name if name.isprintable() else repr(name) for name in names[:MAX_LISTED]]
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def save_checkpoint(
@@ -211,7 +242,7 @@ def save_checkpoint(
     """
     with atomic_folder(path, overwrite=overwrite) as partial:
         (partial / INFO_FILE).write_text(_info_text(info), encoding="utf-8")
-        settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        settings = dump_yaml(config.model_dump(mode="json"))
         (partial / CONFIG_FILE).write_text(settings, encoding="utf-8")
         networks = {
             GENERATORS_FILE: generators,
@@ -295,12 +326,12 @@ def open_checkpoint(path: Path) -> Checkpoint:
             f"{path} is neither a checkpoint nor a run folder: name one that `munit-edge train` "
             "or `munit-edge convert` made (public .pt files need `munit-edge convert` first)"
         )
-    data = _read_json(folder / INFO_FILE)
+    data = _read_values(folder / INFO_FILE)
     version = data.get("format_version")
     if version != FORMAT_VERSION:
         raise ModelError(
-            f"{folder} has checkpoint format {version!r} and this version reads {FORMAT_VERSION}: "
-            "install the munit-edge that wrote it"
+            f"{folder} has checkpoint format {shown(version)} and this version reads "
+            f"{FORMAT_VERSION}: install the munit-edge that wrote it"
         )
     try:
         info = validate(CheckpointInfo, data, str(folder / INFO_FILE))
@@ -335,11 +366,11 @@ def folded_state(networks: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_values(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as exc:
-        raise ModelError(f"{path} is not JSON: the checkpoint is damaged") from exc
+        data = read_json(path)
+    except ConfigError as exc:
+        raise ModelError(f"{exc}: the checkpoint is damaged") from exc
     if not isinstance(data, dict):
         raise ModelError(f"{path} holds no keys and values: the checkpoint is damaged")
     return data

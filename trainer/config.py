@@ -6,10 +6,11 @@ weights; all the rest belongs to the run and is saved in its folder.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from munit_edge.config import Domain, ModelConfig, StrictModel
 
@@ -62,6 +63,32 @@ TrackerName = Literal[
     "wandb",
 ]
 
+
+def _user_path(value: Any) -> Any:
+    """A path as people write it in a file, where no shell has worked on it."""
+    if isinstance(value, (bool, int, float)):
+        raise ValueError(f"{value} is no path: where it is the name, put it in quotes")
+    if not isinstance(value, str) or os.path.lexists(value):
+        return value
+    if not value.strip():
+        raise ValueError("the path is empty: name one, or remove the key")
+    if "\\" in value:
+        raise ValueError(
+            f"'{value}' is a path of Windows and does not exist here: write / for \\, and for "
+            "a drive the folder where this system has it (/mnt/c in WSL)"
+        )
+    if "$" in value:
+        raise ValueError(f"'{value}' does not exist, and variables are not expanded: write it out")
+    if not value.startswith("~"):
+        return value
+    expanded = os.path.expanduser(value)  # noqa: PTH111
+    if expanded == value:
+        raise ValueError(f"'{value}' begins with the home of a user who is not known here")
+    return expanded
+
+
+UserPath = Annotated[Path, BeforeValidator(_user_path)]
+"""A path that a user gives in a configuration: `~` is expanded."""
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 
@@ -69,16 +96,16 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 class ImageSource(StrictModel):
     """Where the images of one domain lie."""
 
-    folder: Path
+    folder: UserPath
     """Folder of pictures, searched with all folders below it."""
-    list: Path | None = None
+    list: UserPath | None = None
     """Text file that names the pictures to use, one path relative to `folder` a line; null: all."""
 
 
 class DataConfig(StrictModel):
     """Pictures and what is done to them. The two domains are not paired."""
 
-    root: Path | None = None
+    root: UserPath | None = None
     """Folder that holds `trainA`, `trainB` (and `testA`, `testB` for the picture grids), or
     `images_a`, `images_b`. Null where `train_a` and `train_b` are given, or `--data` will be."""
     train_a: ImageSource | None = None
@@ -148,7 +175,7 @@ class LossConfig(StrictModel):
     """Weight of the domain-invariant perceptual loss between a picture and its translation (mean
     squared error of instance-normalised VGG-16 features); 0: not computed. The paper's authors took
     1 for pictures of 512 pixels and more."""
-    perceptual_file: Path | None = None
+    perceptual_file: UserPath | None = None
     """Weights of VGG-16 with torchvision's names, trained for torchvision's normalisation:
     .safetensors, or a state dictionary (.pth)."""
     perceptual_layer: VggLayer = "relu4_3"
@@ -238,9 +265,9 @@ class EvaluationConfig(StrictModel):
     from their middle as training cuts them."""
     styles: int = Field(2, ge=2, le=100)
     """Random styles for each picture."""
-    features: Path | None = None
+    features: UserPath | None = None
     """Weights of an Inception-v3, or an .onnx graph: `fid` and `kid` are measured too."""
-    lpips: tuple[Path, ...] = ()
+    lpips: tuple[UserPath, ...] = ()
     """Weights of AlexNet or VGG-16 and the linear layers of LPIPS, in one file or two: `lpips`
     (diversity) is measured too."""
 
@@ -260,7 +287,7 @@ class TrainConfig(StrictModel):
     """How it is computed."""
     batch_size: int = Field(1, ge=1)
     """Images of each domain in one iteration; of several processes, in each."""
-    iterations: int = Field(1_000_000, ge=1)
+    iterations: int = Field(1_000_000, ge=1, le=10**12)
     """Updates of discriminators and generators, one each in an iteration."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Of the first weights, the order and crops of the images, and the drawn styles."""

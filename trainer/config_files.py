@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from munit_edge.config import ModelConfig, closest, read_yaml, validate
+from munit_edge.config import ModelConfig, closest, validate
 from munit_edge.errors import ConfigError
+from munit_edge.plain_data import dump_yaml, parse_yaml, read_yaml, shown
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.foreign_config import (
     is_imaginaire_yaml,
@@ -20,6 +19,7 @@ from munit_edge.trainer.foreign_config import (
     model_config_from_imaginaire,
     model_config_from_munit,
 )
+from munit_edge.trainer.foreign_settings import foreign_setting, foreign_settings
 from munit_edge.trainer.foreign_training import train_data_from_munit
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -101,13 +101,15 @@ def read_train_config(
         data["data"] = _with_root(data.get("data"), data_root)
     for override in overrides:
         set_key(data, override)
+    if hints := list(foreign_settings(data)):
+        raise ConfigError(f"{path}{' with --set' if overrides else ''}: " + "; ".join(hints))
     source = f"{path} with --set" if overrides else str(path)
     return validate(TrainConfig, data, source)
 
 
 def dump_train_config(config: TrainConfig) -> str:
     """`config` as YAML that `read_train_config` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def set_key(data: dict[str, Any], override: str) -> None:
@@ -118,19 +120,25 @@ def set_key(data: dict[str, Any], override: str) -> None:
     """
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
-        raise ConfigError(f"--set takes key=value, such as loss.cycle_weight=10; got '{override}'")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as exc:
-        raise ConfigError(f"--set {override}: the value is not YAML") from exc
+        raise ConfigError(
+            f"--set takes key=value, such as loss.cycle_weight=10; got {shown(override)}"
+        )
+    value = parse_yaml(text, f"--set {_shortened(override)}: the value")
+    if (hint := foreign_setting(key, value)) is not None:
+        raise ConfigError(f"--set {_shortened(override)}: {hint}")
     *parents, last = key.split(".")
     for parent in parents:
         if data.get(parent) is None:
             data[parent] = {}
         data = data[parent]
         if not isinstance(data, dict):
-            raise ConfigError(f"--set {override}: '{parent}' holds no keys of its own")
+            raise ConfigError(f"--set {_shortened(override)}: '{parent}' holds no keys of its own")
     data[last] = value
+
+
+def _shortened(override: str) -> str:
+    key, _, value = override.partition("=")
+    return f"{shown(key)[1:-1]}={shown(value)[1:-1]}"
 
 
 def _with_root(data: Any, root: Path) -> dict[str, Any]:

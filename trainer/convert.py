@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from munit_edge.config import DOMAINS, ModelConfig, read_yaml
+from munit_edge.config import DOMAINS, ModelConfig
 from munit_edge.errors import ConfigError, ModelError, OutputError
 from munit_edge.extras import require
+from munit_edge.plain_data import read_yaml
 from munit_edge.trainer.checkpoint import (
     CheckpointInfo,
     Weights,
     build_discriminators,
     build_generators,
+    listed,
+    not_finite,
     save_checkpoint,
 )
 from munit_edge.trainer.foreign_checkpoint import (
@@ -34,9 +37,6 @@ from munit_edge.trainer.foreign_hints import disagreements, implied_pre_activati
 from munit_edge.trainer.foreign_names import NameMap, discriminator_names, generator_names
 from munit_edge.trainer.networks import fold_spectral_norm
 from munit_edge.trainer.torch_api import Tensor, nn
-
-MAX_LISTED = 20
-"""Tensors of one kind of fault that an error lists; the rest are counted."""
 
 LICENCE_NOTES = {
     MUNIT: (
@@ -178,6 +178,12 @@ def adopt(
         hints = _hints(foreign, config) or ["name the configuration that it was trained with"]
         text = "; ".join([*hints, *faults.texts()])
         raise ModelError(f"{foreign.path} does not fit {source}: {text}")
+    if faults.not_finite:
+        raise ModelError(
+            f"{foreign.path} holds values that are not finite in {len(faults.not_finite)} of "
+            f"{faults.loaded} tensors ({listed(faults.not_finite)}): the training that wrote it "
+            "had diverged; take an earlier checkpoint"
+        )
     return Conversion(
         program=foreign.program,
         iteration=foreign.iteration,
@@ -197,14 +203,19 @@ class _Faults:
             "missing": [],
             "unknown": [],
             "of another shape": [],
-            "not real, finite numbers": [],
+            "not real numbers": [],
         }
+        self.not_finite: list[str] = []
+        """Tensors that fit and hold a NaN or an infinity."""
+        self.loaded = 0
+        """Tensors that were looked at."""
 
     def __bool__(self) -> bool:
         return any(self._found.values())
 
     def texts(self) -> list[str]:
-        return [f"{kind}: {_listed(names)}" for kind, names in self._found.items() if names]
+        found = self._found | {"not finite": self.not_finite}
+        return [f"{kind}: {listed(names)}" for kind, names in found.items() if names]
 
     def load(self, networks: nn.ModuleDict, names: NameMap, weights: ForeignWeights) -> None:
         """Copy `weights` into `networks`, unless something does not fit."""
@@ -217,6 +228,7 @@ class _Faults:
         given = weights.tensors
         self._found["missing"] += [name for name in wanted if name not in given]
         self._found["unknown"] += [n for n in given if n not in wanted and n not in ignored]
+        self.loaded += len(wanted)
         for name, (_, value) in wanted.items():
             if name in given:
                 self._check(name, given[name], value)
@@ -227,14 +239,10 @@ class _Faults:
         if given.shape != wanted.shape:
             shapes = f"{tuple(given.shape)} instead of {tuple(wanted.shape)}"
             self._found["of another shape"].append(f"{name} {shapes}")
-        elif not given.is_floating_point() or not bool(given.float().isfinite().all()):
-            self._found["not real, finite numbers"].append(name)
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - MAX_LISTED
-    shown = [name if name.isprintable() else repr(name) for name in names[:MAX_LISTED]]
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+        elif not given.is_floating_point():
+            self._found["not real numbers"].append(name)
+        elif not_finite({name: given}):
+            self.not_finite.append(name)
 
 
 def _check_program(foreign: ForeignCheckpoint, model: ModelConfig, config: Path) -> None:
@@ -256,7 +264,7 @@ def _hints(foreign: ForeignCheckpoint, config: ModelConfig) -> list[str]:
 
 def _notes(foreign: ForeignCheckpoint, config: ModelConfig) -> list[str]:
     if foreign.program != IMAGINAIRE:
-        return []
+        return list(foreign.notes)
     pre_activation = implied_pre_activation(foreign.live.tensors)
     if pre_activation is None or pre_activation == config.pre_activation:
         return []

@@ -19,6 +19,7 @@ from munit_edge.files import atomic_file, output_errors
 MAX_POINTS = 256
 """A thinned curve has this many points at most, and half as many after thinning."""
 
+_LARGEST = 1e300
 _DIGITS = 6
 
 
@@ -153,10 +154,23 @@ def _lines(path: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
             try:
                 values: Any = json.loads(line)
                 iteration = int(values.pop("iteration"))
-            except (ValueError, KeyError, AttributeError, TypeError):
+            except (
+                AttributeError,
+                LookupError,
+                OverflowError,
+                RecursionError,
+                TypeError,
+                ValueError,
+            ):
                 continue
-            numbers = {k: float(v) for k, v in values.items() if isinstance(v, (int, float))}
+            numbers = {k: float(v) for k, v in values.items() if _is_number(v)}
             yield line.rstrip("\n"), iteration, numbers
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number that can be drawn: of usual size, finite."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) < _LARGEST
 
 
 def _short(value: float) -> float:

@@ -21,6 +21,7 @@ from munit_edge.config import (
     validate,
 )
 from munit_edge.errors import ConfigError
+from munit_edge.plain_data import shown
 
 MUNIT = "NVlabs/MUNIT"
 IMAGINAIRE = "NVlabs/imaginaire"
@@ -43,16 +44,27 @@ _IMAGINAIRE_GLOBAL_ONLY = (
 _ACTIVATIONS = {name: name for name in get_args(Activation)}
 _PADDINGS = {name: name for name in get_args(Padding)}
 _CHANNELS = {number: number for number in (1, 3, 4)}
+_YAML_BOOLEANS = {"yes": True, "on": True, "no": False, "off": False}
+"""Text to us, booleans to that program: it reads YAML 1.1."""
 _UNNORMALISED = {"": "none", "none": "none", None: "none"}
 
 
 def is_munit_yaml(data: Any) -> bool:
     """Whether `data` looks like a configuration file of NVlabs/MUNIT."""
+    data = top_level(data)
     if not isinstance(data, Mapping) or not isinstance(data.get("gen"), Mapping):
         return False
     if is_imaginaire_yaml(data):
         return False
     return "input_dim_a" in data or "input_dim_b" in data or _shares(data["gen"], _MUNIT_GEN)
+
+
+def top_level(data: Any) -> Any:
+    """`data` without the level `train`, below which the first NVlabs/MUNIT had all settings."""
+    if isinstance(data, Mapping) and isinstance(train := data.get("train"), Mapping):
+        inside = isinstance(train.get("gen"), Mapping)
+        return {k: v for k, v in data.items() if k != "train"} | {**train} if inside else data
+    return data
 
 
 def is_imaginaire_yaml(data: Any) -> bool:
@@ -75,7 +87,7 @@ def model_config_from_munit(data: Mapping[str, Any], source: str) -> ModelConfig
     Raises:
         ConfigError: lists every setting that is missing, unknown or not supported.
     """
-    reader = _Reader(data, source, MUNIT)
+    reader = _Reader(top_level(data), source, MUNIT)
     gen, dis = reader.section("gen"), reader.section("dis")
     if "mlp_dim" not in gen.data and "style_dim" not in gen.data and "dim" in gen.data:
         raise ConfigError(
@@ -236,6 +248,8 @@ class _Section:
         found, value = self._get(key, default)
         if not found:
             return None
+        if True in allowed or False in allowed:
+            value = _YAML_BOOLEANS.get(str(value).lower(), value)
         for option, meaning in allowed.items():
             # By type too: in Python False == 0 and True == 1.
             if type(option) is type(value) and option == value:
@@ -277,8 +291,9 @@ class _Section:
                 name = key if isinstance(key, str) and key.isprintable() else repr(key)
                 self._fault(
                     f"{self._full(name)} is {_shown(self.data[key])}, a setting that "
-                    f"{self._reader.program} does not have: remove it or correct its name "
-                    f"({closest(str(key), known)})"
+                    f"{self._reader.program} does not have: correct its name "
+                    f"({closest(str(key), known)}); networks of a fork are not read, unless "
+                    "they are the same without it and you remove it"
                 )
 
     def _get(self, key: str, default: Any) -> tuple[bool, Any]:
@@ -310,4 +325,4 @@ def _shown(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return repr(value)
+    return shown(value)

@@ -97,6 +97,7 @@ def _running_statistics(blocks: dict[str, str]) -> Iterator[str]:
         if ours.startswith(("content_encoder.", "decoder.residual.")):
             yield f"{theirs}.norm.running_mean"
             yield f"{theirs}.norm.running_var"
+            yield f"{theirs}.norm.num_batches_tracked"
 
 
 def _imaginaire_generator(config: ModelConfig) -> Iterator[tuple[str, str]]:

@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from munit_edge.config import Domain, StrictModel, validate
+from munit_edge.config import Domain, StrictModel, closest, validate
 from munit_edge.errors import ConfigError
-from munit_edge.trainer.config import Initialisation
-from munit_edge.trainer.foreign_config import model_config_from_munit
+from munit_edge.trainer.config import Initialisation, UserPath
+from munit_edge.trainer.foreign_config import MUNIT, model_config_from_munit, top_level
+from munit_edge.trainer.foreign_settings import fork_setting
 
 
 class _Discriminator(StrictModel):
@@ -64,15 +65,15 @@ class _Settings(StrictModel):
     new_size_b: int | None = None
     crop_image_height: int
     crop_image_width: int
-    data_root: Path | None = None
-    data_folder_train_a: Path | None = None
-    data_folder_train_b: Path | None = None
-    data_folder_test_a: Path | None = None
-    data_folder_test_b: Path | None = None
-    data_list_train_a: Path | None = None
-    data_list_train_b: Path | None = None
-    data_list_test_a: Path | None = None
-    data_list_test_b: Path | None = None
+    data_root: UserPath | None = None
+    data_folder_train_a: UserPath | None = None
+    data_folder_train_b: UserPath | None = None
+    data_folder_test_a: UserPath | None = None
+    data_folder_test_b: UserPath | None = None
+    data_list_train_a: UserPath | None = None
+    data_list_train_b: UserPath | None = None
+    data_list_test_a: UserPath | None = None
+    data_list_test_b: UserPath | None = None
 
 
 def train_data_from_munit(data: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -85,7 +86,14 @@ def train_data_from_munit(data: Mapping[str, Any], source: str) -> dict[str, Any
     Raises:
         ConfigError: lists the settings that are missing, unknown or not supported.
     """
-    model = model_config_from_munit(data, source)
+    data = top_level(data)
+    faults = _foreign_faults(data)
+    try:
+        model = model_config_from_munit(data, source)
+    except ConfigError as exc:
+        raise ConfigError("; ".join([str(exc), *faults])) from exc
+    if faults:
+        raise ConfigError(f"{source}: " + "; ".join(faults))
     settings = validate(_Settings, data, source)
     return {
         "model": model.model_dump(mode="json"),
@@ -120,6 +128,24 @@ def train_data_from_munit(data: Mapping[str, Any], source: str) -> dict[str, Any
         "num_display_images": settings.display_size,
         "checkpoint_interval": settings.snapshot_save_iter,
     }
+
+
+def _foreign_faults(data: Mapping[str, Any]) -> list[str]:
+    """What to say of keys that NVlabs/MUNIT does not have; misspelt ones are left to `validate`."""
+    faults = []
+    own = []
+    for key in data.keys() - _Settings.model_fields.keys():
+        if (hint := fork_setting(key, data[key])) is not None:
+            faults.append(hint)
+        elif not closest(key, list(_Settings.model_fields)).startswith("did you mean"):
+            own.append(key)
+    if own:
+        names = ", ".join(f"'{key}'" for key in sorted(own))
+        faults.append(
+            f"{MUNIT} has no {names}: settings of a fork, whose part in training is not known "
+            "here; remove them to train as that program does"
+        )
+    return sorted(faults)
 
 
 def _data(settings: _Settings, source: str) -> dict[str, Any]:

@@ -5,16 +5,22 @@ A session is what one start of the program did; each `--resume` begins another. 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from munit_edge.config import Domain, StrictModel, validate
 from munit_edge.errors import ConfigError, ModelError
 from munit_edge.files import atomic_file
+from munit_edge.plain_data import read_json
 
 SessionState = Literal["training", "finished", "stopped", "failed", "killed"]
+
+
+MAX_TIME = 2.0**37
+"""Seconds since 1970 that a calendar has a date for."""
 
 
 class Session(StrictModel):
@@ -26,7 +32,7 @@ class Session(StrictModel):
     """The signal, or the error."""
     device: str
     """Where it computed, such as "cpu" or "cuda:0 (NVIDIA H100)"."""
-    processes: int = 1
+    processes: int = Field(1, ge=1)
     """How many trained together."""
     machine: str
     """Processor and cores of the first process."""
@@ -34,13 +40,13 @@ class Session(StrictModel):
     """Versions that matter."""
     images: dict[Domain, int]
     """Training images of each domain."""
-    started: float
+    started: float = Field(ge=0, le=MAX_TIME)
     """Seconds since 1970."""
-    updated: float
+    updated: float = Field(ge=0, le=MAX_TIME)
     """When this was written last, in the same unit."""
-    first_iteration: int
+    first_iteration: int = Field(ge=0)
     """Iterations done before it."""
-    iteration: int
+    iteration: int = Field(ge=0)
     """Iterations done, those before it too."""
     images_per_second: float | None = None
     """Images of both domains together, of late; None: no iteration was done."""
@@ -56,7 +62,7 @@ class RunRecord(StrictModel):
 
     sessions: tuple[Session, ...] = ()
     """The oldest first."""
-    skipped_updates: int = 0
+    skipped_updates: int = Field(0, ge=0)
     """Updates left out because a loss or gradient was not finite."""
     broken_images: tuple[str, ...] = ()
     """What was wrong with files that could not be read."""
@@ -90,9 +96,8 @@ def read_record(path: Path) -> RunRecord:
     if not path.is_file():
         return RunRecord()
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return validate(RunRecord, data, str(path))
-    except (ValueError, ConfigError) as exc:
+        return validate(RunRecord, read_json(path), str(path))
+    except ConfigError as exc:
         raise ModelError(
             f"{path} is damaged ({exc}): remove it, only the run's page needs it"
         ) from exc

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from munit_edge.config import DOMAINS
-from munit_edge.errors import ConfigError, InputError, TrainingError
+from pydantic import BaseModel, Field
+
+from munit_edge.config import DOMAINS, Domain, validate
+from munit_edge.errors import ConfigError, InputError, ModelError, TrainingError
 from munit_edge.trainer.checkpoint import (
+    TRAINING_VALUES_FILE,
     Checkpoint,
     CheckpointInfo,
     TrainingState,
@@ -27,6 +30,22 @@ from munit_edge.trainer.torch_api import Tensor, nn, torch
 
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 """What Adam keeps for each parameter."""
+
+
+class _SavedImages(BaseModel):
+    """Which images of a domain the run trains with."""
+
+    count: int
+    names: str
+
+
+class SavedValues(BaseModel):
+    """What `RunState.save` writes beside the tensors; every part may be missing."""
+
+    images: dict[Domain, _SavedImages] = {}
+    images_per_iteration: int | None = None
+    skipped_updates: int = Field(0, ge=0)
+    vgg: str | None = None
 
 
 class RunState:
@@ -124,9 +143,10 @@ class RunState:
             ModelError: the checkpoint is damaged, or holds no training state.
         """
         training = checkpoint.training_state()
-        _check_images(training.values.get("images", {}), sets)
-        self._check_vgg(training.values.get("vgg"))
-        self._check_images_per_iteration(training.values.get("images_per_iteration"))
+        saved = saved_values(training, checkpoint.path)
+        _check_images(saved.images, sets)
+        self._check_vgg(saved.vgg)
+        self._check_images_per_iteration(saved.images_per_iteration)
         checkpoint.load_live_generators(self.generators)
         checkpoint.load_discriminators(self.discriminators)
         if self.average is not None:
@@ -137,7 +157,7 @@ class RunState:
         ):
             _restore_optimizer(name, networks, optimizer, training.tensors)
         self.iteration = checkpoint.info.iteration
-        self.skipped_updates = training.values.get("skipped_updates", 0)
+        self.skipped_updates = saved.skipped_updates
 
     def _check_images_per_iteration(self, before: int | None) -> None:
         if before not in (None, self.images_per_iteration):
@@ -188,6 +208,13 @@ def _restore_optimizer(
     fused = all(group["fused"] for group in optimizer.param_groups)
     for name, parameter in networks.named_parameters():
         saved = {what: tensors.get(f"{prefix}.{name}.{what}") for what in ADAM_STATE}
+        for what, value in saved.items():
+            if value is not None and value.ndim and value.shape != parameter.shape:
+                raise ModelError(
+                    f"the optimiser's {what} of '{name}' has shape {tuple(value.shape)} instead of "
+                    f"{tuple(parameter.shape)}: the checkpoint is damaged, resume from an earlier "
+                    "one"
+                )
         optimizer.state[parameter] = {
             what: _placed(value, parameter, fused=fused)
             for what, value in saved.items()
@@ -209,11 +236,25 @@ def _fingerprints(sets: ImageSets) -> dict[str, dict[str, Any]]:
     return {d: {"count": len(sets[d].names), "names": sets[d].fingerprint} for d in DOMAINS}
 
 
-def _check_images(saved: dict[str, Any], sets: ImageSets) -> None:
-    for domain, now in _fingerprints(sets).items():
-        if (before := saved.get(domain)) not in (None, now):
+def saved_values(training: TrainingState, path: Path) -> SavedValues:
+    """What lies beside the tensors in the checkpoint at `path`.
+
+    Raises:
+        ModelError: it is not what a training run writes.
+    """
+    try:
+        return validate(SavedValues, training.values, str(path / TRAINING_VALUES_FILE))
+    except ConfigError as exc:
+        raise ModelError(f"{exc}: the checkpoint is damaged, resume from an earlier one") from exc
+
+
+def _check_images(saved: Mapping[Domain, _SavedImages], sets: ImageSets) -> None:
+    for domain in DOMAINS:
+        now = _SavedImages(**_fingerprints(sets)[domain])
+        before = saved.get(domain)
+        if before is not None and before != now:
             raise InputError(
                 f"the training images of domain {domain} are not those that the run began with "
-                f"({before['count']} then, {now['count']} now, or other names): restore them, or "
+                f"({before.count} then, {now.count} now, or other names): restore them, or "
                 "begin a new run"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,20 @@ from typing import Any
 from munit_edge.errors import InputError, MissingExtraError, ModelError
 from munit_edge.extras import require
 from munit_edge.trainer.torch_api import Tensor, torch
+
+MAX_HEADER = 100_000_000
+"""Bytes of the header of a safetensors file, as its format says."""
+_KNOWN_FILES = {
+    b"version https://git-lfs": "it is a pointer of Git LFS: fetch the file with `git lfs pull`",
+    b"<!doctype": "it is a web page: download the file itself",
+    b"<html": "it is a web page: download the file itself",
+    b"<?xml": "it is an XML file, perhaps a server's answer: download the file itself",
+    b"\x1f\x8b": "it is packed with gzip: unpack it",
+    b"\x89hdf": "it is an HDF5 file, as of Keras",
+    b"\x08": "it is an ONNX graph or damaged",
+    b"{": "it is JSON",
+    b"\x80": "it is a pickle that torch did not write, or damaged",
+}
 
 
 def read_torch_file(path: Path, expected: str) -> Any:
@@ -40,10 +55,22 @@ def read_torch_file(path: Path, expected: str) -> Any:
             "loaded: only plain tensors are read; where you trust the file, save its state "
             "dictionaries alone with the program that wrote it"
         ) from exc
-    except MissingExtraError:
+    except (MissingExtraError, MemoryError):
         raise
     except Exception as exc:  # a damaged file can make the unpickler fail in any way
         raise ModelError(_damaged(path, expected)) from exc
+
+
+def read_foreign_file(path: Path, expected: str) -> Any:
+    """The same, or the tensors of a safetensors file, whatever its name.
+
+    Raises:
+        InputError: there is no such file, or it may not be read.
+        ModelError: the file is damaged, no such file, or holds other Python objects.
+    """
+    if path.is_file() and _is_safetensors(_first_bytes(path)):
+        return _read_safetensors(path, expected)
+    return read_torch_file(path, expected)
 
 
 def read_weight_file(path: Path, expected: str) -> dict[str, Tensor]:
@@ -59,7 +86,7 @@ def read_weight_file(path: Path, expected: str) -> dict[str, Tensor]:
     """
     if path.suffix == ".safetensors":
         return _read_safetensors(path, expected)
-    data = read_torch_file(path, expected)
+    data = read_foreign_file(path, expected)
     if not isinstance(data, Mapping) or not all(isinstance(v, Tensor) for v in data.values()):
         raise ModelError(f"{path} does not hold tensors by name: {expected}")
     return dict(data)
@@ -76,4 +103,35 @@ def _read_safetensors(path: Path, expected: str) -> dict[str, Tensor]:
 
 
 def _damaged(path: Path, expected: str) -> str:
-    return f"{path} cannot be read as a torch file, it is damaged or something else: {expected}"
+    return f"{path} cannot be read as a torch file, {_what_it_is(path)}: {expected}"
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(512)
+    except OSError:
+        return b""
+
+
+def _is_safetensors(begin: bytes) -> bool:
+    return begin[8:9] == b"{" and int.from_bytes(begin[:8], "little") < MAX_HEADER
+
+
+def _what_it_is(path: Path) -> str:
+    """What a file that torch cannot read seems to be."""
+    begin = _first_bytes(path)
+    if not begin:
+        return "it is empty"
+    if begin.startswith(b"PK\x03\x04"):
+        return "it is a zip archive " + (
+            "that torch did not write: unpack it and name the file inside"
+            if zipfile.is_zipfile(path)
+            else "whose end is missing: copy or download it again"
+        )
+    if begin[257:262] == b"ustar":
+        return "it is a tar archive: unpack it and name the file inside"
+    for known, what in _KNOWN_FILES.items():
+        if begin.lstrip().lower().startswith(known):
+            return what
+    return "it is damaged or something else"

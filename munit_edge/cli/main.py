@@ -13,7 +13,7 @@ from munit_edge.cli import engines, export, styles
 from munit_edge.cli.benchmark import benchmark
 from munit_edge.cli.convert import convert
 from munit_edge.cli.doctor import doctor
-from munit_edge.cli.errors import DEBUG_ENVIRONMENT, reporting_errors
+from munit_edge.cli.errors import DEBUG_ENVIRONMENT, reporting_errors, run
 from munit_edge.cli.evaluate import evaluate
 from munit_edge.cli.info import info
 from munit_edge.cli.page import page
@@ -73,4 +73,4 @@ def main() -> None:
     arguments = sys.argv[1:]
     if "--debug" in arguments:
         arguments = ["--debug", *(a for a in arguments if a != "--debug")]
-    app(arguments)
+    run(app, arguments)

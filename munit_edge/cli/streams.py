@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import typer
 
+from munit_edge.cli.errors import silence_stdout
 from munit_edge.files import output_errors
 
 
@@ -38,8 +38,9 @@ def write_bytes(data: bytes) -> None:
 
 
 def tell(message: str) -> None:
-    """Print one line to standard error."""
-    print(message, file=sys.stderr, flush=True)  # noqa: T201
+    """Print one line to standard error; where that is full or closed, nobody reads it."""
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def warn(message: str) -> None:
@@ -47,7 +48,7 @@ def warn(message: str) -> None:
     line = f"warning: {message}"
     if sys.stderr.isatty():
         line = typer.style(line, fg=typer.colors.YELLOW)
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
+    tell(line)
 
 
 @contextlib.contextmanager
@@ -57,7 +58,6 @@ def _told_like_any_output() -> Iterator[None]:
     except BrokenPipeError:
         raise  # the reader has gone: `reporting_errors` knows what to do
     except OSError:
-        # Else Python tries to write what is left once more at the end, and complains in its way.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence_stdout()
         with output_errors(Path("standard output")):
             raise

@@ -12,7 +12,6 @@ The ledger is only ever appended to, so it is right however the program ended.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Literal
 from munit_edge.config import StrictModel, validate
 from munit_edge.errors import ConfigError, OutputError
 from munit_edge.files import atomic_file, make_folder, output_errors
+from munit_edge.plain_data import parse_json
 
 LEDGER = "ledger.jsonl"
 
@@ -95,13 +95,13 @@ class Parts:
             OutputError: there are none, the ledger is damaged, or the run had other settings.
         """
         with output_errors(self.folder):
-            lines = (self.folder / LEDGER).read_text(encoding="utf-8").split("\n")
+            lines = (self.folder / LEDGER).read_text(encoding="utf-8", errors="replace").split("\n")
         if len(lines) > 1:
             lines.pop()  # empty, or cut off when the program was killed
         try:
-            header = validate(Header, json.loads(lines[0]), LEDGER)
-            segments = [validate(Segment, json.loads(line), LEDGER) for line in lines[1:]]
-        except (ValueError, ConfigError) as exc:
+            header = validate(Header, parse_json(lines[0], LEDGER), LEDGER)
+            segments = [validate(Segment, parse_json(line, LEDGER), LEDGER) for line in lines[1:]]
+        except ConfigError as exc:
             raise OutputError(
                 f"{self.folder / LEDGER} is damaged ({exc}): --overwrite starts anew"
             ) from exc

@@ -183,3 +183,39 @@ def test_a_signal_ends_with_a_checkpoint_and_the_way_on(
         f"my run/checkpoints/{done:08d}; go on with: munit-edge train 'my run/train.yaml' "
         "-o 'my run' --resume"
     )
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("max_iter=1", "'max_iter' of NVlabs/MUNIT is --set iterations=1 here"),
+        ("lr=0.1", "--set optimizer.generator_lr=0.1 --set optimizer.discriminator_lr=0.1 here"),
+        ("iterations=2001-99-99", "'iterations' is '2001-99-99': Input should be a valid integer"),
+        ("iterations=0x_", "'iterations' is '0x_'"),
+        ("iterations=" + "1" * 5000, "a number has too many digits"),
+        ("iterations=" + "[" * 5000, "nested too deeply"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_line(override: str, words: str, here: Path) -> None:
+    result = train("--data", "data", "-o", "run", "--set", override)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert words in result.stderr
+    assert not (here / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [b'{"images": 3}', b'{"skipped_updates": "x"}', b"[" * 100_000, b'{"images": {"a": null}}'],
+)
+def test_a_damaged_training_state_is_one_line(values: bytes, here: Path) -> None:
+    assert train("--data", "data", "-o", "run").exit_code == 0
+    checkpoint = newest_checkpoint(here / "run")
+    assert checkpoint is not None
+    (checkpoint / "training.json").write_bytes(values)
+    command = ["train", "run/train.yaml", "-o", "run", "--resume", "--set", "iterations=9"]
+    result = CliRunner().invoke(app, [*command, "--device", "cpu"])
+    assert result.exit_code == 2
+    last = result.stderr.splitlines()[-1]
+    assert re.fullmatch(r"error: .*training\.json.*: the checkpoint is damaged.*", last)

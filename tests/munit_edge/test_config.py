@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from munit_edge.config import ModelConfig, read_yaml, split_direction, validate
+from munit_edge.config import ModelConfig, split_direction, validate
 from munit_edge.errors import ConfigError
 
 
@@ -37,24 +36,6 @@ def test_all_faults_come_in_one_message() -> None:
         validate(ModelConfig, {"width": "x", "depth": 1, "style_dim": -1}, "model.yaml")
     assert str(caught.value).startswith("model.yaml: ")
     assert all(f"'{name}'" in str(caught.value) for name in ("width", "depth", "style_dim"))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("a: [", "is not YAML"), ("- 1", "got list"), ("", "got NoneType"), ("a: \xff", "not YAML")],
-)
-def test_bad_yaml(text: str, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "x.yaml"
-    path.write_text(text, encoding="latin-1")
-    with pytest.raises(ConfigError, match=message):
-        read_yaml(path)
-
-
-def test_missing_yaml(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="does not exist"):
-        read_yaml(tmp_path / "x.yaml")
-    with pytest.raises(ConfigError, match="is a folder"):
-        read_yaml(tmp_path)
 
 
 def test_sizes() -> None:

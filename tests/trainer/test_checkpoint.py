@@ -14,6 +14,7 @@ from munit_edge.files import PARTIAL_PREFIX
 from munit_edge.trainer.checkpoint import (
     CheckpointInfo,
     TrainingState,
+    Weights,
     average_weights,
     build_discriminators,
     build_generators,
@@ -163,3 +164,31 @@ def test_existing_checkpoint_is_kept(
             tiny_checkpoint, config, CheckpointInfo(), generators=build_generators(config)
         )
     assert (tiny_checkpoint / "generators.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("file", ["generators", "average"])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_named(
+    file: str, value: float, tiny_configs: dict[str, ModelConfig], tmp_path: Path
+) -> None:
+    config = tiny_configs["munit"]
+    networks = {"generators": build_generators(config), "average": build_generators(config)}
+    fold_spectral_norm(networks["average"])
+    bias = networks[file].get_parameter("a.content_encoder.stem.conv.bias")
+    with torch.no_grad():
+        bias[0] = value
+    save_checkpoint(
+        tmp_path / "c",
+        config,
+        CheckpointInfo(),
+        generators=networks["generators"],
+        average=networks["average"],
+    )
+    weights: Weights = "average" if file == "average" else "live"
+    with pytest.raises(ModelError) as caught:
+        open_checkpoint(tmp_path / "c").generators(weights)
+    total = len(networks[file].state_dict())
+    assert f"{file}.safetensors holds values that are not finite in 1 of {total} tensors " in str(
+        caught.value
+    )
+    assert "(a.content_encoder.stem.conv.bias): the training had diverged" in str(caught.value)

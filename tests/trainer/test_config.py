@@ -36,7 +36,7 @@ def test_unknown_keys_are_named_with_the_closest_one() -> None:
         ("data.crop_height=17", "not a multiple of 2 (2**model.num_downsamples): take 16 or 18"),
         ("optimizer.beta1=1", "'optimizer.beta1' is 1"),
         ("loss.gan_weight=-1", "'loss.gan_weight' is -1"),
-        ("loss.image_weight=.nan", "'loss.image_weight' is nan"),
+        ("loss.image_weight=.nan", "the value is nan, which is not finite"),
         ("average_decay=1", "'average_decay' is 1"),
         ("loss.perceptual_weight=1", "loss: perceptual_weight is 1 and perceptual_file is null"),
         ("best_by=kid", "best_by is kid and evaluation.features names no file"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +18,11 @@ from foreign_models import (
     write_imaginaire_case,
     write_munit_case,
 )
+from safetensors.torch import save_file
 
 from munit_edge.errors import ModelError
-from munit_edge.trainer.checkpoint import Checkpoint, open_checkpoint
-from munit_edge.trainer.convert import MAX_LISTED, convert_checkpoint
+from munit_edge.trainer.checkpoint import MAX_LISTED, Checkpoint, open_checkpoint
+from munit_edge.trainer.convert import convert_checkpoint
 from munit_edge.trainer.foreign_hints import implied_pre_activation
 
 SMALL = (1, 32, 32)
@@ -151,7 +154,7 @@ def test_every_misfit_is_listed_by_its_foreign_name(munit: Path, tmp_path: Path)
     assert "unknown: b.dec.model.9.conv.weight;" in message
     assert "of another shape: b.mlp.model.0.fc.bias (17,) instead of (16,);" in message
     assert message.endswith(
-        "not real, finite numbers: a.enc_style.model.6.bias, b.enc_style.model.6.bias"
+        "not real numbers: b.enc_style.model.6.bias; not finite: a.enc_style.model.6.bias"
     )
     assert "name the configuration that it was trained with" in message
 
@@ -286,3 +289,184 @@ def test_weights_saved_under_two_wrappers_are_refused(imaginaire: Path, tmp_path
 
     message = conversion_error(altered(imaginaire, tmp_path / "bad", double), tmp_path / "out")
     assert "live weights of domain a more than once, under module.module.autoencoder_a." in message
+
+
+# ---------------------------------------------------------------------------------------------
+# The same networks as people pass them on
+
+
+def prefixed(content: Content, before: str) -> Content:
+    return {
+        domain: {before + name: value for name, value in tensors.items()}
+        for domain, tensors in content.items()
+    }
+
+
+def compiled_inside(content: Content) -> Content:
+    """As after `gen.enc_content = torch.compile(gen.enc_content)`."""
+    return {
+        domain: {
+            name.replace("enc_content.", "enc_content._orig_mod."): value
+            for name, value in tensors.items()
+        }
+        for domain, tensors in content.items()
+    }
+
+
+def flat(content: Content, before: str = "") -> dict[str, Any]:
+    return {
+        f"{before}{domain}.{name}": value
+        for domain, tensors in content.items()
+        for name, value in tensors.items()
+    }
+
+
+PASSED_ON: dict[str, Callable[[Content], Any]] = {
+    "DataParallel": lambda gen: prefixed(gen, "module."),
+    "twice": lambda gen: prefixed(gen, "module.module."),
+    "torch.compile": lambda gen: prefixed(gen, "_orig_mod."),
+    "both": lambda gen: prefixed(gen, "_orig_mod.module."),
+    "compiled inside": compiled_inside,
+    "around the domains": lambda gen: {f"module.{k}": v for k, v in flat(gen).items()},
+    "flat": flat,
+    "whole trainer": lambda gen: flat(gen, "gen_"),
+    "state_dict": lambda gen: {"state_dict": gen},
+    "gen": lambda gen: {"gen": gen, "epoch": 3},
+    "model.gen": lambda gen: {"model": {"gen": gen}},
+    "net_G of MUNIT": lambda gen: {"net_G": None, "generators": gen},
+    "average alone": lambda gen: {"ema": gen},
+    "swa_utils": lambda gen: {
+        domain: {f"module.{name}": v for name, v in tensors.items()} | {"n_averaged": torch.ones(1)}
+        for domain, tensors in gen.items()
+    },
+    "half": lambda gen: {d: {n: v.half() for n, v in t.items()} for d, t in gen.items()},
+    "double": lambda gen: {d: {n: v.double() for n, v in t.items()} for d, t in gen.items()},
+    "strided": lambda gen: {
+        d: {n: v.transpose(0, -1).contiguous().transpose(0, -1) for n, v in t.items()}
+        for d, t in gen.items()
+    },
+    "batch counters": lambda gen: {
+        d: {**t, "enc_content.model.0.norm.num_batches_tracked": torch.tensor(0)}
+        for d, t in gen.items()
+    },
+}
+
+
+@pytest.mark.parametrize("name", PASSED_ON)
+def test_other_ways_to_save_the_same_networks(name: str, munit: Path, tmp_path: Path) -> None:
+    content = torch.load(munit, weights_only=True)
+    expected = convert_checkpoint(munit, munit.parent / "config.yaml", tmp_path / "expected")
+    torch.save(PASSED_ON[name](content), tmp_path / "gen_7.pt")
+    found = convert_checkpoint(
+        tmp_path / "gen_7.pt", munit.parent / "config.yaml", tmp_path / "found"
+    )
+    assert found.iteration == 7
+    tolerance = 1e-3 if name == "half" else 0.0
+    theirs = found.generators.state_dict()
+    for key, value in expected.generators.state_dict().items():
+        torch.testing.assert_close(theirs[key], value, rtol=tolerance, atol=tolerance)
+
+
+def test_what_lies_beside_the_networks_is_named(munit: Path, tmp_path: Path) -> None:
+    content = torch.load(munit, weights_only=True)
+    extra = {"iteration": 5, "config": {"a": 1}, "gen_opt": {"state": {}, "param_groups": []}}
+    torch.save({**content, **extra}, tmp_path / "last.pt")
+    found = convert_checkpoint(
+        tmp_path / "last.pt", munit.parent / "config.yaml", tmp_path / "found"
+    )
+    assert found.iteration == 5
+    assert found.notes == ["left out of last.pt: 'iteration', 'config', 'gen_opt'"]
+
+
+def test_a_moving_average_beside_the_live_weights(munit: Path, tmp_path: Path) -> None:
+    content = torch.load(munit, weights_only=True)
+    average = {d: {n: v + 1 for n, v in t.items()} for d, t in content.items()}
+    torch.save({"gen": content, "gen_ema": average}, tmp_path / "last.pt")
+    found = convert_checkpoint(
+        tmp_path / "last.pt", munit.parent / "config.yaml", tmp_path / "found"
+    )
+    assert found.average is not None
+    live, moved = found.generators.state_dict(), found.average.state_dict()
+    assert all(bool((moved[name] == value + 1).all()) for name, value in live.items())
+
+
+def test_discriminators_in_the_same_file(munit: Path, tmp_path: Path) -> None:
+    both = {
+        "gen": torch.load(munit, weights_only=True),
+        "dis": torch.load(munit.with_name("dis_00000010.pt"), weights_only=True),
+    }
+    torch.save(both, tmp_path / "all.pt")
+    found = convert_checkpoint(
+        tmp_path / "all.pt", munit.parent / "config.yaml", tmp_path / "found"
+    )
+    assert found.discriminators is not None
+
+
+def test_safetensors_whatever_the_name(munit: Path, tmp_path: Path) -> None:
+    tensors = {n: v.contiguous() for n, v in flat(torch.load(munit, weights_only=True)).items()}
+    save_file(tensors, tmp_path / "gen_3.pt")
+    found = convert_checkpoint(
+        tmp_path / "gen_3.pt", munit.parent / "config.yaml", tmp_path / "found"
+    )
+    assert found.iteration == 3
+    assert found.notes == []
+
+
+REFUSED: dict[str, tuple[Callable[[Content], Any], str]] = {
+    "one domain": (lambda gen: {"a": gen["a"]}, "holds the generators of domain a only"),
+    "the other": (lambda gen: {"b": gen["b"]}, "holds the generators of domain b only"),
+    "one network": (lambda gen: gen["a"], "holds one generator, of which domain it does not say"),
+    "wrapped": (lambda gen: prefixed(gen, "module.")["b"], "holds one generator, of which"),
+    "capitals": (lambda gen: {"A": gen["a"], "B": gen["b"]}, "holds generators under 'A', 'B'"),
+    "numbers": (lambda gen: {0: gen["a"], 1: gen["b"]}, "holds generators under '0', '1'"),
+    "twice": (lambda gen: {"old": gen, "new": gen}, "more than once, under 'old', 'new'"),
+    "optimisers": (
+        lambda gen: {k: {"state": {}, "param_groups": [{"lr": 0.1}]} for k in ("gen", "dis")},
+        "holds the state of optimisers and no networks",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_other_files_are_told_apart(name: str, munit: Path, tmp_path: Path) -> None:
+    change, message = REFUSED[name]
+    torch.save(change(torch.load(munit, weights_only=True)), tmp_path / "last.pt")
+    with pytest.raises(ModelError, match=message):
+        convert_checkpoint(tmp_path / "last.pt", munit.parent / "config.yaml", tmp_path / "out")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_weights_that_are_not_finite(value: float, munit: Path, tmp_path: Path) -> None:
+    content = torch.load(munit, weights_only=True)
+    for domain in "ab":
+        tensors = content[domain]
+        tensors["mlp.model.0.fc.bias"] = tensors["mlp.model.0.fc.bias"].double() * 0 + value
+    torch.save(content, tmp_path / "last.pt")
+    with pytest.raises(ModelError) as caught:
+        convert_checkpoint(tmp_path / "last.pt", munit.parent / "config.yaml", tmp_path / "out")
+    message = str(caught.value)
+    assert (
+        "not finite in 2 of 100 tensors (a.mlp.model.0.fc.bias, b.mlp.model.0.fc.bias)" in message
+    )
+    assert "had diverged; take an earlier checkpoint" in message
+    assert "config" not in message
+
+
+OTHER_BYTES = {
+    "empty": (b"", "it is empty"),
+    "web page": (b"<!DOCTYPE html><html>", "it is a web page"),
+    "pointer": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+    "gzip": (gzip.compress(b"x"), "packed with gzip"),
+    "pickle": (pickle.dumps({"a": {}}), "a pickle that torch did not write"),
+    "cut zip": (b"PK\x03\x04" + bytes(100), "a zip archive whose end is missing"),
+    "tar": (bytes(257) + b"ustar" + bytes(300), "a tar archive"),
+    "noise": (bytes(range(7, 255)), "damaged or something else"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_BYTES)
+def test_files_of_other_kinds(name: str, munit: Path, tmp_path: Path) -> None:
+    content, message = OTHER_BYTES[name]
+    (tmp_path / "gen.pt").write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        convert_checkpoint(tmp_path / "gen.pt", munit.parent / "config.yaml", tmp_path / "out")
