@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from munit_edge.heap import heap_kept_smallest
 from munit_edge.images import Images, Picture, pad_to
 from munit_edge.pipeline import Stopwatch
 from munit_edge.styles import Styles
-from munit_edge.tile_choice import TileWish, choose_core
+from munit_edge.tile_choice import WHOLE, TileChoice, TileWish, choose_core, memory_of
 from munit_edge.tiled_translation import TiledTranslation, TileStatistics
 from munit_edge.translator import Content, Translator
 
@@ -46,6 +47,7 @@ class PictureTranslator:
     ) -> None:
         self._translator = translator
         self._tile = tile
+        self._statistics = tile_stats
         self._tiled = TiledTranslation(translator, direction, statistics=tile_stats, say=say)
         self._source, self._target = split_direction(direction)
         self._codes = codes
@@ -81,7 +83,7 @@ class PictureTranslator:
             EngineError: the engine failed.
         """
         height, width = self.padded_size(pictures[0])
-        core = self._core(pictures[0])
+        core = self.choice(pictures[0].pixels.shape[:2]).core
         try:
             if core is None:
                 yield from self._whole(pictures, (height, width))
@@ -94,11 +96,20 @@ class PictureTranslator:
                 "smaller tiles with --tile, or make it smaller with --size"
             ) from exc
 
-    def _core(self, picture: Picture) -> int | None:
-        """The core of the tiles that a picture is cut into; None: it is translated whole."""
-        height, width = picture.pixels.shape[:2]
+    def choice(self, size_hw: tuple[int, ...]) -> TileChoice:
+        """Whether a picture of this height and width is cut into tiles, and how.
+
+        The same for one size as long as this object lives: memory is looked up once.
+        """
+        height, width = size_hw
         opened = self._translator
-        return choose_core(self._tile, (height, width), opened.config, opened.engine, opened.device)
+        memory = self._memory if self._tile == "auto" else 0
+        core = choose_core(self._tile, (height, width), opened.config, opened.engine, memory)
+        return WHOLE if core is None else TileChoice(core, self._statistics)
+
+    @functools.cached_property
+    def _memory(self) -> int:
+        return memory_of(self._translator.device)
 
     def _in_tiles(
         self, pictures: Sequence[Picture], core: int, name: str

@@ -146,6 +146,8 @@ def _report(run: TrainingRun, result: TrainingResult) -> None:
     folder = run.folder
     if result.broken_images:
         typer.echo(f"skipped {result.broken_images} images that could not be read", err=True)
+    if result.first_frames:
+        typer.echo(result.first_frames, err=True)
     if result.skipped_updates:
         typer.echo(
             f"skipped {result.skipped_updates} updates whose losses or gradients were not finite",

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
+from png_files import GREY, GREY_ALPHA, PALETTE, RGB, RGB_ALPHA, chunk, png
 
 from munit_edge import png_chunks
 from munit_edge.errors import UnreadableImageError
 from munit_edge.images import count_pixels, decode_image, read_image
-from tests.helpers.png_files import GREY, GREY_ALPHA, PALETTE, RGB, RGB_ALPHA, chunk, png
 
 HEIGHT, WIDTH = 12, 20
 Y, X = np.mgrid[:HEIGHT, :WIDTH]

@@ -10,10 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-
-from munit_edge.errors import UnreadableImageError
-from munit_edge.images import decode_image
-from tests.helpers.tiff_files import (
+from tiff_files import (
     CFA,
     CMYK,
     COMPLEX_FLOAT,
@@ -39,6 +36,9 @@ from tests.helpers.tiff_files import (
     TiffKind,
     tiff,
 )
+
+from munit_edge.errors import UnreadableImageError
+from munit_edge.images import decode_image
 
 HEIGHT, WIDTH = 8, 16
 Y, X = np.mgrid[:HEIGHT, :WIDTH]
