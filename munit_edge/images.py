@@ -83,12 +83,14 @@ def read_image(
     """Read a picture file upright, in the form that a domain takes.
 
     Args:
-        path: PNG, JPEG, WebP, TIFF, BMP, GIF (its first picture), PPM, JPEG 2000, AVIF or TGA.
+        path: PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, AVIF or TGA; of frames and pages
+            the first.
         channels: 1 grey, 3 RGB (alpha is kept beside it) or 4 RGBA.
         max_megapixels: larger pictures are refused before they are decoded (million pixels).
 
     Raises:
-        UnreadableImageError: the file is missing, empty, truncated or no picture.
+        UnreadableImageError: the file is missing, empty, truncated, no picture, or of a kind that
+            is not read.
         InputError: the picture is larger than allowed.
     """
     try:

@@ -118,6 +118,8 @@ def _open(file: IO[bytes], head: bytes) -> OpenedPicture:
     if head.startswith(SIGNATURE):
         return _open_png(file)
     if head.startswith(tuple(PREFIXES)):
+        if head[8:10] == b"CR":  # Canon's; Pillow would take the preview
+            raise UnsupportedPicture("camera raw samples")
         return _open_tiff(file)
     opened = OpenedPicture(Image.open(file, formats=_FORMATS))
     kind = opened.image.format

@@ -74,7 +74,8 @@ def translate(
     seed: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(
-            help="Seed of the random styles: the same one gives the same results, byte for byte.",
+            help="Seed of the random styles: the same one gives the same results, byte for byte, "
+            "where engine, device and tiles are the same.",
             show_default="0",
         ),
     ] = None,

@@ -379,6 +379,7 @@ SOF = b"\xff\xc0"
         (bmp(bytes(4000), 16, 3, masks=struct.pack("<III", 0xF00, 0xF0, 0xF)),
          "x is a BMP with a coding that is not supported .Unsupported BMP bitfields"),
         (bmp(bytes(4000), 64), "x is a BMP with a coding .* pixel depth .64"),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(99), "x is a TIFF with camera raw samples, which"),
         (b"P7\nWIDTH 1\n", "x is a PAM picture, which is not read: use PNG, JPEG, WebP"),
         (b"PF\n1 1\n-1\n" + bytes(12), "x is a PFM picture with colours, which is not read"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "x is a HEIC picture, which is not"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ from tiff_files import (
 )
 
 from munit_edge.errors import UnreadableImageError
-from munit_edge.images import decode_image
+from munit_edge.images import decode_image, read_image
 
 HEIGHT, WIDTH = 8, 16
 Y, X = np.mgrid[:HEIGHT, :WIDTH]
@@ -305,6 +306,13 @@ def test_compressions_of_other_programs(compression: str) -> None:
     assert np.abs(pixels.astype(int) - np.asarray(image.convert("L"))).max() <= 40 * (
         compression == "jpeg"
     )
+
+
+@pytest.mark.parametrize("options", [{}, {"planar": 2}, {"compression": DEFLATE}])
+def test_files_on_disk_as_those_in_memory(options: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    path.write_bytes(file_of(kind_of(RGB, 16, **options), 16))
+    assert np.abs(read_image(path, 3).pixels - COLOURS).max() <= 1.5
 
 
 def test_pages_are_counted() -> None:
