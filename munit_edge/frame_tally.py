@@ -16,8 +16,9 @@ class FrameTally:
         """Take in a picture; whether it is the first one with several frames."""
         if frames < 2:
             return False
+        is_first = not self._frames
         self._frames[name] = frames
-        return len(self._frames) == 1
+        return is_first
 
     def notice(self, done: str) -> str:
         """In words what was left out; empty where nothing was.

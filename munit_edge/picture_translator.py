@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -47,6 +46,7 @@ class PictureTranslator:
     ) -> None:
         self._translator = translator
         self._tile = tile
+        self._memory = memory_of(translator.device) if tile == "auto" else 0
         self._statistics = tile_stats
         self._tiled = TiledTranslation(translator, direction, statistics=tile_stats, say=say)
         self._source, self._target = split_direction(direction)
@@ -103,13 +103,9 @@ class PictureTranslator:
         """
         height, width = size_hw
         opened = self._translator
-        memory = self._memory if self._tile == "auto" else 0
-        core = choose_core(self._tile, (height, width), opened.config, opened.engine, memory)
+        size = height, width
+        core = choose_core(self._tile, size, opened.config, opened.engine, self._memory)
         return WHOLE if core is None else TileChoice(core, self._statistics)
-
-    @functools.cached_property
-    def _memory(self) -> int:
-        return memory_of(self._translator.device)
 
     def _in_tiles(
         self, pictures: Sequence[Picture], core: int, name: str

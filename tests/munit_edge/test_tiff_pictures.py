@@ -262,6 +262,16 @@ def test_inks_that_are_not_cmyk(tags: dict[int, Any]) -> None:
         decode_image(tiff(np.zeros((2, 2, 4), np.uint8), TiffKind(CMYK, tags=tags)), 3, name="x")
 
 
+@pytest.mark.parametrize("photometric", [RGB, YCBCR])
+def test_the_range_of_video_is_refused(photometric: int) -> None:
+    samples = np.zeros((2, 2, 3), np.uint8)
+    video, full = [16, 235, 128, 240, 128, 240], [0, 255, 128, 255, 128, 255]
+    with pytest.raises(UnreadableImageError, match="whose black and white are not 0 and 255"):
+        decode_image(tiff(samples, TiffKind(photometric, tags={532: video})), 3, name="x")
+    kind = TiffKind(photometric, tags={532: full, 530: (1, 1)})
+    assert decode_image(tiff(samples, kind), 3, name="x").pixels.shape == (2, 2, 3)
+
+
 def test_a_palette_of_8_bits() -> None:
     """Some programs write its colours as 0 to 255."""
     ramp = [255 - i for i in range(256)]
