@@ -42,6 +42,7 @@ _FORMATS = {1: "unsigned", 2: "signed", 3: "float", 4: "undefined", 5: "complex 
 _FORMATS[6] = "complex float"
 _NOT_COMPRESSED = 1
 _MAX_PAGES = 1 << 16
+_MAX_TAGS = 1 << 12
 
 
 class TiffPicture(TiffImageFile):
@@ -104,7 +105,7 @@ def count_pages(file: IO[bytes]) -> int:
     position = file.tell()
     try:
         return max(1, _count_pages(file))
-    except (OSError, struct.error):
+    except (OSError, struct.error, OverflowError, ValueError):
         return 1  # a damaged list of pages: the first one is what counts
     finally:
         file.seek(position)
@@ -126,7 +127,10 @@ def _count_pages(file: IO[bytes]) -> int:
     while place and place not in seen and len(seen) < _MAX_PAGES:
         seen.add(place)
         file.seek(place)
-        table = file.read(entry * read(number))
+        count = read(number)
+        if count > _MAX_TAGS:
+            break
+        table = file.read(entry * count)
         pages += not _subfile(table, entry, endian) & (_THUMBNAIL | _MASK)
         place = read(offset)
     return pages
@@ -174,7 +178,7 @@ def _full_range(tags: ImageFileDirectory_v2) -> bool:
     if _REFERENCE not in tags:
         return True
     found = [float(value) for value in tags[_REFERENCE]]
-    white = 2 ** max(_numbers(tags, _BITS, (1,))) - 1
+    white = 2 ** min(max(_numbers(tags, _BITS, (1,))), 64) - 1
     return found[0] == 0 and abs(found[1] - white) <= 1
 
 

@@ -338,6 +338,16 @@ def test_pages_are_counted() -> None:
     assert decode_image(big.getvalue(), 3, name="x").frames == 3
 
 
+@pytest.mark.parametrize("link", [b"\xff\xff\xff\xff", b"\x08\0\0\0", b"\x01\0\0\0"])
+def test_a_list_of_pages_that_leads_nowhere(link: bytes) -> None:
+    page = np.full((2, 2, 1), 255, np.uint8)
+    data = tiff(page, TiffKind())
+    end = int.from_bytes(data[4:8], "little") + 2 + 12 * 13
+    broken = data[:end] + link + data[end + 4 :]
+    assert decode_image(broken, 1, name="x").frames == 1
+    assert decode_image(broken, 1, name="x").pixels.min() == 255
+
+
 def test_pages_that_go_round_in_circles() -> None:
     page = np.zeros((2, 2, 1), np.uint8)
     data = tiff(page, TiffKind())
