@@ -15,11 +15,19 @@ from pathlib import Path
 from typing import IO, Literal, get_args
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from munit_edge.config import closest
 from munit_edge.errors import ConfigError, InputError, OutputError, UnreadableImageError
 from munit_edge.files import atomic_file
+from munit_edge.picture_kinds import UnsupportedPicture
+from munit_edge.picture_opening import (
+    OpenedPicture,
+    damaged,
+    open_picture,
+    pixels_by_header,
+    unsupported,
+)
 from munit_edge.pixel_formats import Images, Picture, profile_fits, to_picture
 
 __all__ = [
@@ -48,8 +56,6 @@ FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
 DEFAULT_MAX_MEGAPIXELS = 100.0
 """Larger pictures are refused unless the caller allows them."""
 
-# Formats that hold pictures and nothing that runs: Pillow hands EPS to Ghostscript, for one.
-_READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "TGA")
 _ORIENTATION_TAG = 0x0112
 
 
@@ -77,12 +83,14 @@ def read_image(
     """Read a picture file upright, in the form that a domain takes.
 
     Args:
-        path: PNG, JPEG, WebP, TIFF, BMP, GIF (its first picture), PPM, JPEG 2000, AVIF or TGA.
+        path: PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, AVIF or TGA; of frames and pages
+            the first.
         channels: 1 grey, 3 RGB (alpha is kept beside it) or 4 RGBA.
         max_megapixels: larger pictures are refused before they are decoded (million pixels).
 
     Raises:
-        UnreadableImageError: the file is missing, empty, truncated or no picture.
+        UnreadableImageError: the file is missing, empty, truncated, no picture, or of a kind that
+            is not read.
         InputError: the picture is larger than allowed.
     """
     try:
@@ -109,8 +117,8 @@ def count_pixels(path: Path) -> int:
     if not path.is_file():  # a pipe can be read once only
         return 0
     try:
-        with _pillows_guard_lifted(), Image.open(path, formats=_READABLE) as image:
-            return int(image.height * image.width)
+        with _pillows_guard_lifted(), path.open("rb") as file:
+            return pixels_by_header(file)
     except Exception:  # whoever decodes it says what is wrong
         return 0
 
@@ -256,42 +264,31 @@ def _decode(file: IO[bytes], channels: int, name: str, max_megapixels: float) ->
         file = io.BytesIO(file.read())
     if not file.read(1):
         raise UnreadableImageError(f"{name} is empty (0 bytes): copy or download it again")
+    file.seek(0)
     with _pillows_guard_lifted():
-        image = _open(file, name)
-        with image:
+        opened = open_picture(file, name)
+        with opened.image as image:
             check_size(image.height, image.width, max_megapixels, name)
-            return _load(image, channels, name)
+            return _load(opened, channels, name)
 
 
-def _open(file: IO[bytes], name: str) -> Image.Image:
-    try:
-        return Image.open(file, formats=_READABLE)
-    except UnidentifiedImageError as exc:
-        raise UnreadableImageError(
-            f"{name} is no picture that can be read: use PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, "
-            "JPEG 2000, AVIF or TGA"
-        ) from exc
-    except Exception as exc:  # decoders raise anything at all on damaged headers
-        raise _damaged(name, exc) from exc
-
-
-def _load(image: Image.Image, channels: int, name: str) -> Picture:
+def _load(opened: OpenedPicture, channels: int, name: str) -> Picture:
+    image = opened.image
     try:
         image.load()
-        picture = to_picture(image, channels)
+        if opened.profile is not None:
+            image.info["icc_profile"] = opened.profile
+        picture = to_picture(image, channels, opened.encoding)
     except MemoryError as exc:
         raise InputError(
             f"{name} needs more memory than there is ({image.width} x {image.height} pixels): "
             "make it smaller"
         ) from exc
+    except UnsupportedPicture as exc:
+        raise unsupported(name, str(exc), image.format) from exc
     except Exception as exc:  # and on damaged pixels
-        raise _damaged(name, exc) from exc
-    return _upright(picture, _orientation(image))
-
-
-def _damaged(name: str, exc: Exception) -> UnreadableImageError:
-    cause = " ".join(str(exc).split()) or type(exc).__name__
-    return UnreadableImageError(f"{name} is damaged ({cause}): copy or download it again")
+        raise damaged(name, exc, image.format) from exc
+    return replace(_upright(picture, _orientation(image)), frames=opened.frames)
 
 
 def _orientation(image: Image.Image) -> int:

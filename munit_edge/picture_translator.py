@@ -13,7 +13,7 @@ from munit_edge.heap import heap_kept_smallest
 from munit_edge.images import Images, Picture, pad_to
 from munit_edge.pipeline import Stopwatch
 from munit_edge.styles import Styles
-from munit_edge.tile_choice import TileWish, choose_core
+from munit_edge.tile_choice import WHOLE, TileChoice, TileWish, choose_core, memory_of
 from munit_edge.tiled_translation import OnPart, TiledTranslation, TileStatistics, ignore_part
 from munit_edge.translator import Content, Translator
 
@@ -46,6 +46,8 @@ class PictureTranslator:
     ) -> None:
         self._translator = translator
         self._tile = tile
+        self._memory = memory_of(translator.device) if tile == "auto" else 0
+        self._statistics = tile_stats
         self._tiled = TiledTranslation(translator, direction, statistics=tile_stats, say=say)
         self._source, self._target = split_direction(direction)
         self._codes = codes
@@ -84,7 +86,7 @@ class PictureTranslator:
             EngineError: the engine failed.
         """
         height, width = self.padded_size(pictures[0])
-        core = self._core(pictures[0])
+        core = self.choice(pictures[0].pixels.shape[:2]).core
         try:
             if core is None:
                 yield from self._whole(pictures, (height, width), on_part)
@@ -97,11 +99,16 @@ class PictureTranslator:
                 "smaller tiles with --tile, or make it smaller with --size"
             ) from exc
 
-    def _core(self, picture: Picture) -> int | None:
-        """The core of the tiles that a picture is cut into; None: it is translated whole."""
-        height, width = picture.pixels.shape[:2]
+    def choice(self, size_hw: tuple[int, ...]) -> TileChoice:
+        """Whether a picture of this height and width is cut into tiles, and how.
+
+        The same for one size as long as this object lives: memory is looked up once.
+        """
+        height, width = size_hw
         opened = self._translator
-        return choose_core(self._tile, (height, width), opened.config, opened.engine, opened.device)
+        size = height, width
+        core = choose_core(self._tile, size, opened.config, opened.engine, self._memory)
+        return WHOLE if core is None else TileChoice(core, self._statistics)
 
     def _in_tiles(
         self, pictures: Sequence[Picture], core: int, name: str, on_part: OnPart

@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
+
+from munit_edge.picture_kinds import UnsupportedPicture
 
 Images = NDArray[np.uint8]
 Mode = Literal["L", "RGB"]
@@ -21,6 +23,32 @@ _DEEP_GREYS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _PROFILE_SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
 """Signature of the colour space, bytes 16 to 20 of a profile, that fits pixels of each mode."""
 _BAND_PIXELS = 1 << 20
+
+
+_MAX_OVERSHOOT = 2
+"""Floats up to so many times white are white that resampling has pushed over it."""
+_SPREAD_BELOW_ZERO = 0.1
+"""Part of the samples that may lie between -2 and -0.05, in floats whose white is 1."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What samples mean, where the mode of a Pillow image does not say."""
+
+    white: int = 65535
+    """White of integers of more than 8 bits."""
+    inverted: bool = False
+    """Whether grey 0 is white."""
+    exponent: float = 1.0
+    """Colours of 0 to 1 to this power are sRGB's, near enough."""
+    opaque: bool = False
+    """Whether the alpha channel is no alpha."""
+    blank_is_opaque: bool = False
+    """Whether an alpha channel that is 0 everywhere is none: programs left it empty."""
+
+
+PLAIN = Encoding()
+"""Samples that mean what Pillow's mode says."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +61,17 @@ class Picture:
     """uint8 [H, W], 0 transparent to 255 opaque; None: there was none, or `pixels` has it."""
     icc_profile: bytes | None = None
     """Colour profile of `pixels`; None: sRGB, or not known."""
+    frames: int = 1
+    """Frames or pages of the file that it is the first of."""
 
 
-def to_picture(image: Image.Image, channels: int) -> Picture:
+def to_picture(image: Image.Image, channels: int, encoding: Encoding = PLAIN) -> Picture:
     """Decoded pixels of a Pillow image in the form that a domain takes.
 
-    - Grey of 16 bits (also in Pillow's 32-bit `I`) becomes round(value / 257), clipped. Colours of
-      16 bits have lost their lower bytes to Pillow already.
-    - Floats are 0 to 1 when nothing is above 1, else 0 to 255; clipped.
+    - Grey of more than 8 bits becomes round(255 * value / white), clipped. Colours of 16 bits have
+      lost their lower bytes to Pillow already.
+    - Floats: white is 1 when nothing finite is above 2, else 255 when nothing is above 510. What
+      is above white is white; what is below 0, or not a number, is black.
     - Pixels that fit neither the domain's mode nor its profile go through the picture's own profile
       to sRGB, CMYK and LAB above all; without a usable profile by Pillow's plain formula.
     - What is fully transparent has no colour: beside an alpha plane it is white.
@@ -48,8 +79,18 @@ def to_picture(image: Image.Image, channels: int) -> Picture:
     Args:
         image: a loaded picture of any mode.
         channels: 1 grey, 3 RGB, 4 RGBA (opaque where the picture has no alpha).
+        encoding: what the file says of the samples.
+
+    Raises:
+        UnsupportedPicture: floats of which nothing tells what is black and what is white.
     """
-    colour, alpha = _split_alpha(image)
+    colour, alpha = _split_alpha(image, encoding.white)
+    if encoding.opaque or (encoding.blank_is_opaque and alpha is not None and not alpha.any()):
+        alpha = None
+    if encoding.inverted:
+        colour = ImageOps.invert(colour)
+    if encoding.exponent != 1:
+        colour = colour.point(_curve(encoding.exponent) * len(colour.getbands()))
     mode: Mode = "L" if channels == 1 else "RGB"
     colour, profile = _to_mode(colour, mode, image.info.get("icc_profile"))
     pixels = _pixels(colour)
@@ -83,10 +124,14 @@ def _pixels(image: Image.Image) -> Images:
     return pixels
 
 
-def _split_alpha(image: Image.Image) -> tuple[Image.Image, Images | None]:
+def _curve(exponent: float) -> list[int]:
+    return [round(255 * (value / 255) ** exponent) for value in range(256)]
+
+
+def _split_alpha(image: Image.Image, white: int) -> tuple[Image.Image, Images | None]:
     """Colour in mode L, RGB, CMYK or LAB, and alpha [H, W] where there is transparency."""
     if image.mode in _DEEP_GREYS:
-        return _deep_grey(image)
+        return _deep_grey(image, white)
     if image.mode == "F":
         return _float_grey(image), None
     grey = image.mode in ("1", "L", "LA", "La")
@@ -100,9 +145,12 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Images | None]:
     return image.convert(mode), None
 
 
-def _deep_grey(image: Image.Image) -> tuple[Image.Image, Images | None]:
-    values = np.asarray(image).astype(np.int64)
-    grey = np.clip((values + 128) // 257, 0, 255).astype(np.uint8)
+def _deep_grey(image: Image.Image, white: int) -> tuple[Image.Image, Images | None]:
+    values = np.asarray(image)
+    if white > np.iinfo(np.int32).max:  # Pillow's 32 bits are signed
+        values = values.astype(np.int32).view(np.uint32)
+    values = values.astype(np.int64)
+    grey = np.clip((values * 255 + white // 2) // white, 0, 255).astype(np.uint8)
     transparent = image.info.get("transparency")
     alpha = None
     if isinstance(transparent, int):
@@ -112,8 +160,28 @@ def _deep_grey(image: Image.Image) -> tuple[Image.Image, Images | None]:
 
 def _float_grey(image: Image.Image) -> Image.Image:
     values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0)
-    scale = 255.0 if values.max() <= 1 else 1.0
-    return Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8))
+    shares = np.clip(values / _white_of_floats(values), 0, 1)
+    return Image.fromarray(np.rint(shares * 255).astype(np.uint8))
+
+
+def _white_of_floats(values: NDArray[np.float64]) -> int:
+    """1 or 255; infinite values are highlights and do not count.
+
+    Raises:
+        UnsupportedPicture: it is neither.
+    """
+    finite = values[np.abs(values) < np.finfo(np.float32).max]
+    top = float(finite.max(initial=0))
+    if top > 255 * _MAX_OVERSHOOT:
+        raise UnsupportedPicture(f"floats up to {top:g}, where white is 1 or 255")
+    positive = finite[finite > 0]
+    if top > _MAX_OVERSHOOT:
+        if np.median(positive) <= 1:
+            raise UnsupportedPicture(f"floats up to {top:g} that are mostly below 1, such as HDR's")
+        return 255
+    if np.mean((finite < -0.05) & (finite > -2)) > _SPREAD_BELOW_ZERO:
+        raise UnsupportedPicture("floats around 0, where black is 0")
+    return 1
 
 
 def _to_mode(

@@ -10,6 +10,7 @@ import numpy as np
 
 from munit_edge.config import Domain, split_direction
 from munit_edge.errors import InputError
+from munit_edge.frame_tally import FrameTally
 from munit_edge.images import Picture, check_size, read_image, resize_picture
 from munit_edge.style_files import NamedStyle, interpolated_named
 from munit_edge.style_prior import outside_warning
@@ -40,7 +41,8 @@ def choose_styles(translator: Translator, options: TranslateOptions, warn: Warn)
     Args:
         translator: the model.
         options: what the run wants.
-        warn: told, in one line each, of references whose code is far outside the prior.
+        warn: told, in one line each, of references whose code is far outside the prior, or that
+            have more frames than one.
 
     Raises:
         MunitEdgeError: a reference picture or a saved style cannot be used.
@@ -131,6 +133,9 @@ def _from_picture(
         option="--style-image",
     )
     code = translator.encode_style(picture.pixels[None], domain)
+    frames = FrameTally()
+    if frames.add(path.name, picture.frames):
+        warn(frames.notice("taken"))
     warning = outside_warning(code[0], str(path))
     if warning:
         warn(warning)

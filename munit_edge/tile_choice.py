@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Union
+from typing import Literal, NamedTuple, Union
 
 from munit_edge.config import ModelConfig
 from munit_edge.memory import available_gpu_memory, available_memory
@@ -23,6 +23,17 @@ PLAN_PIXELS = 512 * 512
 """Pixels of a tile for TensorRT: what plans take that are built without a word on sizes."""
 
 
+class TileChoice(NamedTuple):
+    """How one picture is translated."""
+
+    core: int | None = None
+    """Largest core of its tiles in pixels; None: whole."""
+    statistics: Literal["thumbnail", "exact"] | None = None
+    """Where the statistics of a picture in tiles come from."""
+
+
+WHOLE = TileChoice()
+
 BYTES_PER_CHANNEL = 14
 """What an engine takes for each pixel and channel of the decoder's last up-sampling."""
 
@@ -37,8 +48,15 @@ def engine_bytes_per_pixel(config: ModelConfig) -> int:
     return BYTES_PER_CHANNEL * max(config.width, 2 * last)
 
 
+def memory_of(device: str) -> int:
+    """Bytes that can be taken on a device, such as "cpu" or "cuda:0"; a guess where none tells."""
+    kind, _, index = device.partition(":")
+    memory = available_gpu_memory(int(index or 0)) if kind == "cuda" else available_memory()
+    return memory or UNKNOWN_MEMORY
+
+
 def choose_core(
-    wish: TileWish, size_hw: tuple[int, int], config: ModelConfig, engine: str, device: str
+    wish: TileWish, size_hw: tuple[int, int], config: ModelConfig, engine: str, memory: int
 ) -> int | None:
     """The core of the tiles for a picture in pixels, or None to translate it whole.
 
@@ -47,19 +65,18 @@ def choose_core(
         size_hw: height and width of the picture in pixels.
         config: the model's configuration.
         engine: name of the backend.
-        device: where it runs, such as "cpu" or "cuda:0".
+        memory: bytes that can be taken (`memory_of`).
     """
     if wish == "off":
         return None
     if wish != "auto":
         return None if max(size_hw) <= wish else wish
     per_pixel = engine_bytes_per_pixel(config)
-    kind, _, index = device.partition(":")
-    memory = available_gpu_memory(int(index or 0)) if kind == "cuda" else available_memory()
-    memory = memory or UNKNOWN_MEMORY
     if size_hw[0] * size_hw[1] * per_pixel <= WHOLE_SHARE * memory:
         return None
-    pixels = min(TILE_BYTES, int(TILE_SHARE * memory)) // per_pixel
+    # A power of two: a little more or less of free memory does not change the tiles.
+    budget = 1 << max(0, int(TILE_SHARE * memory).bit_length() - 1)
+    pixels = min(TILE_BYTES, budget) // per_pixel
     if engine.startswith("tensorrt"):
         pixels = min(pixels, PLAN_PIXELS)
     return core_for(pixels, config)

@@ -13,6 +13,7 @@ from munit_edge.config import StrictModel, split_direction
 from munit_edge.contact_sheet import Row, contact_sheet, thumbnail
 from munit_edge.cores import usable_cores
 from munit_edge.errors import ConfigError, InputError, UnreadableImageError
+from munit_edge.frame_tally import FrameTally
 from munit_edge.image_files import ImageFile
 from munit_edge.images import (
     Images,
@@ -27,8 +28,9 @@ from munit_edge.images import (
 from munit_edge.picture_translator import PictureTranslator
 from munit_edge.pipeline import in_threads
 from munit_edge.style_set import StyleSet, fit_to_size
+from munit_edge.tile_choice import WHOLE, TileChoice
 from munit_edge.tiled_translation import OnPart, ignore_part
-from munit_edge.translate_log import TranslateLog, printable, settings_hash
+from munit_edge.translate_log import LogEntry, TranslateLog, printable, settings_hash
 from munit_edge.translate_options import TranslateOptions
 from munit_edge.translate_plan import Plan, Planned, plan_results
 from munit_edge.translate_sheets import Sheets, cell_for, columns
@@ -51,6 +53,10 @@ class TranslatedInput(StrictModel):
     """Height and width of the results in pixels."""
     styles: int
     """Number of styles."""
+    tile: int | None = None
+    """Largest side in pixels of the tiles that it was cut into; null: it was translated whole."""
+    tile_stats: str | None = None
+    """Where the statistics of these tiles came from; null: it was translated whole."""
     seconds: float
     """Time for reading, translating and writing."""
     error: str | None = None
@@ -69,6 +75,9 @@ class _Input:
     size: tuple[int, int] | None = None
     error: str | None = None
     skipped: bool = False
+    tiles: TileChoice = WHOLE
+    frames: int = 1
+    """Frames or pages of the file; the first one is the picture."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,7 @@ class TranslateJob:
 
     Attributes:
         flattened: pictures so far whose transparency the output format could not hold.
+        frames: pictures so far that have more frames or pages than the first.
         sheets: contact sheets written so far.
     """
 
@@ -146,6 +156,7 @@ class TranslateJob:
         # Nothing that comes into a watched folder ends the watch.
         self._survived = InputError if options.watch else UnreadableImageError
         self.flattened = 0
+        self.frames = FrameTally()
         self.sheets: list[Path] = []
 
     @property
@@ -202,6 +213,7 @@ class TranslateJob:
                 "for a contact sheet, or ask for one style"
             )
         picture = self._decode(data, name)
+        self.frames.add(name, picture.frames)
         results = (result for result, _ in self._translator.translate([picture], name, on_part))
         if not self._options.grid:
             return encode_image(next(results), self._options.format)
@@ -245,7 +257,7 @@ class TranslateJob:
             data = read_bytes(planned.path)
             sha256 = hashlib.sha256(data).hexdigest()
             if self._options.keeps_done:
-                done = log.find_done(planned.outputs, sha256)
+                done = self._as_now(log.find_done(planned.outputs, sha256))
             if done is None or plan.sheets:
                 picture = self._decode(data, str(planned.path))
             if done is None and picture is not None:
@@ -256,9 +268,24 @@ class TranslateJob:
         size = done.size if done else None
         if picture is not None:
             size = picture.pixels.shape[0], picture.pixels.shape[1]
-        seconds = time.perf_counter() - started
-        facts = _Input(planned, seconds, sha256, size, error, skipped=done is not None)
+        facts = _Input(
+            planned,
+            time.perf_counter() - started,
+            sha256,
+            size,
+            error,
+            skipped=done is not None,
+            tiles=WHOLE if size is None else self._translator.choice(size),
+            frames=1 if picture is None else picture.frames,
+        )
         return _Read(facts, picture, padded)
+
+    def _as_now(self, done: LogEntry | None) -> LogEntry | None:
+        """An earlier result, if this run would choose the same tiles: they change the pixels."""
+        if done is None or done.size is None:
+            return None
+        now = self._translator.choice(done.size)
+        return done if (done.tile, done.tile_stats) == (now.core, now.statistics) else None
 
     def _decode(self, data: bytes, name: str) -> Picture:
         limit = self._options.max_megapixels
@@ -311,7 +338,10 @@ class TranslateJob:
             yield group
 
     def _fits(self, read: _Read, group: list[_Read]) -> bool:
-        if read.padded is None or read.padded != group[0].padded:
+        first = group[0]
+        if read.padded is None or read.padded != first.padded:
+            return False
+        if read.input.tiles != first.input.tiles:
             return False
         height, width = read.padded
         return (len(group) + 1) * height * width <= self._translator.pixels_at_once
@@ -380,6 +410,7 @@ class TranslateJob:
             if thumbnails and cell is not None:
                 sheets.add(done.planned.path.name, thumbnails, cell)
             self.flattened += self._options.format == "jpg" and part.transparent
+            self.frames.add(printable(done.planned.path.name), done.frames)
             yield self._outcome(done, round(done.seconds + seconds, 3), log)
             thumbnails, seconds = [], 0.0
         if cell is not None:
@@ -388,12 +419,16 @@ class TranslateJob:
     def _outcome(self, done: _Input, seconds: float, log: TranslateLog) -> TranslatedInput:
         outputs = () if done.error is not None else done.planned.outputs
         if not done.skipped:
-            log.write(done.planned.path, done.sha256, outputs, done.size, seconds, done.error)
+            log.write(
+                done.planned.path, done.sha256, outputs, done.size, seconds, done.error, done.tiles
+            )
         return TranslatedInput(
             input=printable(done.planned.path),
             outputs=tuple(printable(path) for path in outputs),
             size=done.size,
             styles=len(self._styles.codes),
+            tile=done.tiles.core,
+            tile_stats=done.tiles.statistics,
             seconds=seconds,
             error=done.error,
             skipped=done.skipped,

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from munit_edge.config import StrictModel
 from munit_edge.files import output_errors
 from munit_edge.styles import Styles
+from munit_edge.tile_choice import WHOLE, TileChoice
 
 LOG_FILE = "munit-edge-log.jsonl"
 """Name of the record inside the folder of results."""
@@ -30,11 +31,15 @@ class LogEntry(StrictModel):
     sha256: str | None
     """Hash of its file, hexadecimal; null: it could not be read."""
     settings: str
-    """Hash of everything else that decides the results (`settings_hash`)."""
+    """Hash of everything else that decides the results (`settings_hash`), besides the tiles."""
     outputs: tuple[str, ...] = ()
     """Paths of its results below this folder, one for each style in order."""
     size: tuple[int, int] | None = None
     """Height and width of the results in pixels."""
+    tile: int | None = None
+    """Largest core in pixels of the tiles that it was cut into; null: it was translated whole."""
+    tile_stats: str | None = None
+    """Where the statistics of these tiles came from; null: it was translated whole."""
     seconds: float
     """Time for reading, translating and writing."""
     error: str | None = None
@@ -97,6 +102,7 @@ class TranslateLog:
         size: tuple[int, int] | None,
         seconds: float,
         error: str | None,
+        tiles: TileChoice = WHOLE,
     ) -> None:
         """Append the line of one input.
 
@@ -109,6 +115,8 @@ class TranslateLog:
             settings=self._settings,
             outputs=tuple(self._names(outputs)),
             size=size,
+            tile=tiles.core,
+            tile_stats=tiles.statistics,
             seconds=seconds,
             error=error,
         )

@@ -100,10 +100,8 @@ class TranslateOptions(StrictModel):
         return self.resume or self.watch
 
     def deciding(self) -> dict[str, object]:
-        """The options that change the results, besides model and styles."""
-        return self.model_dump(
-            mode="json", include={"direction", "size", "format", "tile", "tile_stats"}
-        )
+        """The options that change the results, besides model, styles and the choice of tiles."""
+        return self.model_dump(mode="json", include={"direction", "size", "format"})
 
     @field_validator("tile", mode="before")
     @classmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ class RawBatch:
     """uint8 [B, H, W, C]."""
     broken: tuple[str, ...]
     """What was wrong with pictures that had to be skipped; others stand in for them."""
+    frames: dict[str, int] = field(default_factory=dict)
+    """Pictures that have more frames or pages than the first, which is used, and how many."""
 
 
 # ----------------------------------------------------------------------------------------------
@@ -73,13 +75,18 @@ class TrainingBatches:
         size = self._config.batch_size
         first = ((iteration - 1) * self._num_processes + self._process) * size
         broken: list[str] = []
+        frames: dict[str, int] = {}
         images = {
-            domain: np.stack([self._picture(domain, first + i, broken) for i in range(size)])
+            domain: np.stack(
+                [self._picture(domain, first + i, broken, frames) for i in range(size)]
+            )
             for domain in DOMAINS
         }
-        return RawBatch(images, tuple(broken))
+        return RawBatch(images, tuple(broken), frames)
 
-    def _picture(self, domain: Domain, position: int, broken: list[str]) -> Images:
+    def _picture(
+        self, domain: Domain, position: int, broken: list[str], frames: dict[str, int]
+    ) -> Images:
         """The picture at a place of the whole run, or the next one that can be read."""
         pictures = self._sets[domain]
         seed, stream = self._config.seed, DOMAINS.index(domain)
@@ -88,7 +95,7 @@ class TrainingBatches:
         order = _permutation(seed, stream, epoch, count)
         for k in range(count):
             try:
-                picture = self._fitted(domain, int(order[(offset + k) % count]))
+                picture = self._fitted(domain, int(order[(offset + k) % count]), frames)
             except InputError as exc:
                 broken.append(str(exc))
                 continue
@@ -98,14 +105,16 @@ class TrainingBatches:
             f"no picture of domain {domain} in {pictures.folder} can be read: {broken[-1]}"
         )
 
-    def _fitted(self, domain: Domain, index: int) -> Images:
+    def _fitted(self, domain: Domain, index: int, frames: dict[str, int]) -> Images:
         """A picture at its working size, out of memory where it is there."""
         kept = self._cache.get(domain, index)
         if kept is not None:
             return kept
         path = self._sets[domain].path(index)
-        picture = read_image(path, self._config.model.channels(domain)).pixels
-        picture = fit(picture, self._config.data, domain)
+        read = read_image(path, self._config.model.channels(domain))
+        if read.frames > 1:
+            frames[str(path)] = read.frames
+        picture = fit(read.pixels, self._config.data, domain)
         self._cache.offer(domain, index, picture)
         return picture
 

@@ -16,6 +16,7 @@ import numpy as np
 from munit_edge.config import DIRECTIONS, DOMAINS, Domain, split_direction
 from munit_edge.errors import ConfigError, EngineError, ModelError, MunitEdgeError, TrainingError
 from munit_edge.extras import require
+from munit_edge.frame_tally import FrameTally
 from munit_edge.interrupts import (
     StopRequest,
     end_with_parent,
@@ -79,6 +80,8 @@ class TrainingResult:
     """Images of both domains together."""
     broken_images: int
     """Files that could not be read and were skipped."""
+    first_frames: str
+    """In words: pictures with several frames or pages, of which the first was used; or empty."""
     skipped_updates: int
     """Updates that were left out because a loss or gradient was not finite."""
     best: Path | None
@@ -117,6 +120,7 @@ class TrainingRun:
         self._view = RunView(config, folder, writes=self.processes.is_first)
         self._speed = Speed(len(DOMAINS) * self.state.images_per_iteration)
         self._broken: set[str] = set()
+        self._frames = FrameTally()
         self._skipped_in_a_row = 0
 
     @property
@@ -168,6 +172,7 @@ class TrainingRun:
             checkpoint=self.folder.checkpoint(self.state.iteration),
             images_per_second=self._speed.images_per_second,
             broken_images=len(broken),
+            first_frames=self._frames.notice("used") if len(self._frames) > 1 else "",
             skipped_updates=self.state.skipped_updates,
             best=self._best_checkpoint(),
             stopped_by=stopped_by,
@@ -229,6 +234,9 @@ class TrainingRun:
             if fault not in self._broken:
                 self._broken.add(fault)
                 display.message(f"skipped: {fault}")
+        for name, frames in raw.frames.items():
+            if self._frames.add(name, frames):
+                display.message(self._frames.notice("used"))
         return raw
 
     def _iterate(self, raw: RawBatch, display: Display) -> dict[str, float]:

@@ -152,6 +152,8 @@ def _report(run: TrainingRun, result: TrainingResult) -> None:
             f"skipped {result.broken_images} images that could not be read in this session",
             err=True,
         )
+    if result.first_frames:
+        typer.echo(result.first_frames, err=True)
     if result.skipped_updates:
         typer.echo(
             f"skipped {result.skipped_updates} updates whose losses or gradients were not finite",

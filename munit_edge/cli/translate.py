@@ -6,7 +6,8 @@ import contextlib
 import sys
 import time
 import warnings
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional, TypedDict
 
@@ -73,7 +74,8 @@ def translate(
     seed: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(
-            help="Seed of the random styles: the same one gives the same results, byte for byte.",
+            help="Seed of the random styles: the same one gives the same results, byte for byte, "
+            "where engine, device and tiles are the same.",
             show_default="0",
         ),
     ] = None,
@@ -148,7 +150,7 @@ def translate(
         typer.Option(
             "--json",
             help="Print one JSON object a line for each input: input, outputs, size (height, "
-            "width), styles, seconds, error, skipped.",
+            "width), styles, tile, tile_stats, seconds, error, skipped.",
         ),
     ] = False,
     max_megapixels: Annotated[
@@ -378,6 +380,8 @@ class _Tally:
     results: int = 0
     skipped: int = 0
     failed: int = 0
+    tiles: Counter[tuple[int, str | None]] = field(default_factory=Counter)
+    """Pictures by the tiles that they were cut into."""
 
     def count(self, outcome: TranslatedInput) -> None:
         """Add one input."""
@@ -387,12 +391,16 @@ class _Tally:
             self.skipped += 1
         else:
             self.done += 1
+            if outcome.tile is not None:
+                self.tiles[outcome.tile, outcome.tile_stats] += 1
             self.results += len(outcome.outputs)
 
     def summary(self, output: Path) -> str:
         """In words."""
         text = f"{_counted(self.done, 'picture')} translated"
         text += f", {_counted(self.results, 'result')} in {output}"
+        for (tile, statistics), number in sorted(self.tiles.items()):
+            text += f"; {number} of them in tiles of at most {tile} pixels a side ({statistics})"
         if self.skipped:
             text += f"; {_counted(self.skipped, 'picture')} skipped, done before"
         if self.failed:
@@ -466,8 +474,14 @@ def _translate(
 def _tell_the_rest(job: TranslateJob) -> None:
     if job.flattened:
         warn(f"{_counted(job.flattened, 'picture')} with transparency was laid on white for JPEG")
+    _tell_of_frames(job)
     for sheet in job.sheets:
         typer.echo(f"contact sheet: {sheet}", err=True)
+
+
+def _tell_of_frames(job: TranslateJob) -> None:
+    if job.frames:
+        warn(job.frames.notice("translated"))
 
 
 def _counted(number: int, noun: str) -> str:
@@ -500,3 +514,4 @@ def _translate_stream(model: Path, options: TranslateOptions, opened: OpenOption
         with progress("translating", 1) as bar:
             result = job.translate_bytes(data, "standard input", bar.reach)
         write_bytes(result)
+        _tell_of_frames(job)

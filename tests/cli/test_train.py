@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hang_guard import HANG_S, wait_until
+from PIL import Image
 from training_runs import tiny_settings, write_data
 from typer.testing import CliRunner, Result
 
@@ -86,6 +87,18 @@ def test_broken_pictures_are_named_and_counted(here: Path) -> None:
     assert result.exit_code == 0
     assert "skipped: data/trainA/01.png is empty" in result.stderr
     assert "skipped 1 images that could not be read" in result.stderr
+
+
+def test_animations_are_named_once_and_counted(here: Path) -> None:
+    frames = [Image.effect_noise((40, 40), sigma) for sigma in (40, 50, 60)]
+    for name in ("x.gif", "y.gif"):
+        frames[0].save(here / "data" / "trainA" / name, save_all=True, append_images=frames[1:])
+    for name in ("00", "01", "02", "03", "04"):
+        (here / "data" / "trainA" / f"{name}.png").unlink(missing_ok=True)
+    result = train("--data", "data", "-o", "run")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.count(".gif has 3 frames or pages: only the first is used") == 1
+    assert "2 pictures have more than one frame or page, such as data/trainA/" in result.stderr
 
 
 @pytest.mark.parametrize(

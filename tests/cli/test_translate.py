@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hang_guard import HANG_S, narrow_pipe, without_progress
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from typer.testing import CliRunner, Result
 
 from munit_edge import Translator, files
@@ -398,13 +398,16 @@ def test_json_lines(tiny_model: Path, tmp_path: Path) -> None:
     result = run(tiny_model, folder, "-o", out, "--json", "--styles", 2, "--grid")
     assert result.exit_code == 1
     good, bad = (json.loads(line) for line in result.stdout.splitlines())
-    assert set(good) == {"input", "outputs", "size", "styles", "seconds", "error", "skipped"}
+    names = "input outputs size styles tile tile_stats seconds error skipped"
+    assert set(good) == set(names.split())
     assert good.pop("seconds") > 0
     assert good == {
         "input": str(folder / "a ü.png"),
         "outputs": [str(out / "a ü_00.png"), str(out / "a ü_01.png")],
         "size": [20, 28],
         "styles": 2,
+        "tile": None,
+        "tile_stats": None,
         "error": None,
         "skipped": False,
     }
@@ -727,3 +730,36 @@ def test_written_pictures_can_be_inputs_again(tiny_model: Path, tmp_path: Path) 
     second = run(tiny_model, tmp_path / "one", "-o", tmp_path / "two", "--styles", 1)
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert names(tmp_path / "two") == ["x_00_00.png"]
+
+
+def test_animations_and_pages_are_said_once(tiny_model: Path, tmp_path: Path) -> None:
+    """By name where there is one, as a count and an example where there are several."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pages = [picture(seed=seed) for seed in range(3)]
+    pages[0].save(folder / "x.gif", save_all=True, append_images=pages[1:])
+    pages[0].save(folder / "still.png")
+    result = run(tiny_model, folder, "-o", tmp_path / "one")
+    assert result.exit_code == 0
+    assert result.stderr.count("x.gif has 3 frames or pages: only the first is translated") == 1
+    pages[0].save(folder / "a.tif", save_all=True, append_images=pages[1:2])
+    result = run(tiny_model, folder, "-o", tmp_path / "two", "--style-image", folder / "x.gif")
+    assert "2 pictures have more than one frame or page, such as a.tif with 2: " in result.stderr
+    assert "x.gif has 3 frames or pages: only the first is taken" in result.stderr
+    stream = run(tiny_model, "-", stdin=(folder / "x.gif").read_bytes())
+    assert "standard input has 3 frames or pages" in stream.stderr
+
+
+def test_a_png_with_long_texts_is_translated(tiny_model: Path, tmp_path: Path) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("workflow", "x" * 3_000_000, zip=True)
+    picture().save(tmp_path / "x.png", pnginfo=text)
+    result = run(tiny_model, tmp_path / "x.png", "-o", tmp_path / "out", "--styles", 1)
+    assert result.exit_code == 0, result.stderr
+
+
+def test_a_kind_that_is_not_read_is_named(tiny_model: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((9, 9), np.int32)).save(tmp_path / "x.tif")
+    result = run(tiny_model, tmp_path / "x.tif", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "x.tif is a TIFF with 32-bit signed grey samples, which is not read" in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from munit_edge import picture_translator
 from munit_edge.cli import progress
 from munit_edge.cli.main import app
 from munit_edge.tiled_translation import TiledTranslation
@@ -92,3 +94,70 @@ def test_a_model_without_the_graphs_says_the_mend(tiny_model: Path, photo: Path)
     done = translate(tiny_model, photo, "--tile", "40")
     assert done.exit_code == 2
     assert "lists no content_encoder_a_stats: export the model again" in done.stderr
+
+
+def logged(photo: Path) -> list[tuple[object, object]]:
+    lines = (photo.parent / "out" / "munit-edge-log.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    return [(each["tile"], each["tile_stats"]) for each in entries if each["error"] is None]
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What --tile auto finds: the last number; it is looked up by every run anew."""
+    found = [1 << 40]
+    monkeypatch.setattr(picture_translator, "memory_of", lambda device: found[-1])
+    return found
+
+
+def test_the_choice_is_said(tiny_checkpoint: Path, photo: Path) -> None:
+    """In the log, the summary and --json."""
+    done = translate(tiny_checkpoint, photo, "--tile", "40", "--tile-stats", "exact", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert "; 1 of them in tiles of at most 40 pixels a side (exact)" in done.stderr
+    line = json.loads(done.stdout)
+    assert (line["tile"], line["tile_stats"]) == (40, "exact")
+    done = translate(tiny_checkpoint, photo, "--tile", "off", "--overwrite", "--json")
+    assert "of them in tiles" not in done.stderr
+    line = json.loads(done.stdout)
+    assert (line["tile"], line["tile_stats"]) == (None, None)
+    assert logged(photo) == [(40, "exact"), (None, None)]
+
+
+def test_resuming_with_other_memory_mixes_nothing(
+    tiny_checkpoint: Path, photo: Path, memory: list[int]
+) -> None:
+    """What auto would do otherwise now is made anew; the wish itself does not count."""
+    out = photo.parent / "out" / "p_00.png"
+    assert translate(tiny_checkpoint, photo).exit_code == 0
+    whole = out.read_bytes()
+    again = translate(tiny_checkpoint, photo, "--resume", "--tile", "off")
+    assert "1 picture skipped, done before" in again.stderr
+    memory.append(1 << 20)
+    tiled = translate(tiny_checkpoint, photo, "--resume")
+    assert "1 picture translated" in tiled.stderr
+    assert "; 1 of them in tiles of at most " in tiled.stderr
+    assert out.read_bytes() != whole
+    memory.append((1 << 20) + (1 << 17))  # a little more, in the same step
+    skipped = translate(tiny_checkpoint, photo, "--resume", "--json")
+    assert "1 picture skipped" in skipped.stderr
+    assert json.loads(skipped.stdout)["tile"] == logged(photo)[-1][0]
+    exact = translate(tiny_checkpoint, photo, "--resume", "--tile-stats", "exact")
+    assert "1 picture translated" in exact.stderr
+    memory.append(1 << 40)
+    assert "1 picture translated" in translate(tiny_checkpoint, photo, "--resume").stderr
+    assert out.read_bytes() == whole
+
+
+def test_memory_is_looked_up_once_in_a_run(
+    tiny_checkpoint: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So pictures of one size are treated alike."""
+    asked: list[str] = []
+    monkeypatch.setattr(
+        picture_translator, "memory_of", lambda device: asked.append(device) or 1 << 40
+    )
+    (photo.parent / "q.png").write_bytes(photo.read_bytes())
+    done = translate(tiny_checkpoint, photo, str(photo.parent / "q.png"))
+    assert done.exit_code == 0, done.stderr
+    assert asked == ["cpu"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from munit_edge.errors import UnreadableImageError
 from munit_edge.images import FORMATS, ImageFormat, Picture, decode_image, encode_image
 from munit_edge.pixel_formats import profile_fits, to_picture
 
@@ -230,7 +231,10 @@ def test_16_bit_netpbm_is_scaled_too() -> None:
     ("values", "expected"),
     [
         ([0.0, 0.5, 1.0], [0, 128, 255]),
-        ([-1.0, 0.25, float("nan")], [0, 64, 0]),
+        ([-9999.0, 0.25, float("nan")], [0, 64, 0]),
+        ([0.0, 0.5, 1.02], [0, 128, 255]),
+        ([0.5, 1.0, float("inf")], [128, 255, 255]),
+        ([0.0, float("nan"), float("-inf")], [0, 0, 0]),
         ([0.0, 127.6, 300.0], [0, 128, 255]),
         ([-20.0, 255.0, float("inf")], [0, 255, 255]),
     ],
@@ -239,6 +243,20 @@ def test_floats(values: list[float], expected: list[int]) -> None:
     image = Image.fromarray(np.array([values], np.float32))
     assert image.mode == "F"
     assert through_file(image, "TIFF", channels=1).pixels[..., 0].tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        ([0.0, 0.5, 60000.0], "floats up to 60000, where white is 1 or 255"),
+        ([0.1, 0.5, 40.0], "floats up to 40 that are mostly below 1, such as HDR's"),
+        ([-1.0, 0.2, 1.0], "floats around 0, where black is 0"),
+    ],
+)
+def test_floats_that_say_nothing_of_white(values: list[float], what: str) -> None:
+    image = Image.fromarray(np.array([values], np.float32))
+    with pytest.raises(UnreadableImageError, match=f"picture is a TIFF with {what}"):
+        through_file(image, "TIFF")
 
 
 # ----------------------------------------------------------------------------------------------

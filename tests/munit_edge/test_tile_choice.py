@@ -4,7 +4,13 @@ import pytest
 
 from munit_edge import tile_choice
 from munit_edge.config import ModelConfig
-from munit_edge.tile_choice import TILE_BYTES, TileWish, choose_core, engine_bytes_per_pixel
+from munit_edge.tile_choice import (
+    TILE_BYTES,
+    TileWish,
+    choose_core,
+    engine_bytes_per_pixel,
+    memory_of,
+)
 from munit_edge.tiling import total_margin
 
 GIB = 1 << 30
@@ -20,7 +26,7 @@ def _memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _choose(wish: TileWish, size_hw: tuple[int, int], **wishes: str) -> int | None:
     where = {"engine": "onnxruntime", "device": "cpu"} | wishes
-    return choose_core(wish, size_hw, PAPER, where["engine"], where["device"])
+    return choose_core(wish, size_hw, PAPER, where["engine"], memory_of(where["device"]))
 
 
 def test_bytes_are_those_that_were_measured() -> None:
