@@ -55,6 +55,7 @@ def export_model(
     overwrite: bool = False,
     on_step: OnStep = lambda step: None,
     on_trial: OnTrial = lambda layer: None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Manifest:
     """Export a checkpoint and prove the result.
 
@@ -66,6 +67,7 @@ def export_model(
             are kept.
         on_step: called with the name of each graph when it is traced.
         on_trial: called with the name of each layer that the gate is about to measure alone.
+        warn: told, in one line each, which files beside the pictures were passed over.
 
     Raises:
         InputError, ModelError: the checkpoint, or a picture to judge precision by, cannot be used.
@@ -83,7 +85,7 @@ def export_model(
             manifest = _export_fp32(opened, partial, options, on_step)
         else:
             generators = _generators(opened, options)
-            pictures = read_pictures(opened.config, options)
+            pictures = read_pictures(opened.config, options, warn)
             model = Float32(opened, generators, pictures, on_trial)
             manifest = _export_reduced(model, partial, options, on_step)
         (partial / MANIFEST_FILE).write_text(manifest_json(manifest), encoding="utf-8")

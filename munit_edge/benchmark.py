@@ -34,6 +34,7 @@ from munit_edge.errors import ConfigError, InputError
 from munit_edge.image_difference import mean_squared_error, psnr_db
 from munit_edge.images import Images
 from munit_edge.manifest import Manifest, is_model_directory, read_manifest
+from munit_edge.paths import exists
 from munit_edge.power import power_modes
 from munit_edge.selftest import PLAN_ENGINES, why_no_plans
 
@@ -294,7 +295,7 @@ def _check_engines(options: BenchmarkOptions) -> None:
 
 def _kind(path: Path) -> tuple[str, tuple[str, ...]]:
     """Precision of a model, and the engines that take it."""
-    if not path.exists():
+    if not exists(path):
         raise InputError(f"model {path} does not exist: name a model directory or a checkpoint")
     if not is_model_directory(path):
         return "fp32", ("torch",)

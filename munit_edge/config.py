@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from munit_edge.errors import ConfigError
+from munit_edge.paths import open_file, unusable
 
 Domain = Literal["a", "b"]
 Direction = Literal["a2b", "b2a"]
@@ -250,11 +251,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, is not YAML or holds no mapping.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with open_file(path) as file:
+            data = yaml.safe_load(file.read().decode("utf-8-sig"))
     except FileNotFoundError as exc:
         raise ConfigError(f"configuration file {path} does not exist") from exc
     except IsADirectoryError as exc:
         raise ConfigError(f"{path} is a folder: name a YAML file") from exc
+    except OSError as exc:
+        raise ConfigError(str(unusable(path, exc))) from exc
     except (yaml.YAMLError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(data, dict):

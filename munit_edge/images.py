@@ -20,6 +20,9 @@ from PIL import Image, UnidentifiedImageError
 from munit_edge.config import closest
 from munit_edge.errors import ConfigError, InputError, OutputError, UnreadableImageError
 from munit_edge.files import atomic_file
+from munit_edge.heif import EXTRA as HEIF_EXTRA
+from munit_edge.heif import PILLOW_FORMAT, can_read_heif, is_heif
+from munit_edge.paths import open_file
 from munit_edge.pixel_formats import Images, Picture, profile_fits, to_picture
 
 __all__ = [
@@ -39,6 +42,7 @@ __all__ = [
     "read_image",
     "resize_picture",
     "resize_shorter",
+    "size_fault",
     "write_image",
 ]
 
@@ -86,7 +90,7 @@ def read_image(
         InputError: the picture is larger than allowed.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return _decode(file, channels, str(path), max_megapixels)
     except OSError as exc:
         raise UnreadableImageError(f"{path} cannot be opened: {exc.strerror or exc}") from exc
@@ -99,7 +103,8 @@ def read_bytes(path: Path) -> bytes:
         UnreadableImageError: the file cannot be read.
     """
     try:
-        return path.read_bytes()
+        with open_file(path) as file:
+            return file.read()
     except OSError as exc:
         raise UnreadableImageError(f"{path} cannot be opened: {exc.strerror or exc}") from exc
 
@@ -109,7 +114,7 @@ def count_pixels(path: Path) -> int:
     if not path.is_file():  # a pipe can be read once only
         return 0
     try:
-        with _pillows_guard_lifted(), Image.open(path, formats=_READABLE) as image:
+        with _pillows_guard_lifted(), Image.open(path, formats=_readable()) as image:
             return int(image.height * image.width)
     except Exception:  # whoever decodes it says what is wrong
         return 0
@@ -210,6 +215,17 @@ def on_white(pixels: Images, alpha: Images) -> Images:
     return np.asarray(np.rint(255 - (255 - pixels.astype(np.float32)) * share), np.uint8)
 
 
+def size_fault(height: int, width: int, format: ImageFormat) -> str | None:  # noqa: A002
+    """Why a format cannot hold a picture of so many pixels, and what to do; None: it can."""
+    encoder = _ENCODERS[format]
+    if max(height, width) <= encoder.max_side:
+        return None
+    return (
+        f"{encoder.name} holds at most {encoder.max_side} pixels a side and the picture has "
+        f"{width} x {height}: use --format png"
+    )
+
+
 def encode_image(picture: Picture, format: ImageFormat) -> bytes:  # noqa: A002
     """A picture file as bytes; the same picture gives the same bytes.
 
@@ -227,11 +243,8 @@ def encode_image(picture: Picture, format: ImageFormat) -> bytes:  # noqa: A002
 def _save(picture: Picture, format: ImageFormat, file: IO[bytes]) -> None:  # noqa: A002
     encoder = _ENCODERS[format]
     height, width = picture.pixels.shape[:2]
-    if max(height, width) > encoder.max_side:
-        raise OutputError(
-            f"{encoder.name} holds at most {encoder.max_side} pixels a side and the picture has "
-            f"{width} x {height}: use --format png"
-        )
+    if fault := size_fault(height, width, format):
+        raise OutputError(fault)
     image = _with_alpha(picture, keeps_alpha(format))
     if format == "webp" and image.mode in ("L", "LA"):
         image = image.convert(image.mode.replace("L", "RGB"))
@@ -265,14 +278,28 @@ def _decode(file: IO[bytes], channels: int, name: str, max_megapixels: float) ->
 
 def _open(file: IO[bytes], name: str) -> Image.Image:
     try:
-        return Image.open(file, formats=_READABLE)
+        return Image.open(file, formats=_readable())
     except UnidentifiedImageError as exc:
+        if not can_read_heif() and _is_heif(file):
+            raise UnreadableImageError(
+                f"{name} is a HEIC picture: run `pip install '{HEIF_EXTRA}'`, or make it JPEG"
+            ) from exc
         raise UnreadableImageError(
             f"{name} is no picture that can be read: use PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, "
             "JPEG 2000, AVIF or TGA"
         ) from exc
     except Exception as exc:  # decoders raise anything at all on damaged headers
         raise _damaged(name, exc) from exc
+
+
+def _readable() -> tuple[str, ...]:
+    """The formats that are tried."""
+    return (*_READABLE, PILLOW_FORMAT) if can_read_heif() else _READABLE
+
+
+def _is_heif(file: IO[bytes]) -> bool:
+    file.seek(0)
+    return is_heif(file.read(12))
 
 
 def _load(image: Image.Image, channels: int, name: str) -> Picture:

@@ -20,6 +20,7 @@ from typing import Any
 
 from munit_edge.config import DOMAINS, Domain
 from munit_edge.errors import ModelError
+from munit_edge.paths import is_file
 from munit_edge.trainer.foreign_config import IMAGINAIRE, MUNIT
 from munit_edge.trainer.tensor_files import read_torch_file
 from munit_edge.trainer.torch_api import Tensor, torch
@@ -114,7 +115,7 @@ def _munit_discriminators(path: Path) -> ForeignWeights | None:
     if not path.name.startswith("gen"):
         return None
     beside = path.with_name("dis" + path.name.removeprefix("gen"))
-    if not beside.is_file():
+    if not is_file(beside):
         return None
     data = read_torch_file(beside, _EXPECTED)
     if not isinstance(data, Mapping) or set(data) != set(DOMAINS):

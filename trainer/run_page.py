@@ -17,6 +17,7 @@ from pathlib import Path
 
 from munit_edge.config import DIRECTIONS, DOMAINS, split_direction
 from munit_edge.files import atomic_file
+from munit_edge.names import storable
 from munit_edge.trainer.checkpoint import best_checkpoint, newest_checkpoint, open_checkpoint
 from munit_edge.trainer.config import HIGHER_IS_BETTER, TrainConfig
 from munit_edge.trainer.config_files import dump_train_config, read_train_config
@@ -70,7 +71,7 @@ def write_page(run: Run) -> Path:
     """
     path = run.folder.page
     with atomic_file(path) as partial:
-        partial.write_text(run_page(run), encoding="utf-8")
+        partial.write_text(storable(run_page(run)), encoding="utf-8")
     return path
 
 

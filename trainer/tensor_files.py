@@ -10,6 +10,7 @@ from typing import Any
 
 from munit_edge.errors import InputError, MissingExtraError, ModelError
 from munit_edge.extras import require
+from munit_edge.paths import exists, is_file, is_folder
 from munit_edge.trainer.torch_api import Tensor, torch
 
 
@@ -24,9 +25,9 @@ def read_torch_file(path: Path, expected: str) -> Any:
         InputError: there is no such file, or it may not be read.
         ModelError: the file is damaged, no torch file, or holds other Python objects.
     """
-    if not path.exists():
+    if not exists(path):
         raise InputError(f"{path} does not exist: {expected}")
-    if path.is_dir():
+    if is_folder(path):
         raise InputError(f"{path} is a folder: {expected}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -67,7 +68,7 @@ def read_weight_file(path: Path, expected: str) -> dict[str, Tensor]:
 
 def _read_safetensors(path: Path, expected: str) -> dict[str, Tensor]:
     safetensors = require("safetensors", "reading weights")
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path} is no file: {expected}")
     try:
         return dict(require("safetensors.torch", "reading weights").load_file(path))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from munit_edge.cli.errors import reporting_errors
-from munit_edge.cli.streams import warn, write_line
+from munit_edge.cli.streams import warn, write_json, write_line
+from munit_edge.names import stored_name
 
 if TYPE_CHECKING:
     from munit_edge.engines.plan_list import ListedPlan
@@ -68,10 +69,10 @@ def _manifest(model: Path | None) -> Manifest | None:
 def _tell(plan: ListedPlan, json_lines: bool) -> None:
     sidecar = plan.sidecar
     if json_lines:
-        facts: dict[str, Any] = {"path": str(plan.path), "bytes": plan.nbytes}
+        facts: dict[str, Any] = {"path": stored_name(plan.path), "bytes": plan.nbytes}
         facts["unusable"] = plan.unusable
         facts["sidecar"] = sidecar.model_dump(mode="json") if sidecar else None
-        write_line(json.dumps(facts))
+        write_json(json.dumps(facts))
         return
     state = f"   not used: {plan.unusable}" if plan.unusable else ""
     if sidecar is None:

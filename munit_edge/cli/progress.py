@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Protocol
 
+from munit_edge.names import one_line
+
 PLAIN_INTERVAL_S = 10.0
 """Seconds between two lines where no terminal shows a bar."""
 
@@ -52,7 +54,7 @@ def _bar(description: str, total: int | None) -> Iterator[Progress]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),  # a name may look like markup
     )
     # Lines on standard output are moved above the bar only where both are one terminal: results
     # that go to a file or another program must not end up on the terminal.
@@ -62,7 +64,7 @@ def _bar(description: str, total: int | None) -> Iterator[Progress]:
 
         class Bar:
             def advance(self, steps: int = 1, note: str = "") -> None:
-                bar.update(task, advance=steps, note=note)
+                bar.update(task, advance=steps, note=one_line(note))
 
         yield Bar()
 
@@ -86,7 +88,7 @@ class _Plain:
             self._last = now
             of_total = "" if self._total is None else f"/{self._total}, {self._left(now)} left,"
             line = f"{self._description}: {self._done}{of_total} {note}".rstrip(" ,")
-            print(line, file=sys.stderr, flush=True)  # noqa: T201
+            print(one_line(line), file=sys.stderr, flush=True)  # noqa: T201
 
     def _left(self, now: float) -> str:
         assert self._total is not None

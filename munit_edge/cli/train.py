@@ -10,6 +10,7 @@ import typer
 
 from munit_edge.cli.errors import fail
 from munit_edge.cli.progress import Progress, progress
+from munit_edge.cli.streams import tell, warn, write_line
 
 if TYPE_CHECKING:
     from munit_edge.trainer.loop import TrainingResult, TrainingRun
@@ -96,7 +97,10 @@ def train(
         _take_part(run)
         return
     for line in _facts(run):
-        typer.echo(line, err=True)
+        tell(line)
+    for domain, found in run.sets.items():
+        for text in filter(None, (*found.left_out.faults.values(), str(found.left_out))):
+            warn(f"left out of domain {domain}: {text}")
     with progress("training", run.remaining) as bar:
         result = run.train(_Display(bar))
     _report(run, result)
@@ -120,7 +124,7 @@ class _Display:
         self._bar.advance(steps, note)
 
     def message(self, text: str) -> None:
-        typer.echo(text, err=True)
+        tell(text)
 
 
 def _facts(run: TrainingRun) -> list[str]:
@@ -145,12 +149,9 @@ def _parameters(networks: nn.ModuleDict) -> str:
 def _report(run: TrainingRun, result: TrainingResult) -> None:
     folder = run.folder
     if result.broken_images:
-        typer.echo(f"skipped {result.broken_images} images that could not be read", err=True)
+        tell(f"skipped {result.broken_images} images that could not be read")
     if result.skipped_updates:
-        typer.echo(
-            f"skipped {result.skipped_updates} updates whose losses or gradients were not finite",
-            err=True,
-        )
+        tell(f"skipped {result.skipped_updates} updates whose losses or gradients were not finite")
     if result.stopped_by is not None:
         resume = (
             f"munit-edge train {_quoted(folder.config_file)} -o {_quoted(folder.path)} --resume"
@@ -162,14 +163,14 @@ def _report(run: TrainingRun, result: TrainingResult) -> None:
             f"saved: {result.checkpoint}; go on with: {resume}",
             SIGNAL_EXIT_CODE + result.stopped_by,
         )
-    typer.echo(f"trained {result.iteration:,} iterations, {result.images_per_second:.3g} images/s")
-    typer.echo(f"checkpoint: {result.checkpoint}")
+    write_line(f"trained {result.iteration:,} iterations, {result.images_per_second:.3g} images/s")
+    write_line(f"checkpoint: {result.checkpoint}")
     to_export = folder.path  # its newest checkpoint
     if result.best is not None and result.best != result.checkpoint:
-        typer.echo(f"best checkpoint by {run.config.best_by}: {result.best}")
+        write_line(f"best checkpoint by {run.config.best_by}: {result.best}")
         to_export = result.best
-    typer.echo(f"to look at: {folder.page}")
-    typer.echo(f"next: munit-edge export onnx {_quoted(to_export)} -o MODEL")
+    write_line(f"to look at: {folder.page}")
+    write_line(f"next: munit-edge export onnx {_quoted(to_export)} -o MODEL")
 
 
 def _quoted(path: Path) -> str:

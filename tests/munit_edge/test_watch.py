@@ -64,7 +64,7 @@ def test_stems_never_change(tmp_path: Path) -> None:
 def test_results_are_no_inputs(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    watch = FolderWatch([tmp_path], recursive=True, exclude=out)
+    watch = FolderWatch([tmp_path], out, recursive=True)
     (out / "x.png").write_bytes(b"x")
     assert stems(watch) + stems(watch) == []
 

@@ -34,7 +34,7 @@ def test_a_list_decides_names_and_order(tmp_path: Path) -> None:
         "1.png",
     )
     chosen.write_text("3.png\n4.png\n")
-    with pytest.raises(InputError, match=r"names 1 files that are not in .*all, such as '4.png'"):
+    with pytest.raises(InputError, match=r"names 1 file that is not in .*all, such as '4.png'"):
         find_images(ImageSource(folder=tmp_path / "all", list=chosen))
     with pytest.raises(InputError, match=r"none\.txt cannot be read: name a text file"):
         find_images(ImageSource(folder=tmp_path, list=tmp_path / "none.txt"))
