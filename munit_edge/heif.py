@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import importlib
 
+from munit_edge.extras import EXTRAS
+
 HEIF_SUFFIXES = frozenset([".heic", ".heif", ".hif", ".heics", ".heifs"])
 PILLOW_FORMAT = "HEIF"
 """What Pillow calls the format."""
-EXTRA = "munit-edge[heif]"
+EXTRA = f"munit-edge[{EXTRAS['pillow_heif']}]"
 
 # File type boxes of such files: "ftyp", and one of these brands.
 _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")

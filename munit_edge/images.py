@@ -114,7 +114,8 @@ def count_pixels(path: Path) -> int:
     if not path.is_file():  # a pipe can be read once only
         return 0
     try:
-        with _pillows_guard_lifted(), Image.open(path, formats=_readable()) as image:
+        with _pillows_guard_lifted(), open_file(path) as file:
+            image = Image.open(file, formats=_formats(file))
             return int(image.height * image.width)
     except Exception:  # whoever decodes it says what is wrong
         return 0
@@ -278,9 +279,9 @@ def _decode(file: IO[bytes], channels: int, name: str, max_megapixels: float) ->
 
 def _open(file: IO[bytes], name: str) -> Image.Image:
     try:
-        return Image.open(file, formats=_readable())
+        return Image.open(file, formats=_formats(file))
     except UnidentifiedImageError as exc:
-        if not can_read_heif() and _is_heif(file):
+        if _is_heif(file) and not can_read_heif():
             raise UnreadableImageError(
                 f"{name} is a HEIC picture: run `pip install '{HEIF_EXTRA}'`, or make it JPEG"
             ) from exc
@@ -292,9 +293,9 @@ def _open(file: IO[bytes], name: str) -> Image.Image:
         raise _damaged(name, exc) from exc
 
 
-def _readable() -> tuple[str, ...]:
-    """The formats that are tried."""
-    return (*_READABLE, PILLOW_FORMAT) if can_read_heif() else _READABLE
+def _formats(file: IO[bytes]) -> tuple[str, ...]:
+    """The formats that are tried; HEIC's libraries are loaded for files that may be HEIC only."""
+    return (*_READABLE, PILLOW_FORMAT) if _is_heif(file) and can_read_heif() else _READABLE
 
 
 def _is_heif(file: IO[bytes]) -> bool:
