@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from munit_edge.errors import InputError
+from munit_edge.names import storable
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 _SHOWN_NAME = 80
@@ -79,6 +80,27 @@ def open_file(path: Path) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     os.set_blocking(descriptor, True)
     return os.fdopen(descriptor, "rb")
+
+
+@contextlib.contextmanager
+def utf8_name(path: Path) -> Iterator[str]:
+    """A name of a file or folder for libraries that take UTF-8 only, good within the block.
+
+    Most paths are UTF-8. Others are reached through a descriptor: that of the folder where it can
+    be, so that what lies beside a file is found there.
+
+    Raises:
+        OSError: there is nothing of that name, or it cannot be read.
+    """
+    if storable(path) == str(path):
+        yield str(path)
+        return
+    through_folder = storable(path.name) == path.name
+    descriptor = os.open(path.parent if through_folder else path, os.O_RDONLY)
+    try:
+        yield f"/proc/self/fd/{descriptor}" + (f"/{path.name}" if through_folder else "")
+    finally:
+        os.close(descriptor)
 
 
 def exists(path: Path) -> bool:

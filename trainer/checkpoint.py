@@ -28,7 +28,7 @@ from munit_edge.config import DOMAINS, ModelConfig, StrictModel, read_yaml, vali
 from munit_edge.errors import ConfigError, InputError, ModelError
 from munit_edge.extras import require
 from munit_edge.files import PARTIAL_PREFIX, atomic_file, atomic_folder, sha256
-from munit_edge.paths import exists, is_file, is_folder
+from munit_edge.paths import exists, is_file, is_folder, utf8_name
 from munit_edge.trainer.networks import Generator, build_discriminator, fold_spectral_norm
 from munit_edge.trainer.torch_api import Tensor, nn, parametrize
 
@@ -349,7 +349,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     safetensors = require("safetensors", "reading checkpoints")
     try:
-        return dict(require("safetensors.torch", "reading checkpoints").load_file(path))
+        with utf8_name(path) as name:
+            return dict(require("safetensors.torch", "reading checkpoints").load_file(name))
     except FileNotFoundError as exc:
         raise ModelError(f"{path} is missing: the checkpoint is incomplete") from exc
     except (safetensors.SafetensorError, OSError) as exc:

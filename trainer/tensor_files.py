@@ -10,7 +10,7 @@ from typing import Any
 
 from munit_edge.errors import InputError, MissingExtraError, ModelError
 from munit_edge.extras import require
-from munit_edge.paths import exists, is_file, is_folder
+from munit_edge.paths import exists, is_file, is_folder, utf8_name
 from munit_edge.trainer.torch_api import Tensor, torch
 
 
@@ -29,8 +29,11 @@ def read_torch_file(path: Path, expected: str) -> Any:
         raise InputError(f"{path} does not exist: {expected}")
     if is_folder(path):
         raise InputError(f"{path} is a folder: {expected}")
+    if not is_file(path):  # a pipe would be waited for
+        raise InputError(f"{path} is no file: {expected}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with utf8_name(path) as name:
+            return torch.load(name, map_location="cpu", weights_only=True)
     except PermissionError as exc:
         raise InputError(f"{path} may not be read: permission denied") from exc
     except pickle.UnpicklingError as exc:
@@ -71,7 +74,8 @@ def _read_safetensors(path: Path, expected: str) -> dict[str, Tensor]:
     if not is_file(path):
         raise InputError(f"{path} is no file: {expected}")
     try:
-        return dict(require("safetensors.torch", "reading weights").load_file(path))
+        with utf8_name(path) as name:
+            return dict(require("safetensors.torch", "reading weights").load_file(name))
     except (safetensors.SafetensorError, OSError) as exc:
         raise ModelError(f"{path} cannot be read as safetensors ({exc}): {expected}") from exc
 

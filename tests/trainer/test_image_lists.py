@@ -44,7 +44,7 @@ def test_any_encoding_and_any_line_ends(encoding: str, end: str, folder: Path) -
 )
 def test_other_ways_to_write_a_name(line: str, folder: Path) -> None:
     (name,) = listed(folder, line.encode())
-    assert os.path.samefile(folder / name, folder / NAMES[1])
+    assert (folder / name).samefile(folder / NAMES[1])
 
 
 def test_the_home_directory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
