@@ -81,7 +81,8 @@ def read_image(
     """Read a picture file upright, in the form that a domain takes.
 
     Args:
-        path: PNG, JPEG, WebP, TIFF, BMP, GIF (its first picture), PPM, JPEG 2000, AVIF or TGA.
+        path: PNG, JPEG, WebP, TIFF, BMP, GIF (its first picture), PPM, JPEG 2000, AVIF or TGA, and
+            HEIC where pillow-heif is installed.
         channels: 1 grey, 3 RGB (alpha is kept beside it) or 4 RGBA.
         max_megapixels: larger pictures are refused before they are decoded (million pixels).
 
