@@ -9,6 +9,7 @@ from munit_edge.engines.base import GraphSet
 from munit_edge.engines.gpu_presence import gpu_first
 from munit_edge.errors import ConfigError, InputError
 from munit_edge.manifest import MANIFEST_FILE, is_model_directory
+from munit_edge.paths import exists, is_file, is_folder
 
 if TYPE_CHECKING:
     from munit_edge.engines.tensorrt_api import Flavour
@@ -48,7 +49,7 @@ def open_graphs(
     """
     if engine not in ENGINES:
         raise ConfigError(f"engine '{engine}' is not known: use {', '.join(ENGINES)}")
-    if not path.exists():
+    if not exists(path):
         raise InputError(
             f"model {path} does not exist: name a model directory (`munit-edge export onnx` makes "
             "one)"
@@ -95,7 +96,7 @@ def _opener(engine: str) -> _Opener:
 def _looks_like_checkpoint(path: Path) -> bool:
     if is_model_directory(path):
         return False
-    if (path / "checkpoint.json").is_file() or (path / "checkpoints").is_dir():
+    if is_file(path / "checkpoint.json") or is_folder(path / "checkpoints"):
         return True
     raise InputError(
         f"{path} is neither a model directory (with {MANIFEST_FILE}) nor a checkpoint or run "

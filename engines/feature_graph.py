@@ -20,6 +20,7 @@ from munit_edge.errors import EngineError, InputError, ModelError
 from munit_edge.evaluation.network_numbers import Features
 from munit_edge.evaluation.networks import batches, card, rgb, softmax
 from munit_edge.images import Images
+from munit_edge.paths import is_file
 
 _SLACK = 1e-3
 """Rows that add up to 1 within it are probabilities."""
@@ -40,7 +41,7 @@ class FeatureGraph:
             ModelError: it is no ONNX graph, or has another input than the contract says.
             EngineError: ONNX Runtime cannot use the device.
         """
-        if not path.is_file():
+        if not is_file(path):
             raise InputError(f"{path} is no file: name an ONNX graph of a feature network")
         self._session: Any = open_session(path, path.name, Device.parse(device))
         self._path = path

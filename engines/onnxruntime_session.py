@@ -23,6 +23,7 @@ from munit_edge.engines.gpu_presence import require_gpu
 from munit_edge.errors import EngineError, ModelError, UnsupportedGraphError
 from munit_edge.extras import require
 from munit_edge.heap import give_back_freed_memory
+from munit_edge.paths import utf8_name
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -71,10 +72,9 @@ def open_session(
     # ONNX Runtime's own heap takes and keeps more than it needs: 650 instead of 480 MiB with width
     # 64, 256 x 256 pixels and two styles. Asking the system each time takes 4 % more time.
     options.enable_cpu_mem_arena = device.kind != "cpu"
-    source = str(model) if isinstance(model, Path) else model
     give_back_freed_memory()  # of earlier graphs' runs: opening one takes three times its size
     try:
-        with _quiet(onnxruntime, device):
+        with _quiet(onnxruntime, device), _source(model) as source:
             # Its own fallback would print to standard output.
             session = onnxruntime.InferenceSession(
                 source, options, providers=providers, enable_fallback=0
@@ -126,6 +126,16 @@ def first_line(exc: Exception) -> str:
     if match := re.search(r"CUDA failure \d+: [^;\n]*[^;\n ]", text):
         return match[0]
     return text.partition("\n")[0]
+
+
+@contextlib.contextmanager
+def _source(model: Path | bytes) -> Iterator[str | bytes]:
+    """What ONNX Runtime takes for a model."""
+    if isinstance(model, bytes):
+        yield model
+        return
+    with utf8_name(model) as name:
+        yield name
 
 
 @contextlib.contextmanager

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +10,22 @@ from munit_edge.config import DOMAINS, Domain, ModelConfig
 from munit_edge.errors import InputError
 from munit_edge.export.options import ExportOptions
 from munit_edge.images import Images, pad_to, read_image, resize_shorter
+from munit_edge.left_out import LeftOut
+from munit_edge.paths import held_by, is_folder, require_folder
 from munit_edge.trainer.config import ImageSource
 from munit_edge.trainer.image_sets import ImageSet, find_images
 
 MAX_SHORTER_SIDE = 256
 """Larger pictures are made smaller, to this many pixels: what MUNIT is usually trained at."""
 
+Warn = Callable[[str], None]
+
 _TRAINING = (("trainA", "trainB"), ("images_a", "images_b"))
 _TEST = ("testA", "testB")
+
+
+def _ignore(_: str) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -31,10 +38,15 @@ class Pictures:
     """What precision is judged by: others where there are enough."""
 
 
-def read_pictures(config: ModelConfig, options: ExportOptions) -> Pictures:
+def read_pictures(config: ModelConfig, options: ExportOptions, warn: Warn = _ignore) -> Pictures:
     """Read the pictures that `options.calibration` names.
 
     Test images are for the gate where the folder has some; else every other picture is.
+
+    Args:
+        config: of the model.
+        options: folders and number of pictures.
+        warn: told, in one line each, what was passed over.
 
     Raises:
         InputError: a folder is missing, or a domain has no picture that can be read.
@@ -42,20 +54,23 @@ def read_pictures(config: ModelConfig, options: ExportOptions) -> Pictures:
     folders = options.calibration
     count = options.calibration_images
     pictures = Pictures({}, {})
+    left_out = LeftOut()
     for domain, (first, second) in zip(DOMAINS, _folders(folders), strict=True):
-        found = _list(first, domain)
+        found = _list(first, domain, left_out)
         if second is None:
             # From the same folder, and still not the same pictures unless there is one only.
             halves = found[::2], found[1::2] or found
         else:
-            halves = found, _list(second, domain)
+            halves = found, _list(second, domain, left_out)
         for part, files in zip((pictures.calibration, pictures.gate), halves, strict=True):
-            part[domain] = list(_read(files, count, domain, config, options))
+            part[domain] = list(_read(files, count, domain, config, options, left_out))
             if not part[domain]:
                 raise InputError(
                     f"none of the {len(files)} pictures of domain {domain}, such as {files[0]}, "
                     "can be read: name folders of sound pictures with --calibration"
                 )
+    for text in filter(None, (*left_out.faults.values(), str(left_out))):
+        warn(f"left out: {text}")
     return pictures
 
 
@@ -64,20 +79,18 @@ def _folders(folders: Sequence[Path]) -> list[tuple[Path, Path | None]]:
     if len(folders) == len(DOMAINS):
         return [(folder, None) for folder in folders]
     root = folders[0]
-    if not root.is_dir():
-        kind = "is not a folder" if root.exists() else "does not exist"
-        raise InputError(f"--calibration {root} {kind}: name one that holds trainA and trainB")
+    require_folder(root, "--calibration", "name one that holds trainA and trainB")
     for names in _TRAINING:
         training = [root / name for name in names]
-        if all(folder.is_dir() for folder in training):
+        if all(is_folder(folder) for folder in training):
             test = [root / name for name in _TEST]
-            if all(folder.is_dir() and _holds_pictures(folder) for folder in test):
+            if all(is_folder(folder) and _holds_pictures(folder) for folder in test):
                 return list(zip(training, test, strict=True))
             return [(folder, None) for folder in training]
-    held = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
     raise InputError(
-        f"--calibration {root} holds {held}: pictures of both domains are needed, so name a folder "
-        "with trainA and trainB, or pass --calibration twice, first A's pictures and then B's"
+        f"--calibration {root} holds {held_by(root)}: pictures of both domains are needed, so "
+        "name a folder with trainA and trainB, or pass --calibration twice, first A's pictures and "
+        "then B's"
     )
 
 
@@ -85,28 +98,38 @@ def _holds_pictures(folder: Path) -> bool:
     return bool(find_images(ImageSource(folder=folder)).names)
 
 
-def _list(folder: Path, domain: Domain) -> list[Path]:
+def _list(folder: Path, domain: Domain, left_out: LeftOut) -> list[Path]:
     found: ImageSet = find_images(ImageSource(folder=folder))
+    left_out.add(found.left_out)
     if not found.names:
+        besides = f" (left out: {found.left_out})" if found.left_out.kinds else ""
         raise InputError(
-            f"--calibration: domain {domain} has no pictures in {folder}; reduced precision is "
-            "judged by pictures of both domains, so name a folder that has some"
+            f"--calibration: domain {domain} has no pictures in {folder}{besides}; reduced "
+            "precision is judged by pictures of both domains, so name a folder that has some"
         )
     return [found.path(i) for i in range(len(found.names))]
 
 
 def _read(
-    files: list[Path], count: int, domain: Domain, config: ModelConfig, options: ExportOptions
+    files: list[Path],
+    count: int,
+    domain: Domain,
+    config: ModelConfig,
+    options: ExportOptions,
+    left_out: LeftOut,
 ) -> Iterator[Images]:
     """Up to `count` pictures, spread over the list; those that cannot be read are passed over."""
     step = max(1, len(files) // count)
     spread = sorted(range(len(files)), key=lambda index: (index % step, index))
     read = 0
     for index in spread:
-        with contextlib.suppress(InputError):
+        try:
             pixels = read_image(files[index], config.channels(domain)).pixels
-            yield _fit(pixels, config, options)[None]
-            read += 1
+        except InputError as exc:
+            left_out.faults[files[index]] = str(exc)
+            continue
+        yield _fit(pixels, config, options)[None]
+        read += 1
         if read == count:
             return
 

@@ -60,6 +60,7 @@ def export_model(
     overwrite: bool = False,
     on_step: OnStep = lambda step: None,
     on_trial: OnTrial = lambda layer: None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Manifest:
     """Export a checkpoint and prove the result.
 
@@ -72,6 +73,7 @@ def export_model(
         on_step: called `num_steps` times: with the name of each graph when it is traced, and in
             words for each comparison with torch.
         on_trial: called with the name of each layer that the gate is about to measure alone.
+        warn: told, in one line each, which files beside the pictures were passed over.
 
     Raises:
         InputError, ModelError: the checkpoint, or a picture to judge precision by, cannot be used.
@@ -89,7 +91,7 @@ def export_model(
             manifest = _export_fp32(opened, partial, options, on_step)
         else:
             generators = _generators(opened, options)
-            pictures = read_pictures(opened.config, options)
+            pictures = read_pictures(opened.config, options, warn)
             model = Float32(opened, generators, pictures, on_trial)
             manifest = _export_reduced(model, partial, options, on_step)
         (partial / MANIFEST_FILE).write_text(manifest_json(manifest), encoding="utf-8")

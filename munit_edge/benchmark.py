@@ -34,6 +34,8 @@ from munit_edge.errors import ConfigError, InputError
 from munit_edge.image_difference import mean_squared_error, psnr_db
 from munit_edge.images import Images
 from munit_edge.manifest import Manifest, is_model_directory, read_manifest
+from munit_edge.names import stored_name
+from munit_edge.paths import exists
 from munit_edge.power import power_modes
 from munit_edge.selftest import PLAN_ENGINES, why_no_plans
 
@@ -228,7 +230,7 @@ class _Bench:
 
     def _request(self, contestant: Contestant, part: Part, styles: int, kept: str) -> Request:
         return Request(
-            model=str(contestant.path.resolve()),
+            model=stored_name(os.path.realpath(contestant.path)),
             engine=contestant.subject.engine,
             device=contestant.subject.device,
             tf32=self._options.tf32 and contestant.subject.device.startswith("cuda"),
@@ -294,7 +296,7 @@ def _check_engines(options: BenchmarkOptions) -> None:
 
 def _kind(path: Path) -> tuple[str, tuple[str, ...]]:
     """Precision of a model, and the engines that take it."""
-    if not path.exists():
+    if not exists(path):
         raise InputError(f"model {path} does not exist: name a model directory or a checkpoint")
     if not is_model_directory(path):
         return "fp32", ("torch",)
@@ -339,7 +341,7 @@ def _gpu(wanted: str) -> str:
 
 def _labels(paths: Sequence[Path]) -> list[str]:
     """The last part of each path, or all of it where two would be called the same."""
-    names = [path.resolve().name for path in paths]
+    names = [Path(os.path.realpath(path)).name for path in paths]
     return [
         str(path) if names.count(name) > 1 else name
         for path, name in zip(paths, names, strict=True)

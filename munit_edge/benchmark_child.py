@@ -16,6 +16,7 @@ from munit_edge.errors import MunitEdgeError
 from munit_edge.heap import keep_heap_small
 from munit_edge.latency import Latency, measure
 from munit_edge.machine import run_program
+from munit_edge.names import real_name, storable
 from munit_edge.process_memory import peak_memory_bytes
 from munit_edge.styles import sample_styles
 from munit_edge.translator import Content, Translator
@@ -88,7 +89,7 @@ def measure_here(text: str) -> str:
     try:
         return Answer(measured=_measure(request)).model_dump_json()
     except MunitEdgeError as exc:
-        return Answer(fault=str(exc)).model_dump_json()
+        return Answer(fault=storable(str(exc))).model_dump_json()
     except Exception as exc:  # whatever an engine raises is its result
         return Answer(fault=child.words(exc)).model_dump_json()
 
@@ -109,7 +110,7 @@ def prepare_here(text: str) -> str:
 
 def _open(request: Request) -> Translator:
     return Translator.open(
-        request.model, engine=request.engine, device=request.device, tf32=request.tf32
+        real_name(request.model), engine=request.engine, device=request.device, tf32=request.tf32
     )
 
 

@@ -6,12 +6,15 @@ What a run wants (training, exporting, translating) is configured elsewhere, bes
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticSerializationError
 
 from munit_edge.errors import ConfigError
+from munit_edge.names import storable, stored_name
 from munit_edge.plain_data import cut, shown
 
 Domain = Literal["a", "b"]
@@ -45,6 +48,26 @@ class StrictModel(BaseModel):
     """Base of every configuration: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def model_dump_json(self, *, indent: int | None = None, **options: Any) -> str:
+        """JSON; a text with bytes that are not UTF-8, as names of files may have, is escaped.
+
+        See `munit_edge.names.stored_name`.
+        """
+        try:
+            return super().model_dump_json(indent=indent, **options)
+        except PydanticSerializationError:  # it writes no lone surrogates
+            data = _storable(self.model_dump(mode="json", **options))
+            return json.dumps(data, indent=indent, ensure_ascii=False)
+
+
+def _storable(data: Any) -> Any:
+    """Plain data with every text as `stored_name` has it, where it is not UTF-8."""
+    if isinstance(data, str):
+        return data if storable(data) == data else stored_name(data)
+    if isinstance(data, dict):
+        return {key: _storable(value) for key, value in data.items()}
+    return [_storable(item) for item in data] if isinstance(data, list) else data
 
 
 class DiscriminatorConfig(StrictModel):

@@ -15,6 +15,7 @@ EXTRAS = {
     "onnx": "export",
     "onnxruntime": "cpu",
     "onnxscript": "export",
+    "pillow_heif": "heif",
     "safetensors": "train",
     "tensorboard": "train",
     "torch": "train",

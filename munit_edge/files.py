@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from munit_edge.errors import OutputError
+from munit_edge.paths import open_file
 
 PARTIAL_PREFIX = ".munit-edge-partial-"
 """Names of unfinished files and folders start like this; they are never read."""
@@ -27,6 +28,11 @@ _MENDS = {
     errno.EPERM: "not permitted: name an output path that you may write to",
     errno.ENOTDIR: "a part of the path is a file, not a folder: name another output path",
     errno.EEXIST: "something else is there already: name another output path",
+    errno.ENAMETOOLONG: "the name is too long: name a shorter output path",
+    errno.ELOOP: "its links lead in a circle: name another output path",
+    errno.ESTALE: "the network file system has lost it: mount it again",
+    errno.ENOTCONN: "its file system is not connected: mount it again",
+    errno.EIO: "input/output error: the disk or the network fails, so name another output path",
     errno.EISDIR: "a folder of that name is there already: name another output path",
 }
 
@@ -87,7 +93,9 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         OutputError: `path` exists and `overwrite` is false, or writing failed.
     """
-    if path.exists() and not overwrite:
+    with output_errors(path):
+        is_there = path.exists()
+    if is_there and not overwrite:
         raise OutputError(f"{path} exists already: name another folder or pass --overwrite")
     make_folder(path.parent)
     with output_errors(path):
@@ -108,7 +116,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()

@@ -8,8 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Literal
 
 from munit_edge.errors import InputError
+from munit_edge.heif import HEIF_SUFFIXES, can_read_heif
+from munit_edge.left_out import LINKED_FOLDER, LeftOut, kind_of
+from munit_edge.paths import exists, input_errors, is_folder
 
 IMAGE_SUFFIXES = frozenset(
     [
@@ -35,7 +39,7 @@ IMAGE_SUFFIXES = frozenset(
         ".tga",
     ]
 )
-"""Files of a folder with one of these suffixes (in any case of letters) are taken as pictures."""
+"""Files of a folder with one of these suffixes are taken as pictures; see `is_picture`."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,16 @@ class ImageFile:
 
 
 def find_images(
-    inputs: Sequence[Path], *, recursive: bool = False, exclude: Path | None = None
+    inputs: Sequence[Path],
+    *,
+    recursive: bool = False,
+    exclude: Path | None = None,
+    left_out: LeftOut | None = None,
 ) -> list[ImageFile]:
     """The picture files that `inputs` stand for, each once.
 
-    A file stands for itself, whatever its suffix. A folder stands for the files in it with one of
-    `IMAGE_SUFFIXES`, in the order of their names; hidden and unfinished files are left out.
+    A file stands for itself, whatever its suffix. A folder stands for the files in it that
+    `is_picture` takes, in the order of their names; hidden and unfinished files are left out.
 
     A file's stem is its name without the suffix, below a folder its path from there. Where two
     files would get the same stem, or stems that differ in the case of letters only, each of them
@@ -65,17 +73,25 @@ def find_images(
         inputs: files and folders.
         recursive: folders below the folders count too.
         exclude: a folder that is not searched, such as that of the results.
+        left_out: takes what is passed over in the folders.
 
     Raises:
-        InputError: a path does not exist, or a folder holds no picture.
+        InputError: a path does not exist or cannot be used, or a folder holds no picture.
     """
+    left_out = LeftOut() if left_out is None else left_out
     found: dict[str, tuple[Path, PurePath]] = {}
     for path in inputs:
-        for file, relative in _below(path, recursive, exclude):
+        for file, relative in _below(path, recursive, exclude, left_out):
             found.setdefault(os.path.abspath(file), (file, relative))  # noqa: PTH100
     files, relatives = zip(*found.values(), strict=True) if found else ((), ())
     stems = unique_stems(relatives)
     return [ImageFile(file, stem) for file, stem in zip(files, stems, strict=True)]
+
+
+def is_picture(path: PurePath) -> bool:
+    """Whether a file of a folder is taken as a picture, by its suffix in any case of letters."""
+    suffix = path.suffix.lower()
+    return suffix in IMAGE_SUFFIXES or (suffix in HEIF_SUFFIXES and can_read_heif())
 
 
 def unique_stems(paths: Iterable[PurePath]) -> list[PurePath]:
@@ -110,43 +126,115 @@ def later_stem(path: PurePath, taken: set[str]) -> PurePath:
 
 
 def picture_files(
-    path: Path, *, recursive: bool = False, exclude: Path | None = None
+    path: Path,
+    *,
+    recursive: bool = False,
+    exclude: Path | None = None,
+    left_out: LeftOut | None = None,
 ) -> list[Path]:
-    """The picture files that are in a folder now, by the rule of `find_images`."""
-    return sorted(_walk(path, recursive, exclude), key=lambda file: file.parts)
+    """The picture files that are in a folder now, by the rule of `find_images`.
+
+    What is in the folder and cannot be read is noted in `left_out`: no file in it, and no folder
+    below, ends the search.
+
+    Raises:
+        InputError: the folder itself cannot be read.
+    """
+    left_out = LeftOut() if left_out is None else left_out
+    with input_errors(path):
+        return sorted(_walk(path, recursive, exclude, left_out), key=lambda file: file.parts)
 
 
-def _below(path: Path, recursive: bool, exclude: Path | None) -> Iterator[tuple[Path, PurePath]]:
+def _below(
+    path: Path, recursive: bool, exclude: Path | None, left_out: LeftOut
+) -> Iterator[tuple[Path, PurePath]]:
     """Picture files that one input stands for, each with its path from there."""
-    if not path.exists():
+    if not exists(path):
         raise InputError(f"{path} does not exist: name a picture or a folder of pictures")
-    if not path.is_dir():
+    if not is_folder(path):
         yield path, PurePath(path.name)
         return
-    files = picture_files(path, recursive=recursive, exclude=exclude)
+    here = LeftOut()
+    files = picture_files(path, recursive=recursive, exclude=exclude, left_out=here)
+    left_out.add(here)
     if not files:
-        hint = "" if recursive else "; -r looks in the folders below it too"
-        raise InputError(
-            f"{path} holds no pictures: name a folder with PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, "
-            f"JPEG 2000, AVIF or TGA files{hint}"
-        )
+        raise InputError(f"{path} holds no pictures{_instead(here, recursive)}")
     for file in files:
         yield file, file.relative_to(path)
 
 
-def _walk(folder: Path, recursive: bool, exclude: Path | None) -> Iterator[Path]:
-    for entry in folder.iterdir():
-        if entry.name.startswith("."):  # hidden, or unfinished (files.PARTIAL_PREFIX)
-            continue
+def _instead(left_out: LeftOut, recursive: bool) -> str:
+    """What a folder without pictures holds, and what to do: the end of a message."""
+    hint = "" if recursive else "; -r looks in the folders below it too"
+    held = [text for text in (str(left_out), *left_out.faults.values()) if text]
+    return (
+        f"{', only ' if held else ''}{'; '.join(held)}: name a folder with PNG, JPEG, WebP, TIFF, "
+        f"BMP, GIF, PPM, JPEG 2000, AVIF or TGA files{hint}"
+    )
+
+
+def _walk(folder: Path, recursive: bool, exclude: Path | None, left_out: LeftOut) -> Iterator[Path]:
+    below = [folder]
+    while below:
+        here = below.pop()
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):  # hidden, or unfinished (files.PARTIAL_PREFIX)
+                        continue
+                    path = Path(entry.path)
+                    kind = _kind_of(entry, path, recursive, exclude, left_out)
+                    if kind == "picture":
+                        yield path
+                    elif kind == "folder":
+                        below.append(path)
+        except OSError as exc:
+            if here == folder:
+                raise
+            left_out.refused(here, exc)
+
+
+def _kind_of(
+    entry: os.DirEntry[str], path: Path, recursive: bool, exclude: Path | None, left_out: LeftOut
+) -> Literal["picture", "folder"] | None:
+    """What is to be done with an entry of a folder; None: it is passed over."""
+    try:
         if entry.is_dir():
-            if recursive and not entry.is_symlink() and not _same(entry, exclude):
-                yield from _walk(entry, recursive, exclude)
-        elif entry.suffix.lower() in IMAGE_SUFFIXES:
-            yield entry
+            if not recursive or is_same_folder(path, exclude):
+                return None
+            if not entry.is_symlink():
+                return "folder"
+            left_out.kinds[path] = LINKED_FOLDER
+        elif is_picture(path):
+            return "picture" if _is_readable(entry, left_out) else None
+        elif (kind := kind_of(path.suffix.lower())) is not None:
+            left_out.kinds[path] = kind
+    except OSError as exc:
+        if recursive or is_picture(path):
+            left_out.refused(path, exc)
+    return None
 
 
-def _same(folder: Path, other: Path | None) -> bool:
-    return other is not None and other.exists() and folder.samefile(other)
+def _is_readable(entry: os.DirEntry[str], left_out: LeftOut) -> bool:
+    """Whether a file is one, and not a pipe that would be waited for, or a link to nothing."""
+    if entry.is_file():
+        return True
+    try:
+        left_out.special(Path(entry.path), entry.stat().st_mode)
+    except FileNotFoundError:
+        if entry.is_symlink():  # else it was removed meanwhile
+            left_out.broken_link(Path(entry.path))
+    return False
+
+
+def is_same_folder(folder: Path, other: Path | None) -> bool:
+    """Whether two paths lead to one folder, by whatever links and mounts; `other` may be absent."""
+    if other is None:
+        return False
+    try:
+        return os.path.samefile(folder, other)  # noqa: PTH121 - neither need be readable
+    except OSError:
+        return False
 
 
 def _suffixed(path: PurePath) -> PurePath:

@@ -20,6 +20,7 @@ from PIL import Image
 from munit_edge.config import closest
 from munit_edge.errors import ConfigError, InputError, OutputError, UnreadableImageError
 from munit_edge.files import atomic_file
+from munit_edge.paths import open_file
 from munit_edge.picture_kinds import UnsupportedPicture
 from munit_edge.picture_opening import (
     OpenedPicture,
@@ -47,6 +48,7 @@ __all__ = [
     "read_image",
     "resize_picture",
     "resize_shorter",
+    "size_fault",
     "write_image",
 ]
 
@@ -83,8 +85,8 @@ def read_image(
     """Read a picture file upright, in the form that a domain takes.
 
     Args:
-        path: PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, AVIF or TGA; of frames and pages
-            the first.
+        path: PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, AVIF or TGA, and HEIC where
+            pillow-heif is installed; of frames and pages the first.
         channels: 1 grey, 3 RGB (alpha is kept beside it) or 4 RGBA.
         max_megapixels: larger pictures are refused before they are decoded (million pixels).
 
@@ -94,7 +96,7 @@ def read_image(
         InputError: the picture is larger than allowed.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return _decode(file, channels, str(path), max_megapixels)
     except OSError as exc:
         raise UnreadableImageError(f"{path} cannot be opened: {exc.strerror or exc}") from exc
@@ -107,7 +109,8 @@ def read_bytes(path: Path) -> bytes:
         UnreadableImageError: the file cannot be read.
     """
     try:
-        return path.read_bytes()
+        with open_file(path) as file:
+            return file.read()
     except OSError as exc:
         raise UnreadableImageError(f"{path} cannot be opened: {exc.strerror or exc}") from exc
 
@@ -117,7 +120,7 @@ def count_pixels(path: Path) -> int:
     if not path.is_file():  # a pipe can be read once only
         return 0
     try:
-        with _pillows_guard_lifted(), path.open("rb") as file:
+        with _pillows_guard_lifted(), open_file(path) as file:
             return pixels_by_header(file)
     except Exception:  # whoever decodes it says what is wrong
         return 0
@@ -218,6 +221,17 @@ def on_white(pixels: Images, alpha: Images) -> Images:
     return np.asarray(np.rint(255 - (255 - pixels.astype(np.float32)) * share), np.uint8)
 
 
+def size_fault(height: int, width: int, format: ImageFormat) -> str | None:  # noqa: A002
+    """Why a format cannot hold a picture of so many pixels, and what to do; None: it can."""
+    encoder = _ENCODERS[format]
+    if max(height, width) <= encoder.max_side:
+        return None
+    return (
+        f"{encoder.name} holds at most {encoder.max_side} pixels a side and the picture has "
+        f"{width} x {height}: use --format png"
+    )
+
+
 def encode_image(picture: Picture, format: ImageFormat) -> bytes:  # noqa: A002
     """A picture file as bytes; the same picture gives the same bytes.
 
@@ -235,11 +249,8 @@ def encode_image(picture: Picture, format: ImageFormat) -> bytes:  # noqa: A002
 def _save(picture: Picture, format: ImageFormat, file: IO[bytes]) -> None:  # noqa: A002
     encoder = _ENCODERS[format]
     height, width = picture.pixels.shape[:2]
-    if max(height, width) > encoder.max_side:
-        raise OutputError(
-            f"{encoder.name} holds at most {encoder.max_side} pixels a side and the picture has "
-            f"{width} x {height}: use --format png"
-        )
+    if fault := size_fault(height, width, format):
+        raise OutputError(fault)
     image = _with_alpha(picture, keeps_alpha(format))
     if format == "webp" and image.mode in ("L", "LA"):
         image = image.convert(image.mode.replace("L", "RGB"))

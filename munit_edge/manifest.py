@@ -30,6 +30,7 @@ from munit_edge.config import (
 from munit_edge.errors import ConfigError, InputError, ModelError
 from munit_edge.files import sha256
 from munit_edge.norm_statistics import num_rows
+from munit_edge.paths import exists, is_file, is_folder
 from munit_edge.plain_data import read_json, shown
 
 MANIFEST_FILE = "munit_edge.json"
@@ -298,7 +299,7 @@ def size_rules(config: ModelConfig) -> SizeRules:
 
 def is_model_directory(path: Path) -> bool:
     """Whether `path` looks like a model directory."""
-    return (path / MANIFEST_FILE).is_file()
+    return is_file(path / MANIFEST_FILE)
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -314,8 +315,8 @@ def read_manifest(directory: Path) -> Manifest:
     except ConfigError as exc:
         if not isinstance(exc.__cause__, (FileNotFoundError, NotADirectoryError)):
             raise ModelError(f"{exc}: export the model again") from exc
-        what = f"it has no {MANIFEST_FILE}" if directory.is_dir() else "it is a file"
-        what = what if directory.exists() else "there is nothing of that name"
+        what = f"it has no {MANIFEST_FILE}" if is_folder(directory) else "it is a file"
+        what = what if exists(directory) else "there is nothing of that name"
         raise InputError(
             f"{directory} is no model directory: {what}; make one with `munit-edge export onnx`"
         ) from exc

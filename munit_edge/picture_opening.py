@@ -12,6 +12,8 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import PREFIXES
 
 from munit_edge.errors import UnreadableImageError
+from munit_edge.heif import EXTRA as HEIF_EXTRA
+from munit_edge.heif import PILLOW_FORMAT, can_read_heif, is_heif
 from munit_edge.picture_kinds import READABLE, UnsupportedPicture, hdr_transfer, jpeg_fault, kind_of
 from munit_edge.pixel_formats import PLAIN, Encoding
 from munit_edge.png_chunks import SIGNATURE, read_chunks
@@ -67,7 +69,7 @@ def pixels_by_header(file: IO[bytes]) -> int:
     if head.startswith(SIGNATURE):  # Pillow would unpack its texts
         return int.from_bytes(head[16:20], "big") * int.from_bytes(head[20:24], "big")
     file.seek(0)
-    with Image.open(file, formats=_FORMATS) as image:
+    with Image.open(file, formats=_formats(head)) as image:
         return int(image.height * image.width)
 
 
@@ -88,6 +90,11 @@ def damaged(name: str, exc: Exception, format: str | None) -> UnreadableImageErr
     return UnreadableImageError(f"{name} is damaged ({cause}): copy or download it again")
 
 
+def _formats(head: bytes) -> tuple[str, ...]:
+    """The formats that are tried; HEIC's libraries are loaded for files that may be HEIC only."""
+    return (*_FORMATS, PILLOW_FORMAT) if is_heif(head) and can_read_heif() else _FORMATS
+
+
 def _article(noun: str) -> str:
     return "an" if noun.startswith(("A", "E", "I", "O", "U", "MNG", "MP4")) else "a"
 
@@ -98,6 +105,10 @@ def _format_of(head: bytes) -> str | None:
 
 
 def _unidentified(name: str, head: bytes) -> UnreadableImageError:
+    if is_heif(head) and not can_read_heif():
+        return UnreadableImageError(
+            f"{name} is a HEIC picture: run `pip install '{HEIF_EXTRA}'`, or make it JPEG"
+        )
     kind = kind_of(head)
     if kind is None:
         return UnreadableImageError(f"{name} is no picture that can be read: use {READABLE}")
@@ -121,7 +132,7 @@ def _open(file: IO[bytes], head: bytes) -> OpenedPicture:
         if head[8:10] == b"CR":  # Canon's; Pillow would take the preview
             raise UnsupportedPicture("camera raw samples")
         return _open_tiff(file)
-    opened = OpenedPicture(Image.open(file, formats=_FORMATS))
+    opened = OpenedPicture(Image.open(file, formats=_formats(head)))
     kind = opened.image.format
     if kind in ("BMP", "TGA"):
         opaque = kind == "TGA" and not head[17] & 0x0F  # so many bits are alpha

@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from munit_edge.errors import ConfigError
+from munit_edge.paths import open_file, unusable
 
 MAX_JSON_BYTES = 64 * 2**20
 """A JSON file of ours has some hundred kilobytes at most."""
@@ -191,15 +192,14 @@ def cut(text: str, most: int = MAX_SHOWN) -> str:
 
 def _read(path: Path, limit: int, what: str = "") -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             data = file.read(limit + 1)
     except FileNotFoundError as exc:
         raise ConfigError(f"{what}{shown_path(path)} does not exist") from exc
     except IsADirectoryError as exc:
         raise ConfigError(f"{path} is a folder: name a file") from exc
     except (OSError, ValueError) as exc:  # ValueError: a path with a NUL
-        reason = exc.strerror if isinstance(exc, OSError) else str(exc)
-        raise ConfigError(f"{shown_path(path)} cannot be read ({reason})") from exc
+        raise ConfigError(str(unusable(path, exc))) from exc
     if len(data) > limit:
         raise ConfigError(
             f"{shown_path(path)} has more than {limit // 2**20} MiB: it is something else"

@@ -12,6 +12,7 @@ from munit_edge.contact_sheet import cell_size, gallery, thumbnail
 from munit_edge.files import sha256
 from munit_edge.image_files import ImageFile, find_images
 from munit_edge.images import Images, Picture
+from munit_edge.names import stored_name
 from munit_edge.saved_styles import SavedStyles
 from munit_edge.style_files import (
     NamedStyle,
@@ -147,7 +148,8 @@ def _from_pictures(
         if warning:
             warn(warning)
         codes.append(code)
-        pictures.append(ReferencePicture(file=file.path.name, sha256=sha256(file.path)))
+        name = stored_name(file.path.name)
+        pictures.append(ReferencePicture(file=name, sha256=sha256(file.path)))
         if len(shown) < MAX_PICTURES:
             shown.append(reference)
     origin = PicturesOrigin(

@@ -12,6 +12,7 @@ from munit_edge.config import Domain, split_direction
 from munit_edge.errors import InputError
 from munit_edge.frame_tally import FrameTally
 from munit_edge.images import Picture, check_size, read_image, resize_picture
+from munit_edge.paths import exists, is_folder
 from munit_edge.style_files import NamedStyle, interpolated_named
 from munit_edge.style_prior import outside_warning
 from munit_edge.styles import Styles, spread_styles
@@ -80,8 +81,8 @@ def read_picture(
     Raises:
         InputError: it cannot be used.
     """
-    if not path.exists() or path.is_dir():
-        what = "is a folder" if path.exists() else "does not exist"
+    if not exists(path) or is_folder(path):
+        what = "is a folder" if exists(path) else "does not exist"
         raise InputError(f"{path} {what}: {option} takes one picture")
     picture = read_image(path, channels, max_megapixels=max_megapixels)
     return _fit(picture, size, max_megapixels, str(path))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from munit_edge.config import StrictModel, split_direction
 from munit_edge.contact_sheet import Row, contact_sheet, thumbnail
 from munit_edge.cores import usable_cores
-from munit_edge.errors import ConfigError, InputError, UnreadableImageError
+from munit_edge.errors import ConfigError, InputError, OutputError, UnreadableImageError
 from munit_edge.frame_tally import FrameTally
 from munit_edge.image_files import ImageFile
 from munit_edge.images import (
@@ -23,14 +24,16 @@ from munit_edge.images import (
     encode_image,
     read_bytes,
     read_image,
+    size_fault,
     write_image,
 )
+from munit_edge.names import storable, stored_name
 from munit_edge.picture_translator import PictureTranslator
 from munit_edge.pipeline import in_threads
 from munit_edge.style_set import StyleSet, fit_to_size
 from munit_edge.tile_choice import WHOLE, TileChoice
 from munit_edge.tiled_translation import OnPart, ignore_part
-from munit_edge.translate_log import LogEntry, TranslateLog, printable, settings_hash
+from munit_edge.translate_log import LogEntry, TranslateLog, settings_hash
 from munit_edge.translate_options import TranslateOptions
 from munit_edge.translate_plan import Plan, Planned, plan_results
 from munit_edge.translate_sheets import Sheets, cell_for, columns
@@ -41,12 +44,20 @@ MAX_DEFAULT_JOBS = 8
 QUEUE_PIXELS = 1 << 24
 """Pixels read ahead, and pixels of results not yet written, so that memory stays flat."""
 
+_OWN_ERRORS = frozenset(
+    [
+        *(errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ),  # names that the file system lacks
+        *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP),  # is in the way
+    ]
+)
+"""What the system answers where one result cannot be written; a full disk holds none of them."""
+
 
 class TranslatedInput(StrictModel):
     """What became of one input: one line of `--json`."""
 
     input: str
-    """Path of the picture."""
+    """Path of the picture; what is not UTF-8 in paths is escaped, see `names.stored_name`."""
     outputs: tuple[str, ...] = ()
     """Paths of its results, one for each style in order."""
     size: tuple[int, int] | None = None
@@ -153,8 +164,9 @@ class TranslateJob:
         self._options = options
         self._settings = settings_hash(translator.export_id, styles.codes, options.deciding())
         self._channels = translator.config.channels(split_direction(options.direction)[0])
-        # Nothing that comes into a watched folder ends the watch.
-        self._survived = InputError if options.watch else UnreadableImageError
+        # What is wrong with one picture alone ends no folder and no watch that skips such ones.
+        skips = options.watch or options.skips_unreadable
+        self._survived = InputError if skips else UnreadableImageError
         self.flattened = 0
         self.frames = FrameTally()
         self.sheets: list[Path] = []
@@ -254,6 +266,8 @@ class TranslateJob:
         started = time.perf_counter()
         picture = sha256 = error = done = padded = None
         try:
+            if planned.fault is not None:
+                raise InputError(planned.fault)
             data = read_bytes(planned.path)
             sha256 = hashlib.sha256(data).hexdigest()
             if self._options.keeps_done:
@@ -263,8 +277,13 @@ class TranslateJob:
             if done is None and picture is not None:
                 padded = self._translator.padded_size(picture)
                 log.begin(planned.path, sha256, planned.outputs)
+        except MemoryError as exc:
+            fault = InputError(f"{planned.path} needs more memory than there is: make it smaller")
+            if not self._survives(fault):
+                raise fault from exc
+            picture, error = None, storable(str(fault))
         except self._survived as exc:
-            error = printable(str(exc))
+            picture, error = None, storable(str(exc))
         size = done.size if done else None
         if picture is not None:
             size = picture.pixels.shape[0], picture.pixels.shape[1]
@@ -290,7 +309,15 @@ class TranslateJob:
     def _decode(self, data: bytes, name: str) -> Picture:
         limit = self._options.max_megapixels
         picture = decode_image(data, self._channels, name=name, max_megapixels=limit)
-        return fit_to_size(picture, self._options, name)
+        picture = fit_to_size(picture, self._options, name)
+        height, width = picture.pixels.shape[:2]
+        if fault := size_fault(height, width, self._options.format):
+            raise InputError(f"{name}: {fault}")
+        return picture
+
+    def _survives(self, exc: Exception) -> bool:
+        """Whether the run goes on without the picture that an error is about."""
+        return isinstance(exc, self._survived)
 
     # ----------------------------------------------------------------------------------------
     # Translating
@@ -306,7 +333,7 @@ class TranslateJob:
                 if sheets and cell is None and first.picture is not None:
                     cell = cell_for(self._styles, first.picture)
                 if first.input.error is not None:
-                    yield _Result(first.input)
+                    yield _Result(first.input, len(self._styles.codes) - 1)
                 elif first.input.skipped:
                     yield from self._earlier_results(first, cell)
                 else:
@@ -349,7 +376,31 @@ class TranslateJob:
     def _translate_group(
         self, group: list[_Read], cell: int | None, before: int, on_part: OnPart
     ) -> Iterator[_Result]:
-        """Every result of a group that comes after `before` other inputs."""
+        """Every result of a group; a picture that cannot be translated fails alone.
+
+        Args:
+            group: inputs of one size.
+            cell: size of thumbnails in pixels; None: there is no contact sheet.
+            before: number of inputs before the group.
+            on_part: told how many inputs are done, fractions too.
+        """
+        num_styles = len(self._styles.codes)
+        done = 0
+        try:
+            for result in self._translate_together(group, cell, before, on_part):
+                yield result
+                done += 1
+        except self._survived as exc:
+            if len(group) == 1:
+                facts = replace(group[0].input, error=storable(str(exc)))
+                yield _Result(facts, num_styles - 1)
+                return
+            for number, read in enumerate(group[done // num_styles :], done // num_styles):
+                yield from self._translate_group([read], cell, before + number, on_part)
+
+    def _translate_together(
+        self, group: list[_Read], cell: int | None, before: int, on_part: OnPart
+    ) -> Iterator[_Result]:
         pictures = [read.picture for read in group if read.picture is not None]
         name = group[0].input.planned.path
 
@@ -377,10 +428,16 @@ class TranslateJob:
         started = time.perf_counter()
         path = result.input.planned.outputs[result.index]
         picture = result.picture
-        if picture is not None:
-            write_image(path, picture)
-        elif result.cell is not None and result.input.skipped:
-            picture = read_image(path, 3)
+        try:
+            if picture is not None:
+                write_image(path, picture)
+            elif result.cell is not None and result.input.skipped:
+                picture = read_image(path, 3, max_megapixels=self._options.max_megapixels)
+        except (InputError, OutputError) as exc:
+            if not (self._options.skips_unreadable and _is_of_one_result(exc)):
+                raise
+            failed = replace(result.input, error=storable(str(exc)))
+            return _Written(failed, result.index, result.seconds, None)
         shown = (each for each in (result.source, picture) if each is not None)
         cell = result.cell
         return _Written(
@@ -399,20 +456,24 @@ class TranslateJob:
         sheets = Sheets(plan.sheets, self._styles)
         self.sheets = sheets.written
         thumbnails: list[Images] = []
-        seconds, cell = 0.0, None
+        seconds, cell, error = 0.0, None, None
         for part in written:
             done = part.result_of
             seconds += part.seconds
-            thumbnails += part.thumbnails
+            # Results that were made once more, after others of their group had failed.
+            thumbnails = [*(thumbnails if part.index else ()), *part.thumbnails]
             cell = part.cell or cell
-            if done.error is None and part.index < len(done.planned.outputs) - 1:
+            error = error or done.error
+            if part.index < len(done.planned.outputs) - 1:
                 continue
-            if thumbnails and cell is not None:
+            if error is not None:
+                done = replace(done, error=error)
+            elif thumbnails and cell is not None:
                 sheets.add(done.planned.path.name, thumbnails, cell)
             self.flattened += self._options.format == "jpg" and part.transparent
-            self.frames.add(printable(done.planned.path.name), done.frames)
+            self.frames.add(done.planned.path.name, done.frames)
             yield self._outcome(done, round(done.seconds + seconds, 3), log)
-            thumbnails, seconds = [], 0.0
+            thumbnails, seconds, error = [], 0.0, None
         if cell is not None:
             sheets.write(cell)
 
@@ -423,8 +484,8 @@ class TranslateJob:
                 done.planned.path, done.sha256, outputs, done.size, seconds, done.error, done.tiles
             )
         return TranslatedInput(
-            input=printable(done.planned.path),
-            outputs=tuple(printable(path) for path in outputs),
+            input=stored_name(done.planned.path),
+            outputs=tuple(stored_name(path) for path in outputs),
             size=done.size,
             styles=len(self._styles.codes),
             tile=done.tiles.core,
@@ -433,6 +494,15 @@ class TranslateJob:
             error=done.error,
             skipped=done.skipped,
         )
+
+
+def _is_of_one_result(exc: InputError | OutputError) -> bool:
+    """Whether an error comes from a result's own name or size, and others can still be written."""
+    cause = exc.__cause__
+    if isinstance(exc, InputError):
+        return True
+    # No number: from an encoder.
+    return isinstance(cause, OSError) and (cause.errno is None or cause.errno in _OWN_ERRORS)
 
 
 def _transparent(picture: Picture) -> bool:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from munit_edge.config import StrictModel
 from munit_edge.files import output_errors
+from munit_edge.names import stored_name
 from munit_edge.styles import Styles
 from munit_edge.tile_choice import WHOLE, TileChoice
 
@@ -27,7 +28,7 @@ class LogEntry(StrictModel):
     """One line: what became of one input."""
 
     input: str
-    """Path of the picture."""
+    """Path of the picture; what is not UTF-8 in paths is escaped, see `names.stored_name`."""
     sha256: str | None
     """Hash of its file, hexadecimal; null: it could not be read."""
     settings: str
@@ -110,7 +111,7 @@ class TranslateLog:
             OutputError: it cannot be written.
         """
         entry = LogEntry(
-            input=printable(path),
+            input=stored_name(path),
             sha256=sha256,
             settings=self._settings,
             outputs=tuple(self._names(outputs)),
@@ -141,7 +142,7 @@ class TranslateLog:
         self.close()
 
     def _names(self, outputs: Iterable[Path]) -> list[str]:
-        return [printable(path.relative_to(self._folder).as_posix()) for path in outputs]
+        return [stored_name(path.relative_to(self._folder).as_posix()) for path in outputs]
 
 
 def settings_hash(model: str, styles: Styles, settings: dict[str, object]) -> str:
@@ -154,11 +155,6 @@ def settings_hash(model: str, styles: Styles, settings: dict[str, object]) -> st
     """
     text = json.dumps([model, settings], sort_keys=True)
     return hashlib.sha256(text.encode() + styles.tobytes()).hexdigest()
-
-
-def printable(path: str | Path) -> str:
-    """As Unicode: bytes in a file's name that are no UTF-8 become replacement characters."""
-    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _read_log(path: Path) -> dict[str, LogEntry]:

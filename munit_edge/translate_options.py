@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from munit_edge.config import Direction, StrictModel
 from munit_edge.images import DEFAULT_MAX_MEGAPIXELS, ImageFormat
+from munit_edge.paths import is_folder
 from munit_edge.tile_choice import TileWish
 
 OnError = Literal["stop", "skip"]
@@ -91,7 +92,7 @@ class TranslateOptions(StrictModel):
     def skips_unreadable(self) -> bool:
         """Whether a picture that cannot be read is passed over."""
         if self.on_error is None:
-            return any(path.is_dir() for path in self.inputs)
+            return any(is_folder(path) for path in self.inputs)
         return self.on_error == "skip"
 
     @property

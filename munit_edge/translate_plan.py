@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from munit_edge.errors import OutputError
-from munit_edge.files import make_folder
+from munit_edge.files import make_folder, output_errors
 from munit_edge.image_files import ImageFile
 from munit_edge.images import ImageFormat
 from munit_edge.translate_log import LOG_FILE
 from munit_edge.translate_options import TranslateOptions
 from munit_edge.translate_sheets import SHEET_ROWS
+
+_USUAL_LIMITS = {"PC_NAME_MAX": 255, "PC_PATH_MAX": 4096}
+_SHOWN_NAME = 60
+"""Characters of a name in a message about its length."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class Planned:
     path: Path
     outputs: tuple[Path, ...]
     """One for each style: stem_00.png, stem_01.png, ..."""
+    fault: str | None = None
+    """Why they cannot be written, whatever is in the picture; a whole sentence."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,40 @@ def plan_results(files: Sequence[ImageFile], num_styles: int, options: Translate
     if not options.overwrite:
         _refuse_to_replace_results(outputs, folder, options.keeps_done)
     make_folder(folder)
-    return Plan(inputs, sheets)
+    limits = _limit(folder, "PC_NAME_MAX"), _limit(folder, "PC_PATH_MAX")
+    return Plan(tuple(_with_fault(planned, folder, limits) for planned in inputs), sheets)
+
+
+def _with_fault(planned: Planned, folder: Path, limits: tuple[int, int]) -> Planned:
+    """With what is wrong with the names of the results.
+
+    Args:
+        planned: an input.
+        folder: of the results.
+        limits: bytes that its file system allows a name, and a path.
+    """
+    for path in planned.outputs:
+        parts = path.relative_to(folder).parts
+        long, whole = max(len(os.fsencode(p)) for p in parts), len(os.fsencode(path.absolute()))
+        if long > limits[0] or whole >= limits[1]:
+            what = "name" if long > limits[0] else "path"
+            needed, allowed = (long, limits[0]) if long > limits[0] else (whole, limits[1] - 1)
+            name = planned.path.name
+            shown = name if len(name) <= _SHOWN_NAME else f"{name[:_SHOWN_NAME]}..."
+            fault = (
+                f"{planned.path.parent / shown} would have results with too long a {what} "
+                f"({needed} bytes, and {folder} takes {allowed}): shorten its name"
+            )
+            return replace(planned, fault=fault)
+    return planned
+
+
+def _limit(folder: Path, name: str) -> int:
+    """Bytes that the file system of a folder allows a name, or a path."""
+    try:
+        return os.pathconf(folder, name)
+    except (OSError, ValueError):  # it does not say
+        return _USUAL_LIMITS[name]
 
 
 def _result_paths(stem: Path, num_styles: int, suffix: ImageFormat) -> Iterator[Path]:
@@ -76,7 +115,8 @@ def _refuse_to_replace_inputs(inputs: Sequence[Path], outputs: Sequence[Path]) -
 
 def _refuse_to_replace_results(outputs: Sequence[Path], folder: Path, keep: bool) -> None:
     """With `keep` results are replaced where a log says that an earlier run wrote here."""
-    has_log = (folder / LOG_FILE).is_file()
+    with output_errors(folder):
+        has_log = (folder / LOG_FILE).is_file()
     existing = [path for path in outputs if os.path.lexists(path)]
     if not existing or (keep and has_log):
         return

@@ -27,6 +27,7 @@ from munit_edge.config import DOMAINS, ModelConfig, StrictModel, validate
 from munit_edge.errors import ConfigError, InputError, ModelError
 from munit_edge.extras import require
 from munit_edge.files import PARTIAL_PREFIX, atomic_file, atomic_folder, sha256
+from munit_edge.paths import exists, is_file, is_folder, utf8_name
 from munit_edge.plain_data import dump_yaml, read_json, read_yaml, shown
 from munit_edge.trainer.networks import Generator, build_discriminator, fold_spectral_norm
 from munit_edge.trainer.torch_api import Tensor, nn, parametrize
@@ -260,13 +261,13 @@ def save_checkpoint(
 
 def is_checkpoint(path: Path) -> bool:
     """Whether `path` looks like a checkpoint folder."""
-    return (path / INFO_FILE).is_file()
+    return is_file(path / INFO_FILE)
 
 
 def saved_checkpoints(run: Path) -> list[Path]:
     """The checkpoints of a run folder, the newest last."""
     folder = run / CHECKPOINTS_FOLDER
-    if not folder.is_dir():
+    if not is_folder(folder):
         return []
     return sorted(
         p for p in folder.iterdir() if is_checkpoint(p) and not p.name.startswith(PARTIAL_PREFIX)
@@ -318,7 +319,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         InputError: there is nothing at `path`, or neither of the two.
         ModelError: the checkpoint is damaged or of an unknown version.
     """
-    if not path.exists():
+    if not exists(path):
         raise InputError(f"checkpoint {path} does not exist")
     folder = path if is_checkpoint(path) else newest_checkpoint(path)
     if folder is None:
@@ -379,7 +380,8 @@ def _read_values(path: Path) -> dict[str, Any]:
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     safetensors = require("safetensors", "reading checkpoints")
     try:
-        return dict(require("safetensors.torch", "reading checkpoints").load_file(path))
+        with utf8_name(path) as name:
+            return dict(require("safetensors.torch", "reading checkpoints").load_file(name))
     except FileNotFoundError as exc:
         raise ModelError(f"{path} is missing: the checkpoint is incomplete") from exc
     except (safetensors.SafetensorError, OSError) as exc:

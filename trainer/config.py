@@ -99,7 +99,8 @@ class ImageSource(StrictModel):
     folder: UserPath
     """Folder of pictures, searched with all folders below it."""
     list: UserPath | None = None
-    """Text file that names the pictures to use, one path relative to `folder` a line; null: all."""
+    """Text file that names the pictures to use, one path relative to `folder` a line, in any
+    encoding that `image_lists.listed_names` knows; null: all."""
 
 
 class DataConfig(StrictModel):

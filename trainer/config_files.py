@@ -11,6 +11,7 @@ from typing import Any
 
 from munit_edge.config import ModelConfig, closest, validate
 from munit_edge.errors import ConfigError
+from munit_edge.paths import exists
 from munit_edge.plain_data import dump_yaml, parse_yaml, read_yaml, shown
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.foreign_config import (
@@ -55,7 +56,7 @@ def find_config(config: Path | None, recipe: str | None) -> Path:
     if recipe is not None:
         return recipe_path(recipe)
     assert config is not None
-    if not config.is_file() and str(config) in recipe_names():
+    if not exists(config) and str(config) in recipe_names():
         raise ConfigError(f"there is no file {config}; for the recipe say --recipe {config}")
     return config
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from munit_edge.config import DOMAINS, Domain
 from munit_edge.errors import InputError, MunitEdgeError
 from munit_edge.images import Images, read_image, resize_shorter
+from munit_edge.names import storable
 from munit_edge.trainer.config import DataConfig, TrainConfig
 from munit_edge.trainer.image_sets import ImageSet, ImageSets
 from munit_edge.trainer.picture_cache import PictureCache, cache_size
@@ -97,7 +98,7 @@ class TrainingBatches:
             try:
                 picture = self._fitted(domain, int(order[(offset + k) % count]), frames)
             except InputError as exc:
-                broken.append(str(exc))
+                broken.append(storable(str(exc)))
                 continue
             random = _random(seed, _CROP, stream, position)
             return augment(picture, self._config.data, random)

@@ -20,6 +20,7 @@ from typing import Any
 
 from munit_edge.config import DOMAINS, Domain
 from munit_edge.errors import ModelError
+from munit_edge.paths import is_file
 from munit_edge.trainer.foreign_config import IMAGINAIRE, MUNIT
 from munit_edge.trainer.foreign_layout import Found, Layout, names_shown
 from munit_edge.trainer.tensor_files import read_foreign_file
@@ -184,7 +185,7 @@ def _munit_discriminators(path: Path) -> ForeignWeights | None:
     if not path.name.startswith("gen"):
         return None
     beside = path.with_name("dis" + path.name.removeprefix("gen"))
-    if not beside.is_file():
+    if not is_file(beside):
         return None
     data = read_foreign_file(beside, _EXPECTED)
     found = Layout(data).live("dis") if isinstance(data, Mapping) else []

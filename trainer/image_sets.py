@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from munit_edge.config import DOMAINS, Domain
 from munit_edge.errors import ConfigError, InputError
-from munit_edge.image_files import IMAGE_SUFFIXES
+from munit_edge.image_files import picture_files
+from munit_edge.left_out import LeftOut
+from munit_edge.paths import held_by, is_folder, require_folder
 from munit_edge.trainer.config import DataConfig, ImageSource
+from munit_edge.trainer.image_lists import listed_names
 
 MIN_TRAINING_IMAGES = 2
 
@@ -26,6 +30,8 @@ class ImageSet:
     folder: Path
     names: tuple[str, ...]
     """Paths relative to `folder`, with forward slashes."""
+    left_out: LeftOut = field(default_factory=LeftOut, compare=False)
+    """What the search passed over."""
 
     def path(self, index: int) -> Path:
         """Where picture `index` lies."""
@@ -41,7 +47,7 @@ class ImageSet:
     @property
     def fingerprint(self) -> str:
         """Hash of the names: other names would mean another order."""
-        return hashlib.sha256("\n".join(self.names).encode()).hexdigest()
+        return hashlib.sha256(os.fsencode("\n".join(self.names))).hexdigest()
 
 
 ImageSets = dict[Domain, ImageSet]
@@ -66,8 +72,10 @@ def training_images(config: DataConfig) -> ImageSets:
     for domain, found in sets.items():
         if len(found.names) < MIN_TRAINING_IMAGES:
             count = "1 picture" if found.names else "no pictures"
+            passed = str(found.left_out) or next(iter(found.left_out.faults.values()), "")
+            besides = f" (left out: {passed})" if passed else ""
             raise InputError(
-                f"domain {domain} has {count} in {found.folder}: training needs at least "
+                f"domain {domain} has {count} in {found.folder}{besides}: training needs at least "
                 f"{MIN_TRAINING_IMAGES} in each domain"
             )
     return sets
@@ -84,7 +92,7 @@ def display_images(config: DataConfig, training: ImageSets) -> ImageSets:
         configured = config.test_a if domain == "a" else config.test_b
         if configured is None and config.root is not None:
             folder = config.root / _LAYOUTS["test"][0][domain]
-            configured = ImageSource(folder=folder) if folder.is_dir() else None
+            configured = ImageSource(folder=folder) if is_folder(folder) else None
         found = None if configured is None else find_images(configured)
         if found is not None and found.names:
             sets[domain] = found
@@ -95,46 +103,25 @@ def find_images(source: ImageSource) -> ImageSet:
     """List the pictures of a folder (and those below it), or those that a text file names.
 
     Raises:
-        InputError: folder or list does not exist, or the list names a file that does not.
+        InputError: folder or list does not exist or cannot be read, or the list names no file, or
+            one that does not exist.
     """
-    if not source.folder.is_dir():
-        kind = "is not a folder" if source.folder.exists() else "does not exist"
-        raise InputError(f"image folder {source.folder} {kind}: name a folder of pictures")
+    require_folder(source.folder, "image folder", "name a folder of pictures")
     if source.list is not None:
-        return ImageSet(source.folder, _listed(source.folder, source.list))
-    found = (path.relative_to(source.folder) for path in source.folder.rglob("*"))
-    names = sorted(
-        path.as_posix()
-        for path in found
-        if path.suffix.lower() in IMAGE_SUFFIXES and not any(p.startswith(".") for p in path.parts)
-    )
-    return ImageSet(source.folder, tuple(names))
+        return ImageSet(source.folder, listed_names(source.folder, source.list))
+    left_out = LeftOut()
+    found = picture_files(source.folder, recursive=True, left_out=left_out)
+    names = sorted(path.relative_to(source.folder).as_posix() for path in found)
+    return ImageSet(source.folder, tuple(names), left_out)
 
 
 def _in_root(root: Path) -> ImageSets:
-    if not root.is_dir():
-        kind = "is not a folder" if root.exists() else "does not exist"
-        raise InputError(f"data folder {root} {kind}: name one that holds trainA and trainB")
+    require_folder(root, "data folder", "name one that holds trainA and trainB")
     for layout in _LAYOUTS["train"]:
         folders = {domain: root / layout[domain] for domain in DOMAINS}
-        if all(folder.is_dir() for folder in folders.values()):
+        if all(is_folder(folder) for folder in folders.values()):
             return {domain: find_images(ImageSource(folder=folders[domain])) for domain in DOMAINS}
-    held = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
     raise InputError(
-        f"{root} holds {held}: a data folder holds trainA and trainB, or images_a and images_b"
+        f"{root} holds {held_by(root)}: a data folder holds trainA and trainB, or images_a and "
+        "images_b"
     )
-
-
-def _listed(folder: Path, file: Path) -> tuple[str, ...]:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise InputError(f"image list {file} cannot be read: name a text file") from exc
-    names = [line.strip() for line in lines if line.strip()]
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise InputError(
-            f"image list {file} names {len(missing)} files that are not in {folder}, such as "
-            f"'{missing[0]}': correct the list, or the folder that its paths start from"
-        )
-    return tuple(names)

@@ -98,7 +98,7 @@ class TrainingRun:
         self.folder = folder
         self.sets = training_images(config.data)
         self.processes = Processes(accelerator)
-        self.processes.check_same("settings", config.model_dump_json(exclude={"data"}))
+        self.processes.check_same("settings", str(config.model_dump(mode="json", exclude={"data"})))
         for domain, found in self.sets.items():
             self.processes.check_same(f"training images of domain {domain}", found.fingerprint)
         self.state = RunState(config, accelerator.device, accelerator)

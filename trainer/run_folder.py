@@ -22,6 +22,7 @@ from typing import Any
 from munit_edge.config import DIRECTIONS
 from munit_edge.errors import ConfigError, InputError, OutputError
 from munit_edge.files import PARTIAL_PREFIX, atomic_file, output_errors
+from munit_edge.paths import exists, input_errors, is_file, is_folder
 from munit_edge.trainer.checkpoint import (
     CHECKPOINTS_FOLDER,
     saved_checkpoints,
@@ -119,16 +120,20 @@ class RunFolder:
         Raises:
             OutputError: a run is here already and `overwrite` is false, or something else is here.
         """
-        if self.config_file.exists():
+        if exists(self.config_file):
             if not overwrite:
                 raise OutputError(
                     f"{self.path} holds a training run already: pass --resume to go on with it, "
                     "--overwrite to begin anew, or name another folder"
                 )
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif exists(self.path) and not self._is_empty():
             raise OutputError(
                 f"{self.path} exists and is no training run: name a new or empty folder"
             )
+
+    def _is_empty(self) -> bool:
+        with input_errors(self.path):
+            return is_folder(self.path) and not any(self.path.iterdir())
 
     def check_is_run(self) -> None:
         """Check that a run has begun here.
@@ -136,7 +141,7 @@ class RunFolder:
         Raises:
             InputError: none has.
         """
-        if not self.config_file.is_file():
+        if not is_file(self.config_file):
             raise InputError(
                 f"{self.path} holds no training run: name a folder that `munit-edge train` made"
             )
@@ -148,7 +153,7 @@ class RunFolder:
             InputError: no run is here.
             ConfigError: `config` differs from the run's where it may not.
         """
-        if not self.config_file.exists():
+        if not exists(self.config_file):
             raise InputError(f"{self.path} holds no training run to resume: leave out --resume")
         changed = differing_keys(read_train_config(self.config_file), config)
         if forbidden := [text for key, text in changed.items() if key not in MAY_CHANGE]:

@@ -6,6 +6,7 @@ beside it. It is made from what the run has written, so it can be made anew at a
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from munit_edge.config import DIRECTIONS, DOMAINS, split_direction
 from munit_edge.files import atomic_file
+from munit_edge.names import one_line, storable
 from munit_edge.trainer.checkpoint import best_checkpoint, newest_checkpoint, open_checkpoint
 from munit_edge.trainer.config import HIGHER_IS_BETTER, TrainConfig
 from munit_edge.trainer.config_files import dump_train_config, read_train_config
@@ -70,7 +72,7 @@ def write_page(run: Run) -> Path:
     """
     path = run.folder.page
     with atomic_file(path) as partial:
-        partial.write_text(run_page(run), encoding="utf-8")
+        partial.write_text(storable(run_page(run)), encoding="utf-8")
     return path
 
 
@@ -80,7 +82,7 @@ def run_page(run: Run) -> str:
     done, total = run.iteration, run.config.iterations
     state, mood = _status(session, done >= total)
     pieces = {
-        "title": escape(run.folder.path.resolve().name),
+        "title": escape(one_line(Path(os.path.realpath(run.folder.path)).name)),
         "state": escape(session.state if session else ""),
         "updated": f"{session.updated if session else time.time():.0f}",
         "rest": f"{_QUIET_S + 3 * _seconds_between_news(run):.0f}",

@@ -15,6 +15,7 @@ from munit_edge.cores import usable_cores
 from munit_edge.errors import OutputError
 from munit_edge.images import Images, Picture, on_white, write_image
 from munit_edge.machine import processor_name
+from munit_edge.names import storable
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.curves import CurveFile
 from munit_edge.trainer.run_folder import RunFolder, flat_settings
@@ -123,7 +124,7 @@ class RunView:
             yield
         except BaseException as exc:
             with contextlib.suppress(OutputError):
-                self._write_ended("failed", str(exc) or type(exc).__name__)
+                self._write_ended("failed", storable(str(exc)) or type(exc).__name__)
             with contextlib.suppress(OutputError):
                 self._trackers.end()
             raise

@@ -11,6 +11,7 @@ from typing import Any
 
 from munit_edge.errors import InputError, MissingExtraError, ModelError
 from munit_edge.extras import require
+from munit_edge.paths import exists, is_file, is_folder, utf8_name
 from munit_edge.trainer.torch_api import Tensor, torch
 
 MAX_HEADER = 100_000_000
@@ -39,12 +40,15 @@ def read_torch_file(path: Path, expected: str) -> Any:
         InputError: there is no such file, or it may not be read.
         ModelError: the file is damaged, no torch file, or holds other Python objects.
     """
-    if not path.exists():
+    if not exists(path):
         raise InputError(f"{path} does not exist: {expected}")
-    if path.is_dir():
+    if is_folder(path):
         raise InputError(f"{path} is a folder: {expected}")
+    if not is_file(path):  # a pipe would be waited for
+        raise InputError(f"{path} is no file: {expected}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with utf8_name(path) as name:
+            return torch.load(name, map_location="cpu", weights_only=True)
     except PermissionError as exc:
         raise InputError(f"{path} may not be read: permission denied") from exc
     except pickle.UnpicklingError as exc:
@@ -94,10 +98,11 @@ def read_weight_file(path: Path, expected: str) -> dict[str, Tensor]:
 
 def _read_safetensors(path: Path, expected: str) -> dict[str, Tensor]:
     safetensors = require("safetensors", "reading weights")
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path} is no file: {expected}")
     try:
-        return dict(require("safetensors.torch", "reading weights").load_file(path))
+        with utf8_name(path) as name:
+            return dict(require("safetensors.torch", "reading weights").load_file(name))
     except (safetensors.SafetensorError, OSError) as exc:
         raise ModelError(f"{path} cannot be read as safetensors ({exc}): {expected}") from exc
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from munit_edge.errors import EngineError
 from munit_edge.extras import require
 from munit_edge.files import output_errors
 from munit_edge.images import Images
+from munit_edge.names import storable
+from munit_edge.paths import utf8_name
 from munit_edge.trainer.config import TrackerName
 from munit_edge.trainer.run_folder import TENSORBOARD_FOLDER
 
@@ -51,6 +54,7 @@ class Trackers:
         self._folder = folder
         self._classes = {name: _tracker_class(name) for name in names}
         self._begun: dict[TrackerName, Any] = {}
+        self._opened = contextlib.ExitStack()
         self._tell: Callable[[str], None] = _say_nothing
 
     def begin(
@@ -72,7 +76,7 @@ class Trackers:
             if name == "tensorboard":
                 with output_errors(self._curves):
                     purge = {"purge_step": iteration + 1} if iteration else {}
-                    folder = str(self._folder)
+                    folder = self._opened.enter_context(utf8_name(self._folder))
                     self._begun[name] = _begun(tracker_class, TENSORBOARD_FOLDER, folder, **purge)
                 continue
             try:
@@ -117,13 +121,14 @@ class Trackers:
             del self._begun[name]
             with self._guarded(name):
                 tracker.finish()
+        self._opened.close()
 
     @property
     def _curves(self) -> Path:
         return self._folder / TENSORBOARD_FOLDER
 
     def _begin_service(self, name: TrackerName, tracker_class: Any, settings: Any) -> Any:
-        run = self._folder.resolve().name
+        run = storable(Path(os.path.realpath(self._folder)).name)
         options: dict[TrackerName, dict[str, Any]] = {
             "clearml": {"task_name": run},
             "dvclive": {"dir": str(self._folder / "dvclive")},

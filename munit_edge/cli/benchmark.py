@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 import typer
 
 from munit_edge.cli.progress import Progress, progress
-from munit_edge.cli.streams import warn, write_line
+from munit_edge.cli.streams import tell, warn, write_json, write_lines
 from munit_edge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _measure(options: BenchmarkOptions) -> BenchmarkReport:
     from munit_edge.benchmark import run_benchmark
     from munit_edge.doctor import examine
 
-    typer.echo("looking for engines", err=True)
+    tell("looking for engines")
     examined = examine()
     with ExitStack() as stack:
         bar: list[Progress] = []
@@ -160,11 +160,11 @@ def _show(report: BenchmarkReport, *, as_json: bool, as_markdown: bool, plot: Pa
     from munit_edge.images import Picture, write_image
 
     if as_json:
-        write_line(report.model_dump_json(indent=2))
+        write_json(report.model_dump_json(indent=2))
     elif as_markdown:
-        write_line(benchmark_report.as_markdown(report))
+        write_lines(benchmark_report.as_markdown(report))
     else:
-        write_line(benchmark_report.as_text(report))
+        write_lines(benchmark_report.as_text(report))
     if plot is not None:
         write_image(plot, Picture(benchmark_report.as_chart(report)))
-        typer.echo(f"wrote {plot}", err=True)
+        tell(f"wrote {plot}")

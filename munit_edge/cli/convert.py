@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
+from munit_edge.cli.streams import warn, write_line
+
 if TYPE_CHECKING:
     from munit_edge.config import ModelConfig
     from munit_edge.trainer.convert import Conversion
@@ -51,12 +53,12 @@ def convert(
 
     done = convert_checkpoint(checkpoint, config, output, weights=weights, overwrite=overwrite)
     for note in done.notes:
-        typer.secho(f"warning: {note}", fg=typer.colors.YELLOW, err=True)
+        warn(note)
     for line in _report(done):
-        typer.echo(line)
-    typer.echo(f"checkpoint: {output}")
-    typer.echo(f"licence: {done.licence_note}")
-    typer.echo(f"next: munit-edge export onnx {output} -o MODEL")
+        write_line(line)
+    write_line(f"checkpoint: {output}")
+    write_line(f"licence: {done.licence_note}")
+    write_line(f"next: munit-edge export onnx {output} -o MODEL")
 
 
 def _report(done: Conversion) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, Optional
 import typer
 
 from munit_edge.cli.progress import progress
-from munit_edge.cli.streams import warn, write_line
+from munit_edge.cli.streams import tell, warn, write_json, write_line, write_parts
 
 if TYPE_CHECKING:
     from munit_edge.doctor import Report
@@ -77,7 +76,7 @@ def doctor(
         _show_findings(found)
     if not selftest:
         if as_json:
-            write_line(found.model_dump_json(indent=2))
+            write_json(found.model_dump_json(indent=2))
         failed = False
     else:
         failed = _selftest(found, report or REPORT_FILE, as_json=as_json)
@@ -96,12 +95,12 @@ def _selftest(found: Report, file: Path, *, as_json: bool) -> bool:
             on_trial=lambda name: bar.advance(note=name),
         )
     if as_json:
-        write_line(tested.model_dump_json(indent=2))
+        write_json(tested.model_dump_json(indent=2))
     else:
         write_line("")
         _show_results(tested)
     write_report(file, tested)
-    typer.echo(f"wrote {file}: attach it to an issue", err=True)
+    tell(f"wrote {file}: attach it to an issue")
     if all(result.status == "not tested" for result in tested.results):
         warn("nothing was tested: no engine that is installed here can be used")
     return bool(tested.failed)
@@ -125,10 +124,8 @@ def _show(rows: Sequence[_Row]) -> None:
     blank = " " * (width + STATUS_WIDTH + 4)
     for row in rows:
         lines = [part for line in row.lines for part in _wrapped(line, TEXT_WIDTH - len(blank))]
-        status = f"{row.status:<{STATUS_WIDTH}}"
-        if sys.stdout.isatty():
-            status = typer.style(status, fg=_COLOURS[row.status])
-        write_line(f"{row.subject:<{width}}  {status}  {lines[0]}")
+        status = f"{row.status:<{STATUS_WIDTH}}", _COLOURS[row.status]
+        write_parts((f"{row.subject:<{width}}  ", None), status, (f"  {lines[0]}", None))
         for line in lines[1:]:
             write_line(f"{blank}{line}")
 

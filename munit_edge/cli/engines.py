@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from munit_edge.cli.errors import reporting_errors
-from munit_edge.cli.streams import warn, write_line
+from munit_edge.cli.streams import warn, write_json, write_line
+from munit_edge.names import stored_name
 
 if TYPE_CHECKING:
     from munit_edge.engines.plan_list import ListedPlan
@@ -80,10 +81,10 @@ def _show(plans: Sequence[ListedPlan], json_lines: bool) -> None:
 
 
 def _show_json(plan: ListedPlan) -> None:
-    facts: dict[str, Any] = {"path": str(plan.path), "bytes": plan.nbytes}
+    facts: dict[str, Any] = {"path": stored_name(plan.path), "bytes": plan.nbytes}
     facts["unusable"] = plan.unusable
     facts["sidecar"] = plan.sidecar.model_dump(mode="json") if plan.sidecar else None
-    write_line(json.dumps(facts))
+    write_json(json.dumps(facts))
 
 
 _HEADINGS = (

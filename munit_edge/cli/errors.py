@@ -14,6 +14,8 @@ from typing import NoReturn, ParamSpec, TypeGuard, TypeVar
 import typer
 
 from munit_edge.errors import MunitEdgeError
+from munit_edge.names import one_line
+from munit_edge.paths import unusable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,6 +71,10 @@ def errors_reported() -> Iterator[None]:
         fail(str(exc), exc.exit_code)
     except Exception as exc:
         _show_traceback(exc)
+        if isinstance(exc, OSError) and exc.filename is not None:
+            # What the system refuses anywhere: a path that nobody has asked about before.
+            error = unusable(os.fsdecode(exc.filename), exc)
+            fail(str(error), error.exit_code)
         if _is_of_stream(exc):
             silence_stdout()
             fail(f"standard output or standard error cannot be written ({exc.strerror})", 2)
@@ -128,7 +134,7 @@ def _flushed(code: int | str | None) -> int | str | None:
 def fail(message: str, exit_code: int) -> NoReturn:
     """Print one red line to standard error and end the command."""
     with contextlib.suppress(OSError):  # the exit code tells, where nobody can read the line
-        typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
+        typer.secho(one_line(f"error: {message}"), fg=typer.colors.RED, err=True)
     raise typer.Exit(exit_code)
 
 

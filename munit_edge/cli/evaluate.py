@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 import typer
 
 from munit_edge.cli.progress import Progress, progress
-from munit_edge.cli.streams import tell, warn, write_line
+from munit_edge.cli.streams import tell, warn, write_lines
 
 if TYPE_CHECKING:
     from munit_edge.evaluation.options import EvaluateOptions
@@ -141,7 +141,9 @@ def evaluate(
     report = _measure(model, engine, device, options)
     for fault in report.unreadable:
         warn(f"left out: {fault}")
-    write_line(as_text(report))
+    if report.left_out:
+        warn(f"left out: {report.left_out}")
+    write_lines(as_text(report))
     if json_file is not None:
         with atomic_file(json_file) as partial:
             partial.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -11,7 +11,7 @@ import typer
 from munit_edge.cli.errors import reporting_errors
 from munit_edge.cli.export_trt import trt
 from munit_edge.cli.progress import progress
-from munit_edge.cli.streams import warn
+from munit_edge.cli.streams import warn, write_line
 
 if TYPE_CHECKING:
     from munit_edge.manifest import GateEntry, Manifest
@@ -151,6 +151,7 @@ def onnx(
             overwrite=overwrite,
             on_step=lambda done: bar.advance(note=done),
             on_trial=lambda layer: bar.advance(0, note=f"gate: {layer} alone"),
+            warn=warn,
         )
     _report(output, manifest, time.monotonic() - started)
 
@@ -160,23 +161,23 @@ def _report(output: Path, manifest: Manifest, seconds: float) -> None:
         size = (output / entry.file).stat().st_size
         name = entry.name
         worst = max((p for p in manifest.parity if p.check == name), key=lambda p: p.worst)
-        typer.echo(
+        write_line(
             f"{entry.file:<26} {size / 1e6:8.2f} MB   largest difference from torch: "
             f"{worst.worst:.2g} {_unit(worst.unit)}"
         )
     for direction in ("a2b", "b2a"):
         levels = max(p.worst for p in manifest.parity if p.check == direction)
-        typer.echo(f"{direction}: largest difference from torch: {levels:.2g} of 255 levels")
+        write_line(f"{direction}: largest difference from torch: {levels:.2g} of 255 levels")
     for gate in manifest.gate:
         _report_gate(gate)
     _report_styles(output)
     if manifest.licence_note:
-        typer.echo(f"licence: {manifest.licence_note}")
-    typer.echo(
+        write_line(f"licence: {manifest.licence_note}")
+    write_line(
         f"wrote {output} ({manifest.weights} weights, iteration {manifest.checkpoint_iteration}, "
         f"{len(manifest.parity)} comparisons passed) in {seconds:.1f} s"
     )
-    typer.echo(f"next: munit-edge translate {output} PHOTO.jpg -o results --direction a2b")
+    write_line(f"next: munit-edge translate {output} PHOTO.jpg -o results --direction a2b")
 
 
 def _report_styles(output: Path) -> None:
@@ -186,7 +187,7 @@ def _report_styles(output: Path) -> None:
     kept = SavedStyles.of(output).files()
     unusable = sum(entry.unusable is not None for entry in kept)
     if kept:
-        typer.echo(f"kept the earlier model's saved styles ({len(kept)})")
+        write_line(f"kept the earlier model's saved styles ({len(kept)})")
     if unusable:
         warn(
             f"{unusable} of them cannot be used with this model: `munit-edge styles list {output}` "
@@ -201,7 +202,7 @@ def _report_gate(gate: GateEntry) -> None:
         "onnxruntime-rounded": "ONNX Runtime with rounding",
     }[gate.arithmetic]
     for result in gate.results:
-        typer.echo(
+        write_line(
             f"{gate.precision} against fp32, {where}, {result.direction}: "
             f"PSNR {result.psnr_db:.1f} dB (worst {result.worst_psnr_db:.1f}, asked for "
             f"{gate.min_psnr_db:g}), SSIM {result.ssim:.4f} (worst {result.worst_ssim:.4f}), "
@@ -209,9 +210,9 @@ def _report_gate(gate: GateEntry) -> None:
         )
     if gate.ranges:
         nearest = gate.ranges[0]
-        typer.echo(f"largest value: {nearest.largest:.4g} of {nearest.limit:g} in {nearest.tensor}")
+        write_line(f"largest value: {nearest.largest:.4g} of {nearest.limit:g} in {nearest.tensor}")
     if gate.kept_fp32:
-        typer.echo(f"kept in fp32: {', '.join(gate.kept_fp32)}")
+        write_line(f"kept in fp32: {', '.join(gate.kept_fp32)}")
 
 
 def _unit(unit: str) -> str:

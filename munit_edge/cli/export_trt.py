@@ -11,7 +11,8 @@ import typer
 
 from munit_edge.cli.build_progress import STEPS_OF_A_BUILD, BuildBar
 from munit_edge.cli.progress import progress
-from munit_edge.cli.streams import warn, write_line
+from munit_edge.cli.streams import warn, write_json, write_line
+from munit_edge.names import stored_name
 
 if TYPE_CHECKING:
     from munit_edge.engines.plan_cache import Plan
@@ -250,8 +251,8 @@ def _write_report(path: Path, plans: list[Plan], device: int) -> None:
 def _tell(plan: Plan, json_lines: bool) -> None:
     sidecar = plan.sidecar
     if json_lines:
-        state = {"path": str(plan.path), "built": plan.built}
-        write_line(json.dumps({**state, **sidecar.model_dump(mode="json")}))
+        state = {"path": stored_name(plan.path), "built": plan.built}
+        write_json(json.dumps({**state, **sidecar.model_dump(mode="json")}))
         return
     how = f"built in {sidecar.build_seconds:.1f} s" if plan.built else "was there"
     write_line(f"{sidecar.graph:<18} {sidecar.plan_bytes / 1e6:8.2f} MB   {how:<17} {plan.path}")

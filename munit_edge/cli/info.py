@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Optional
 
 import typer
 
-from munit_edge.cli.streams import write_line
+from munit_edge.cli.streams import write_json, write_line
+from munit_edge.names import stored_name
 
 if TYPE_CHECKING:
     from munit_edge.arithmetic import Cost
@@ -63,7 +64,7 @@ def info(
     found = _find(subject, recipe)
     costs = model_costs(found.config, size_hw)
     if as_json:
-        write_line(json.dumps(_as_data(found, size_hw, costs)))
+        write_json(json.dumps(_as_data(found, size_hw, costs)))
         return
     for line in _lines(found, size_hw, costs):
         write_line(line)
@@ -72,11 +73,12 @@ def info(
 def _find(path: Path | None, recipe: str | None) -> _Subject:
     from munit_edge.errors import ConfigError
     from munit_edge.manifest import is_model_directory
+    from munit_edge.paths import is_folder
     from munit_edge.trainer.config_files import find_config
 
     if path is None and recipe is None:
         raise ConfigError("name a configuration, checkpoint, run or model, or --recipe NAME")
-    if path is None or recipe is not None or not path.is_dir():
+    if path is None or recipe is not None or not is_folder(path):
         return _configuration(find_config(path, recipe))
     return _model(path) if is_model_directory(path) else _checkpoint(path)
 
@@ -103,11 +105,12 @@ def _model(directory: Path) -> _Subject:
 
 def _checkpoint(folder: Path) -> _Subject:
     # These import torch where it is installed, which takes seconds.
+    from munit_edge.paths import is_file
     from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint
     from munit_edge.trainer.run_folder import RunFolder
 
     file = RunFolder(folder).config_file
-    if file.is_file() and newest_checkpoint(folder) is None:  # a run that has just begun
+    if is_file(file) and newest_checkpoint(folder) is None:  # a run that has just begun
         return _configuration(file)
     checkpoint = open_checkpoint(folder)
     facts = {
@@ -177,7 +180,7 @@ def _translations(costs: dict[str, Cost]) -> dict[str, Cost]:
 def _as_data(subject: _Subject, size_hw: tuple[int, int], costs: dict[str, Cost]) -> dict[str, Any]:
     return {
         "kind": subject.kind,
-        "path": str(subject.path),
+        "path": stored_name(subject.path),
         **subject.facts,
         "model": subject.config.model_dump(mode="json"),
         "size_hw": list(size_hw),

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from munit_edge.cli.streams import write_line
+
 
 def page(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)],
@@ -21,4 +23,4 @@ def page(
 
     folder = RunFolder(run)
     folder.check_is_run()
-    typer.echo(write_page(read_run(folder)))
+    write_line(str(write_page(read_run(folder))))

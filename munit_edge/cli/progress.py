@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Protocol
 
+from munit_edge.names import one_line
+
 PLAIN_INTERVAL_S = 10.0
 """Seconds between two lines where no terminal shows a bar."""
 
@@ -69,7 +71,7 @@ def _bar(description: str, total: int | None, done: int, *, tells_left: bool) ->
         TextColumn("{task.fields[counted]}"),
         TimeElapsedColumn(),  # moves while a step takes long
         *([TimeRemainingColumn()] if tells_left else []),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),  # a name may look like markup
     )
     # Lines on standard output are moved above the bar only where both are one terminal: results
     # that go to a file or another program must not end up on the terminal.
@@ -82,7 +84,7 @@ def _bar(description: str, total: int | None, done: int, *, tells_left: bool) ->
         class Bar(_Counter):
             def show(self, note: str) -> None:
                 counted = _counted(self.done, total)
-                bar.update(task, completed=self.position, note=note, counted=counted)
+                bar.update(task, completed=self.position, note=one_line(note), counted=counted)
 
         yield Bar(done)
 
@@ -138,7 +140,7 @@ class _Plain(_Counter):
         line = f"{self._description}: {', '.join(parts)}"
         if note:
             line += f", {note}" if self._total is not None else f" {note}"
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        print(one_line(line), file=sys.stderr, flush=True)  # noqa: T201
 
     def _left(self, passed: float) -> list[str]:
         here = self.position - self._first

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from munit_edge.cli.streams import write_line
+
 
 def sample_data(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder.")],
@@ -44,8 +46,8 @@ def sample_data(
         )
     for split in SPLITS:
         what = "outlines" if split.endswith("A") else "filled shapes"
-        typer.echo(f"{folder / split}: {num_pictures(split, count)} {what}, {size} x {size} pixels")
-    typer.echo(f"{folder / 'labels.json'}: what each picture holds")
-    typer.echo(
+        write_line(f"{folder / split}: {num_pictures(split, count)} {what}, {size} x {size} pixels")
+    write_line(f"{folder / 'labels.json'}: what each picture holds")
+    write_line(
         f"next: munit-edge train --recipe demo --data {shlex.quote(str(folder))} -o runs/first"
     )

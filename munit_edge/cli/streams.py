@@ -1,4 +1,8 @@
-"""Lines and bytes on the standard streams, on good terms with a progress bar and a full disk."""
+"""Lines and bytes on the standard streams, on good terms with a progress bar and a full disk.
+
+Every text goes out here, or through `cli.errors.fail` and `cli.progress`. They escape
+what a terminal would obey: names of files may hold anything (`munit_edge.names`).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import typer
 
 from munit_edge.cli.errors import silence_stdout
 from munit_edge.files import output_errors
+from munit_edge.names import json_text, many_lines, one_line
 
 
 def write_line(text: str) -> None:
@@ -19,11 +24,40 @@ def write_line(text: str) -> None:
     Raises:
         OutputError: nothing more can be written, as on a full disk.
     """
-    with _told_like_any_output():
-        encoding = sys.stdout.encoding or "utf-8"
-        text = text.encode(encoding, "backslashreplace").decode(encoding)
-        # Through sys.stdout as it is now: while a bar is shown the line then goes above it.
-        print(text, flush=True)  # noqa: T201
+    _print(one_line(text))
+
+
+def write_lines(text: str) -> None:
+    """The same for a text of several lines, such as a table.
+
+    Raises:
+        OutputError: nothing more can be written, as on a full disk.
+    """
+    _print(many_lines(text))
+
+
+def write_parts(*parts: tuple[str, str | None]) -> None:
+    """Print one line of parts, each in a colour of `typer.colors` where a terminal reads it.
+
+    Raises:
+        OutputError: nothing more can be written, as on a full disk.
+    """
+    coloured = sys.stdout.isatty()
+    _print(
+        "".join(
+            typer.style(one_line(text), fg=colour) if coloured and colour else one_line(text)
+            for text, colour in parts
+        )
+    )
+
+
+def write_json(text: str) -> None:
+    """The same for JSON: what a terminal would obey is escaped as JSON does, so nothing is lost.
+
+    Raises:
+        OutputError: nothing more can be written, as on a full disk.
+    """
+    _print(json_text(text))
 
 
 def write_bytes(data: bytes) -> None:
@@ -39,16 +73,28 @@ def write_bytes(data: bytes) -> None:
 
 def tell(message: str) -> None:
     """Print one line to standard error; where that is full or closed, nobody reads it."""
-    with contextlib.suppress(OSError):
-        print(message, file=sys.stderr, flush=True)  # noqa: T201
+    _print_error(one_line(message))
 
 
 def warn(message: str) -> None:
     """Print one yellow line to standard error."""
-    line = f"warning: {message}"
+    line = one_line(f"warning: {message}")
     if sys.stderr.isatty():
         line = typer.style(line, fg=typer.colors.YELLOW)
-    tell(line)
+    _print_error(line)
+
+
+def _print_error(line: str) -> None:
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _print(text: str) -> None:
+    with _told_like_any_output():
+        encoding = sys.stdout.encoding or "utf-8"
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
+        # Through sys.stdout as it is now: while a bar is shown the line then goes above it.
+        print(text, flush=True)  # noqa: T201
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import typer
 
 from munit_edge.cli.errors import reporting_errors
 from munit_edge.cli.progress import progress
-from munit_edge.cli.streams import warn, write_line
+from munit_edge.cli.streams import tell, warn, write_json, write_line
 from munit_edge.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def save(
         saved.write(path, domain, group)
         write_line(str(path))
     for style in styles:
-        typer.echo(f"{style.name}: {style.origin}; {_place(style)}", err=True)
+        tell(f"{style.name}: {style.origin}; {_place(style)}")
 
 
 def list_(
@@ -225,7 +225,7 @@ def list_(
     ]
     if json_lines:
         for entry in listed:
-            write_line(entry.model_dump_json())
+            write_json(entry.model_dump_json())
     else:
         _print_table(listed, saved.folder)
     if sheet and not on:
@@ -326,7 +326,7 @@ def _draw_references(sheet: Path, listed: list[ListedFile]) -> None:
     if not styles:
         raise InputError(_NOTHING_TO_DRAW)
     write_image(sheet, Picture(reference_sheet(styles)))
-    typer.echo(f"style sheet: {sheet}", err=True)
+    tell(f"style sheet: {sheet}")
 
 
 def _only_domain(listed: list[ListedFile]) -> Domain:
@@ -354,7 +354,7 @@ def _draw_sheet(
             translator, styles, domain, *shown, on_style=lambda name: bar.advance(note=name)
         )
     write_image(sheet, Picture(pixels))
-    typer.echo(f"style sheet: {sheet}", err=True)
+    tell(f"style sheet: {sheet}")
 
 
 def _place(style: NamedStyle) -> str:

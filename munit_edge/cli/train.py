@@ -10,6 +10,7 @@ import typer
 
 from munit_edge.cli.errors import fail
 from munit_edge.cli.progress import Progress, progress
+from munit_edge.cli.streams import tell, warn, write_line
 
 if TYPE_CHECKING:
     from munit_edge.trainer.loop import TrainingResult, TrainingRun
@@ -96,7 +97,10 @@ def train(
         _take_part(run)
         return
     for line in _facts(run):
-        typer.echo(line, err=True)
+        tell(line)
+    for domain, found in run.sets.items():
+        for text in filter(None, (*found.left_out.faults.values(), str(found.left_out))):
+            warn(f"left out of domain {domain}: {text}")
     done, total = run.state.iteration, run.config.iterations
     with progress("training", total, done=done, tells_left=False) as bar:
         result = run.train(_Display(bar))
@@ -121,7 +125,7 @@ class _Display:
         self._bar.advance(steps, note)
 
     def message(self, text: str) -> None:
-        typer.echo(text, err=True)
+        tell(text)
 
 
 def _facts(run: TrainingRun) -> list[str]:
@@ -148,17 +152,11 @@ def _report(run: TrainingRun, result: TrainingResult) -> None:
 
     folder = run.folder
     if result.broken_images:
-        typer.echo(
-            f"skipped {result.broken_images} images that could not be read in this session",
-            err=True,
-        )
+        tell(f"skipped {result.broken_images} images that could not be read in this session")
     if result.first_frames:
-        typer.echo(result.first_frames, err=True)
+        tell(result.first_frames)
     if result.skipped_updates:
-        typer.echo(
-            f"skipped {result.skipped_updates} updates whose losses or gradients were not finite",
-            err=True,
-        )
+        tell(f"skipped {result.skipped_updates} updates whose losses or gradients were not finite")
     if result.stopped_by is not None:
         resume = (
             f"munit-edge train {_quoted(folder.config_file)} -o {_quoted(folder.path)} --resume"
@@ -171,14 +169,14 @@ def _report(run: TrainingRun, result: TrainingResult) -> None:
             SIGNAL_EXIT_CODE + result.stopped_by,
         )
     speed = speed_words(result.images_per_second)
-    typer.echo(f"trained {result.iteration:,} iterations, {speed}")
-    typer.echo(f"checkpoint: {result.checkpoint}")
+    write_line(f"trained {result.iteration:,} iterations, {speed}")
+    write_line(f"checkpoint: {result.checkpoint}")
     to_export = folder.path  # its newest checkpoint
     if result.best is not None and result.best != result.checkpoint:
-        typer.echo(f"best checkpoint by {run.config.best_by}: {result.best}")
+        write_line(f"best checkpoint by {run.config.best_by}: {result.best}")
         to_export = result.best
-    typer.echo(f"to look at: {folder.page}")
-    typer.echo(f"next: munit-edge export onnx {_quoted(to_export)} -o MODEL")
+    write_line(f"to look at: {folder.page}")
+    write_line(f"next: munit-edge export onnx {_quoted(to_export)} -o MODEL")
 
 
 def _quoted(path: Path) -> str:

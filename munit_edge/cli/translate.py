@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional, TypedDict
 import typer
 
 from munit_edge.cli.progress import progress
-from munit_edge.cli.streams import tell, warn, write_bytes, write_line
+from munit_edge.cli.streams import tell, warn, write_bytes, write_json, write_line
 from munit_edge.cli.translate_video import translate_if_video
 from munit_edge.errors import OutputError, UnreadableImageError
+from munit_edge.names import storable, stored_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from munit_edge.image_files import ImageFile
+    from munit_edge.left_out import LeftOut
     from munit_edge.translate_job import TranslatedInput, TranslateJob
     from munit_edge.translate_options import TranslateOptions
     from munit_edge.watch import FolderWatch
@@ -410,6 +412,7 @@ class _Tally:
 
 def _translate_files(model: Path, options: TranslateOptions, opened: OpenOptions) -> None:
     from munit_edge.image_files import find_images
+    from munit_edge.left_out import LeftOut
     from munit_edge.style_set import choose_styles
     from munit_edge.translate_job import TranslateJob
     from munit_edge.translator import Translator
@@ -417,14 +420,20 @@ def _translate_files(model: Path, options: TranslateOptions, opened: OpenOptions
 
     assert options.output is not None, "the options are checked"
     started = time.monotonic()
-    recursive, exclude = options.recursive, options.output
     files: list[ImageFile] = []
     coming = None
-    if options.watch:
-        coming = FolderWatch(options.inputs, recursive=recursive, exclude=exclude)
-    else:
-        files = find_images(options.inputs, recursive=recursive, exclude=exclude)
     tally = _Tally()
+    if options.watch:
+        coming = FolderWatch(options.inputs, options.output, recursive=options.recursive)
+    else:
+        left_out = LeftOut()
+        files = find_images(
+            options.inputs,
+            recursive=options.recursive,
+            exclude=options.output,
+            left_out=left_out,
+        )
+        _report_left_out(left_out, options, tally)
     with Translator.open(model, **opened) as translator:
         styles = choose_styles(translator, options, warn)
         job = TranslateJob(translator, styles, options, tell)
@@ -436,7 +445,7 @@ def _translate_files(model: Path, options: TranslateOptions, opened: OpenOptions
     seconds = time.monotonic() - started
     busy = f"engine busy {job.engine_seconds / seconds:.0%}"
     facts = f"{seconds:.1f} s, {busy}, {translator.engine} on {translator.device}"
-    typer.echo(f"{tally.summary(options.output)} ({facts})", err=True)
+    tell(f"{tally.summary(options.output)} ({facts})")
     if tally.failed:
         raise typer.Exit(1)
 
@@ -449,9 +458,11 @@ def _watch(
 
     folders = ", ".join(map(str, options.inputs))
     with contextlib.suppress(KeyboardInterrupt):
-        typer.echo(f"watching {folders}: Ctrl-C ends", err=True)
+        tell(f"watching {folders}: Ctrl-C ends")
         while True:
-            if files := coming.look():
+            files, left_out = coming.look_around()
+            _report_left_out(left_out, options, tally)
+            if files:
                 _translate(job, files, options, tally)
             time.sleep(POLL_S)
 
@@ -476,7 +487,7 @@ def _tell_the_rest(job: TranslateJob) -> None:
         warn(f"{_counted(job.flattened, 'picture')} with transparency was laid on white for JPEG")
     _tell_of_frames(job)
     for sheet in job.sheets:
-        typer.echo(f"contact sheet: {sheet}", err=True)
+        tell(f"contact sheet: {sheet}")
 
 
 def _tell_of_frames(job: TranslateJob) -> None:
@@ -488,9 +499,23 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def _report_left_out(left_out: LeftOut, options: TranslateOptions, tally: _Tally) -> None:
+    """What the search of the folders passed over; what it could not read counts as an input."""
+    from munit_edge.translate_job import TranslatedInput
+
+    for path, fault in left_out.faults.items():
+        failed = TranslatedInput(
+            input=stored_name(path), styles=0, seconds=0.0, error=storable(fault)
+        )
+        tally.count(failed)
+        _report(failed, options)
+    if kinds := str(left_out):
+        warn(f"left out: {kinds}")
+
+
 def _report(outcome: TranslatedInput, options: TranslateOptions) -> None:
     if options.json_lines:
-        write_line(outcome.model_dump_json())
+        write_json(outcome.model_dump_json())
     elif not outcome.skipped:
         for path in outcome.outputs:
             write_line(path)

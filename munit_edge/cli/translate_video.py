@@ -12,7 +12,7 @@ import typer
 
 from munit_edge.cli.errors import EXIT_INTERRUPTED
 from munit_edge.cli.progress import progress
-from munit_edge.cli.streams import warn, write_line
+from munit_edge.cli.streams import tell, warn, write_json, write_line
 from munit_edge.errors import ConfigError, InputError, OutputError
 from munit_edge.interrupts import StopRequest, stop_requests
 
@@ -216,7 +216,7 @@ def _complete_already(files: Sequence[FileSink]) -> bool:
 
     if not are_complete(files):
         return False
-    typer.echo("complete already: nothing to translate", err=True)
+    tell("complete already: nothing to translate")
     for file in files:
         write_line(str(file.output))
     return True
@@ -280,13 +280,13 @@ def _pace(count: int, skip: int, seconds: float, total: int | None) -> str:
 
 def _report(summary: VideoSummary, options: VideoOptions, where: str) -> None:
     if options.json_lines:
-        write_line(summary.model_dump_json())
+        write_json(summary.model_dump_json())
     elif summary.ended != "interrupted" or not options.is_file:
         for path in summary.outputs:
             write_line(path)
-    typer.echo(_line(summary, where), err=True)
+    tell(_line(summary, where))
     if summary.ended == "interrupted" and options.is_file:
-        typer.echo("interrupted: --resume goes on with the parts that are there", err=True)
+        tell("interrupted: --resume goes on with the parts that are there")
 
 
 def _line(summary: VideoSummary, where: str) -> str:

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from munit_edge.config import DOMAINS, Domain, ModelConfig
-from munit_edge.errors import InputError, UnreadableImageError
+from munit_edge.errors import InputError
 from munit_edge.evaluation.options import DEFAULT_SIZE, EvaluateOptions
 from munit_edge.image_files import picture_files
 from munit_edge.images import Images, read_image, resize_shorter
+from munit_edge.left_out import LeftOut
+from munit_edge.names import storable
+from munit_edge.paths import held_by, is_folder, require_folder
 
 FOLDERS: dict[Domain, str] = {"a": "testA", "b": "testB"}
 MIN_PICTURES = 10
@@ -28,6 +31,8 @@ class Pictures:
     """Height and width in pixels."""
     unreadable: tuple[str, ...]
     """What was wrong with files that were left out."""
+    left_out: str
+    """Files that are no pictures, by kind; "": there are none."""
 
 
 def read_pictures(options: EvaluateOptions, config: ModelConfig) -> Pictures:
@@ -37,10 +42,11 @@ def read_pictures(options: EvaluateOptions, config: ModelConfig) -> Pictures:
 
     Raises:
         InputError: a folder is missing, or holds fewer than `MIN_PICTURES` pictures that can be
-            read, or a picture is larger than allowed.
+            read.
     """
-    files = {domain: _files(options.data, domain) for domain in DOMAINS}
-    unreadable: list[str] = []
+    left_out = LeftOut()
+    files = {domain: _files(options.data, domain, left_out) for domain in DOMAINS}
+    unreadable = [storable(fault) for fault in left_out.faults.values()]
     found = {
         domain: _read(files[domain], config.channels(domain), options, unreadable)
         for domain in DOMAINS
@@ -52,22 +58,21 @@ def read_pictures(options: EvaluateOptions, config: ModelConfig) -> Pictures:
     images = {
         domain: np.stack([_middle(image, size) for image in found[domain]]) for domain in DOMAINS
     }
-    return Pictures(images, size, tuple(unreadable))
+    return Pictures(images, size, tuple(unreadable), str(left_out))
 
 
-def _files(root: Path, domain: Domain) -> list[Path]:
-    if not root.is_dir():
-        kind = "is not a folder" if root.exists() else "does not exist"
-        raise InputError(f"data folder {root} {kind}: name one that holds testA and testB")
+def _files(root: Path, domain: Domain, left_out: LeftOut) -> list[Path]:
+    require_folder(root, "data folder", "name one that holds testA and testB")
     folder = root / FOLDERS[domain]
-    if not folder.is_dir():
-        held = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
+    if not is_folder(folder):
         raise InputError(
-            f"{root} holds {held}: evaluation needs testA and testB in it, with pictures that the "
-            "model was not trained on"
+            f"{root} holds {held_by(root)}: evaluation needs testA and testB in it, with pictures "
+            "that the model was not trained on"
         )
-    files = picture_files(folder, recursive=True)
-    _check_number(len(files), folder, [])
+    here = LeftOut()
+    files = picture_files(folder, recursive=True, left_out=here)
+    left_out.add(here)
+    _check_number(len(files), folder, [text for text in (*here.faults.values(), str(here)) if text])
     return files
 
 
@@ -80,8 +85,8 @@ def _read(
     for place in places:
         try:
             image = read_image(files[place], channels).pixels
-        except UnreadableImageError as exc:
-            unreadable.append(str(exc))
+        except InputError as exc:
+            unreadable.append(storable(str(exc)))
             continue
         images.append(resize_shorter(image, options.size or min(DEFAULT_SIZE, *image.shape[:2])))
     return images

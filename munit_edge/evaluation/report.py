@@ -80,6 +80,8 @@ class EvaluationReport(StrictModel):
     """Of everything random."""
     unreadable: tuple[str, ...]
     """What was wrong with pictures that were left out."""
+    left_out: str = ""
+    """Files of the test set that are no pictures, by kind."""
     domains: tuple[DomainMeasures, ...]
     """a and b."""
     directions: tuple[DirectionMeasures, ...]

@@ -24,6 +24,7 @@ from munit_edge.evaluation.pictures import read_pictures
 from munit_edge.evaluation.propositions import Propositions, compare_pictures, style_distribution
 from munit_edge.evaluation.report import DirectionMeasures, DomainMeasures, EvaluationReport
 from munit_edge.images import Images
+from munit_edge.names import stored_name
 from munit_edge.styles import Styles
 from munit_edge.translator import Translator
 
@@ -95,16 +96,17 @@ def evaluate(
     return EvaluationReport(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         munit_edge=__version__,
-        model=model,
+        model=stored_name(model),
         model_id=translator.model_id,
         export_id=translator.export_id,
         engine=translator.engine,
         device=translator.device,
-        data=str(options.data),
+        data=stored_name(options.data),
         size=pictures.size,
         styles=options.styles,
         seed=options.seed,
         unreadable=pictures.unreadable,
+        left_out=pictures.left_out,
         domains=measured.domains,
         directions=measured.directions,
         propositions=measured.propositions,

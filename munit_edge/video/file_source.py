@@ -7,6 +7,7 @@ from pathlib import Path
 
 from munit_edge.errors import InputError
 from munit_edge.images import Images
+from munit_edge.paths import exists
 from munit_edge.video.av_api import file_name
 from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.decoder import Decoded, Decoder, Tell
@@ -23,7 +24,7 @@ class FileSource:
     """
 
     def __init__(self, path: Path, channels: int, tell: Tell) -> None:
-        if not path.exists():
+        if not exists(path):
             raise InputError(f"{path} does not exist: name a video file")
         self._channels = channels
         self._decoder = Decoder(file_name(path), str(path), tell, file=path)

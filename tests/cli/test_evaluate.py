@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from typer.testing import CliRunner, Result
 from munit_edge.cli.main import app
 from munit_edge.evaluation.report import EvaluationReport
 from munit_edge.files import sha256
+from munit_edge.names import real_name
 from munit_edge.sample_data import write_sample_data
 
 
@@ -211,3 +214,23 @@ def test_networks_that_cannot_be_used(
     result = evaluate(tiny_model, "--data", data, *options.split())
     assert (result.exit_code, result.stdout) == (2, "")
     assert words in result.stderr
+
+
+def test_names_and_files_that_are_no_pictures(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+    """Names that are not UTF-8 go into the report, and other kinds of files are counted."""
+    folder = shutil.copytree(data, tmp_path / os.fsdecode(b"d\xe4ta"))
+    (folder / "testA" / "5b.png").rename(folder / "testA" / os.fsdecode(b"br\xf6ken.png"))
+    for name in ("x.jxl", "clip.mov"):
+        (folder / "testB" / name).touch()
+    os.mkfifo(folder / "testB" / "pipe.png")
+    file = tmp_path / "report.json"
+    result = evaluate(tiny_model, "--data", folder, "--styles", "2", "--json", file)
+    assert result.exit_code == 0, result.stderr
+    report = EvaluationReport.model_validate_json(file.read_text(encoding="utf-8"))
+    assert real_name(report.data) == str(folder)
+    assert report.left_out == "1 JPEG XL, 1 video (translate it by itself)"
+    told = " ".join(report.unreadable)
+    assert len(report.unreadable) == 2
+    assert r"br\xf6ken.png is no picture" in told
+    assert "pipe.png is a pipe" in told
+    assert f"warning: left out: {report.left_out}\n" in result.stderr

@@ -146,3 +146,24 @@ def test_the_operator_set_follows_the_precision(
     folders = () if precision == "fp32" else (Path("x"),)
     assert ExportOptions(precision=precision, calibration=folders, **asked).opset == opset
     assert ExportOptions(precision=precision, calibration=folders, opset=22).opset == 22
+
+
+def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
+    first, second = _fill(tmp_path / "x", range(4)), _fill(tmp_path / "y", range(2))
+    (first / "000.png").write_bytes(b"no picture")
+    (first / "a.jxl").touch()
+    (second / "b.mov").touch()
+    (second / "link").symlink_to(first, target_is_directory=True)
+    told: list[str] = []
+    options = ExportOptions(precision="int8", calibration=(first, second))
+    read_pictures(CONFIG, options, told.append)
+    assert len(told) == 2
+    assert "000.png is no picture" in told[0]
+    assert told[1] == (
+        "left out: 1 JPEG XL, 1 video (translate it by itself), 1 linked folder (name the folders "
+        "themselves)"
+    )
+    for file in second.glob("*.png"):
+        file.unlink()
+    with pytest.raises(InputError, match=r"domain b has no pictures in .*y \(left out: 1 video"):
+        _read(first, second)

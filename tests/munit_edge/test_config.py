@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from munit_edge.config import ModelConfig, split_direction, validate
+from munit_edge.config import ModelConfig, StrictModel, split_direction, validate
 from munit_edge.errors import ConfigError
+from munit_edge.names import real_name
+from munit_edge.plain_data import read_yaml
 
 
 @pytest.mark.parametrize(
@@ -48,3 +53,30 @@ def test_direction() -> None:
     assert split_direction("b2a") == ("b", "a")
     with pytest.raises(ConfigError, match="use 'a2b' or 'b2a'"):
         split_direction("ab")
+
+
+def test_files_that_the_system_refuses(tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    for name, words in (("x" * 300, "too long"), ("loop.yaml", "links lead in a circle")):
+        with pytest.raises(ConfigError, match=f"cannot be used: .*{words}"):
+            read_yaml(tmp_path / name)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_key(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_bytes(b"\xef\xbb\xbfseed: 3\n")
+    assert read_yaml(tmp_path / "x.yaml") == {"seed": 3}
+
+
+def test_json_of_names_that_are_not_utf8() -> None:
+    class Report(StrictModel):
+        file: str
+        others: tuple[Path, ...] = ()
+
+    name = os.fsdecode(b"gr\xfcn\n.png")
+    report = Report(file=name, others=(Path(name), Path("plain.png")))
+    for indent in (None, 2):
+        data = json.loads(report.model_dump_json(indent=indent))
+        assert data["others"] == ["gr\\xfcn\n.png", "plain.png"]
+        assert real_name(data["file"]) == name
+    plain = Report(file="x\\x.png")
+    assert plain.model_dump_json() == '{"file":"x\\\\x.png","others":[]}'

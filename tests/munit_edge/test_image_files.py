@@ -1,6 +1,8 @@
 """Which files are found, and what their results are called."""
 
+import errno
 import os
+import socket
 from pathlib import Path, PurePath
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from munit_edge.errors import InputError
 from munit_edge.files import PARTIAL_PREFIX
 from munit_edge.image_files import find_images, unique_stems
+from munit_edge.left_out import LeftOut
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -104,3 +107,103 @@ def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
     (tmp_path / "sub" / "x.png").unlink()
     with pytest.raises(InputError, match=r"holds no pictures.*TGA files$"):
         find_images([tmp_path], recursive=True)
+
+
+# ----------------------------------------------------------------------------------------------
+# What is passed over
+
+
+def test_what_people_take_for_pictures_is_counted_by_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("munit_edge.image_files.can_read_heif", lambda: False)
+    touch(tmp_path, "a.png", "1.HEIC", "2.heif", "x.jxl", "y.NEF", "z.cr2", "clip.MOV", "s.svg")
+    touch(tmp_path, "doc.pdf", "art.psd", "notes.txt", ".hidden.heic", "deep/b.mp4")
+    (tmp_path / "link").symlink_to("deep", target_is_directory=True)
+    left_out = LeftOut()
+    found = find_images([tmp_path], recursive=True, left_out=left_out)
+    assert [file.path.name for file in found] == ["a.png"]
+    assert str(left_out) == (
+        "2 HEIC (install munit-edge[heif]), 2 camera RAW, 1 Photoshop, 1 SVG, 1 PDF, 1 JPEG XL, "
+        "2 videos (translate it by itself), 1 linked folder (name the folders themselves)"
+    )
+    assert not left_out.faults
+    flat = LeftOut()
+    find_images([tmp_path], left_out=flat)
+    assert "linked folder" not in str(flat)
+    assert "1 video (" in str(flat)
+
+
+def test_a_folder_of_other_kinds_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("munit_edge.image_files.can_read_heif", lambda: False)
+    touch(tmp_path, "1.heic", "2.heic", "x.jxl")
+    with pytest.raises(InputError, match=r"no pictures, only 2 HEIC \(install .*\), 1 JPEG XL: "):
+        find_images([tmp_path])
+
+
+def test_what_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "real")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "broken.png").symlink_to("nowhere")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "linked.png").symlink_to("real")
+    (tmp_path / "broken.txt").symlink_to("nowhere")
+    with socket.socket(socket.AF_UNIX) as server:
+        here = Path.cwd()
+        os.chdir(tmp_path)  # a socket's path is short
+        try:
+            server.bind("socket.png")
+        finally:
+            os.chdir(here)
+        left_out = LeftOut()
+        found = find_images([tmp_path], left_out=left_out)
+    assert [file.path.name for file in found] == ["a.png", "linked.png"]
+    told = {path.name: text for path, text in left_out.faults.items()}
+    assert told.keys() == {f"{n}.png" for n in ("pipe", "device", "broken", "loop", "socket")}
+    for name, word in (("pipe", "a pipe"), ("device", "a device"), ("socket", "a socket")):
+        assert f"{name}.png is {word}, not a picture" in told[f"{name}.png"]
+    assert "link to nothing" in told["broken.png"]
+    assert "circle" in told["loop.png"]
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENAMETOOLONG]
+)
+def test_a_folder_below_that_cannot_be_read_ends_nothing(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "a.png", "denied/b.png", "other/c.png")
+    scan = os.scandir
+
+    def refusing(path: Path) -> object:
+        if path.name == "denied":
+            raise OSError(number, os.strerror(number), str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    left_out = LeftOut()
+    found = find_images([tmp_path], recursive=True, left_out=left_out)
+    assert [file.path.name for file in found] == ["a.png", "c.png"]
+    assert list(left_out.faults) == [tmp_path / "denied"]
+    with pytest.raises(InputError, match="denied cannot be used"):
+        find_images([tmp_path / "denied"])
+
+
+def test_folders_may_be_deeper_than_calls(tmp_path: Path) -> None:
+    here = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        for _ in range(1500):
+            Path("d").mkdir()
+            os.chdir("d")
+        Path("x.png").touch()
+    finally:
+        os.chdir(here)
+    found = find_images([tmp_path], recursive=True)
+    assert len(found) == 1
+    (tmp_path / "kept").touch()
+    found[0].path.unlink()
+    os.removedirs(found[0].path.parent)  # shutil's own way down is too deep, too

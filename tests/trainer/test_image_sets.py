@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,9 @@ def test_a_list_decides_names_and_order(tmp_path: Path) -> None:
         "1.png",
     )
     chosen.write_text("3.png\n4.png\n")
-    with pytest.raises(InputError, match=r"names 1 files that are not in .*all, such as '4.png'"):
+    with pytest.raises(InputError, match=r"names 1 file that is not in .*all, such as '4.png'"):
         find_images(ImageSource(folder=tmp_path / "all", list=chosen))
-    with pytest.raises(InputError, match=r"none\.txt cannot be read: name a text file"):
+    with pytest.raises(InputError, match=r"none\.txt cannot be read: it does not exist"):
         find_images(ImageSource(folder=tmp_path, list=tmp_path / "none.txt"))
 
 
@@ -100,3 +101,29 @@ def test_a_few_pictures_are_spread_over_all_names(tmp_path: Path) -> None:
     assert whole.spread(3).names == ("a", "d", "g")
     assert whole.spread(1).names == ("a",)
     assert whole.spread(7) == whole.spread(9) == whole
+
+
+def test_what_is_passed_over_stays_with_the_set(tmp_path: Path) -> None:
+    for name in ("0.png", "1.png", "x.jxl", "below/2.png", "below/clip.mov"):
+        (tmp_path / "a" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "a" / name).touch()
+    (tmp_path / "a" / "link").symlink_to("below", target_is_directory=True)
+    (tmp_path / "a" / "gone.png").symlink_to("nowhere")
+    found = find_images(ImageSource(folder=tmp_path / "a"))
+    assert found.names == ("0.png", "1.png", "below/2.png")
+    assert str(found.left_out).startswith("1 JPEG XL, 1 video (")
+    assert "1 linked folder" in str(found.left_out)
+    assert [path.name for path in found.left_out.faults] == ["gone.png"]
+
+
+def test_too_few_pictures_beside_other_files(tmp_path: Path) -> None:
+    for domain in "ab":
+        (tmp_path / f"train{domain.upper()}").mkdir()
+        (tmp_path / f"train{domain.upper()}" / "x.nef").touch()
+    with pytest.raises(InputError, match=r"domain a has no pictures in .*\(left out: 1 camera RAW"):
+        training_images(DataConfig(root=tmp_path))
+
+
+def test_names_that_are_not_utf8_have_a_fingerprint(tmp_path: Path) -> None:
+    one, two = (ImageSet(tmp_path, (os.fsdecode(name),)) for name in (b"\xfc.png", b"\xfd.png"))
+    assert one.fingerprint != two.fingerprint

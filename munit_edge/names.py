@@ -1,0 +1,66 @@
+"""Names of files as text: for people who read a terminal, and for JSON.
+
+A name is bytes. Python hands those that are not UTF-8 on as lone surrogates, which no file and no
+stream takes; and a name may hold line breaks or sequences that a terminal obeys.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+# Control characters, line and paragraph separators, and what turns the direction of writing.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_STORED_BYTE = re.compile(rb"\\x([0-9a-f]{2})")
+_FIRST_BYTE = 0xDC00
+"""Python's surrogate for byte 0; see `os.fsdecode`."""
+
+
+def one_line(text: str) -> str:
+    r"""`text` as one line that no terminal obeys: the rest is escaped (\n, \x1b, \u202e).
+
+    Bytes that are not UTF-8 become \xNN.
+    """
+    return _CONTROLS.sub(_escaped, storable(text))
+
+
+def many_lines(text: str) -> str:
+    """The same for a text of several lines: its line breaks stay."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
+def json_text(text: str) -> str:
+    """JSON in which no string holds anything that a terminal obeys; it means the same."""
+    return _CONTROLS.sub(
+        lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text
+    )
+
+
+def storable(text: str | Path) -> str:
+    r"""A text, or the message about a file, as Unicode: bytes that are not UTF-8 become \xNN."""
+    return _SURROGATES.sub(_escaped, str(text))
+
+
+def stored_name(path: str | Path) -> str:
+    r"""A path as JSON holds it; `real_name` gives the path back.
+
+    Most paths stay as they are. A byte that is not UTF-8 becomes \xNN, and a backslash before an x
+    becomes \x5c, so that the two cannot be mistaken for each other.
+    """
+    return storable(str(path).replace("\\x", "\\x5cx"))
+
+
+def real_name(stored: str) -> str:
+    """The path that `stored_name` was given."""
+    name = _STORED_BYTE.sub(lambda match: bytes([int(match[1], 16)]), stored.encode())
+    return os.fsdecode(name)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match[0]
+    code = ord(character)
+    if _FIRST_BYTE <= code <= _FIRST_BYTE + 0xFF:
+        return f"\\x{code - _FIRST_BYTE:02x}"
+    return character.encode("unicode_escape").decode("ascii")

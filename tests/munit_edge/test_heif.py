@@ -1,0 +1,93 @@
+"""HEIC pictures, where pillow-heif is installed and where it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image
+
+from munit_edge import heif, images
+from munit_edge.errors import InputError, UnreadableImageError
+from munit_edge.heif import can_read_heif, is_heif
+from munit_edge.image_files import find_images
+from munit_edge.images import count_pixels, read_image
+
+ORIENTATION = 0x0112
+
+
+def heic(path: Path, pixels: np.ndarray, orientation: int = 1, quality: int = -1) -> Path:
+    """Write a HEIC file; quality -1 is lossless."""
+    image = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    file = pillow_heif.from_pillow(image)
+    file.save(path, quality=quality, chroma="444", matrix_coefficients=0, exif=exif.tobytes())
+    return path
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    """A picture that no turn and no mirror leaves as it is."""
+    ramp = np.mgrid[0:64, 0:96]
+    return np.stack([ramp[0] * 4, ramp[1] * 2, ramp[0] + ramp[1]], -1).astype(np.uint8)
+
+
+def test_a_heic_picture_is_read_like_others(tmp_path: Path, pixels: np.ndarray) -> None:
+    path = heic(tmp_path / "IMG_1.HEIC", pixels)
+    assert is_heif(path.read_bytes()[:12])
+    read = read_image(path, 3)
+    assert np.abs(read.pixels.astype(int) - pixels).max() <= 1
+    assert count_pixels(path) == 64 * 96
+    assert [file.path for file in find_images([tmp_path])] == [path]
+    grey = read_image(path, 1)
+    assert grey.pixels.shape == (64, 96, 1)
+
+
+def test_a_phone_held_upright(tmp_path: Path, pixels: np.ndarray) -> None:
+    path = heic(tmp_path / "x.heic", pixels, orientation=6)
+    read = read_image(path, 3).pixels
+    assert np.abs(read.astype(int) - np.rot90(pixels, -1)).max() <= 1
+
+
+def test_alpha_is_kept(tmp_path: Path, pixels: np.ndarray) -> None:
+    alpha = np.full((64, 96, 1), 255, np.uint8)
+    alpha[:, :48] = 0
+    path = heic(tmp_path / "x.heic", np.concatenate([pixels, alpha], -1))
+    read = read_image(path, 3)
+    assert read.alpha is not None
+    assert (read.alpha == alpha[..., 0]).all()
+
+
+def test_damage_and_bombs_are_named(tmp_path: Path, pixels: np.ndarray) -> None:
+    path = heic(tmp_path / "x.heic", pixels)
+    with pytest.raises(InputError, match="96 x 64 pixels"):
+        read_image(path, 3, max_megapixels=0.001)
+    data = path.read_bytes()
+    for length in (20, 200, len(data) - 100):
+        path.write_bytes(data[:length])
+        with pytest.raises(UnreadableImageError, match=r"x\.heic"):
+            read_image(path, 3)
+
+
+def test_without_the_extra_it_is_named(
+    tmp_path: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = heic(tmp_path / "photo", pixels)
+    monkeypatch.setattr(images, "can_read_heif", lambda: False)
+    with pytest.raises(UnreadableImageError, match=r"is a HEIC picture: run `pip install .*heif"):
+        read_image(path, 3)
+
+
+def test_a_missing_package_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(name: str) -> None:
+        raise ModuleNotFoundError(name=name)
+
+    can_read_heif.cache_clear()
+    monkeypatch.setattr(heif.importlib, "import_module", none)
+    assert not can_read_heif()
+    monkeypatch.undo()
+    can_read_heif.cache_clear()
+    assert can_read_heif()
