@@ -49,7 +49,7 @@ def test_a_run_says_what_it_does_and_what_comes_next(here: Path) -> None:
     ):
         assert re.search(f"^{line}$", result.stderr, re.MULTILINE), line
     assert re.fullmatch(
-        r"trained 6 iterations, [\d.]+ images/s\n"
+        r"trained 6 iterations, [\d.e+]+ images/s\n"
         r"checkpoint: run/checkpoints/00000006\n"
         r"to look at: run/index\.html\n"
         r"next: munit-edge export onnx run -o MODEL\n",
