@@ -159,7 +159,7 @@ def test_a_signal_ends_with_a_checkpoint_and_the_way_on(
     program = [sys.executable, "-c", "from munit_edge.cli.main import main; main()"]
     options = ["--data", "data", "-o", "my run", "--set", "iterations=100000", "--device", "cpu"]
     options += ["--set", f"data.workers={workers}"]
-    page = here / "my run" / "index.html"  # is there when signals are requests
+    first = here / "my run" / "checkpoints" / "00000003"  # by then all processes have begun
     process = subprocess.Popen(
         [*program, "train", "tiny.yaml", *options],
         stdout=subprocess.PIPE,
@@ -168,7 +168,7 @@ def test_a_signal_ends_with_a_checkpoint_and_the_way_on(
         start_new_session=True,
     )
     try:
-        wait_until(lambda: page.exists() or process.poll() is not None, "the run does not begin")
+        wait_until(lambda: first.exists() or process.poll() is not None, "the run does not begin")
         os.killpg(process.pid, number)
         out, err = process.communicate(timeout=HANG_S)
     finally:
