@@ -153,9 +153,11 @@ class Decoder:
             raise
         self.first_pts = self._first.pts
         frame = self._first.frame
-        orientation = orientation_of(frame)
-        self.upright_hw = orientation.swapped((frame.height, frame.width))
-        self.pixel_aspect = 1 / aspect if orientation.swaps_axes else aspect
+        # Not asked of every frame: PyAV ties a frame to its side data in a cycle, which keeps its
+        # pixels until Python's collector comes by.
+        self._rotation, self._orientation = frame.rotation, orientation_of(frame)
+        self.upright_hw = self._orientation.swapped((frame.height, frame.width))
+        self.pixel_aspect = 1 / aspect if self._orientation.swaps_axes else aspect
         for note in notes_on(frame, self._stream):
             tell(f"{name}: {note}")
 
@@ -175,7 +177,10 @@ class Decoder:
 
     def pixels(self, decoded: Decoded, channels: int) -> Images:
         """Pixels of a frame, uint8 [H, W, C]; see `upright_pixels`."""
-        return upright_pixels(decoded.frame, self.upright_hw, channels)
+        frame = decoded.frame
+        if frame.rotation != self._rotation:  # a camera that was turned while it recorded
+            self._rotation, self._orientation = frame.rotation, orientation_of(frame)
+        return upright_pixels(frame, self._orientation, self.upright_hw, channels)
 
     def check_sound(self, output: Path, container: VideoContainer) -> None:
         """Check that a container holds the audio; see `munit_edge.video.sound.check_sound`."""

@@ -12,7 +12,7 @@ from PIL import Image
 from munit_edge.images import Images, on_white
 from munit_edge.video.av_api import pyav
 from munit_edge.video.extras import Extras
-from munit_edge.video.orientation import orientation_of
+from munit_edge.video.orientation import Orientation
 from munit_edge.video.sound import Sound
 
 HD_HEIGHT = 720
@@ -63,19 +63,21 @@ class Clip:
     """Whether it cannot be read again from its start: a camera, a stream or a pipe."""
 
 
-def upright_pixels(frame: Any, upright_hw: tuple[int, int], channels: int) -> Images:
+def upright_pixels(
+    frame: Any, orientation: Orientation, upright_hw: tuple[int, int], channels: int
+) -> Images:
     """Pixels of a decoded frame.
 
     Args:
         frame: PyAV's frame, of any pixel format.
+        orientation: how it is shown.
         upright_hw: height and width of the result; a frame of another size is resized to it.
         channels: 1 grey, 3 RGB or 4 RGBA (opaque).
 
     Returns:
-        uint8 [H, W, C], turned and mirrored as the file's display matrix says.
+        uint8 [H, W, C], upright.
     """
     unspecified = _BT709 if frame.height >= HD_HEIGHT else _BT601
-    orientation = orientation_of(frame)
     height, width = orientation.swapped(upright_hw)
     rgb = frame.to_ndarray(
         format="rgb24",

@@ -212,6 +212,7 @@ WHOLE: dict[str, tuple[str, dict[str, object]]] = {
     "a late start": ("a.mkv", {"stamps": range(5000, 6600, 40)}),
     "a start before zero": ("a.mp4", {"stamps": range(-200, 1400, 40)}),
     "a screen that stands still": ("a.mkv", {"stamps": [*range(0, 400, 40), 9000, 9040, 30_000]}),
+    "a clock that wraps": ("a.ts", {"container": {"output_ts_offset": "95443"}}),
     "one frame": ("a.mkv", {"stamps": [0]}),
     "three frames in minutes": ("a.mp4", {"stamps": [0, 60_000, 120_000]}),
 }
@@ -225,6 +226,21 @@ def test_unusual_files_are_not_suspected(tmp_path: Path, case: str) -> None:
     source, count, told = read(clip)
     assert count >= 1
     assert (told, source.broke_off, source.num_missing, source.num_damaged) == ([], False, 0, 0)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2])
+def test_edit_lists_that_trim_or_go_beyond_the_end(tmp_path: Path, factor: float) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 50)
+    data = bytearray(clip.read_bytes())
+    position = -1
+    while (position := data.find(b"elst", position + 1)) >= 0:
+        duration = data[position + 12 : position + 16]
+        changed = int(int.from_bytes(duration, "big") * factor)
+        data[position + 12 : position + 16] = changed.to_bytes(4, "big")
+    clip.write_bytes(data)
+    source, count, told = read(clip)
+    assert count == (25 if factor < 1 else 50)
+    assert (told, source.broke_off, source.num_missing) == ([], False, 0)
 
 
 def test_a_video_shorter_than_its_sound_is_whole(tmp_path: Path) -> None:
