@@ -55,7 +55,7 @@ def find_config(config: Path | None, recipe: str | None) -> Path:
     if recipe is not None:
         return recipe_path(recipe)
     assert config is not None
-    if not config.is_file() and str(config) in recipe_names():
+    if str(config) in recipe_names() and not config.is_file():
         raise ConfigError(f"there is no file {config}; for the recipe say --recipe {config}")
     return config
 
