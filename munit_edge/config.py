@@ -36,6 +36,8 @@ GRAPH_KINDS: tuple[GraphKind, ...] = ("content_encoder", "style_encoder", "decod
 STATS_KINDS: tuple[GraphKind, ...] = ("content_encoder_stats", "decoder_stats")
 """Their twins with the norms' statistics as input and output; see `norm_statistics`."""
 
+MAX_WIDTH = 65_536
+"""Channels or numbers of any layer; more is a slip, and fills the memory."""
 MAX_MESSAGE = 500
 """Characters of what is wrong with one value."""
 MAX_EDITS = 2
@@ -76,9 +78,9 @@ class DiscriminatorConfig(StrictModel):
     kind: DiscriminatorKind = "multiscale-patch"
     """`multiscale-patch`: the paper's, 4x4 convolutions on an average-pooled pyramid.
     `multiresolution-patch`, `global-residual`: those of the improved release (spectral norm)."""
-    width: int = Field(64, ge=1)
+    width: int = Field(64, ge=1, le=MAX_WIDTH)
     """Channels of the first convolution."""
-    max_width: int | None = Field(None, ge=1)
+    max_width: int | None = Field(None, ge=1, le=MAX_WIDTH)
     """Channels are never more than this; null: no limit."""
     num_layers: int = Field(4, ge=1, le=16)
     """Stride-2 convolutions (patch) or residual blocks (global)."""
@@ -135,21 +137,21 @@ class ModelConfig(StrictModel):
     """Channels of domain a: 1 (grey), 3 (RGB) or 4 (RGBA)."""
     channels_b: Channels = 3
     """Channels of domain b: 1 (grey), 3 (RGB) or 4 (RGBA)."""
-    width: int = Field(64, ge=1)
+    width: int = Field(64, ge=1, le=MAX_WIDTH)
     """Channels of the first convolution of both encoders."""
-    max_width: int | None = Field(None, ge=1)
+    max_width: int | None = Field(None, ge=1, le=MAX_WIDTH)
     """Channels of the content encoder and decoder are never more than this; null: no limit."""
     num_downsamples: int = Field(2, ge=1, le=6)
     """Stride-2 convolutions of the content encoder: content is 2**num_downsamples times smaller."""
     num_style_downsamples: int = Field(4, ge=2, le=8)
     """Stride-2 convolutions of the style encoder; only the first two double the channels."""
-    num_res_blocks: int = Field(4, ge=1)
+    num_res_blocks: int = Field(4, ge=1, le=256)
     """Residual blocks of the content encoder, and as many of the decoder."""
-    style_dim: int = Field(8, ge=1)
+    style_dim: int = Field(8, ge=1, le=MAX_WIDTH)
     """Numbers in a style code; the prior is N(0, I)."""
-    mlp_dim: int = Field(256, ge=1)
+    mlp_dim: int = Field(256, ge=1, le=MAX_WIDTH)
     """Hidden width of the MLP that turns a style code into AdaIN parameters."""
-    num_mlp_layers: int = Field(3, ge=1)
+    num_mlp_layers: int = Field(3, ge=1, le=256)
     """Linear layers of that MLP (`munit`: the last one gives the AdaIN parameters themselves)."""
     padding: Padding = "reflect"
     """Padding of every convolution of the generators."""

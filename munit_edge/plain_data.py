@@ -178,15 +178,15 @@ def shown(value: Any) -> str:
 
 def shown_path(path: Path) -> str:
     """A path for a message, cut and with control characters escaped."""
-    text = str(path)
-    return cut(text if text.isprintable() else repr(text)[1:-1])
+    return cut(str(path))
 
 
 _TOO_DEEP = f"is nested too deeply: at most {MAX_DEPTH} levels are read"
 
 
 def cut(text: str, most: int = MAX_SHOWN) -> str:
-    """Text for a message: its beginning, and how long it is."""
+    """Text for a message: its beginning, and how long it is; control characters escaped."""
+    text = text if text.isprintable() else repr(text)[1:-1]
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 

@@ -117,18 +117,18 @@ class DataConfig(StrictModel):
     """Images of domain a for the picture grids; null: `testA` of `root`, else training images."""
     test_b: ImageSource | None = None
     """Images of domain b for the picture grids; null: `testB` of `root`, else training images."""
-    resize: int | None = Field(256, ge=1)
+    resize: int | None = Field(256, ge=1, le=65_536)
     """Shorter side in pixels before the crop; null: as it is. An image too small for the crop is
     enlarged until it fits."""
-    resize_b: int | None = Field(None, ge=1)
+    resize_b: int | None = Field(None, ge=1, le=65_536)
     """Shorter side in pixels for domain b, where it is not `resize`."""
-    crop_height: int = Field(256, ge=1)
+    crop_height: int = Field(256, ge=1, le=65_536)
     """Height of the random crop in pixels; a multiple of 2**model.num_downsamples."""
-    crop_width: int = Field(256, ge=1)
+    crop_width: int = Field(256, ge=1, le=65_536)
     """Width of the random crop in pixels; a multiple of 2**model.num_downsamples."""
     flip: bool = True
     """Mirror every other image, drawn at random, left to right."""
-    workers: int = Field(2, ge=0)
+    workers: int = Field(2, ge=0, le=1024)
     """Processes that read and prepare batches; 0: the training process itself. No effect on which
     images are drawn."""
     cache: bool = True
@@ -286,7 +286,7 @@ class TrainConfig(StrictModel):
     """The optimisers and their schedule."""
     speed: SpeedConfig = SpeedConfig()
     """How it is computed."""
-    batch_size: int = Field(1, ge=1)
+    batch_size: int = Field(1, ge=1, le=65_536)
     """Images of each domain in one iteration; of several processes, in each."""
     iterations: int = Field(1_000_000, ge=1, le=10**12)
     """Updates of discriminators and generators, one each in an iteration."""

@@ -56,7 +56,7 @@ def find_config(config: Path | None, recipe: str | None) -> Path:
     if recipe is not None:
         return recipe_path(recipe)
     assert config is not None
-    if not exists(config) and str(config) in recipe_names():
+    if str(config) in recipe_names() and not exists(config):
         raise ConfigError(f"there is no file {config}; for the recipe say --recipe {config}")
     return config
 

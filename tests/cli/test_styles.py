@@ -193,7 +193,7 @@ def test_list(model: Path) -> None:
     assert lines[2].split()[1:3] == ["b", f"{norm:.2f}"]
     assert lines[2].endswith("seed 5, sample 0")
     assert "not used: " in lines[3]
-    assert "is not a style file" in lines[3]
+    assert "not a style file" in lines[3]
     assert "saved for another model" in lines[4]
     only = run("styles", "list", model, "--domain", "a").stdout
     assert "blue" in only

@@ -112,7 +112,7 @@ MUNIT_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "padding": ({"gen.pad_type": "circular"}, "gen.pad_type is 'circular': allowed: 'reflect', "),
     "norm": ({"dis.norm": "bn"}, "dis.norm is 'bn': allowed: 'none', 'in', 'ln'"),
     "channels": ({"input_dim_a": 2}, "input_dim_a is 2: allowed: 1, 3, 4"),
-    "number": ({"gen.dim": 0}, "gen.dim is 0: allowed: whole numbers, 1 or more"),
+    "number": ({"gen.dim": 0}, "gen.dim is 0: allowed: whole numbers, 1 to 65536"),
     "range": ({"gen.n_downsample": 9}, "gen.n_downsample is 9: allowed: whole numbers, 1 to 6"),
     "type": ({"gen.n_res": "4"}, "gen.n_res is '4': allowed: whole numbers"),
     "bool": ({"gen.n_res": True}, "gen.n_res is true: allowed: whole numbers"),
