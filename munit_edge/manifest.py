@@ -11,13 +11,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from munit_edge.config import (
+    DOMAINS,
+    GRAPH_KINDS,
+    STATS_KINDS,
     Direction,
     Domain,
     GraphKind,
@@ -30,8 +33,11 @@ from munit_edge.config import (
 from munit_edge.errors import ConfigError, InputError, ModelError
 from munit_edge.files import sha256
 from munit_edge.norm_statistics import num_rows
+from munit_edge.replacing import FolderKind
 
 MANIFEST_FILE = "munit_edge.json"
+STYLES_FOLDER = "styles"
+"""Where a model directory keeps saved styles (`munit_edge.saved_styles`)."""
 FORMAT_VERSION: Literal[1] = 1
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
@@ -222,6 +228,24 @@ class Manifest(StrictModel):
         raise ModelError(
             f"the manifest lists no {graph_name(kind, domain)}: export the model again"
         )
+
+
+def _model_files(data: Mapping[str, Any]) -> frozenset[str]:
+    """Names of the files that an export writes; the manifest's contents do not change them."""
+    kinds = (*GRAPH_KINDS, *STATS_KINDS)
+    graphs = [f"{graph_name(kind, domain)}.onnx" for kind in kinds for domain in DOMAINS]
+    return frozenset([MANIFEST_FILE, *graphs])
+
+
+MODEL_DIRECTORY = FolderKind(
+    name="model directory",
+    marker=MANIFEST_FILE,
+    keys=frozenset(["format_version", "graphs"]),
+    files=_model_files,
+    carried=frozenset([STYLES_FOLDER]),
+)
+"""What `export` makes. Saved styles are the user's and stay, those of another model, too: they are
+refused when they are used."""
 
 
 def graph_tensors(

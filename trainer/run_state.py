@@ -8,7 +8,9 @@ from typing import Any
 
 from munit_edge.config import DOMAINS
 from munit_edge.errors import ConfigError, InputError, TrainingError
+from munit_edge.replacing import FolderTarget
 from munit_edge.trainer.checkpoint import (
+    RUN_CHECKPOINT,
     Checkpoint,
     CheckpointInfo,
     TrainingState,
@@ -111,7 +113,7 @@ class RunState:
             average=self.average,
             discriminators=self.discriminators,
             training=TrainingState(tensors, values),
-            overwrite=True,
+            replacing=FolderTarget(path, RUN_CHECKPOINT, overwrite=True).replacing,
         )
 
     def restore(self, checkpoint: Checkpoint, sets: ImageSets) -> None:
