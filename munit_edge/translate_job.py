@@ -24,6 +24,7 @@ from munit_edge.images import (
     read_image,
     write_image,
 )
+from munit_edge.leftovers import Leftovers
 from munit_edge.picture_translator import PictureTranslator
 from munit_edge.pipeline import in_threads
 from munit_edge.style_set import StyleSet, fit_to_size
@@ -121,6 +122,7 @@ class TranslateJob:
     Attributes:
         flattened: pictures so far whose transparency the output format could not hold.
         sheets: contact sheets written so far.
+        leftovers: results of earlier runs beside those of this one.
     """
 
     def __init__(
@@ -146,6 +148,7 @@ class TranslateJob:
         self._survived = InputError if options.watch else UnreadableImageError
         self.flattened = 0
         self.sheets: list[Path] = []
+        self.leftovers: Leftovers | None = None
 
     @property
     def engine_seconds(self) -> float:
@@ -172,8 +175,9 @@ class TranslateJob:
             MunitEdgeError: anything but a picture that cannot be read. What comes before in the
                 order of the inputs is complete.
         """
-        assert self._options.output is not None, "a plan has a folder"
-        with TranslateLog(self._options.output, self._settings) as log:
+        folder = None if self._options.to_file else self._options.output
+        with TranslateLog(folder, self._settings) as log:
+            self.leftovers = self._find_leftovers(plan, log)
             written = self._start(plan, log)
             with contextlib.closing(written):
                 yield from self._outcomes(written, plan, log)
@@ -194,11 +198,11 @@ class TranslateJob:
         picture = self._decode(data, name)
         results = (result for result, _ in self._translator.translate([picture], name))
         if not self._options.grid:
-            return encode_image(next(results), self._options.format)
+            return encode_image(next(results), self._options.result_format)
         cell = cell_for(self._styles, picture)
         row = Row(name, tuple(thumbnail(shown, cell) for shown in (picture, *results)))
         sheet = contact_sheet(columns(self._styles, cell), [row], cell)
-        return encode_image(Picture(sheet), self._options.format)
+        return encode_image(Picture(sheet), self._options.result_format)
 
     def _start(self, plan: Plan, log: TranslateLog) -> Generator[_Written, None, None]:
         """The three stages: reading, translating, writing."""
@@ -221,6 +225,19 @@ class TranslateJob:
             cost=lambda result: max(result.pixels, least),
             settle=True,
             name="munit-edge-write",
+        )
+
+    def _find_leftovers(self, plan: Plan, log: TranslateLog) -> Leftovers | None:
+        options = self._options
+        if options.output is None or not options.replaces or not log.earlier:
+            return None
+        return Leftovers(
+            options.output,
+            log.earlier,
+            [path for planned in plan.inputs for path in planned.outputs],
+            [*(planned.path for planned in plan.inputs), *options.style_images],
+            settings=self._settings,
+            remove=options.overwrite,
         )
 
     # ----------------------------------------------------------------------------------------
@@ -325,7 +342,7 @@ class TranslateJob:
         path = result.input.planned.outputs[result.index]
         picture = result.picture
         if picture is not None:
-            write_image(path, picture)
+            write_image(path, picture, replace=self._options.replaces)
         elif result.cell is not None and result.input.skipped:
             picture = read_image(path, 3)
         shown = (each for each in (result.source, picture) if each is not None)
@@ -343,9 +360,11 @@ class TranslateJob:
         self, written: Iterable[_Written], plan: Plan, log: TranslateLog
     ) -> Iterator[TranslatedInput]:
         """One outcome for each input, when its last result is on the disk."""
-        sheets = Sheets(plan.sheets, self._styles)
+        sheets = Sheets(plan.sheets, self._styles, replace=self._options.replaces)
         self.sheets = sheets.written
         thumbnails: list[Images] = []
+        shown: list[Path] = []
+        complete: list[Path] = []
         seconds, cell = 0.0, None
         for part in written:
             done = part.result_of
@@ -355,17 +374,25 @@ class TranslateJob:
             if done.error is None and part.index < len(done.planned.outputs) - 1:
                 continue
             if thumbnails and cell is not None:
-                sheets.add(done.planned.path.name, thumbnails, cell)
-            self.flattened += self._options.format == "jpg" and part.transparent
+                shown.append(done.planned.path)
+                if sheets.add(done.planned.path.name, thumbnails, cell):
+                    log.write_sheet(sheets.written[-1], shown)
+                    shown = []
+            self.flattened += self._options.result_format == "jpg" and part.transparent
             yield self._outcome(done, round(done.seconds + seconds, 3), log)
+            complete += [done.planned.path] if done.error is None else []
             thumbnails, seconds = [], 0.0
-        if cell is not None:
-            sheets.write(cell)
+        if cell is not None and sheets.write(cell):
+            log.write_sheet(sheets.written[-1], shown)
+        if self.leftovers is not None:
+            self.leftovers.of_sheets(sheets.written, complete)
 
     def _outcome(self, done: _Input, seconds: float, log: TranslateLog) -> TranslatedInput:
         outputs = () if done.error is not None else done.planned.outputs
         if not done.skipped:
             log.write(done.planned.path, done.sha256, outputs, done.size, seconds, done.error)
+        if self.leftovers is not None and outputs:
+            self.leftovers.of_input(done.planned.path, done.sha256, outputs)
         return TranslatedInput(
             input=printable(done.planned.path),
             outputs=tuple(printable(path) for path in outputs),

@@ -90,7 +90,7 @@ def file_sinks(
         MunitEdgeError: a result cannot be written as asked.
     """
     assert options.output is not None, "without an output the result goes to a pipe"
-    paths = result_paths(options.input, options.output, num_styles)
+    paths = result_paths(options.input, options.output, num_styles, to_file=options.to_file)
     encoding = choose_encoding(paths[0], options.codec, options.crf)
     clip = source.clip
     if options.audio:
