@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +33,7 @@ from munit_edge.config import (
 )
 from munit_edge.errors import ConfigError, InputError, ModelError
 from munit_edge.files import sha256
+from munit_edge.graph_files import check_self_contained
 from munit_edge.norm_statistics import num_rows
 from munit_edge.replacing import FolderKind
 
@@ -356,12 +358,13 @@ def read_graph(directory: Path, entry: GraphEntry) -> bytes:
     """The bytes of a graph file, after its hash was compared with the manifest.
 
     Raises:
-        ModelError: the file is missing, or not the one that was exported.
+        ModelError: the file is missing, not the one that was exported, or would load another file.
     """
     path = _graph_path(directory, entry)
     with _read_errors(path):
         data = path.read_bytes()
     _check_hash(path, entry, hashlib.sha256(data).hexdigest())
+    check_self_contained(data, str(path))
     return data
 
 
@@ -371,12 +374,21 @@ def checked_graph(directory: Path, entry: GraphEntry) -> Path:
     For engines that read the file themselves: its bytes need not be held besides.
 
     Raises:
-        ModelError: the file is missing, or not the one that was exported.
+        ModelError: the file is missing, not the one that was exported, or would load another file.
     """
     path = _graph_path(directory, entry)
     with _read_errors(path):
         found = sha256(path)
     _check_hash(path, entry, found)
+    with _read_errors(path), path.open("rb") as file:
+        if not file.read(1):
+            check_self_contained(b"", str(path))
+        # What is skipped over is not read, and nothing is copied.
+        with (
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as view,
+        ):
+            check_self_contained(view, str(path))
     return path
 
 

@@ -61,6 +61,7 @@ def check_outputs(outputs: Sequence[Path], read: Sequence[Path], options: VideoO
         if any(same_file(path, each) for each in read):
             raise OutputError(f"{path} is an input and would be replaced: name another output")
         may_be_there = options.overwrite or options.resume
+        Parts(path).check_removable()
         if os.path.lexists(path) and not may_be_there:
             raise OutputError(f"{path} exists already: name another output or pass --overwrite")
         if Parts(path).exist and not may_be_there:
