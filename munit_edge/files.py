@@ -15,7 +15,9 @@ from pathlib import Path
 
 from munit_edge.errors import OutputError
 
-PARTIAL_PREFIX = ".munit-edge-partial-"
+OWN_PREFIX = ".munit-edge-"
+"""Names of files that the program keeps for itself start like this."""
+PARTIAL_PREFIX = f"{OWN_PREFIX}partial-"
 """Names of unfinished files and folders start like this; they are never read."""
 
 BeforeReplacing = Callable[[Path, Path], None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from munit_edge.errors import OutputError
 from munit_edge.files import make_folder
 from munit_edge.replacing import same_file
 from munit_edge.video.codecs import CONTAINERS
+from munit_edge.video.join import COMMENT_PREFIX, comment_of
 from munit_edge.video.options import VideoOptions, is_live
 from munit_edge.video.parts import Parts
 
@@ -44,6 +46,25 @@ def result_paths(source: str, output: Path, num_styles: int, *, to_file: bool) -
     if num_styles == 1:
         return [stem.with_name(stem.name + suffix)]
     return [stem.with_name(f"{stem.name}_{index:02d}{suffix}") for index in range(num_styles)]
+
+
+def earlier_results(paths: Sequence[Path]) -> list[Path]:
+    """Complete results of earlier runs with other styles that lie beside those in a folder.
+
+    Args:
+        paths: the results of this run: clip.mp4, or clip_00.mp4, clip_01.mp4, ...
+    """
+    stem = paths[0].stem if len(paths) == 1 else paths[0].stem.rpartition("_")[0]
+    names = re.compile(rf"{re.escape(stem)}(_\d{{2,}})?({'|'.join(map(re.escape, CONTAINERS))})")
+    folder = paths[0].parent
+    return sorted(
+        path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if names.fullmatch(path.name)
+        and not any(same_file(path, each) for each in paths)
+        and not path.is_symlink()
+        and (comment_of(path) or "").startswith(COMMENT_PREFIX)
+    )
 
 
 def check_outputs(outputs: Sequence[Path], read: Sequence[Path], options: VideoOptions) -> None:

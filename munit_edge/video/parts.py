@@ -23,14 +23,14 @@ from typing import Literal
 from munit_edge.appending import open_to_append
 from munit_edge.config import StrictModel, validate
 from munit_edge.errors import ConfigError, OutputError
-from munit_edge.files import PARTIAL_PREFIX, atomic_file, make_folder, output_errors
+from munit_edge.files import OWN_PREFIX, atomic_file, make_folder, output_errors
 
 LEDGER = "ledger.jsonl"
 
 
 _WRITTEN = re.compile(
     r"ledger\.jsonl(\.new)?|part_\d{5,}(\.unfinished)?\.\w+|sound\.mkv|state_\d{5,}\.npz"
-    rf"|{re.escape(PARTIAL_PREFIX)}.*"
+    rf"|{re.escape(OWN_PREFIX)}.*"
 )
 """What lies in the folder."""
 

@@ -19,7 +19,7 @@ from munit_edge.video.job import Source
 from munit_edge.video.join import comment_of
 from munit_edge.video.live_source import LiveSource
 from munit_edge.video.options import DEFAULT_RETRIES, VideoOptions, is_live
-from munit_edge.video.outputs import check_outputs, result_paths
+from munit_edge.video.outputs import check_outputs, earlier_results, result_paths
 from munit_edge.video.raw_source import RawSource
 from munit_edge.video.segments import Track
 from munit_edge.video.sinks import FileSink, RawSink, Sink, completed_comment
@@ -104,6 +104,11 @@ def file_sinks(
             "the codec holds even sizes only, so the last row or column is there twice"
         )
     check_outputs(paths, read, options)
+    if not options.to_file and (earlier := earlier_results(paths)):
+        tell(
+            f"{', '.join(map(str, earlier))}: of an earlier run with other styles, and not "
+            "replaced by this one"
+        )
     track = Track(encoding, clip.time_base, clip.rate, clip.pixel_aspect)
     return [FileSink(path, track, f"{settings}-{index}") for index, path in enumerate(paths)]
 
