@@ -155,13 +155,13 @@ class RunFolder:
         """Whether `munit-edge train` has begun a run here; a train.yaml alone may be a user's."""
         if not self.config_file.is_file():
             return False
-        try:
-            if read_record(self.record_file).sessions:
-                return True
+        with contextlib.suppress(MunitEdgeError, OSError, ValueError):
             text = self.config_file.read_text(encoding="utf-8")
-            return text == dump_train_config(read_train_config(self.config_file))
-        except (MunitEdgeError, OSError, ValueError):
-            return False
+            if text == dump_train_config(read_train_config(self.config_file)):
+                return True
+        with contextlib.suppress(MunitEdgeError, OSError):
+            return bool(read_record(self.record_file).sessions)
+        return False
 
     def _check_removable(self, inputs: Iterable[Path]) -> None:
         for path in (*self._files, *self._folders):
@@ -183,7 +183,7 @@ class RunFolder:
         Raises:
             InputError: none has.
         """
-        if not self.config_file.is_file():
+        if not self._is_run():
             raise InputError(
                 f"{self.path} holds no training run: name a folder that `munit-edge train` made"
             )
@@ -195,7 +195,7 @@ class RunFolder:
             InputError: no run is here.
             ConfigError: `config` differs from the run's where it may not.
         """
-        if not self.config_file.exists():
+        if not self._is_run():
             raise InputError(f"{self.path} holds no training run to resume: leave out --resume")
         changed = differing_keys(read_train_config(self.config_file), config)
         if forbidden := [text for key, text in changed.items() if key not in MAY_CHANGE]:

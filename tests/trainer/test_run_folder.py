@@ -78,8 +78,13 @@ def test_beginning_anew_keeps_files_of_the_user_in_the_runs_folders(tmp_path: Pa
 def test_a_configuration_of_the_user_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "train.yaml").write_text("# my settings\nseed: 3\n")
     (tmp_path / "index.html").write_text("my page")
+    folder = RunFolder(tmp_path)
     with pytest.raises(OutputError, match="exists and is no training run"):
-        RunFolder(tmp_path).check_free(overwrite=True)
+        folder.check_free(overwrite=True)
+    with pytest.raises(InputError, match="holds no training run to resume"):
+        folder.check_resumable(tiny_config())
+    with pytest.raises(InputError, match="holds no training run"):
+        folder.check_is_run()  # whose page would be replaced
 
 
 def test_a_run_that_holds_an_input_is_never_replaced(tmp_path: Path) -> None:
