@@ -137,7 +137,7 @@ WHOLE = model(initializer=[tensor(external=False)]).SerializeToString()
     ],
 )
 def test_what_is_no_graph(data: bytes) -> None:
-    with pytest.raises(ModelError, match=r"g\.onnx is no ONNX graph"):
+    with pytest.raises(ModelError, match=r"g\.onnx is not a valid ONNX file"):
         check_self_contained(data, "g.onnx")
 
 
