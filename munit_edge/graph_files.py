@@ -74,7 +74,9 @@ def check_self_contained(data: bytes | memoryview, name: str) -> None:
                 raise ValueError("it holds no graph")
             fault = _find(view, "model", 0, len(view), 0)
     except (ValueError, IndexError) as exc:
-        raise ModelError(f"{name} is not a valid ONNX file ({exc}): export the model again") from exc
+        raise ModelError(
+            f"{name} is not a valid ONNX file ({exc}): export the model again"
+        ) from exc
     if fault is not None:
         raise ModelError(
             f"{name} would load {fault}, which the manifest has no hash of: a model directory "
