@@ -27,6 +27,7 @@ from munit_edge.extras import require
 from munit_edge.files import atomic_folder, sha256
 from munit_edge.manifest import (
     MANIFEST_FILE,
+    MODEL_DIRECTORY,
     GraphEntry,
     Manifest,
     ParityEntry,
@@ -34,7 +35,7 @@ from munit_edge.manifest import (
     manifest_json,
     size_rules,
 )
-from munit_edge.saved_styles import keep_styles
+from munit_edge.replacing import FolderTarget
 from munit_edge.trainer.checkpoint import Checkpoint, open_checkpoint
 from munit_edge.trainer.folding import fold_decoders
 from munit_edge.trainer.torch_api import nn
@@ -81,12 +82,16 @@ def export_model(
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
         ParityError: a graph differs by more than its tolerance; lists every failure, and nothing is
             left at `directory`. `GateError`: reduced precision costs more than allowed.
-        OutputError: `directory` exists, or cannot be written.
+        OutputError: `directory` exists and is not to be replaced, is an input, holds one or lies in
+            one, or cannot be written.
     """
     require("onnxruntime", "proving an export")  # before minutes of tracing, not after
+    inputs = (checkpoint, *options.calibration)
+    target = FolderTarget(directory, MODEL_DIRECTORY, overwrite, inputs)
+    target.check()
     opened = open_checkpoint(checkpoint)
     options.check_size(opened.config)
-    with atomic_folder(directory, overwrite=overwrite) as partial:
+    with atomic_folder(directory, replacing=target.replacing) as partial:
         if options.precision == "fp32":
             manifest = _export_fp32(opened, partial, options, on_step)
         else:
@@ -95,7 +100,6 @@ def export_model(
             model = Float32(opened, generators, pictures, on_trial)
             manifest = _export_reduced(model, partial, options, on_step)
         (partial / MANIFEST_FILE).write_text(manifest_json(manifest), encoding="utf-8")
-        keep_styles(directory, partial)
     return manifest
 
 

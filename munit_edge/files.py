@@ -8,15 +8,22 @@ import hashlib
 import os
 import secrets
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from munit_edge.errors import OutputError
 from munit_edge.paths import open_file
 
-PARTIAL_PREFIX = ".munit-edge-partial-"
+OWN_PREFIX = ".munit-edge-"
+"""Names of files that the program keeps for itself start like this."""
+PARTIAL_PREFIX = f"{OWN_PREFIX}partial-"
 """Names of unfinished files and folders start like this; they are never read."""
+
+BeforeReplacing = Callable[[Path, Path], None]
+"""Called with an earlier folder and the complete one that is about to replace it. It raises
+OutputError if the earlier one has to stay, and copies what is to be kept of it."""
 
 _MENDS = {
     errno.ENOSPC: "the disk is full: free some space or name another output path",
@@ -34,7 +41,10 @@ _MENDS = {
     errno.ENOTCONN: "its file system is not connected: mount it again",
     errno.EIO: "input/output error: the disk or the network fails, so name another output path",
     errno.EISDIR: "a folder of that name is there already: name another output path",
+    errno.EBUSY: "it is a mount point or in use: name another output path",
 }
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
 
 
 @contextlib.contextmanager
@@ -59,13 +69,18 @@ def make_folder(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends without an error.
 
     Parents are made. After an error or Ctrl-C nothing is left and an earlier `path` is untouched.
 
+    Args:
+        path: the file to write.
+        replace: take the place of an earlier file; else one that appeared meanwhile stays.
+
     Raises:
-        OutputError: the file cannot be written (disk full, read-only, no permission).
+        OutputError: the file cannot be written (disk full, read-only, no permission), or `path`
+            exists and `replace` is false.
     """
     make_folder(path.parent)
     with output_errors(path):
@@ -75,7 +90,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
         try:
             yield partial
             _sync(partial)
-            partial.replace(path)
+            if replace:
+                partial.replace(path)
+            else:
+                _rename_file_to_new(partial, path)
             _sync_names(path.parent)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -83,19 +101,21 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_folder(path: Path, *, replacing: BeforeReplacing | None = None) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block ends without an error.
 
     Args:
-        path: the folder to make.
-        overwrite: replace an earlier folder; it is removed only after the new one is complete.
+        path: the folder to make; an empty one may be there.
+        replacing: called before an earlier folder is replaced, which is removed only after the new
+            one is complete; see `munit_edge.replacing`. None: nothing is replaced.
 
     Raises:
-        OutputError: `path` exists and `overwrite` is false, or writing failed.
+        OutputError: `path` exists, or has come into being meanwhile, and may not be replaced; or
+            writing failed.
     """
     with output_errors(path):
-        is_there = path.exists()
-    if is_there and not overwrite:
+        is_there = not is_free(path)
+    if replacing is None and is_there:
         raise OutputError(f"{path} exists already: name another folder or pass --overwrite")
     make_folder(path.parent)
     with output_errors(path):
@@ -106,7 +126,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             for file in partial.rglob("*"):
                 _sync(file)
             _sync_names(partial)
-            _swap(partial, path)
+            _swap(partial, path, replacing)
             _sync_names(path.parent)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -122,10 +142,24 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _swap(partial: Path, path: Path) -> None:
-    """Rename `partial` to `path`; what was there is moved aside first and then removed."""
-    if not path.exists():
-        partial.rename(path)
+def is_free(path: Path) -> bool:
+    """Whether nothing is at `path`, or an empty folder, which a rename replaces without loss."""
+    if not os.path.lexists(path):
+        return True
+    return not path.is_symlink() and path.is_dir() and not any(path.iterdir())
+
+
+def _swap(partial: Path, path: Path, replacing: BeforeReplacing | None) -> None:
+    """Rename `partial` to `path`; what was there is removed if it may be."""
+    if replacing is None or is_free(path):
+        _rename_folder_to_new(partial, path)
+        return
+    replacing(path, partial)
+    for file in partial.rglob("*"):  # what it has kept
+        _sync(file)
+    if _exchange(partial, path):
+        _sync_names(path.parent)
+        shutil.rmtree(partial, ignore_errors=True)
         return
     aside = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=path.parent)) / path.name
     path.rename(aside)
@@ -136,6 +170,49 @@ def _swap(partial: Path, path: Path) -> None:
         raise
     finally:
         shutil.rmtree(aside.parent, ignore_errors=True)
+
+
+def _rename_folder_to_new(partial: Path, path: Path) -> None:
+    """Rename a folder, unless something is there: the system replaces empty folders only."""
+    try:
+        partial.rename(path)
+    except OSError as exc:
+        if os.path.lexists(path) and exc.errno != errno.EBUSY:
+            raise OutputError(
+                f"{path} has been made by another program meanwhile and stays as it is: name "
+                "another folder, or pass --overwrite"
+            ) from exc
+        raise
+
+
+def _rename_file_to_new(partial: Path, path: Path) -> None:
+    """Rename a file, unless something is there: a second name is never given over a first."""
+    try:
+        os.link(partial, path)
+    except FileExistsError as exc:
+        raise OutputError(
+            f"{path} has been made by another program meanwhile and stays as it is: name another "
+            "file, or pass --overwrite"
+        ) from exc
+    except OSError:  # a file system without second names
+        if os.path.lexists(path):
+            raise
+        partial.replace(path)
+    else:
+        partial.unlink()
+
+
+def _exchange(path: Path, other: Path) -> bool:
+    """Let two folders change places in one step; False: not possible here, nothing has changed."""
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:  # an old C library
+        return False
+    names = os.fsencode(path), os.fsencode(other)
+    return int(rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)) == 0
 
 
 def _sync(path: Path) -> None:

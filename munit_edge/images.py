@@ -258,15 +258,15 @@ def _save(picture: Picture, format: ImageFormat, file: IO[bytes]) -> None:  # no
     image.save(file, encoder.name, icc_profile=profile, **encoder.options)
 
 
-def write_image(path: Path, picture: Picture) -> None:
+def write_image(path: Path, picture: Picture, *, replace: bool = True) -> None:
     """Write a picture file, whole or not at all, in the format that the suffix names.
 
     Raises:
         ConfigError: the suffix names no format that can be written.
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or is there and `replace` is false.
     """
     format = image_format(path.suffix)  # noqa: A001
-    with atomic_file(path) as partial, partial.open("wb") as file:
+    with atomic_file(path, replace=replace) as partial, partial.open("wb") as file:
         _save(picture, format, file)
 
 

@@ -11,13 +11,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+import mmap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from munit_edge.config import (
+    DOMAINS,
+    GRAPH_KINDS,
+    STATS_KINDS,
     Direction,
     Domain,
     GraphKind,
@@ -29,11 +33,15 @@ from munit_edge.config import (
 )
 from munit_edge.errors import ConfigError, InputError, ModelError
 from munit_edge.files import sha256
+from munit_edge.graph_files import check_self_contained
 from munit_edge.norm_statistics import num_rows
 from munit_edge.paths import exists, is_file, is_folder
 from munit_edge.plain_data import read_json, shown
+from munit_edge.replacing import FolderKind
 
 MANIFEST_FILE = "munit_edge.json"
+STYLES_FOLDER = "styles"
+"""Where a model directory keeps saved styles (`munit_edge.saved_styles`)."""
 MAX_NAME = 255
 """Characters of a graph's file name."""
 FORMAT_VERSION: Literal[1] = 1
@@ -228,6 +236,24 @@ class Manifest(StrictModel):
         )
 
 
+def _model_files(data: Mapping[str, Any]) -> frozenset[str]:
+    """Names of the files that an export writes; the manifest's contents do not change them."""
+    kinds = (*GRAPH_KINDS, *STATS_KINDS)
+    graphs = [f"{graph_name(kind, domain)}.onnx" for kind in kinds for domain in DOMAINS]
+    return frozenset([MANIFEST_FILE, *graphs])
+
+
+MODEL_DIRECTORY = FolderKind(
+    name="model directory",
+    marker=MANIFEST_FILE,
+    keys=frozenset(["format_version", "graphs"]),
+    files=_model_files,
+    carried=frozenset([STYLES_FOLDER]),
+)
+"""What `export` makes. Saved styles are the user's and stay, those of another model, too: they are
+refused when they are used."""
+
+
 def graph_tensors(
     config: ModelConfig,
     kind: GraphKind,
@@ -336,12 +362,13 @@ def read_graph(directory: Path, entry: GraphEntry) -> bytes:
     """The bytes of a graph file, after its hash was compared with the manifest.
 
     Raises:
-        ModelError: the file is missing, or not the one that was exported.
+        ModelError: the file is missing, not the one that was exported, or would load another file.
     """
     path = _graph_path(directory, entry)
     with _read_errors(path):
         data = path.read_bytes()
     _check_hash(path, entry, hashlib.sha256(data).hexdigest())
+    check_self_contained(data, str(path))
     return data
 
 
@@ -351,12 +378,21 @@ def checked_graph(directory: Path, entry: GraphEntry) -> Path:
     For engines that read the file themselves: its bytes need not be held besides.
 
     Raises:
-        ModelError: the file is missing, or not the one that was exported.
+        ModelError: the file is missing, not the one that was exported, or would load another file.
     """
     path = _graph_path(directory, entry)
     with _read_errors(path):
         found = sha256(path)
     _check_hash(path, entry, found)
+    with _read_errors(path), path.open("rb") as file:
+        if not file.read(1):
+            check_self_contained(b"", str(path))
+        # What is skipped over is not read, and nothing is copied.
+        with (
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as view,
+        ):
+            check_self_contained(view, str(path))
     return path
 
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 import colorsys
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +26,10 @@ from PIL import Image
 from pydantic import Field
 
 from munit_edge.config import StrictModel, validate
-from munit_edge.errors import ConfigError, InputError, OutputError
+from munit_edge.errors import ConfigError, InputError
 from munit_edge.files import atomic_folder
 from munit_edge.plain_data import read_json
+from munit_edge.replacing import FolderKind, FolderTarget
 
 ShapeKind = Literal["circle", "square", "triangle", "star", "cross"]
 Texture = Literal["plain", "stripes", "dots"]
@@ -132,9 +133,10 @@ def write_sample_data(
         OutputError: `folder` holds something, or cannot be written.
     """
     _check_options(size, count, seed)
-    _check_folder(folder, overwrite)
+    target = FolderTarget(folder, SAMPLE_DATA, overwrite)
+    target.check()
     labels: dict[str, Label] = {}
-    with atomic_folder(folder, overwrite=True) as partial:
+    with atomic_folder(folder, replacing=target.replacing) as partial:
         for split in SPLITS:
             (partial / split).mkdir()
         for name, label in sample_labels(count, seed):
@@ -209,18 +211,19 @@ def _check_options(size: int, count: int, seed: int) -> None:
         raise ConfigError(f"seed is {seed}: use 0 or larger")
 
 
-def _check_folder(folder: Path, overwrite: bool) -> None:
-    """Refuse to write over anything but earlier sample data."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise OutputError(f"{folder} is a file: name a new folder")
-    if not any(folder.iterdir()):
-        return
-    if not (folder / LABELS_FILE).is_file():
-        raise OutputError(f"{folder} holds other files: name a new or an empty folder")
-    if not overwrite:
-        raise OutputError(f"{folder} holds sample data already: name another or pass --overwrite")
+def _files(data: Mapping[str, Any]) -> frozenset[str]:
+    """What `labels.json` says that was drawn."""
+    pictures = data["pictures"]
+    return frozenset([LABELS_FILE, *(pictures if isinstance(pictures, dict) else ())])
+
+
+SAMPLE_DATA = FolderKind(
+    name="folder of sample data",
+    marker=LABELS_FILE,
+    keys=frozenset(["size", "seed", "pictures"]),
+    files=_files,
+)
+"""What `write_sample_data` makes."""
 
 
 def _sample_shape(random: np.random.Generator) -> Shape:

@@ -5,8 +5,9 @@ model/styles/sunset.json     the style that `--style sunset` means
 
 from __future__ import annotations
 
+import json
+import os
 import re
-import shutil
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 from munit_edge.config import Domain, StrictModel
 from munit_edge.errors import ConfigError, InputError, OutputError
 from munit_edge.files import output_errors
-from munit_edge.manifest import read_manifest
+from munit_edge.manifest import STYLES_FOLDER, read_manifest
 from munit_edge.style_files import (
     NamedStyle,
     StyleFile,
@@ -24,7 +25,6 @@ from munit_edge.style_files import (
     write_style_file,
 )
 
-STYLES_FOLDER = "styles"
 SUFFIX = ".json"
 MAX_NAME = 64
 
@@ -139,14 +139,16 @@ class SavedStyles:
             )
         return styles[0]
 
-    def write(self, path: Path, domain: Domain, styles: Sequence[NamedStyle]) -> None:
+    def write(
+        self, path: Path, domain: Domain, styles: Sequence[NamedStyle], *, replace: bool = False
+    ) -> None:
         """Write a file of these styles.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: it cannot be written, or is there and `replace` is false.
         """
         file = StyleFile(model_sha256=self.model_sha256, domain=domain, styles=tuple(styles))
-        write_style_file(path, file)
+        write_style_file(path, file, replace=replace)
 
     def rename(self, old: str, new: str, *, overwrite: bool = False) -> Path:
         """Give a saved style another name.
@@ -173,7 +175,7 @@ class SavedStyles:
         if len(file.styles) == 1:  # those of a file of several have names of their own
             renamed = file.styles[0].model_copy(update={"name": target.stem})
             file = file.model_copy(update={"styles": (renamed,)})
-        write_style_file(target, file)
+        write_style_file(target, file, replace=overwrite)
         with output_errors(source):
             source.unlink()
         return target
@@ -208,23 +210,24 @@ def check_name(name: str) -> str:
     return composed
 
 
-def keep_styles(old: Path, new: Path) -> None:
-    """Copy the saved styles of a model directory into the one that will replace it.
-
-    Those of another model, too: they are refused when they are used, but they are the user's.
-
-    Raises:
-        OutputError: they cannot be copied.
-    """
-    if (old / STYLES_FOLDER).is_dir():
-        with output_errors(new / STYLES_FOLDER):
-            shutil.copytree(old / STYLES_FOLDER, new / STYLES_FOLDER, ignore_dangling_symlinks=True)
+def check_holds_styles(path: Path) -> None:
+    """Raise OutputError if `path` is there and is no file of styles, which alone is replaced."""
+    if not os.path.lexists(path):
+        return
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict) or not {"styles", "model_sha256"} <= data.keys():
+        raise OutputError(
+            f"{path} is no file of styles, so --overwrite does not replace it: name another file"
+        )
 
 
 def refuse_replacing(paths: Iterable[Path]) -> None:
     """Raise OutputError if one of `paths` is there already."""
     for path in paths:
-        if path.exists():
+        if os.path.lexists(path):
             raise OutputError(f"{path} exists already: take another name or pass --overwrite")
 
 

@@ -190,13 +190,13 @@ def why_no_plans(report: Report, flavour: Subject) -> str:
     return _unusable(told, flavour, "cuda-bindings") or _no_gpu_for(flavour, told["driver"])
 
 
-def write_report(path: Path, report: SelftestReport) -> None:
+def write_report(path: Path, report: SelftestReport, *, replace: bool = True) -> None:
     """Write the report as JSON, whole or not at all.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or is there and `replace` is false.
     """
-    with atomic_file(path) as partial:
+    with atomic_file(path, replace=replace) as partial:
         partial.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

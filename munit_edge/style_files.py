@@ -186,13 +186,13 @@ def read_style_file(
     return file
 
 
-def write_style_file(path: Path, file: StyleFile) -> None:
+def write_style_file(path: Path, file: StyleFile, *, replace: bool = False) -> None:
     """Write `file` as JSON, whole or not at all.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or is there and `replace` is false.
     """
-    with atomic_file(path) as partial:
+    with atomic_file(path, replace=replace) as partial:
         partial.write_text(file.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

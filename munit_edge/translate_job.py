@@ -27,6 +27,7 @@ from munit_edge.images import (
     size_fault,
     write_image,
 )
+from munit_edge.leftovers import Leftovers
 from munit_edge.names import storable, stored_name
 from munit_edge.picture_translator import PictureTranslator
 from munit_edge.pipeline import in_threads
@@ -143,6 +144,7 @@ class TranslateJob:
         flattened: pictures so far whose transparency the output format could not hold.
         frames: pictures so far that have more frames or pages than the first.
         sheets: contact sheets written so far.
+        leftovers: results of earlier runs beside those of this one.
     """
 
     def __init__(
@@ -170,6 +172,7 @@ class TranslateJob:
         self.flattened = 0
         self.frames = FrameTally()
         self.sheets: list[Path] = []
+        self.leftovers: Leftovers | None = None
 
     @property
     def engine_seconds(self) -> float:
@@ -203,8 +206,9 @@ class TranslateJob:
             MunitEdgeError: anything but a picture that cannot be read. What comes before in the
                 order of the inputs is complete.
         """
-        assert self._options.output is not None, "a plan has a folder"
-        with TranslateLog(self._options.output, self._settings) as log:
+        folder = None if self._options.to_file else self._options.output
+        with TranslateLog(folder, self._settings) as log:
+            self.leftovers = self._find_leftovers(plan, log)
             written = self._start(plan, log, on_part)
             with contextlib.closing(written):
                 yield from self._outcomes(written, plan, log)
@@ -228,11 +232,11 @@ class TranslateJob:
         self.frames.add(name, picture.frames)
         results = (result for result, _ in self._translator.translate([picture], name, on_part))
         if not self._options.grid:
-            return encode_image(next(results), self._options.format)
+            return encode_image(next(results), self._options.result_format)
         cell = cell_for(self._styles, picture)
         row = Row(name, tuple(thumbnail(shown, cell) for shown in (picture, *results)))
         sheet = contact_sheet(columns(self._styles, cell), [row], cell)
-        return encode_image(Picture(sheet), self._options.format)
+        return encode_image(Picture(sheet), self._options.result_format)
 
     def _start(
         self, plan: Plan, log: TranslateLog, on_part: OnPart
@@ -257,6 +261,19 @@ class TranslateJob:
             cost=lambda result: max(result.pixels, least),
             settle=True,
             name="munit-edge-write",
+        )
+
+    def _find_leftovers(self, plan: Plan, log: TranslateLog) -> Leftovers | None:
+        options = self._options
+        if options.output is None or not options.replaces or not log.earlier:
+            return None
+        return Leftovers(
+            options.output,
+            log.earlier,
+            [path for planned in plan.inputs for path in planned.outputs],
+            [*(planned.path for planned in plan.inputs), *options.style_images],
+            settings=self._settings,
+            remove=options.overwrite,
         )
 
     # ----------------------------------------------------------------------------------------
@@ -311,7 +328,7 @@ class TranslateJob:
         picture = decode_image(data, self._channels, name=name, max_megapixels=limit)
         picture = fit_to_size(picture, self._options, name)
         height, width = picture.pixels.shape[:2]
-        if fault := size_fault(height, width, self._options.format):
+        if fault := size_fault(height, width, self._options.result_format):
             raise InputError(f"{name}: {fault}")
         return picture
 
@@ -430,7 +447,7 @@ class TranslateJob:
         picture = result.picture
         try:
             if picture is not None:
-                write_image(path, picture)
+                write_image(path, picture, replace=self._options.replaces)
             elif result.cell is not None and result.input.skipped:
                 picture = read_image(path, 3, max_megapixels=self._options.max_megapixels)
         except (InputError, OutputError) as exc:
@@ -453,9 +470,11 @@ class TranslateJob:
         self, written: Iterable[_Written], plan: Plan, log: TranslateLog
     ) -> Iterator[TranslatedInput]:
         """One outcome for each input, when its last result is on the disk."""
-        sheets = Sheets(plan.sheets, self._styles)
+        sheets = Sheets(plan.sheets, self._styles, replace=self._options.replaces)
         self.sheets = sheets.written
         thumbnails: list[Images] = []
+        shown: list[Path] = []
+        complete: list[Path] = []
         seconds, cell, error = 0.0, None, None
         for part in written:
             done = part.result_of
@@ -469,13 +488,19 @@ class TranslateJob:
             if error is not None:
                 done = replace(done, error=error)
             elif thumbnails and cell is not None:
-                sheets.add(done.planned.path.name, thumbnails, cell)
-            self.flattened += self._options.format == "jpg" and part.transparent
+                shown.append(done.planned.path)
+                if sheets.add(done.planned.path.name, thumbnails, cell):
+                    log.write_sheet(sheets.written[-1], shown)
+                    shown = []
+            self.flattened += self._options.result_format == "jpg" and part.transparent
             self.frames.add(done.planned.path.name, done.frames)
             yield self._outcome(done, round(done.seconds + seconds, 3), log)
+            complete += [done.planned.path] if done.error is None else []
             thumbnails, seconds, error = [], 0.0, None
-        if cell is not None:
-            sheets.write(cell)
+        if cell is not None and sheets.write(cell):
+            log.write_sheet(sheets.written[-1], shown)
+        if self.leftovers is not None:
+            self.leftovers.of_sheets(sheets.written, complete)
 
     def _outcome(self, done: _Input, seconds: float, log: TranslateLog) -> TranslatedInput:
         outputs = () if done.error is not None else done.planned.outputs
@@ -483,6 +508,8 @@ class TranslateJob:
             log.write(
                 done.planned.path, done.sha256, outputs, done.size, seconds, done.error, done.tiles
             )
+        if self.leftovers is not None and outputs:
+            self.leftovers.of_input(done.planned.path, done.sha256, outputs)
         return TranslatedInput(
             input=stored_name(done.planned.path),
             outputs=tuple(stored_name(path) for path in outputs),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 from pydantic import ValidationError
 
+from munit_edge.appending import open_to_append
 from munit_edge.config import StrictModel
 from munit_edge.files import output_errors
 from munit_edge.names import stored_name
@@ -45,6 +47,8 @@ class LogEntry(StrictModel):
     """Time for reading, translating and writing."""
     error: str | None = None
     """Why there are no results; null: there are."""
+    shown: tuple[str, ...] = ()
+    """Of a contact sheet, whose line has no input: the inputs that it shows."""
 
 
 class TranslateLog:
@@ -54,22 +58,31 @@ class TranslateLog:
     cannot be read, such as the last one of a machine that lost its power, count as not written.
 
     Args:
-        folder: of the results; it is there.
+        folder: of the results; it is there. None: no record is kept, and nothing is known.
         settings: of this run, see `settings_hash`.
 
     Raises:
         OutputError: the record cannot be opened.
     """
 
-    def __init__(self, folder: Path, settings: str) -> None:
+    def __init__(self, folder: Path | None, settings: str) -> None:
         self._folder = folder
-        self._path = folder / LOG_FILE
         self._settings = settings
-        with output_errors(self._path):
-            self._last_writer = _read_log(self._path)
-            self._file = self._path.open("ab")
-            if self._file.tell() and not _ends_whole(self._path):
+        self._last_writer: dict[str, LogEntry] = {}
+        self._file: BinaryIO | None = None
+        if folder is None:
+            return
+        path = folder / LOG_FILE
+        self._file = open_to_append(path)
+        with output_errors(path):
+            self._last_writer = _read_log(self._file)
+            if not _ends_whole(self._file):
                 self._file.write(b"\n")
+
+    @property
+    def earlier(self) -> Mapping[str, LogEntry]:
+        """For every result the last line of an earlier run that names it."""
+        return self._last_writer
 
     def find_done(self, outputs: Sequence[Path], sha256: str) -> LogEntry | None:
         """The line that wrote all of `outputs` from such a file with these settings.
@@ -110,25 +123,49 @@ class TranslateLog:
         Raises:
             OutputError: it cannot be written.
         """
-        entry = LogEntry(
-            input=stored_name(path),
-            sha256=sha256,
-            settings=self._settings,
-            outputs=tuple(self._names(outputs)),
-            size=size,
-            tile=tiles.core,
-            tile_stats=tiles.statistics,
-            seconds=seconds,
-            error=error,
+        self._append(
+            LogEntry(
+                input=stored_name(path),
+                sha256=sha256,
+                settings=self._settings,
+                outputs=tuple(self._names(outputs)),
+                size=size,
+                tile=tiles.core,
+                tile_stats=tiles.statistics,
+                seconds=seconds,
+                error=error,
+            )
         )
-        with output_errors(self._path):
+
+    def write_sheet(self, path: Path, inputs: Iterable[Path]) -> None:
+        """Append the line of a contact sheet that shows `inputs`.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self._append(
+            LogEntry(
+                input="",
+                sha256=None,
+                settings=self._settings,
+                outputs=tuple(self._names([path])),
+                seconds=0.0,
+                shown=tuple(map(stored_name, inputs)),
+            )
+        )
+
+    def _append(self, entry: LogEntry) -> None:
+        if self._file is None or self._folder is None:
+            return
+        with output_errors(self._folder / LOG_FILE):
             self._file.write(entry.model_dump_json().encode() + b"\n")
             self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
-        with output_errors(self._path):
-            self._file.close()
+        if self._file is not None and self._folder is not None:
+            with output_errors(self._folder / LOG_FILE):
+                self._file.close()
 
     def __enter__(self) -> TranslateLog:
         return self
@@ -142,7 +179,8 @@ class TranslateLog:
         self.close()
 
     def _names(self, outputs: Iterable[Path]) -> list[str]:
-        return [stored_name(path.relative_to(self._folder).as_posix()) for path in outputs]
+        folder = self._folder
+        return [stored_name(p.relative_to(folder).as_posix()) for p in outputs] if folder else []
 
 
 def settings_hash(model: str, styles: Styles, settings: dict[str, object]) -> str:
@@ -157,22 +195,22 @@ def settings_hash(model: str, styles: Styles, settings: dict[str, object]) -> st
     return hashlib.sha256(text.encode() + styles.tobytes()).hexdigest()
 
 
-def _read_log(path: Path) -> dict[str, LogEntry]:
+def _read_log(file: BinaryIO) -> dict[str, LogEntry]:
     """For every result the last line that names it."""
     last_writer: dict[str, LogEntry] = {}
-    if not path.is_file():
-        return last_writer
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                entry = LogEntry.model_validate_json(line)
-            except ValidationError:
-                continue
-            last_writer.update(dict.fromkeys(entry.outputs, entry))
+    file.seek(0)
+    for line in file:
+        try:
+            entry = LogEntry.model_validate_json(line)
+        except ValidationError:
+            continue
+        last_writer.update(dict.fromkeys(entry.outputs, entry))
     return last_writer
 
 
-def _ends_whole(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
+def _ends_whole(file: BinaryIO) -> bool:
+    """Whether the file is empty or its last line ends."""
+    if not file.seek(0, os.SEEK_END):
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"

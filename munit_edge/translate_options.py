@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from munit_edge.config import Direction, StrictModel
-from munit_edge.images import DEFAULT_MAX_MEGAPIXELS, ImageFormat
+from munit_edge.errors import ConfigError
+from munit_edge.images import DEFAULT_MAX_MEGAPIXELS, ImageFormat, image_format
 from munit_edge.paths import is_folder
 from munit_edge.tile_choice import TileWish
 
@@ -17,6 +18,7 @@ OnError = Literal["stop", "skip"]
 STANDARD_STREAM = Path("-")
 DEFAULT_STYLES = 4
 DEFAULT_FRAMES = 8
+_SUFFIXES = ".png, .jpg (.jpeg) and .webp"
 
 
 class TranslateOptions(StrictModel):
@@ -25,7 +27,9 @@ class TranslateOptions(StrictModel):
     inputs: tuple[Path, ...] = Field(min_length=1)
     """Files and folders, or `-` alone for standard input."""
     output: Path | None = None
-    """Folder of the results; None with standard input."""
+    """Folder of the results, or the file of the only one; None with standard input."""
+    to_file: bool = False
+    """Whether `output` is the file of the only result."""
     direction: Direction
     """From which domain to which."""
     styles: int | None = Field(None, ge=1)
@@ -46,8 +50,8 @@ class TranslateOptions(StrictModel):
     """Shorter side in pixels that inputs and reference pictures are resized to; None: as it is."""
     grid: bool = False
     """Write contact sheets too; with standard input a contact sheet instead of the result."""
-    format: ImageFormat = "png"
-    """File format of the results."""
+    format: ImageFormat | None = None
+    """File format of the results; None: as the suffix of the file says, in a folder png."""
     on_error: OnError | None = None
     """What a picture that cannot be read does; None: `skip` where an input is a folder."""
     overwrite: bool = False
@@ -86,7 +90,19 @@ class TranslateOptions(StrictModel):
         """How many styles to draw when nothing guides them."""
         if self.styles is not None:
             return self.styles
-        return 1 if self.from_stdin and not self.grid else DEFAULT_STYLES
+        return 1 if (self.from_stdin or self.to_file) and not self.grid else DEFAULT_STYLES
+
+    @property
+    def result_format(self) -> ImageFormat:
+        """File format of the results."""
+        if self.to_file and self.output is not None:
+            return image_format(self.output.suffix)
+        return self.format or "png"
+
+    @property
+    def replaces(self) -> bool:
+        """Whether results that are there may be replaced."""
+        return self.overwrite or self.keeps_done
 
     @property
     def skips_unreadable(self) -> bool:
@@ -102,7 +118,8 @@ class TranslateOptions(StrictModel):
 
     def deciding(self) -> dict[str, object]:
         """The options that change the results, besides model, styles and the choice of tiles."""
-        return self.model_dump(mode="json", include={"direction", "size", "format"})
+        chosen = self.model_dump(mode="json", include={"direction", "size"})
+        return {**chosen, "format": self.result_format}
 
     @field_validator("tile", mode="before")
     @classmethod
@@ -147,12 +164,74 @@ class TranslateOptions(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _check_file(self) -> TranslateOptions:
+        if not self.to_file or self.from_stdin:
+            return self
+        assert self.output is not None
+        output = self.output
+        try:
+            suffix = image_format(output.suffix)
+        except ConfigError as exc:
+            raise ValueError(
+                f"-o {output}: pictures are written to {_SUFFIXES} files, not to "
+                f"'{output.suffix}' (of an animation the first picture is translated): name such "
+                f"a file, or a folder: -o {output.with_suffix('')}/"
+            ) from exc
+        if self.format not in (None, suffix):
+            raise ValueError(
+                f"--format {self.format} and -o {output} contradict each other: leave --format out"
+            )
+        in_folders = {"--grid": self.grid, "--watch": self.watch, "--resume": self.resume}
+        given = [option for option, is_given in in_folders.items() if is_given]
+        if given:
+            raise ValueError(
+                f"{' and '.join(given)} is for a folder of results and -o {output} is a file: name "
+                f"a folder: -o {output.with_suffix('')}/"
+            )
+        self.refuse_several(len(self.inputs), self._num_styles)
+        return self
+
+    def refuse_several(self, num_inputs: int, num_styles: int) -> None:
+        """Check that the one file of `to_file` holds all results.
+
+        Raises:
+            ValueError: there are several.
+        """
+        if not self.to_file or self.output is None:
+            return
+        several = [
+            *(["a folder"] if any(path.is_dir() for path in self.inputs) else []),
+            *([f"{num_inputs} inputs"] if num_inputs > 1 else []),
+            *([f"{num_styles} styles"] if num_styles > 1 else []),
+        ]
+        if several:
+            raise ValueError(
+                f"-o {self.output} is one file and takes one result, but there "
+                f"{'is' if several == ['a folder'] else 'are'} {' and '.join(several)}: name a "
+                f"folder (-o {self.output.with_suffix('')}/), or ask for one picture and one style"
+            )
+
+    @property
+    def _num_styles(self) -> int:
+        """How many styles are asked for, as far as the options tell."""
+        if self.interpolate:
+            return self.frames or DEFAULT_FRAMES
+        if self.guided:
+            return len(self.style_images) + len(self.saved_styles)
+        return self.spread or self.num_random_styles
+
+    @model_validator(mode="after")
     def _check_streams(self) -> TranslateOptions:
         if STANDARD_STREAM in self.inputs and len(self.inputs) > 1:
             raise ValueError("'-' stands for one picture on standard input: name no other input")
         if not self.from_stdin:
             if self.output is None:
                 raise ValueError("-o is missing: name a folder for the results")
+            if self.output == STANDARD_STREAM:
+                raise ValueError(
+                    "-o - is standard output, which takes the result of the input '-': name a "
+                    "folder or a file"
+                )
             return self
         without_effect = {
             "-o": self.output is not None,

@@ -11,6 +11,7 @@ from munit_edge.errors import OutputError
 from munit_edge.files import make_folder, output_errors
 from munit_edge.image_files import ImageFile
 from munit_edge.images import ImageFormat
+from munit_edge.replacing import same_file
 from munit_edge.translate_log import LOG_FILE
 from munit_edge.translate_options import TranslateOptions
 from munit_edge.translate_sheets import SHEET_ROWS
@@ -18,6 +19,8 @@ from munit_edge.translate_sheets import SHEET_ROWS
 _USUAL_LIMITS = {"PC_NAME_MAX": 255, "PC_PATH_MAX": 4096}
 _SHOWN_NAME = 60
 """Characters of a name in a message about its length."""
+SHEET_NAME = "contact_sheet"
+"""What the files of contact sheets begin with."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +50,24 @@ def plan_results(files: Sequence[ImageFile], num_styles: int, options: Translate
     name of a contact sheet does not.
 
     Raises:
-        OutputError: a result is there already or would replace an input, or the folder cannot be
-            made.
+        OutputError: a result is there already or would replace an input, there are several for one
+            file, or the folder cannot be made.
     """
-    folder = options.output
-    assert folder is not None, "without a folder the result goes to standard output"
-    inputs = tuple(
-        Planned(file.path, tuple(_result_paths(folder / file.stem, num_styles, options.format)))
-        for file in files
-    )
+    assert options.output is not None, "without it the result goes to standard output"
+    if options.to_file:
+        inputs, folder = (
+            _one_file(options.output, files, num_styles, options),
+            options.output.parent,
+        )
+    else:
+        folder, suffix = options.output, options.result_format
+        inputs = tuple(
+            Planned(file.path, tuple(_result_paths(folder / file.stem, num_styles, suffix)))
+            for file in files
+        )
     num_sheets = -(-len(files) // SHEET_ROWS) if options.grid else 0
     numbers = ("" if page == 1 else f"-{page}" for page in range(1, num_sheets + 1))
-    sheets = tuple(folder / f"contact_sheet{number}.{options.format}" for number in numbers)
+    sheets = tuple(folder / f"{SHEET_NAME}{number}.{options.result_format}" for number in numbers)
     outputs = [*(path for planned in inputs for path in planned.outputs), *sheets]
     read = [*(file.path for file in files), *options.style_images]
     _refuse_to_replace_inputs(read, outputs)
@@ -101,6 +110,16 @@ def _limit(folder: Path, name: str) -> int:
         return _USUAL_LIMITS[name]
 
 
+def _one_file(
+    output: Path, files: Sequence[ImageFile], num_styles: int, options: TranslateOptions
+) -> tuple[Planned, ...]:
+    try:
+        options.refuse_several(len(files), num_styles)
+    except ValueError as exc:
+        raise OutputError(str(exc)) from exc
+    return tuple(Planned(file.path, (output,)) for file in files)
+
+
 def _result_paths(stem: Path, num_styles: int, suffix: ImageFormat) -> Iterator[Path]:
     for index in range(num_styles):
         yield stem.with_name(f"{stem.name}_{index:02d}.{suffix}")
@@ -109,8 +128,9 @@ def _result_paths(stem: Path, num_styles: int, suffix: ImageFormat) -> Iterator[
 def _refuse_to_replace_inputs(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
     kept = {os.path.realpath(path) for path in inputs}
     for path in outputs:
-        if os.path.realpath(path) in kept:
-            raise OutputError(f"{path} is an input and would be replaced: name another folder")
+        there = os.path.lexists(path)
+        if there and (os.path.realpath(path) in kept or any(same_file(path, i) for i in inputs)):
+            raise OutputError(f"{path} is an input and would be replaced: name another output")
 
 
 def _refuse_to_replace_results(outputs: Sequence[Path], folder: Path, keep: bool) -> None:

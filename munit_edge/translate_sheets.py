@@ -19,40 +19,45 @@ class Sheets:
     Args:
         paths: of the sheets, as many as can be needed; none: nothing is gathered.
         styles: the columns.
-        cell: side in pixels of the square that each thumbnail is fitted into.
+        replace: earlier sheets of those names may be replaced.
 
     Attributes:
         written: paths of the sheets written so far.
     """
 
-    def __init__(self, paths: Sequence[Path], styles: StyleSet) -> None:
+    def __init__(self, paths: Sequence[Path], styles: StyleSet, *, replace: bool = False) -> None:
         self._paths = paths
         self._styles = styles
+        self._replace = replace
         self._rows: list[Row] = []
         self.written: list[Path] = []
 
-    def add(self, label: str, thumbnails: Sequence[Images], cell: int) -> None:
+    def add(self, label: str, thumbnails: Sequence[Images], cell: int) -> bool:
         """Add an input with its results; write the sheet when it is full.
 
         Args:
             label: the input's name.
             thumbnails: of the input, then one for each style.
             cell: side of the square that they were fitted into (pixels), the same every time.
+
+        Returns:
+            Whether a sheet was written.
         """
         if not self._paths:
-            return
+            return False
         self._rows.append(Row(label, tuple(thumbnails)))
-        if len(self._rows) == SHEET_ROWS:
-            self.write(cell)
+        return len(self._rows) == SHEET_ROWS and self.write(cell)
 
-    def write(self, cell: int) -> None:
-        """Write the rows gathered so far, if there are any."""
+    def write(self, cell: int) -> bool:
+        """Write the rows gathered so far, if there are any, and tell whether there were."""
         if self._rows:
             sheet = contact_sheet(columns(self._styles, cell), self._rows, cell)
             path = self._paths[len(self.written)]
-            write_image(path, Picture(sheet))
+            write_image(path, Picture(sheet), replace=self._replace)
             self.written.append(path)
             self._rows = []
+            return True
+        return False
 
 
 def cell_for(styles: StyleSet, picture: Picture) -> int:

@@ -18,10 +18,10 @@ from munit_edge.engines.factory import open_graphs
 from munit_edge.errors import InputError
 from munit_edge.files import sha256
 from munit_edge.images import pad_to
-from munit_edge.manifest import MANIFEST_FILE, is_model_directory
+from munit_edge.manifest import MANIFEST_FILE, STYLES_FOLDER, is_model_directory
 from munit_edge.norm_statistics import NormStatistics, own_statistics
 from munit_edge.normalisation import bytes_from_floats, floats_from_bytes
-from munit_edge.saved_styles import STYLES_FOLDER, SavedStyles
+from munit_edge.saved_styles import SavedStyles
 from munit_edge.styles import Styles
 
 Images = NDArray[np.uint8]

@@ -26,9 +26,10 @@ from pydantic import Field
 from munit_edge.config import DOMAINS, ModelConfig, StrictModel, validate
 from munit_edge.errors import ConfigError, InputError, ModelError
 from munit_edge.extras import require
-from munit_edge.files import PARTIAL_PREFIX, atomic_file, atomic_folder, sha256
+from munit_edge.files import PARTIAL_PREFIX, BeforeReplacing, atomic_file, atomic_folder, sha256
 from munit_edge.paths import exists, is_file, is_folder, utf8_name
 from munit_edge.plain_data import dump_yaml, read_json, read_yaml, shown
+from munit_edge.replacing import FolderKind
 from munit_edge.trainer.networks import Generator, build_discriminator, fold_spectral_norm
 from munit_edge.trainer.torch_api import Tensor, nn, parametrize
 
@@ -47,6 +48,27 @@ MAX_LISTED = 20
 """Tensors that an error lists; the rest are counted."""
 
 Weights = Literal["average", "live"]
+
+_WEIGHTS_ONLY = frozenset(
+    [INFO_FILE, CONFIG_FILE, GENERATORS_FILE, AVERAGE_FILE, DISCRIMINATORS_FILE]
+)
+CHECKPOINT_FILES = _WEIGHTS_ONLY | {TRAINING_TENSORS_FILE, TRAINING_VALUES_FILE}
+"""Names of everything that a checkpoint may hold."""
+CONVERTED_CHECKPOINT = FolderKind(
+    name="converted checkpoint",
+    marker=INFO_FILE,
+    keys=frozenset(["format_version", "origin"]),
+    files=lambda data: _WEIGHTS_ONLY,
+)
+"""A checkpoint without training state: those of a run are never replaced by a conversion."""
+RUN_CHECKPOINT = FolderKind(
+    name="checkpoint",
+    marker=INFO_FILE,
+    keys=CONVERTED_CHECKPOINT.keys,
+    files=lambda data: CHECKPOINT_FILES,
+    carries_others=True,
+)
+"""A checkpoint that a run writes anew where it had got to before."""
 
 
 class CheckpointInfo(StrictModel):
@@ -224,7 +246,7 @@ def save_checkpoint(
     average: nn.ModuleDict | None = None,
     discriminators: nn.ModuleDict | None = None,
     training: TrainingState | None = None,
-    overwrite: bool = False,
+    replacing: BeforeReplacing | None = None,
 ) -> None:
     """Write a checkpoint folder: complete under its name, or not there at all.
 
@@ -236,12 +258,13 @@ def save_checkpoint(
         average: moving average with spectral norm folded in.
         discriminators: their weights.
         training: what resuming needs.
-        overwrite: replace an earlier folder of that name.
+        replacing: called before an earlier folder is replaced (`munit_edge.replacing`); None:
+            nothing is replaced.
 
     Raises:
         OutputError: the folder exists, or cannot be written.
     """
-    with atomic_folder(path, overwrite=overwrite) as partial:
+    with atomic_folder(path, replacing=replacing) as partial:
         (partial / INFO_FILE).write_text(_info_text(info), encoding="utf-8")
         settings = dump_yaml(config.model_dump(mode="json"))
         (partial / CONFIG_FILE).write_text(settings, encoding="utf-8")

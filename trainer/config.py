@@ -361,6 +361,19 @@ class TrainConfig(StrictModel):
                 )
         return self
 
+    def files(self) -> list[Path]:
+        """The files and folders that a run reads."""
+        data = self.data
+        sources = (data.train_a, data.train_b, data.test_a, data.test_b)
+        paths = [
+            data.root,
+            *(path for each in sources if each is not None for path in (each.folder, each.list)),
+            self.loss.perceptual_file,
+            self.evaluation.features,
+            *self.evaluation.lpips,
+        ]
+        return [path for path in paths if path is not None]
+
     def _check_compile(self) -> None:
         paddings = {
             "model.padding": self.model.padding,

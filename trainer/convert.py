@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from munit_edge.config import DOMAINS, ModelConfig
-from munit_edge.errors import ConfigError, ModelError, OutputError
+from munit_edge.errors import ConfigError, ModelError
 from munit_edge.extras import require
 from munit_edge.plain_data import read_yaml
+from munit_edge.replacing import FolderTarget
 from munit_edge.trainer.checkpoint import (
+    CONVERTED_CHECKPOINT,
     CheckpointInfo,
     Weights,
     build_discriminators,
@@ -89,20 +91,20 @@ def convert_checkpoint(
         out: the folder to make.
         weights: "average" keeps the moving average beside the live weights, and everything that
             opens the result prefers it; "live" leaves it out. None: "average" where there is one.
-        overwrite: replace an earlier folder.
+        overwrite: replace an earlier conversion.
 
     Raises:
         InputError: there is no such file.
         ConfigError: the configuration cannot be used, or is another program's.
         ModelError: the checkpoint is damaged, foreign, has no average although it is asked for, or
             does not fit the configuration: all missing, unknown and mis-shaped tensors are listed.
-        OutputError: `out` exists already or cannot be written.
+        OutputError: `out` exists and is not to be replaced, holds an input, or cannot be written.
         MissingExtraError: torch or safetensors is not installed.
     """
     for package in ("torch", "safetensors"):
         require(package, "converting checkpoints")
-    if out.exists() and not overwrite:  # said before the work, not after it
-        raise OutputError(f"{out} exists already: name another folder or pass --overwrite")
+    target = FolderTarget(out, CONVERTED_CHECKPOINT, overwrite, (checkpoint, config))
+    target.check()
     settings = read_yaml(config)
     model = model_config(settings, str(config))
     foreign = read_foreign_checkpoint(checkpoint)
@@ -120,7 +122,7 @@ def convert_checkpoint(
         generators=conversion.generators,
         average=conversion.average,
         discriminators=conversion.discriminators,
-        overwrite=overwrite,
+        replacing=target.replacing,
     )
     return conversion
 

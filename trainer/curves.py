@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from munit_edge.appending import open_to_append
 from munit_edge.files import atomic_file, output_errors
 
 MAX_POINTS = 256
@@ -132,8 +133,8 @@ class CurveFile:
         short = {name: _short(value) for name, value in values.items()}
         shown = {name: value if math.isfinite(value) else None for name, value in short.items()}
         line = json.dumps({"iteration": iteration} | shown, separators=(",", ":"))
-        with output_errors(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with output_errors(self.path), open_to_append(self.path) as file:
+            file.write(line.encode() + b"\n")
         self.curves.add(iteration, short)
 
 

@@ -420,6 +420,7 @@ def prepare_run(
     device: DeviceName = "auto",
     resume: bool = False,
     overwrite: bool = False,
+    source: Path | None = None,
 ) -> TrainingRun:
     """Check everything that can be checked, make or reopen the run's folder, build the networks.
 
@@ -429,12 +430,14 @@ def prepare_run(
         device: "auto" takes CUDA where there is a GPU.
         resume: go on from the newest checkpoint.
         overwrite: replace an earlier run.
+        source: the file that `config` was read from.
 
     Raises:
         ConfigError: the configuration cannot be used, or is not the resumed run's.
         InputError: images or the run to resume are missing.
         EngineError: the device, or a package, is not there.
-        OutputError: a run is there already, or the folder cannot be written.
+        OutputError: a run is there already, or one that holds an input of this one, or the folder
+            cannot be written.
     """
     if resume and overwrite:
         raise ConfigError("--resume goes on with a run and --overwrite replaces it: choose one")
@@ -442,7 +445,8 @@ def prepare_run(
     if resume:
         folder.check_resumable(config)
     else:
-        folder.check_free(overwrite=overwrite)
+        inputs = [*config.files(), *([source] if source is not None else [])]
+        folder.check_free(overwrite=overwrite, inputs=inputs)
     run = TrainingRun(config, folder, _accelerator(device))
     # Nothing has been written so far: whatever was wrong has left no half-made run behind.
     if resume:

@@ -12,23 +12,28 @@ RUN/
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from munit_edge.config import DIRECTIONS
-from munit_edge.errors import ConfigError, InputError, OutputError
+from munit_edge.errors import ConfigError, InputError, MunitEdgeError, OutputError
 from munit_edge.files import PARTIAL_PREFIX, atomic_file, output_errors
 from munit_edge.paths import exists, input_errors, is_file, is_folder
+from munit_edge.replacing import holds
 from munit_edge.trainer.checkpoint import (
+    CHECKPOINT_FILES,
     CHECKPOINTS_FOLDER,
     saved_checkpoints,
 )
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.config_files import dump_train_config, read_train_config
+from munit_edge.trainer.run_record import read_record
 
 CONFIG_FILE = "train.yaml"
 IMAGES_FOLDER = "images"
@@ -65,6 +70,15 @@ MAY_CHANGE = (
 the perceptual loss may have moved, but the training state remembers the images' names and the
 weights; `batch_size` may be divided over more processes, or fewer, and the training state remembers
 the product."""
+
+
+_WRITTEN = re.compile(
+    rf"{CHECKPOINTS_FOLDER}/(\d{{8}}|{re.escape(PARTIAL_PREFIX)}[^/]*)/"
+    rf"({'|'.join(map(re.escape, sorted(CHECKPOINT_FILES)))})"
+    rf"|{IMAGES_FOLDER}/\d{{8}}_[^/]+\.png"
+    rf"|{TENSORBOARD_FOLDER}/(.+/)?(events\.out\.tfevents\.[^/]+|hparams\.yml)"
+)
+"""What runs write in these folders."""
 
 
 @dataclass(frozen=True)
@@ -114,14 +128,21 @@ class RunFolder:
             if i <= up_to and all(self.picture(i, d).name in names for d in DIRECTIONS)
         )
 
-    def check_free(self, *, overwrite: bool) -> None:
+    def check_free(self, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
         """Check that a new run may begin here.
 
+        Args:
+            overwrite: whether an earlier run may be replaced.
+            inputs: what the new run reads; none of it may be of the earlier run.
+
         Raises:
-            OutputError: a run is here already and `overwrite` is false, or something else is here.
+            OutputError: a run is here already and `overwrite` is false, something else is here, or
+                the earlier run holds an input.
         """
-        if exists(self.config_file):
-            if not overwrite:
+        if self._is_run():
+            if overwrite:
+                self._check_removable(inputs)
+            else:
                 raise OutputError(
                     f"{self.path} holds a training run already: pass --resume to go on with it, "
                     "--overwrite to begin anew, or name another folder"
@@ -135,13 +156,39 @@ class RunFolder:
         with input_errors(self.path):
             return is_folder(self.path) and not any(self.path.iterdir())
 
+    def _is_run(self) -> bool:
+        """Whether `munit-edge train` has begun a run here; a train.yaml alone may be a user's."""
+        if not is_file(self.config_file):
+            return False
+        with contextlib.suppress(MunitEdgeError, OSError, ValueError):
+            text = self.config_file.read_text(encoding="utf-8")
+            if text == dump_train_config(read_train_config(self.config_file)):
+                return True
+        with contextlib.suppress(MunitEdgeError, OSError):
+            return bool(read_record(self.record_file).sessions)
+        return False
+
+    def _check_removable(self, inputs: Iterable[Path]) -> None:
+        for path in (*self._files, *self._folders):
+            if path.is_symlink():
+                raise OutputError(
+                    f"{path} is a link, which --overwrite does not follow: remove it, or name "
+                    "another folder"
+                )
+            given = next((given for given in inputs if holds(path, given)), None)
+            if given is not None:
+                raise OutputError(
+                    f"{given} is an input and belongs to the run that --overwrite would remove: "
+                    "name another folder, or copy it elsewhere first"
+                )
+
     def check_is_run(self) -> None:
         """Check that a run has begun here.
 
         Raises:
             InputError: none has.
         """
-        if not is_file(self.config_file):
+        if not self._is_run():
             raise InputError(
                 f"{self.path} holds no training run: name a folder that `munit-edge train` made"
             )
@@ -153,7 +200,7 @@ class RunFolder:
             InputError: no run is here.
             ConfigError: `config` differs from the run's where it may not.
         """
-        if not exists(self.config_file):
+        if not self._is_run():
             raise InputError(f"{self.path} holds no training run to resume: leave out --resume")
         changed = differing_keys(read_train_config(self.config_file), config)
         if forbidden := [text for key, text in changed.items() if key not in MAY_CHANGE]:
@@ -186,13 +233,26 @@ class RunFolder:
                 # the next session removes them.
                 shutil.rmtree(old, ignore_errors=True)
 
+    @property
+    def _files(self) -> tuple[Path, ...]:
+        return self.config_file, self.curve_file, self.record_file, self.page
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        names = (CHECKPOINTS_FOLDER, IMAGES_FOLDER, TENSORBOARD_FOLDER)
+        return tuple(self.path / name for name in names)
+
     def _remove_run(self) -> None:
         """Remove what runs write, and nothing else."""
-        for file in (self.config_file, self.curve_file, self.record_file, self.page):
+        for file in self._files:
             file.unlink(missing_ok=True)
-        for name in (CHECKPOINTS_FOLDER, IMAGES_FOLDER, TENSORBOARD_FOLDER):
-            if (self.path / name).exists():
-                shutil.rmtree(self.path / name)
+        for top in self._folders:
+            for folder, _, files in os.walk(top, topdown=False):
+                for file in (Path(folder, name) for name in files):
+                    if _WRITTEN.fullmatch(file.relative_to(self.path).as_posix()):
+                        file.unlink()
+                with contextlib.suppress(OSError):  # it holds files of the user
+                    Path(folder).rmdir()
 
     def _remove_partial(self) -> None:
         """Remove what a run that was killed while saving has left."""

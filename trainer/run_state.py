@@ -10,7 +10,9 @@ from pydantic import BaseModel, Field
 
 from munit_edge.config import DOMAINS, Domain, validate
 from munit_edge.errors import ConfigError, InputError, ModelError, TrainingError
+from munit_edge.replacing import FolderTarget
 from munit_edge.trainer.checkpoint import (
+    RUN_CHECKPOINT,
     TRAINING_VALUES_FILE,
     Checkpoint,
     CheckpointInfo,
@@ -130,7 +132,7 @@ class RunState:
             average=self.average,
             discriminators=self.discriminators,
             training=TrainingState(tensors, values),
-            overwrite=True,
+            replacing=FolderTarget(path, RUN_CHECKPOINT, overwrite=True).replacing,
         )
 
     def restore(self, checkpoint: Checkpoint, sets: ImageSets) -> None:

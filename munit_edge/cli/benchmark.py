@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
+from munit_edge.cli.outputs import check_files
 from munit_edge.cli.progress import Progress, progress
 from munit_edge.cli.streams import tell, warn, write_json, write_lines
 from munit_edge.errors import ConfigError
@@ -95,6 +96,9 @@ def benchmark(
             "(.png, .jpg or .webp).",
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file of --plot.")
+    ] = False,
 ) -> None:
     """Measure models on every engine that is found here.
 
@@ -112,6 +116,7 @@ def benchmark(
         raise ConfigError("--json and --markdown are two ways to print: choose one")
     if plot is not None:
         image_format(plot.suffix)  # a name that cannot be written is told before the work
+    check_files({"--plot": plot}, overwrite=overwrite, inputs=(*models, reference, image))
     wishes = {
         "models": tuple(models),
         "reference": reference,
@@ -129,7 +134,9 @@ def benchmark(
     }
     options = validate_options(BenchmarkOptions, wishes, {"timeout_s": "--timeout"})
     report = _measure(options)
-    _show(report, as_json=as_json, as_markdown=as_markdown, plot=plot)
+    _show(report, as_json=as_json, as_markdown=as_markdown)
+    if plot is not None:
+        _draw(report, plot, replace=overwrite)
     if all(row.measured is None for row in report.rows):
         warn("nothing could be measured: see `munit-edge doctor`")
         raise typer.Exit(EXIT_NOTHING_MEASURED)
@@ -155,9 +162,8 @@ def _measure(options: BenchmarkOptions) -> BenchmarkReport:
         return run_benchmark(options, examined, on_start=start, on_row=advance)
 
 
-def _show(report: BenchmarkReport, *, as_json: bool, as_markdown: bool, plot: Path | None) -> None:
+def _show(report: BenchmarkReport, *, as_json: bool, as_markdown: bool) -> None:
     from munit_edge import benchmark_report
-    from munit_edge.images import Picture, write_image
 
     if as_json:
         write_json(report.model_dump_json(indent=2))
@@ -165,6 +171,11 @@ def _show(report: BenchmarkReport, *, as_json: bool, as_markdown: bool, plot: Pa
         write_lines(benchmark_report.as_markdown(report))
     else:
         write_lines(benchmark_report.as_text(report))
-    if plot is not None:
-        write_image(plot, Picture(benchmark_report.as_chart(report)))
-        tell(f"wrote {plot}")
+
+
+def _draw(report: BenchmarkReport, plot: Path, *, replace: bool) -> None:
+    from munit_edge import benchmark_report
+    from munit_edge.images import Picture, write_image
+
+    write_image(plot, Picture(benchmark_report.as_chart(report)), replace=replace)
+    tell(f"wrote {plot}")

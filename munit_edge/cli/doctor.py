@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, Optional
 
 import typer
 
+from munit_edge.cli.outputs import check_files
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import tell, warn, write_json, write_line, write_parts
 
@@ -59,6 +60,9 @@ def doctor(
             show_default=str(REPORT_FILE),
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier report of the self-test.")
+    ] = False,
 ) -> None:
     """Check the GPU, engines and extras of this machine.
 
@@ -71,20 +75,22 @@ def doctor(
 
     if report is not None and not selftest:
         raise ConfigError("--report is what the self-test writes: add --selftest")
+    file = (report or REPORT_FILE) if selftest else None
+    check_files({"--selftest": file}, overwrite=overwrite, inputs=())
     found = examine()
     if not as_json:
         _show_findings(found)
-    if not selftest:
+    if file is None:
         if as_json:
             write_json(found.model_dump_json(indent=2))
         failed = False
     else:
-        failed = _selftest(found, report or REPORT_FILE, as_json=as_json)
+        failed = _selftest(found, file, as_json=as_json, replace=overwrite)
     if failed or found.broken:
         raise typer.Exit(EXIT_BROKEN)
 
 
-def _selftest(found: Report, file: Path, *, as_json: bool) -> bool:
+def _selftest(found: Report, file: Path, *, as_json: bool, replace: bool) -> bool:
     """Run the self-test, show and write what came of it; whether something failed."""
     from munit_edge.selftest import plan, run_selftest, write_report
 
@@ -99,7 +105,7 @@ def _selftest(found: Report, file: Path, *, as_json: bool) -> bool:
     else:
         write_line("")
         _show_results(tested)
-    write_report(file, tested)
+    write_report(file, tested, replace=replace)
     tell(f"wrote {file}: attach it to an issue")
     if all(result.status == "not tested" for result in tested.results):
         warn("nothing was tested: no engine that is installed here can be used")

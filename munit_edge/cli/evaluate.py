@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
+from munit_edge.cli.outputs import check_files
 from munit_edge.cli.progress import Progress, progress
 from munit_edge.cli.streams import tell, warn, write_lines
 
@@ -104,6 +105,9 @@ def evaluate(
         ),
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the files of --json and --plot.")
+    ] = False,
 ) -> None:
     """Measure a model on pictures that it was not trained on.
 
@@ -121,6 +125,10 @@ def evaluate(
 
     if plot is not None:
         image_format(plot.suffix)  # a name that cannot be written is told before the work
+    networks = (features, *(lpips or ()), classifier_a, classifier_b)
+    check_files(
+        {"--json": json_file, "--plot": plot}, overwrite=overwrite, inputs=(model, data, *networks)
+    )
     wishes = {
         "data": data,
         "directions": (direction,) if direction else DIRECTIONS,
@@ -145,11 +153,11 @@ def evaluate(
         warn(f"left out: {report.left_out}")
     write_lines(as_text(report))
     if json_file is not None:
-        with atomic_file(json_file) as partial:
+        with atomic_file(json_file, replace=overwrite) as partial:
             partial.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         tell(f"wrote {json_file}")
     if plot is not None:
-        write_image(plot, Picture(propositions_plot(report.propositions)))
+        write_image(plot, Picture(propositions_plot(report.propositions)), replace=overwrite)
         tell(f"wrote {plot}")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 import typer
 
 from munit_edge.cli.build_progress import STEPS_OF_A_BUILD, BuildBar
+from munit_edge.cli.outputs import check_files
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import warn, write_json, write_line
 from munit_edge.names import stored_name
@@ -139,6 +140,9 @@ def trt(
             show_default="no report",
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file of --report.")
+    ] = False,
     json_lines: Annotated[
         bool, typer.Option("--json", help="Print one JSON object for each plan.")
     ] = False,
@@ -155,6 +159,7 @@ def trt(
     from munit_edge.errors import ConfigError
     from munit_edge.manifest import read_manifest
 
+    check_files({"--report": report}, overwrite=overwrite, inputs=(model,))
     manifest = read_manifest(model)
     entries = _graphs(manifest, directions, stats_graphs=stats_graphs)
     on = Device.parse(device)
@@ -196,7 +201,7 @@ def trt(
             plans.append(plan)
             _tell(plan, json_lines)
     if report:
-        _write_report(report, plans, on.index)
+        _write_report(report, plans, on.index, replace=overwrite)
     if not json_lines:
         _summary(model, plans, time.monotonic() - started, target)
 
@@ -226,7 +231,7 @@ def _words(text: str | None) -> tuple[str, ...]:
     return () if text is None else tuple(word.strip() for word in text.split(","))
 
 
-def _write_report(path: Path, plans: list[Plan], device: int) -> None:
+def _write_report(path: Path, plans: list[Plan], device: int, *, replace: bool) -> None:
     from munit_edge.engines.cuda_runtime import open_device
     from munit_edge.engines.tensorrt_api import load
     from munit_edge.engines.tensorrt_inspect import inspect_plan
@@ -244,7 +249,7 @@ def _write_report(path: Path, plans: list[Plan], device: int) -> None:
         for plan in plans
     ]
     text = json.dumps({"tensorrt": api.version, "graphs": graphs}, indent=2)
-    with atomic_file(path) as partial:
+    with atomic_file(path, replace=replace) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
 
 

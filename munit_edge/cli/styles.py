@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 import typer
 
 from munit_edge.cli.errors import reporting_errors
+from munit_edge.cli.outputs import check_files
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import tell, warn, write_json, write_line
 from munit_edge.errors import ConfigError, InputError
@@ -130,7 +131,7 @@ def save(
     Prints the paths of the files. `munit-edge translate --style NAME` then takes them.
     """
     from munit_edge.config import validate_options
-    from munit_edge.saved_styles import SavedStyles, refuse_replacing
+    from munit_edge.saved_styles import SavedStyles, check_holds_styles, refuse_replacing
     from munit_edge.style_making import make_styles
     from munit_edge.style_options import SaveStyleOptions
     from munit_edge.translator import Translator
@@ -153,7 +154,11 @@ def save(
     options = validate_options(SaveStyleOptions, wishes, {"name": "NAME"})
     saved = SavedStyles.of(model)
     paths = [output] if output else [saved.path(each) for each in options.names]
-    if not overwrite:
+    if output:
+        inputs = (*options.pictures, *map(Path, interpolate or ()))
+        check_files({"-o": output}, overwrite=overwrite, inputs=inputs)
+        check_holds_styles(output)
+    elif not overwrite:
         refuse_replacing(paths)
     with warnings.catch_warnings():
         # What Pillow says of odd metadata is of no use here; damaged pixels are errors.
@@ -167,7 +172,7 @@ def save(
         )
     groups = [styles] if output else [[style] for style in styles]
     for path, group in zip(paths, groups, strict=True):
-        saved.write(path, domain, group)
+        saved.write(path, domain, group, replace=overwrite)
         write_line(str(path))
     for style in styles:
         tell(f"{style.name}: {style.origin}; {_place(style)}")
@@ -212,13 +217,12 @@ def list_(
     it came from.
     """
     from munit_edge.images import image_format
-    from munit_edge.saved_styles import SavedStyles, refuse_replacing
+    from munit_edge.saved_styles import SavedStyles
 
     _check_sheet_options({"--on": on, "--size": size, "--overwrite": overwrite}, sheet, on)
     if sheet:
         image_format(sheet.suffix)
-        if not overwrite:
-            refuse_replacing([sheet])
+        check_files({"--sheet": sheet}, overwrite=overwrite, inputs=(model, on))
     saved = SavedStyles.of(model)
     listed = [
         entry for entry in saved.files() if not entry.file or domain in (None, entry.file.domain)
@@ -229,7 +233,7 @@ def list_(
     else:
         _print_table(listed, saved.folder)
     if sheet and not on:
-        _draw_references(sheet, listed)
+        _draw_references(sheet, listed, replace=overwrite)
     if sheet and on:
         from munit_edge.style_set import read_picture
         from munit_edge.translator import Translator
@@ -244,7 +248,8 @@ def list_(
                 max_megapixels=max_megapixels,
                 option="--on",
             )
-            _draw_sheet(sheet, translator, listed, target, (picture, on.name))
+            shown = (picture, on.name)
+            _draw_sheet(sheet, translator, listed, target, shown, replace=overwrite)
 
 
 def rename(
@@ -318,14 +323,14 @@ def _print_table(listed: list[ListedFile], folder: Path) -> None:
     write_line(f"{count} style{'' if count == 1 else 's'} in {folder}")
 
 
-def _draw_references(sheet: Path, listed: list[ListedFile]) -> None:
+def _draw_references(sheet: Path, listed: list[ListedFile], *, replace: bool) -> None:
     from munit_edge.images import Picture, write_image
     from munit_edge.style_making import reference_sheet
 
     styles = [style.model_copy(update={"name": name}) for name, _, style in _styles(listed)]
     if not styles:
         raise InputError(_NOTHING_TO_DRAW)
-    write_image(sheet, Picture(reference_sheet(styles)))
+    write_image(sheet, Picture(reference_sheet(styles)), replace=replace)
     tell(f"style sheet: {sheet}")
 
 
@@ -344,6 +349,8 @@ def _draw_sheet(
     listed: list[ListedFile],
     domain: Domain,
     shown: tuple[Picture, str],
+    *,
+    replace: bool,
 ) -> None:
     from munit_edge.images import Picture, write_image
     from munit_edge.style_making import style_sheet
@@ -353,7 +360,7 @@ def _draw_sheet(
         pixels = style_sheet(
             translator, styles, domain, *shown, on_style=lambda name: bar.advance(note=name)
         )
-    write_image(sheet, Picture(pixels))
+    write_image(sheet, Picture(pixels), replace=replace)
     tell(f"style sheet: {sheet}")
 
 

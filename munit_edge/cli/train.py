@@ -92,6 +92,7 @@ def train(
         device=device,
         resume=resume,
         overwrite=overwrite,
+        source=path,
     )
     if not run.processes.is_first:
         _take_part(run)

@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 
     from munit_edge.image_files import ImageFile
     from munit_edge.left_out import LeftOut
+    from munit_edge.leftovers import Leftovers
     from munit_edge.translate_job import TranslatedInput, TranslateJob
     from munit_edge.translate_options import TranslateOptions
     from munit_edge.watch import FolderWatch
+
+MAX_LISTED = 3
+"""Paths that a line names; the rest are counted."""
 
 
 class OpenOptions(TypedDict):
@@ -56,13 +60,14 @@ def translate(
     ],
     direction: Annotated[Literal["a2b", "b2a"], typer.Option(help="From which domain to which.")],
     output: Annotated[
-        Optional[Path],  # noqa: UP045 - Typer reads it on Python 3.10
+        Optional[str],  # noqa: UP045 - Typer reads it on Python 3.10; a Path has no slash at its end
         typer.Option(
             "-o",
             "--output",
             metavar="OUT",
             help="Folder of the results: OUT/NAME_00.png, NAME_01.png, ... for NAME.jpg, in "
-            "folders as they were found. Two inputs of one name become NAME_jpg and NAME_png.",
+            "folders as they were found. Two inputs of one name become NAME_jpg and NAME_png. Or "
+            "the file of one result: OUT.png, .jpg, .webp; of video .mp4, .m4v, .mov, .mkv, .webm.",
             show_default="standard output for the input -",
         ),
     ] = None,
@@ -70,7 +75,7 @@ def translate(
         Optional[int],  # noqa: UP045
         typer.Option(
             help="Random styles, as many results for each picture; every picture gets the same.",
-            show_default="4; 1 for the input -",
+            show_default="4; 1 for the input -, for a file and for video",
         ),
     ] = None,
     seed: Annotated[
@@ -131,9 +136,12 @@ def translate(
         ),
     ] = False,
     format: Annotated[  # noqa: A002
-        Literal["png", "jpg", "webp"],
-        typer.Option(help="Format of the results. JPEG holds no transparency: white instead."),
-    ] = "png",
+        Optional[Literal["png", "jpg", "webp"]],  # noqa: UP045
+        typer.Option(
+            help="Format of the results. JPEG holds no transparency: white instead.",
+            show_default="png; of a file as its suffix says",
+        ),
+    ] = None,
     on_error: Annotated[
         Optional[Literal["stop", "skip"]],  # noqa: UP045
         typer.Option(
@@ -312,6 +320,7 @@ def translate(
     Prints the paths of the results, one a line. The exit code is 1 when a picture could not be
     read, 2 after any other error.
     """
+    from munit_edge.cli.output_names import names_file
     from munit_edge.config import validate_options
     from munit_edge.heap import keep_heap_small
     from munit_edge.translate_options import TranslateOptions
@@ -320,7 +329,8 @@ def translate(
 
     wishes = {
         "inputs": inputs,
-        "output": output,
+        "output": None if output is None else Path(output),
+        "to_file": output is not None and names_file(output),
         "direction": direction,
         "styles": styles,
         "seed": seed,
@@ -430,7 +440,7 @@ def _translate_files(model: Path, options: TranslateOptions, opened: OpenOptions
         files = find_images(
             options.inputs,
             recursive=options.recursive,
-            exclude=options.output,
+            exclude=None if options.to_file else options.output,
             left_out=left_out,
         )
         _report_left_out(left_out, options, tally)
@@ -441,7 +451,7 @@ def _translate_files(model: Path, options: TranslateOptions, opened: OpenOptions
             _translate(job, files, options, tally)
         else:
             _watch(job, coming, options, tally)
-    _tell_the_rest(job)
+    _tell_the_rest(job, options)
     seconds = time.monotonic() - started
     busy = f"engine busy {job.engine_seconds / seconds:.0%}"
     facts = f"{seconds:.1f} s, {busy}, {translator.engine} on {translator.device}"
@@ -482,10 +492,12 @@ def _translate(
             _report(outcome, options)
 
 
-def _tell_the_rest(job: TranslateJob) -> None:
+def _tell_the_rest(job: TranslateJob, options: TranslateOptions) -> None:
     if job.flattened:
         warn(f"{_counted(job.flattened, 'picture')} with transparency was laid on white for JPEG")
     _tell_of_frames(job)
+    if job.leftovers is not None:
+        _tell_leftovers(job.leftovers, removed=options.overwrite)
     for sheet in job.sheets:
         tell(f"contact sheet: {sheet}")
 
@@ -493,6 +505,27 @@ def _tell_the_rest(job: TranslateJob) -> None:
 def _tell_of_frames(job: TranslateJob) -> None:
     if job.frames:
         warn(job.frames.notice("translated"))
+
+
+def _tell_leftovers(leftovers: Leftovers, *, removed: bool) -> None:
+    found, foreign = leftovers.found, leftovers.foreign
+    if found and removed:
+        tell(f"removed {_counted(len(found), 'result')} of earlier runs: {_listed(found)}")
+    elif found:
+        warn(
+            f"{_counted(len(found), 'result')} of earlier runs with other settings stay beside the "
+            f"new ones, and --overwrite removes them: {_listed(found)}"
+        )
+    if foreign:
+        warn(
+            f"{_counted(len(foreign), 'result')} of other inputs of the same name stay beside the "
+            f"new ones: {_listed(foreign)}"
+        )
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - MAX_LISTED} more" if len(paths) > MAX_LISTED else ""
+    return ", ".join(map(str, paths[:MAX_LISTED])) + more
 
 
 def _counted(number: int, noun: str) -> str:

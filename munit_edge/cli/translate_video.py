@@ -84,13 +84,15 @@ def translate_if_video(
             "style_keys": keys,
             "input": inputs[0],
             "output": wishes["output"],
+            "to_file": wishes["to_file"],
             "overwrite": wishes["overwrite"],
             "json_lines": wishes["json_lines"],
             "resume": wishes["resume"],
             **{name: value for name, value in video.items() if name != "style_keys"},
         },
     )
-    alone = {"inputs": [Path(inputs[0])], "output": Path(), "json_lines": False, "overwrite": False}
+    alone = {"inputs": [Path(inputs[0])], "output": Path(), "to_file": False}
+    alone |= {"json_lines": False, "overwrite": False}
     if options.from_pipe:
         alone["inputs"] = [Path("standard input")]
     shared = validate_options(TranslateOptions, {**wishes, **alone})

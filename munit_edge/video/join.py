@@ -90,6 +90,10 @@ def join(
             raise OutputError(f"{output} cannot be written: {reason(exc)}") from exc
 
 
+COMMENT_PREFIX = "munit-edge "
+"""What the comment of every complete result begins with."""
+
+
 def comment_of(path: Path) -> str | None:
     """What `join` was told to keep in a file's metadata; None: nothing, or it is no video."""
     av = pyav()

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from munit_edge.config import StrictModel
-from munit_edge.video.codecs import CodecName
+from munit_edge.video.codecs import CONTAINERS, CodecName
 from munit_edge.video.style_track import StyleKey
 
 VIDEO_SUFFIXES = frozenset(
@@ -34,6 +34,8 @@ class VideoOptions(StrictModel):
     """A video file, a camera (/dev/video0), an address (rtsp://...), or - for raw RGB."""
     output: Path | None = None
     """A video file or a folder; - or None for raw RGB on standard output."""
+    to_file: bool = False
+    """Whether `output` is the file of the only result."""
     codec: CodecName | None = None
     """None: the default of the output's container."""
     crf: int | None = Field(None, ge=0)
@@ -117,6 +119,17 @@ class VideoOptions(StrictModel):
             raise ValueError(
                 f"--raw-fps is '{self.raw_fps}': give a number such as 25 or 30000/1001"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_file(self) -> VideoOptions:
+        if self.to_file and self.output is not None:
+            suffix = self.output.suffix
+            if suffix.lower() not in CONTAINERS:
+                raise ValueError(
+                    f"-o {self.output}: video is written to {', '.join(CONTAINERS)} files, not to "
+                    f"'{suffix}': name such a file, or a folder: -o {self.output.with_suffix('')}/"
+                )
         return self
 
     @model_validator(mode="after")

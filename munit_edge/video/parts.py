@@ -13,17 +13,26 @@ The ledger is only ever appended to, so it is right however the program ended.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from munit_edge.appending import open_to_append
 from munit_edge.config import StrictModel, validate
 from munit_edge.errors import ConfigError, OutputError
-from munit_edge.files import atomic_file, make_folder, output_errors
+from munit_edge.files import OWN_PREFIX, atomic_file, make_folder, output_errors
 from munit_edge.plain_data import parse_json
 
 LEDGER = "ledger.jsonl"
+
+
+_WRITTEN = re.compile(
+    r"ledger\.jsonl(\.new)?|part_\d{5,}(\.unfinished)?\.\w+|sound\.mkv|state_\d{5,}\.npz"
+    rf"|{re.escape(OWN_PREFIX)}.*"
+)
+"""What lies in the folder."""
 
 
 class Segment(StrictModel):
@@ -60,6 +69,22 @@ class Parts:
     def exist(self) -> bool:
         """Whether an earlier run was interrupted and left parts."""
         return self.folder.exists()
+
+    def check_removable(self) -> None:
+        """Check that the folder, if there is one, holds nothing but parts.
+
+        Raises:
+            OutputError: it holds other files, or is a link or a file.
+        """
+        if self.folder.is_symlink() or (self.exist and not self.folder.is_dir()):
+            raise OutputError(f"{self.folder} is no folder of parts: move it away")
+        names = sorted(path.name for path in self.folder.iterdir()) if self.exist else []
+        others = [name for name in names if not _WRITTEN.fullmatch(name)]
+        if others:
+            raise OutputError(
+                f"{self.folder} holds other files than parts ({', '.join(others[:3])}), which "
+                "--overwrite does not remove: move them away, or name another output"
+            )
 
     def segment_path(self, number: int) -> Path:
         """Path of a whole segment."""
@@ -167,7 +192,7 @@ class Parts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _append(self, line: StrictModel, path: Path | None = None) -> None:
-        with output_errors(self.folder), (path or self.folder / LEDGER).open("ab") as file:
+        with output_errors(self.folder), open_to_append(path or self.folder / LEDGER) as file:
             file.write(line.model_dump_json().encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())

@@ -19,7 +19,7 @@ from munit_edge.video.job import Source
 from munit_edge.video.join import comment_of
 from munit_edge.video.live_source import LiveSource
 from munit_edge.video.options import DEFAULT_RETRIES, VideoOptions, is_live
-from munit_edge.video.outputs import check_outputs, result_paths
+from munit_edge.video.outputs import check_outputs, earlier_results, result_paths
 from munit_edge.video.raw_source import RawSource
 from munit_edge.video.segments import Track
 from munit_edge.video.sinks import FileSink, RawSink, Sink, completed_comment
@@ -90,7 +90,7 @@ def file_sinks(
         MunitEdgeError: a result cannot be written as asked.
     """
     assert options.output is not None, "without an output the result goes to a pipe"
-    paths = result_paths(options.input, options.output, num_styles)
+    paths = result_paths(options.input, options.output, num_styles, to_file=options.to_file)
     encoding = choose_encoding(paths[0], options.codec, options.crf)
     clip = source.clip
     lost = source.left_out(encoding.container)
@@ -107,6 +107,11 @@ def file_sinks(
             "the codec holds even sizes only, so the last row or column is there twice"
         )
     check_outputs(paths, read, options)
+    if not options.to_file and (earlier := earlier_results(paths)):
+        tell(
+            f"{', '.join(map(str, earlier))}: of an earlier run with other styles, and not "
+            "replaced by this one"
+        )
     track = Track(encoding, clip.time_base, clip.rate, clip.pixel_aspect)
     return [FileSink(path, track, f"{settings}-{index}") for index, path in enumerate(paths)]
 

@@ -9,7 +9,7 @@ from munit_edge.errors import OutputError
 from munit_edge.files import output_errors
 from munit_edge.images import Images
 from munit_edge.video.extras import Extras
-from munit_edge.video.join import join
+from munit_edge.video.join import COMMENT_PREFIX, join
 from munit_edge.video.parts import Parts, Segment
 from munit_edge.video.segments import SegmentWriter, Track
 from munit_edge.video.sound import Sound
@@ -158,4 +158,4 @@ class RawSink:
 
 def completed_comment(settings: str) -> str:
     """What the metadata of a complete file say, so that a later run knows it again."""
-    return f"munit-edge {settings}"
+    return f"{COMMENT_PREFIX}{settings}"

@@ -92,13 +92,37 @@ def test_imaginaire(imaginaire: Path, tmp_path: Path) -> None:
     assert not open_checkpoint(tmp_path / "live").has_average
 
 
-def test_existing_folder_is_kept_without_overwrite(munit: Path) -> None:
-    (munit.parent / "out").mkdir()
-    (munit.parent / "out" / "mine.txt").write_text("x")
+def test_a_conversion_is_replaced_only_when_asked(munit: Path) -> None:
+    assert run_on(munit)[0] == 0
     assert "exists already: name another folder or pass --overwrite" in refused(munit)
     code, _, _ = run_on(munit, "gen_00000010.pt", "--overwrite")
     assert code == 0
-    assert not (munit.parent / "out" / "mine.txt").exists()
+
+
+def test_what_is_no_conversion_is_never_replaced(munit: Path) -> None:
+    out = munit.parent / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("x")
+    assert "out exists already: name a new or empty folder" in refused(munit)
+    assert "holds other files" in refused(munit, "gen_00000010.pt", "--overwrite")
+    (out / "mine.txt").unlink()
+    assert run_on(munit)[0] == 0  # an empty folder is fine
+    (out / "mine.txt").write_text("x")
+    text = refused(munit, "gen_00000010.pt", "--overwrite")
+    assert "which --overwrite does not replace (mine.txt): move them away" in text
+    (out / "mine.txt").unlink()
+    (out / "training.json").write_text("{}")  # it is a checkpoint of a run
+    assert "(training.json)" in refused(munit, "gen_00000010.pt", "--overwrite")
+
+
+def test_the_source_is_never_replaced(munit: Path) -> None:
+    before = sorted(munit.iterdir())
+    for out in (munit, munit.parent, munit / ".." / munit.name):
+        words = ["convert", munit / "gen_00000010.pt", "--config", munit / "config.yaml"]
+        result = CliRunner().invoke(app, [*map(str, words), "-o", str(out), "--overwrite"])
+        assert result.exit_code == 2
+        assert "which is an input" in result.stderr
+    assert sorted(munit.iterdir()) == before
 
 
 def test_earlier_folder_survives_a_failure_with_overwrite(munit: Path) -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from munit_edge.cli import progress
 from munit_edge.cli.main import app
+from munit_edge.export import model_directory
 from munit_edge.manifest import read_manifest
 from munit_edge.translator import Translator
 
@@ -43,6 +44,56 @@ def _translations(model: Path, pictures: Path, channels: int) -> np.ndarray:
     with Translator.open(model, device="cpu") as translator:
         styles = translator.sample_styles(2)
         return translator.translate(image[None, :30, :37], "a2b", styles=styles).astype(int)
+
+
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+def test_inputs_and_folders_of_the_user_are_never_replaced(
+    overwrite: tuple[str, ...],
+    tiny_checkpoint: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Said before the checkpoint is read."""
+    monkeypatch.setattr(model_directory, "open_checkpoint", lambda path: pytest.fail("too late"))
+    run = tmp_path / "run"
+    checkpoint = run / "checkpoints" / "00000007"
+    shutil.copytree(tiny_checkpoint, checkpoint)
+    shutil.copytree(pictures, tmp_path / "photos")
+    (tmp_path / "link").symlink_to(run)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    for output in ("run", "run/", "./run/../run", "link/checkpoints", "photos", ".", "..", "/"):
+        words = [run, "--precision", "fp16", "--calibration", "photos", "-o", output, *overwrite]
+        code, out, err = _export(*words)
+        assert (code, out) == (2, ""), output
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+    for output, words in {
+        "run": "which is an input",
+        "run/checkpoints": "which is an input",
+    }.items():
+        assert words in _export(checkpoint, "-o", output, *overwrite)[2]
+    assert "lies in run, which is an input" in _export("run", "-o", "run/model", *overwrite)[2]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_two_exports_to_one_folder(
+    tiny_checkpoint: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one to finish says so, and leaves what the first one has written."""
+
+    def export(checkpoint: object, partial: Path, *_: object) -> object:
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "theirs").touch()
+        return read_manifest(tiny_model)
+
+    monkeypatch.setattr(model_directory, "_export_fp32", export)
+    code, _, err = _export(tiny_checkpoint, "-o", tmp_path / "model")
+    assert code == 2
+    assert "has been made by another program meanwhile and stays as it is" in err
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["theirs"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_fp16(

@@ -18,10 +18,11 @@ from hang_guard import HANG_S, narrow_pipe, without_progress
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from typer.testing import CliRunner, Result
 
-from munit_edge import Translator, files
+from munit_edge import Translator, files, translate_job
 from munit_edge.cli.main import app
 from munit_edge.files import PARTIAL_PREFIX
 from munit_edge.images import Picture, write_image
+from munit_edge.manifest import read_manifest
 from munit_edge.style_files import NamedStyle, StyleFile, write_style_file
 from munit_edge.translate_job import TranslatedInput
 from munit_edge.translate_log import LOG_FILE
@@ -499,7 +500,7 @@ def test_bombs_stop_what_skips_nothing(tiny_model: Path, tmp_path: Path) -> None
         (["empty", "-o", "out"], "empty holds no pictures"),
         (["x.png"], "-o is missing"),
         (["x.png", "-", "-o", "out"], "name no other input"),
-        (["x.png", "-o", "x.png"], "cannot write x.png"),
+        (["x.png", "-o", "x.png"], "x.png is an input and would be replaced"),
         (["x.png", "-o", "x.png/below"], "cannot write x.png/below"),
         (["x.png", "-o", "out", "--style-image", "nowhere.png"], "nowhere.png does not exist"),
         (["x.png", "-o", "out", "--style-image", "empty"], "empty is a folder"),
@@ -763,3 +764,112 @@ def test_a_kind_that_is_not_read_is_named(tiny_model: Path, tmp_path: Path) -> N
     result = run(tiny_model, tmp_path / "x.tif", "-o", tmp_path / "out")
     assert result.exit_code == 1
     assert "x.tif is a TIFF with 32-bit signed grey samples, which is not read" in result.stderr
+
+
+# ----------------------------------------------------------------------------------------------
+# -o names a folder, or one file
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("result.png", "PNG"),
+        ("result.jpg", "JPEG"),
+        ("result.JPEG", "JPEG"),
+        ("new/er/result.webp", "WEBP"),
+    ],
+)
+def test_one_result_is_exactly_that_file(
+    name: str, kind: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    source, out = save(tmp_path / "x.bmp"), tmp_path / name
+    result = run(tiny_model, source, "-o", out)
+    assert (result.exit_code, result.stdout) == (0, f"{out}\n"), result.output
+    with Image.open(out) as image:
+        assert (image.format, image.size) == (kind, (32, 24))
+    assert contents(tmp_path).keys() == {"x.bmp", name}
+    again = run(tiny_model, source, "-o", out, "--seed", 3)
+    assert (again.exit_code, again.stdout) == (2, "")
+    assert "exists already" in again.stderr
+    before = out.read_bytes()
+    assert run(tiny_model, source, "-o", out, "--seed", 3, "--overwrite").exit_code == 0
+    assert out.read_bytes() != before
+    assert contents(tmp_path).keys() == {"x.bmp", name}
+
+
+def test_a_slash_and_a_folder_that_is_there_make_a_folder(tiny_model: Path, tmp_path: Path) -> None:
+    source = save(tmp_path / "x.bmp")
+    (tmp_path / "there.jpg").mkdir()
+    for output in (f"{tmp_path}/new.jpg/", tmp_path / "there.jpg", tmp_path / "results.v2"):
+        assert run(tiny_model, source, "-o", output, "--styles", 1).exit_code == 0
+        assert names(Path(output)) == ["x_00.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["x.png", "-o", "r.gif"], "pictures are written to .png, .jpg (.jpeg) and .webp files"),
+        (["x.png", "-o", "r.tiff"], "not to '.tiff'"),
+        (["x.png", "-o", "r.mp4"], "of an animation the first picture is translated"),
+        (["x.png", "-o", "r.heic"], "or a folder: -o r/"),
+        (["x.png", "-o", "r.jpg", "--format", "png"], "--format png and -o r.jpg contradict"),
+        (["x.png", "-o", "r.jpg", "--styles", "2"], "one result, but there are 2 styles"),
+        (["x.png", "y.png", "-o", "r.jpg"], "one result, but there are 2 inputs"),
+        (["in", "-o", "r.jpg"], "one result, but there is a folder: name a folder (-o r/)"),
+        (["x.png", "-o", "r.jpg", "--interpolate", "1", "2"], "there are 8 styles"),
+        (["x.png", "-o", "r.jpg", "--spread", "3"], "there are 3 styles"),
+        (["x.png", "-o", "r.jpg", "--grid"], "--grid is for a folder of results"),
+        (["x.png", "-o", "r.jpg", "--resume"], "--resume is for a folder of results"),
+        (["x.png", "-o", "-"], "-o - is standard output"),
+    ],
+)
+def test_what_one_file_cannot_hold_is_refused_before_any_work(
+    words: list[str],
+    fault: str,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Translator, "open", lambda *_, **__: pytest.fail("too late"))
+    for name in ("x.png", "y.png", "in/z.png"):
+        save(Path(name))
+    before = contents(tmp_path)
+    result = run(tiny_model, *words)
+    assert (result.exit_code, result.stdout) == (2, ""), result.output
+    assert fault in result.stderr
+    assert contents(tmp_path) == before
+
+
+def test_a_saved_file_of_several_styles_is_not_put_into_one_file(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    model_id = read_manifest(tiny_model).checkpoint_sha256
+    saved = tuple(NamedStyle(name=name, code=(0.5,) * 8) for name in ("one", "two"))
+    with Translator.open(tiny_model, device="cpu") as translator:
+        dim = translator.config.style_dim
+    saved = tuple(style.model_copy(update={"code": (0.5,) * dim}) for style in saved)
+    write_style_file(
+        tmp_path / "s.json", StyleFile(model_sha256=model_id, domain="b", styles=saved)
+    )
+    words = [save(tmp_path / "x.png"), "-o", tmp_path / "r.png", "--style", tmp_path / "s.json"]
+    result = run(tiny_model, *words)
+    assert result.exit_code == 2
+    assert "takes one result, but there are 2 styles" in result.stderr
+    assert not (tmp_path / "r.png").exists()
+
+
+def test_a_result_that_appears_meanwhile_is_not_replaced(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "r.png"
+
+    def write(path: Path, picture: Picture, *, replace: bool) -> None:
+        path.write_text("theirs")
+        write_image(path, picture, replace=replace)
+
+    monkeypatch.setattr(translate_job, "write_image", write)
+    result = run(tiny_model, save(tmp_path / "x.png"), "-o", out)
+    assert result.exit_code == 2
+    assert "made by another program meanwhile" in result.stderr
+    assert out.read_text() == "theirs"

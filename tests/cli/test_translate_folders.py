@@ -51,7 +51,8 @@ def results(folder: Path) -> dict[str, bytes]:
 
 def log_of(folder: Path) -> list[LogEntry]:
     lines = (folder / LOG_FILE).read_bytes().splitlines()
-    return [LogEntry.model_validate_json(line) for line in lines]
+    entries = [LogEntry.model_validate_json(line) for line in lines]
+    return [entry for entry in entries if not entry.shown]  # those of contact sheets have no input
 
 
 def without_seconds(lines: str) -> list[dict[str, Any]]:

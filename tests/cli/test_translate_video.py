@@ -227,6 +227,10 @@ def test_what_is_refused(tiny_model: Path, tmp_path: Path) -> None:
         ("-", "--raw-size", "0x4", "-o", out): "such as 640x480",
         ("-", "--raw-size", "4x4", "--raw-fps", "1/0", "-o", out): "--raw-fps is '1/0'",
         (tmp_path, "-o", out, "--crf", 3): "--crf is for video",
+        (clip, "-o", tmp_path / "out.gif"): "video is written to .mp4, .m4v, .mov, .mkv, .webm",
+        (clip, "-o", tmp_path / "out.avi"): "not to '.avi'",
+        (clip, "-o", tmp_path / "out.png"): "not to '.png'",
+        (clip, "-o", out, "--styles", 2): "takes one result, but there are 2 styles",
     }.items():
         assert message in refused(tiny_model, *words, stdin=b""), words
     assert sorted(tmp_path.iterdir()) == before
@@ -243,6 +247,36 @@ def test_a_result_is_not_replaced_unasked(tiny_model: Path, tmp_path: Path) -> N
     Parts(out).folder.mkdir()
     out.unlink()
     assert "--resume goes on" in refused(tiny_model, clip, "-o", out)
+
+
+def test_a_slash_makes_a_folder(tiny_model: Path, tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 2)
+    result = run(tiny_model, clip, "-o", f"{tmp_path}/new.mp4/")
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/new.mp4/clip.mp4\n")
+
+
+def test_results_of_earlier_styles_are_named(tiny_model: Path, tmp_path: Path) -> None:
+    clip, out = clips.make_clip(tmp_path / "clip.mp4", 2), tmp_path / "out"
+    assert run(tiny_model, clip, "-o", out, "--styles", 3).exit_code == 0
+    clips.make_clip(out / "clip_07.mp4", 2)  # of the user
+    result = run(tiny_model, clip, "-o", out, "--styles", 2, "--seed", 9, "--overwrite")
+    assert result.exit_code == 0, result.output
+    assert f"{out / 'clip_02.mp4'}: of an earlier run with other styles" in result.stderr
+    assert "clip_07.mp4" not in result.stderr
+    result = run(tiny_model, clip, "-o", out, "--seed", 9)
+    assert (
+        f"{out / 'clip_00.mp4'}, {out / 'clip_01.mp4'}, {out / 'clip_02.mp4'}: of" in result.stderr
+    )
+
+
+def test_parts_that_hold_other_files_stay(tiny_model: Path, tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 2)
+    folder = Parts(tmp_path / "out.mp4").folder
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    message = refused(tiny_model, clip, "-o", tmp_path / "out.mp4", "--overwrite")
+    assert "holds other files than parts (notes.txt)" in message
+    assert (folder / "notes.txt").read_text() == "mine"
 
 
 def test_an_interrupted_run_resumes(tiny_model: Path, tmp_path: Path) -> None:

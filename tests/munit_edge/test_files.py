@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from munit_edge import files
 from munit_edge.errors import OutputError
 from munit_edge.files import atomic_file, atomic_folder, output_errors, sha256
 
@@ -43,7 +44,10 @@ def test_failed_folder_leaves_the_earlier_one(tmp_path: Path) -> None:
     path = tmp_path / "model"
     path.mkdir()
     (path / "old").touch()
-    with pytest.raises(ValueError, match="x"), atomic_folder(path, overwrite=True) as partial:
+    with (
+        pytest.raises(ValueError, match="x"),
+        atomic_folder(path, replacing=lambda old, new: None) as partial,
+    ):
         (partial / "new").touch()
         raise ValueError("x")
     assert leftovers(tmp_path) == ["model", "old"]
@@ -55,9 +59,87 @@ def test_folder_is_replaced_only_when_asked(tmp_path: Path) -> None:
     (path / "old").touch()
     with pytest.raises(OutputError, match="--overwrite"), atomic_folder(path):
         pass
-    with atomic_folder(path, overwrite=True) as partial:
+    with atomic_folder(path, replacing=lambda old, new: None) as partial:
         (partial / "new").touch()
     assert leftovers(tmp_path) == ["model", "new"]
+
+
+def test_a_folder_that_appears_meanwhile_stays(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    with (
+        pytest.raises(OutputError, match=r"made by another program meanwhile .* --overwrite"),
+        atomic_folder(path) as partial,
+    ):
+        (partial / "new").touch()
+        path.mkdir()
+        (path / "theirs").touch()
+    assert leftovers(tmp_path) == ["model", "theirs"]
+
+
+def test_a_link_that_appears_meanwhile_stays(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(OutputError, match="meanwhile"), atomic_folder(path):
+        path.symlink_to("photos")
+    assert path.is_symlink()
+    assert leftovers(tmp_path) == ["model", "photos"]
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with atomic_folder(tmp_path / "model") as partial:
+        (partial / "new").touch()
+    assert leftovers(tmp_path) == ["model", "new"]
+
+
+def test_what_may_not_be_replaced_stays(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "old").touch()
+
+    def refuse(old: Path, new: Path) -> None:
+        assert (old, list(new.iterdir())) == (path, [new / "new"])
+        raise OutputError("no")
+
+    with pytest.raises(OutputError, match="no"), atomic_folder(path, replacing=refuse) as partial:
+        (partial / "new").touch()
+    assert leftovers(tmp_path) == ["model", "old"]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_folders_change_places_with_and_without_the_systems_help(
+    exchange: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchange:
+        monkeypatch.setattr(files, "_exchange", lambda path, other: False)
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "old").touch()
+    with atomic_folder(path, replacing=lambda old, new: None) as partial:
+        (partial / "new").touch()
+    assert leftovers(tmp_path) == ["model", "new"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_appears_meanwhile_stays(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not links:
+
+        def no_links(*_: object) -> None:
+            raise PermissionError(errno.EPERM, "no")
+
+        monkeypatch.setattr(os, "link", no_links)
+    path = tmp_path / "file.txt"
+    with pytest.raises(OutputError), atomic_file(path, replace=False) as partial:
+        partial.write_text("mine")
+        path.write_text("theirs")
+    assert path.read_text() == "theirs"
+    path.unlink()
+    with atomic_file(path, replace=False) as partial:
+        partial.write_text("mine")
+    assert path.read_text() == "mine"
+    assert leftovers(tmp_path) == ["file.txt"]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,56 @@ def test_beginning_anew_removes_the_run_and_nothing_else(tmp_path: Path) -> None
     assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "train.yaml"]
 
 
+def test_beginning_anew_keeps_files_of_the_user_in_the_runs_folders(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    ours = [
+        folder.checkpoint(3) / "checkpoint.json",
+        folder.picture(3, "a2b"),
+        tmp_path / "tensorboard" / "events.out.tfevents.1.host.2.0",
+    ]
+    mine = [
+        folder.checkpoint(3) / "notes.txt",
+        tmp_path / "images" / "holiday.png",
+        tmp_path / "tensorboard" / "mine" / "x.csv",
+    ]
+    for file in (*ours, *mine):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    folder.begin(tiny_config("seed=2"), anew=True)
+    assert [file.exists() for file in (*ours, *mine)] == [False] * 3 + [True] * 3
+
+
+def test_a_configuration_of_the_user_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "train.yaml").write_text("# my settings\nseed: 3\n")
+    (tmp_path / "index.html").write_text("my page")
+    folder = RunFolder(tmp_path)
+    with pytest.raises(OutputError, match="exists and is no training run"):
+        folder.check_free(overwrite=True)
+    with pytest.raises(InputError, match="holds no training run to resume"):
+        folder.check_resumable(tiny_config())
+    with pytest.raises(InputError, match="holds no training run"):
+        folder.check_is_run()  # whose page would be replaced
+
+
+def test_a_run_that_holds_an_input_is_never_replaced(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run")
+    photos = folder.path / "images" / "trainA"
+    photos.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(photos)
+    for given in (folder.config_file, photos, tmp_path / "link"):
+        with pytest.raises(OutputError, match="is an input and belongs to the run"):
+            folder.check_free(overwrite=True, inputs=[given])
+    folder.check_free(overwrite=True, inputs=[tmp_path, folder.path / "data"])
+
+
+def test_links_of_a_run_are_not_followed(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run")
+    (tmp_path / "photos").mkdir()
+    (folder.path / "images").symlink_to(tmp_path / "photos")
+    with pytest.raises(OutputError, match="images is a link, which --overwrite does not follow"):
+        folder.check_free(overwrite=True)
+
+
 def test_resuming_keeps_the_run_and_removes_half_written_checkpoints(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     folder.checkpoint(3).mkdir(parents=True)

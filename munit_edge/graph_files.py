@@ -1,0 +1,148 @@
+"""What other files an ONNX graph would load, found without the onnx package and without weights.
+
+The manifest has the hash of each graph file, and a graph holds all it needs: an export writes no
+other file. A graph that names one is refused before an engine reads it, since that file could be
+any. Devices have no onnx package, so the few fields that can name a file are looked up in the
+protobuf encoding itself: numbers and nesting are those of onnx.proto, which never change. Weights
+are skipped over; they are not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from munit_edge.errors import ModelError
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_DEEPEST = 64
+"""Messages inside messages; those of an export are four deep."""
+
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+_OPERATOR = 4
+_CONTEXT_NODE = b"EPContext"
+"""Operator of ONNX Runtime that may load a compiled graph from a file."""
+_OTHER_FORMAT = b"ORTM"
+"""Identifies ONNX Runtime's own format, which it reads as well."""
+
+_NESTED: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse tensor"},
+    "node": {5: "attribute"},
+    "attribute": {
+        5: "tensor",
+        6: "graph",
+        10: "tensor",
+        11: "graph",
+        22: "sparse tensor",
+        23: "sparse tensor",
+    },
+    "sparse tensor": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+"""Messages of onnx.proto in which a tensor can be: field number -> message."""
+
+
+class _Field(NamedTuple):
+    """One field of a message."""
+
+    number: int
+    kind: int
+    value: int
+    """Of a number; of bytes where they start."""
+    end: int
+    """Where the field ends."""
+
+
+def check_self_contained(data: bytes | memoryview, name: str) -> None:
+    """Check that an ONNX graph loads no other file.
+
+    Args:
+        data: the graph file.
+        name: what messages call it.
+
+    Raises:
+        ModelError: it would load one, or is not a valid ONNX file.
+    """
+    try:
+        with memoryview(data) as view:
+            if bytes(view[4:8]) == _OTHER_FORMAT:
+                raise ValueError("it is in ONNX Runtime's own format")
+            if not any(field.number == 7 for field in _fields(view, 0, len(view))):
+                raise ValueError("it holds no graph")
+            fault = _find(view, "model", 0, len(view), 0)
+    except (ValueError, IndexError) as exc:
+        raise ModelError(
+            f"{name} is not a valid ONNX file ({exc}): export the model again"
+        ) from exc
+    if fault is not None:
+        raise ModelError(
+            f"{name} would load {fault}, which the manifest has no hash of: a model directory "
+            "holds each graph in one file; export the model again"
+        )
+
+
+def _find(view: memoryview, message: str, start: int, end: int, depth: int) -> str | None:
+    """What a message would load from another file; None: nothing."""
+    if depth > _DEEPEST:
+        raise ValueError("it is nested too deeply")
+    nested = _NESTED[message]
+    for field in _fields(view, start, end):
+        if field.kind == _BYTES and field.number in nested:
+            fault = _find(view, nested[field.number], field.value, field.end, depth + 1)
+            if fault is not None:
+                return fault
+        if message == "tensor" and _is_external(field):
+            return "weights from another file"
+        if message == "node" and field.number == _OPERATOR and field.kind == _BYTES:
+            operator = bytes(view[field.value : field.end])
+            if operator == _CONTEXT_NODE:
+                return "a compiled graph"
+    return None
+
+
+def _is_external(field: _Field) -> bool:
+    if field.number == _DATA_LOCATION:
+        return field.value != 0
+    return field.number == _EXTERNAL_DATA
+
+
+def _fields(view: memoryview, start: int, end: int) -> Iterator[_Field]:
+    """The fields of a message that lies from `start` to `end`."""
+    at = start
+    while at < end:
+        key, at = _number(view, at, end)
+        number, kind = key >> 3, key & 7
+        if not 0 < number < 1 << 29:  # parsers drop what is above, and would see another field
+            raise ValueError("it has a field of an unknown number")
+        value = at
+        if kind == _VARINT:
+            value, at = _number(view, at, end)
+        elif kind == _BYTES:
+            length, value = _number(view, at, end)
+            at = value + length
+        elif kind == _FIXED32:
+            at += 4
+        elif kind == _FIXED64:
+            at += 8
+        else:
+            raise ValueError("it has a field of an unknown kind")
+        if at > end:
+            raise ValueError("it is cut off")
+        yield _Field(number, kind, value, at)
+
+
+def _number(view: memoryview, at: int, end: int) -> tuple[int, int]:
+    """A variable-length number, and where what follows begins."""
+    number = shift = 0
+    while True:
+        if at >= end or shift > 63:
+            raise ValueError("it is cut off")
+        byte = view[at]
+        at += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number & 0xFFFF_FFFF_FFFF_FFFF, at
+        shift += 7
