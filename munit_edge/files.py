@@ -6,16 +6,20 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from munit_edge.errors import OutputError
-
-PARTIAL_PREFIX = ".munit-edge-partial-"
-"""Names of unfinished files and folders start like this; they are never read."""
+from munit_edge.interrupts import uninterrupted
+from munit_edge.locks import PARTIAL_PREFIX as PARTIAL_PREFIX
+from munit_edge.locks import (
+    let_go,
+    new_partial_file,
+    new_partial_folder,
+    writing_to,
+)
 
 _MENDS = {
     errno.ENOSPC: "the disk is full: free some space or name another output path",
@@ -64,16 +68,14 @@ def atomic_file(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     with output_errors(path):
         # The suffix stays: libraries choose a format by it.
-        partial = _partial_path(path.parent, path.suffix)
-        partial.touch(exist_ok=False)  # with the permissions of any new file
+        partial = new_partial_file(path.parent, path.suffix)
         try:
             yield partial
             _sync(partial)
             partial.replace(path)
             _sync_names(path.parent)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        finally:
+            let_go(partial)
 
 
 @contextlib.contextmanager
@@ -85,24 +87,24 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         overwrite: replace an earlier folder; it is removed only after the new one is complete.
 
     Raises:
-        OutputError: `path` exists and `overwrite` is false, or writing failed.
+        OutputError: `path` exists and `overwrite` is false, another process makes it, or writing
+            failed.
     """
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already: name another folder or pass --overwrite")
     make_folder(path.parent)
-    with output_errors(path):
-        partial = _partial_path(path.parent)
-        partial.mkdir()
+    with writing_to(path), output_errors(path):
+        partial = new_partial_folder(path.parent)
         try:
             yield partial
             for file in partial.rglob("*"):
                 _sync(file)
             _sync_names(partial)
-            _swap(partial, path)
+            with uninterrupted():
+                _swap(partial, path)
             _sync_names(path.parent)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+        finally:
+            let_go(partial)
 
 
 def sha256(path: Path) -> str:
@@ -144,7 +146,3 @@ def _sync_names(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _partial_path(folder: Path, suffix: str = "") -> Path:
-    return folder / f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{suffix}"

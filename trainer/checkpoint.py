@@ -27,7 +27,8 @@ from pydantic import Field
 from munit_edge.config import DOMAINS, ModelConfig, StrictModel, read_yaml, validate
 from munit_edge.errors import ConfigError, InputError, ModelError
 from munit_edge.extras import require
-from munit_edge.files import PARTIAL_PREFIX, atomic_file, atomic_folder, sha256
+from munit_edge.files import atomic_file, atomic_folder, sha256
+from munit_edge.locks import PARTIAL_PREFIX
 from munit_edge.trainer.networks import Generator, build_discriminator, fold_spectral_norm
 from munit_edge.trainer.torch_api import Tensor, nn, parametrize
 

@@ -13,7 +13,6 @@ RUN/
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,8 @@ from typing import Any
 
 from munit_edge.config import DIRECTIONS
 from munit_edge.errors import ConfigError, InputError, OutputError
-from munit_edge.files import PARTIAL_PREFIX, atomic_file, output_errors
+from munit_edge.files import atomic_file, output_errors
+from munit_edge.locks import HIDDEN_PREFIX, remove_folder, sweep
 from munit_edge.trainer.checkpoint import (
     CHECKPOINTS_FOLDER,
     saved_checkpoints,
@@ -125,7 +125,7 @@ class RunFolder:
                     f"{self.path} holds a training run already: pass --resume to go on with it, "
                     "--overwrite to begin anew, or name another folder"
                 )
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.exists() and (not self.path.is_dir() or self._holds_something()):
             raise OutputError(
                 f"{self.path} exists and is no training run: name a new or empty folder"
             )
@@ -166,7 +166,8 @@ class RunFolder:
         with output_errors(self.path):
             if anew:
                 self._remove_run()
-            self._remove_partial()
+            for folder in (CHECKPOINTS_FOLDER, IMAGES_FOLDER):
+                sweep(self.path / folder)
         with atomic_file(self.config_file) as partial:
             partial.write_text(dump_train_config(config), encoding="utf-8")
 
@@ -175,24 +176,22 @@ class RunFolder:
         for path in saved_checkpoints(self.path)[:-keep]:
             if path != best:
                 with output_errors(path):
-                    # Under the name of a partial one, so that half a checkpoint is none.
-                    old = path.rename(path.with_name(PARTIAL_PREFIX + path.name))
-                # Some file systems keep files that another program has open. That ends no run:
-                # the next session removes them.
-                shutil.rmtree(old, ignore_errors=True)
+                    remove_folder(path)
 
     def _remove_run(self) -> None:
-        """Remove what runs write, and nothing else."""
-        for file in (self.config_file, self.curve_file, self.record_file, self.page):
+        """Remove what runs write, and nothing else.
+
+        The configuration stays until the new one replaces it: it tells that this is a run.
+        """
+        for file in (self.curve_file, self.record_file, self.page):
             file.unlink(missing_ok=True)
         for name in (CHECKPOINTS_FOLDER, IMAGES_FOLDER, TENSORBOARD_FOLDER):
             if (self.path / name).exists():
-                shutil.rmtree(self.path / name)
+                remove_folder(self.path / name)
 
-    def _remove_partial(self) -> None:
-        """Remove what a run that was killed while saving has left."""
-        for path in (self.path / CHECKPOINTS_FOLDER).glob(f"{PARTIAL_PREFIX}*"):
-            shutil.rmtree(path, ignore_errors=True)
+    def _holds_something(self) -> bool:
+        """Whether there is anything but locks, and what a run that was killed at once has left."""
+        return any(not path.name.startswith(HIDDEN_PREFIX) for path in self.path.iterdir())
 
 
 def differing_keys(old: TrainConfig, new: TrainConfig) -> dict[str, str]:

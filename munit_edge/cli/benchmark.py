@@ -10,6 +10,7 @@ import typer
 from munit_edge.cli.progress import Progress, progress
 from munit_edge.cli.streams import warn, write_line
 from munit_edge.errors import ConfigError
+from munit_edge.locks import writing_to
 
 if TYPE_CHECKING:
     from munit_edge.benchmark_options import BenchmarkOptions
@@ -127,8 +128,9 @@ def benchmark(
         "timeout_s": timeout,
     }
     options = validate_options(BenchmarkOptions, wishes, {"timeout_s": "--timeout"})
-    report = _measure(options)
-    _show(report, as_json=as_json, as_markdown=as_markdown, plot=plot)
+    with writing_to(plot):
+        report = _measure(options)
+        _show(report, as_json=as_json, as_markdown=as_markdown, plot=plot)
     if all(row.measured is None for row in report.rows):
         warn("nothing could be measured: see `munit-edge doctor`")
         raise typer.Exit(EXIT_NOTHING_MEASURED)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
+from munit_edge.locks import writing_to
+
 if TYPE_CHECKING:
     from munit_edge.config import ModelConfig
     from munit_edge.trainer.convert import Conversion
@@ -49,7 +51,8 @@ def convert(
     """
     from munit_edge.trainer.convert import convert_checkpoint
 
-    done = convert_checkpoint(checkpoint, config, output, weights=weights, overwrite=overwrite)
+    with writing_to(output):
+        done = convert_checkpoint(checkpoint, config, output, weights=weights, overwrite=overwrite)
     for note in done.notes:
         typer.secho(f"warning: {note}", fg=typer.colors.YELLOW, err=True)
     for line in _report(done):

@@ -13,6 +13,7 @@ import typer
 
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import warn, write_line
+from munit_edge.locks import writing_to
 
 if TYPE_CHECKING:
     from munit_edge.doctor import Report
@@ -88,14 +89,15 @@ def _selftest(found: Report, file: Path, *, as_json: bool) -> bool:
     """Run the self-test, show and write what came of it; whether something failed."""
     from munit_edge.selftest import plan, run_selftest, write_report
 
-    with progress("testing", len(list(plan(found)))) as bar:
-        tested = run_selftest(found, on_trial=lambda name: bar.advance(note=name))
-    if as_json:
-        write_line(tested.model_dump_json(indent=2))
-    else:
-        write_line("")
-        _show_results(tested)
-    write_report(file, tested)
+    with writing_to(file):
+        with progress("testing", len(list(plan(found)))) as bar:
+            tested = run_selftest(found, on_trial=lambda name: bar.advance(note=name))
+        if as_json:
+            write_line(tested.model_dump_json(indent=2))
+        else:
+            write_line("")
+            _show_results(tested)
+        write_report(file, tested)
     typer.echo(f"wrote {file}: attach it to an issue", err=True)
     if all(result.status == "not tested" for result in tested.results):
         warn("nothing was tested: no engine that is installed here can be used")

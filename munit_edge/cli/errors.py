@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
@@ -11,29 +12,35 @@ from typing import NoReturn, ParamSpec, TypeVar
 import typer
 
 from munit_edge.errors import MunitEdgeError
+from munit_edge.interrupts import EXIT_CODE_BASE, interruptible, signal_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-EXIT_INTERRUPTED = 130
 DEBUG_ENVIRONMENT = "MUNIT_EDGE_DEBUG"
 
 
 def reporting_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a command: munit-edge's errors end it with one line and the error's exit code."""
+    """Wrap a command: munit-edge's errors end it with one line and the error's exit code.
+
+    So do Ctrl-C, SIGTERM and SIGHUP, after the command has cleaned up.
+    """
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return command(*args, **kwargs)
+            with interruptible():
+                return command(*args, **kwargs)
         except MunitEdgeError as exc:
             if os.environ.get(DEBUG_ENVIRONMENT):
                 raise
             fail(str(exc), exc.exit_code)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as exc:
             if os.environ.get(DEBUG_ENVIRONMENT):
                 raise
-            fail("interrupted: files already complete are kept", EXIT_INTERRUPTED)
+            number = signal_of(exc)
+            how = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+            fail(f"{how}: files already complete are kept", EXIT_CODE_BASE + number)
         except BrokenPipeError:
             # The reader of our output has gone, as with `| head`: not a fault of ours.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,6 +13,7 @@ from munit_edge.cli.errors import reporting_errors
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import warn, write_line
 from munit_edge.errors import ConfigError, InputError
+from munit_edge.locks import writing_to
 
 if TYPE_CHECKING:
     from munit_edge.config import Domain
@@ -153,9 +154,9 @@ def save(
     options = validate_options(SaveStyleOptions, wishes, {"name": "NAME"})
     saved = SavedStyles.of(model)
     paths = [output] if output else [saved.path(each) for each in options.names]
-    if not overwrite:
-        refuse_replacing(paths)
-    with warnings.catch_warnings():
+    with writing_to(*paths), warnings.catch_warnings():
+        if not overwrite:
+            refuse_replacing(paths)
         # What Pillow says of odd metadata is of no use here; damaged pixels are errors.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
         styles = make_styles(
@@ -165,10 +166,10 @@ def save(
             warn,
             _with_progress,
         )
-    groups = [styles] if output else [[style] for style in styles]
-    for path, group in zip(paths, groups, strict=True):
-        saved.write(path, domain, group)
-        write_line(str(path))
+        groups = [styles] if output else [[style] for style in styles]
+        for path, group in zip(paths, groups, strict=True):
+            saved.write(path, domain, group)
+            write_line(str(path))
     for style in styles:
         typer.echo(f"{style.name}: {style.origin}; {_place(style)}", err=True)
 

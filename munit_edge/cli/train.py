@@ -10,13 +10,11 @@ import typer
 
 from munit_edge.cli.errors import fail
 from munit_edge.cli.progress import Progress, progress
+from munit_edge.interrupts import EXIT_CODE_BASE
 
 if TYPE_CHECKING:
     from munit_edge.trainer.loop import TrainingResult, TrainingRun
     from munit_edge.trainer.torch_api import nn
-
-SIGNAL_EXIT_CODE = 128
-"""A program that a signal ended exits with this plus the signal's number: 130 for Ctrl-C."""
 
 
 def train(
@@ -107,7 +105,7 @@ def _take_part(run: TrainingRun) -> None:
     with progress("training", run.remaining, quiet=True) as bar:
         result = run.train(_Display(bar))
     if result.stopped_by is not None:
-        raise typer.Exit(SIGNAL_EXIT_CODE + result.stopped_by)
+        raise typer.Exit(EXIT_CODE_BASE + result.stopped_by)
 
 
 class _Display:
@@ -160,7 +158,7 @@ def _report(run: TrainingRun, result: TrainingResult) -> None:
         fail(
             f"stopped by {result.stopped_by.name} after iteration {result.iteration}; checkpoint "
             f"saved: {result.checkpoint}; go on with: {resume}",
-            SIGNAL_EXIT_CODE + result.stopped_by,
+            EXIT_CODE_BASE + result.stopped_by,
         )
     typer.echo(f"trained {result.iteration:,} iterations, {result.images_per_second:.3g} images/s")
     typer.echo(f"checkpoint: {result.checkpoint}")

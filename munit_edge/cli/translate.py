@@ -16,6 +16,7 @@ from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import tell, warn, write_bytes, write_line
 from munit_edge.cli.translate_video import translate_if_video
 from munit_edge.errors import OutputError, UnreadableImageError
+from munit_edge.locks import writing_into
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -417,7 +418,10 @@ def _translate_files(model: Path, options: TranslateOptions, opened: OpenOptions
     else:
         files = find_images(options.inputs, recursive=recursive, exclude=exclude)
     tally = _Tally()
-    with Translator.open(model, **opened) as translator:
+    with (
+        writing_into(options.output),
+        Translator.open(model, **opened) as translator,
+    ):
         styles = choose_styles(translator, options, warn)
         job = TranslateJob(translator, styles, options, tell)
         if coming is None:
