@@ -149,9 +149,9 @@ def _trial(command: Command, work: Path, number: signal.Signals, after: float, t
         to.faults += [f"{when}: left {path}" for path in left]
     to.faults += [f"{when}: {fault}" for fault in command.check(work)]
     _finish(command, work)
-    print(f"{command.name}: {when}", file=sys.stderr, flush=True)
     to.faults += [f"{when}, run again: {fault}" for fault in command.check(work)]
     to.faults += [f"{when}, run again: left {path}" for path in _unfinished(work)]
+    print(f"{command.name}: {when}, faults so far: {to.faults}", file=sys.stderr, flush=True)
 
 
 def _badly_ended(code: int, number: signal.Signals, told: str) -> Iterator[str]:
