@@ -272,19 +272,27 @@ def process_scratch() -> Path:
     Raises:
         OutputError: it cannot be made.
     """
-    return _new_scratch()
+    from multiprocessing import util
+
+    path = _new_scratch()
+    # After multiprocessing, at -100, has removed what it has there.
+    util.Finalize(None, _release, args=(_held.pop(path),), exitpriority=-200)
+    return path
 
 
 def let_go(path: Path) -> None:
     """Give a lock back; what still has the partial name is removed."""
     with uninterrupted():
         held = _held.pop(path, None)
-        if held is None:
-            return
-        _remove(held.contents)
-        with contextlib.suppress(OSError):
-            held.lock.unlink(missing_ok=True)
-        os.close(held.descriptor)
+        if held is not None:
+            _release(held)
+
+
+def _release(held: _Held) -> None:
+    _remove(held.contents)
+    with contextlib.suppress(OSError):
+        held.lock.unlink(missing_ok=True)
+    os.close(held.descriptor)
 
 
 def remove_folder(path: Path) -> None:
