@@ -52,6 +52,7 @@ from munit_edge.engines.tensorrt_builder import (
 )
 from munit_edge.errors import EngineError, OutputError
 from munit_edge.files import atomic_file, output_errors
+from munit_edge.locks import sweep
 from munit_edge.manifest import GraphEntry, Manifest, read_graph
 
 CACHE_ENVIRONMENT = "MUNIT_EDGE_CACHE"
@@ -184,6 +185,7 @@ def find_or_build(
     here = _look_around(request)
     check_types(entry, _capabilities(here))
     folder, stem = plans_folder(), _stem(entry)
+    sweep(folder)
     with locked(folder, stem, told):
         if request.profiles is None:
             plan, wanted = _newest_that_fits(folder, entry, here, told)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from munit_edge.engines.onnxruntime_runner import OnnxRuntimeRunner
 from munit_edge.export.gate import Array, encode
 from munit_edge.extras import require
 from munit_edge.images import Images
+from munit_edge.locks import scratch_folder
 from munit_edge.manifest import Manifest
 from munit_edge.normalisation import floats_from_bytes
 from munit_edge.styles import sample_styles
@@ -280,11 +280,11 @@ def _largest(path: Path, feeds: Iterator[dict[str, Array]]) -> dict[str, float]:
         def get_next(self) -> dict[str, Array] | None:
             return next(feeds, None)
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with scratch_folder() as folder, _quiet():
         calibrator = tools.create_calibrator(
             path,
             ["Conv"],
-            augmented_model_path=str(Path(folder) / "augmented.onnx"),
+            augmented_model_path=str(folder / "augmented.onnx"),
             calibrate_method=tools.CalibrationMethod.MinMax,
         )
         calibrator.collect_data(Reader())

@@ -1,6 +1,29 @@
-"""`python -m munit_edge`: the program where launchers want a module, as torchrun -m does."""
+"""Where the program starts: `munit-edge`, and `python -m munit_edge` for launchers like torchrun.
 
-from munit_edge.cli.main import main
+Nothing is imported here before signals end the program without a traceback.
+"""
+
+import os
+import signal
+import sys
+
+
+def _end(number: int, frame: object) -> None:
+    """End at once: outside of a command only what a command has left is to be cleaned up."""
+    if locks := sys.modules.get("munit_edge.locks"):
+        locks.let_go_of_all()
+    os._exit(128 + number)
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+    from munit_edge.cli.main import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

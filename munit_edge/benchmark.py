@@ -7,7 +7,6 @@ one graph (or one translation) only, and an engine that crashes or hangs is one 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from munit_edge.engines.factory import ENGINES, open_graphs
 from munit_edge.errors import ConfigError, InputError
 from munit_edge.image_difference import mean_squared_error, psnr_db
 from munit_edge.images import Images
+from munit_edge.locks import scratch_folder
 from munit_edge.manifest import Manifest, is_model_directory, read_manifest
 from munit_edge.names import stored_name
 from munit_edge.paths import exists
@@ -87,10 +87,9 @@ def run_benchmark(
     on_start(num_tables * sum(len(list(_work(options, c))) for c in contestants))
     rows: list[BenchmarkRow] = []
     prepared: dict[str, str | None] = {}
-    with tempfile.TemporaryDirectory(prefix="munit-edge-benchmark-") as scratch:
+    with scratch_folder() as folder:
         for size in options.sizes:
             for batch in options.batches:
-                folder = Path(scratch)
                 write_inputs(folder / INPUTS_FILE, config, options, size, batch)
                 bench = _Bench(options, folder, reference, size, batch, prepared)
                 for contestant in contestants:

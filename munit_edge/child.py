@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+
+from munit_edge.locks import scratch_folder
 
 _MARK = "munit-edge-answer:"
 
@@ -21,6 +23,8 @@ def call(
     function: str, argument: str, *, timeout_s: float, environment: Mapping[str, str] | None = None
 ) -> str:
     """Call `function(argument)` in a new process and return the text that it returned.
+
+    The process ends with this one, however this one ends.
 
     Args:
         function: dotted name of a function that takes and returns a text.
@@ -35,10 +39,12 @@ def call(
     path = [entry for entry in sys.path if entry]  # "" would be the child's working directory
     program = (
         f"import sys; sys.path[:] = {path!r}\n"
+        f"from munit_edge.child import end_with_standard_input\n"
+        f"end_with_standard_input()\n"
         f"from {module} import {name}\n"
         f"print('\\n{_MARK}' + {name}({argument!r}), flush=True)"
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder, _open_pipe() as lifeline:
         try:
             done = subprocess.run(
                 [sys.executable, "-c", program],
@@ -46,9 +52,9 @@ def call(
                 text=True,
                 errors="replace",
                 timeout=timeout_s,
-                stdin=subprocess.DEVNULL,
+                stdin=lifeline,
                 cwd=folder,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, "TMPDIR": str(folder), **(environment or {})},
                 check=False,
             )
         except subprocess.TimeoutExpired as exc:
@@ -57,6 +63,28 @@ def call(
         if line.startswith(_MARK):
             return line.removeprefix(_MARK)
     raise ChildError(_ending(done.returncode, done.stderr))
+
+
+def end_with_standard_input() -> None:
+    """Let this process end at once when the one that called it has: its end closes the pipe."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, name="munit-edge-parent", daemon=True).start()
+
+
+@contextlib.contextmanager
+def _open_pipe() -> Iterator[int]:
+    """The reading end of a pipe that stays open while the block, or this process, lasts."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def words(exc: BaseException) -> str:

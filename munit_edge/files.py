@@ -6,20 +6,15 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from munit_edge.errors import OutputError
+from munit_edge.interrupts import uninterrupted
+from munit_edge.locks import let_go, new_partial_file, new_partial_folder, writing_to
 from munit_edge.paths import open_file
-
-OWN_PREFIX = ".munit-edge-"
-"""Names of files that the program keeps for itself start like this."""
-PARTIAL_PREFIX = f"{OWN_PREFIX}partial-"
-"""Names of unfinished files and folders start like this; they are never read."""
 
 BeforeReplacing = Callable[[Path, Path], None]
 """Called with an earlier folder and the complete one that is about to replace it. It raises
@@ -85,8 +80,7 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
     make_folder(path.parent)
     with output_errors(path):
         # The suffix stays: libraries choose a format by it.
-        partial = _partial_path(path.parent, path.suffix)
-        partial.touch(exist_ok=False)  # with the permissions of any new file
+        partial = new_partial_file(path.parent, path.suffix)
         try:
             yield partial
             _sync(partial)
@@ -95,9 +89,8 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
             else:
                 _rename_file_to_new(partial, path)
             _sync_names(path.parent)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        finally:
+            let_go(partial)
 
 
 @contextlib.contextmanager
@@ -110,27 +103,26 @@ def atomic_folder(path: Path, *, replacing: BeforeReplacing | None = None) -> It
             one is complete; see `munit_edge.replacing`. None: nothing is replaced.
 
     Raises:
-        OutputError: `path` exists, or has come into being meanwhile, and may not be replaced; or
-            writing failed.
+        OutputError: `path` exists, or has come into being meanwhile, and may not be replaced;
+            another process makes it; or writing failed.
     """
     with output_errors(path):
         is_there = not is_free(path)
     if replacing is None and is_there:
         raise OutputError(f"{path} exists already: name another folder or pass --overwrite")
     make_folder(path.parent)
-    with output_errors(path):
-        partial = _partial_path(path.parent)
-        partial.mkdir()
+    with writing_to(path), output_errors(path):
+        partial = new_partial_folder(path.parent)
         try:
             yield partial
             for file in partial.rglob("*"):
                 _sync(file)
             _sync_names(partial)
-            _swap(partial, path, replacing)
+            with uninterrupted():
+                _swap(partial, path, replacing)
             _sync_names(path.parent)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+        finally:
+            let_go(partial)
 
 
 def sha256(path: Path) -> str:
@@ -161,15 +153,15 @@ def _swap(partial: Path, path: Path, replacing: BeforeReplacing | None) -> None:
         _sync_names(path.parent)
         shutil.rmtree(partial, ignore_errors=True)
         return
-    aside = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=path.parent)) / path.name
-    path.rename(aside)
+    aside = new_partial_folder(path.parent)
+    earlier = path.rename(aside / path.name)
     try:
         partial.rename(path)
     except OSError:
-        aside.rename(path)
+        earlier.rename(path)
         raise
     finally:
-        shutil.rmtree(aside.parent, ignore_errors=True)
+        let_go(aside)
 
 
 def _rename_folder_to_new(partial: Path, path: Path) -> None:
@@ -229,7 +221,3 @@ def _sync_names(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _partial_path(folder: Path, suffix: str = "") -> Path:
-    return folder / f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{suffix}"

@@ -1,16 +1,135 @@
-"""Ctrl-C and SIGTERM as requests: the step under way is finished, and what there is is saved."""
+"""Signals that ask a program to end: Ctrl-C, SIGTERM and, when its terminal closes, SIGHUP.
+
+A command that has nothing to save is interrupted by an exception (`interruptible`), whose cleaning
+up is never interrupted itself (`uninterrupted`). One that saves first asks `stop_requests`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+EXIT_CODE_BASE = 128
+"""A program that a signal ended exits with this plus the signal's number: 130 for Ctrl-C."""
+
+_SAME_S = 1.0
+"""Signals so soon after the first one are the same one: terminals send theirs to a whole group of
+processes, and launchers pass it on once more."""
+_AGAIN_S = 0.05
+
+
+class Interrupted(KeyboardInterrupt):
+    """One of `SIGNALS` came."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.signal = signal.Signals(number)
+
+
+def signal_of(exc: KeyboardInterrupt) -> signal.Signals:
+    """The signal behind an interruption."""
+    return exc.signal if isinstance(exc, Interrupted) else signal.SIGINT
+
+
+@dataclass
+class _State:
+    """Of the main thread, which takes the signals."""
+
+    depth: int = 0
+    """Blocks of `uninterrupted` that it is in."""
+    waiting: int | None = None
+    """A signal that came there."""
+    raised: float | None = None
+    """When the last one was raised, by time.monotonic()."""
+
+
+_state = _State()
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Within the block each of `SIGNALS` raises `Interrupted` in the main thread.
+
+    Signals that are ignored stay so, as under nohup. Outside of the main thread, where Python takes
+    no signals, nothing changes.
+    """
+    _state.raised = None
+    hook = sys.unraisablehook
+
+    def again(unraisable: UnraisableHookArgs) -> None:
+        # It was raised where Python can only print it, as in a destructor: once more, elsewhere.
+        if not isinstance(unraisable.exc_value, Interrupted):
+            hook(unraisable)
+            return
+        _state.raised = None
+        number = unraisable.exc_value.signal
+        timer = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = again
+    try:
+        with _handling(_interrupt):
+            yield
+    finally:
+        sys.unraisablehook = hook
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Within the block, a short one, `Interrupted` waits for its end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _state.depth += 1
+    try:
+        yield
+    finally:
+        _state.depth -= 1
+        if _state.depth == 0 and _state.waiting is not None:
+            number, _state.waiting = _state.waiting, None
+            raise Interrupted(number)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    now = time.monotonic()
+    if _state.raised is not None and now - _state.raised < _SAME_S:
+        return
+    _state.raised = now
+    _raise(number)
+
+
+def _raise(number: int) -> None:
+    if _state.depth:
+        _state.waiting = number
+    else:
+        raise Interrupted(number)
+
+
+@contextlib.contextmanager
+def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        wanted = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, handler) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 @dataclass
@@ -25,29 +144,24 @@ class StopRequest:
 def stop_requests() -> Iterator[StopRequest]:
     """Within the block the first signal is only noted; a second Ctrl-C interrupts at once.
 
-    Outside of the main thread, where Python takes no signals, nothing changes.
+    Signals that are ignored stay so. Outside of the main thread, where Python takes no signals,
+    nothing changes.
     """
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
 
     def note(number: int, frame: FrameType | None) -> None:
-        if request.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        request.signal = signal.Signals(number)
+        if request.signal is None:
+            request.signal = signal.Signals(number)
+        elif number == signal.SIGINT:
+            _raise(number)
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
-    try:
+    with _handling(note):
         yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
 def signals_left_to_parent() -> Iterator[None]:
-    """Processes that are started within the block never see Ctrl-C or SIGTERM.
+    """Processes that are started within the block never see any of `SIGNALS`.
 
     Terminals, batch systems and launchers send them to a whole group of processes, but the parent
     decides what stops. One that comes within the block is seen by the parent after it. A process

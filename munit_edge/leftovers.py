@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from munit_edge.files import output_errors
-from munit_edge.names import stored_name
+from munit_edge.names import real_name, stored_name
 from munit_edge.replacing import same_file
 from munit_edge.translate_log import LogEntry
 from munit_edge.translate_plan import SHEET_NAME
@@ -63,7 +63,7 @@ class Leftovers:
             match = _RESULT.fullmatch(name)
             if match and not entry.shown:
                 self._by_stem[match["stem"]].add(name)
-                for known in _names(entry.input):
+                for known in _names(real_name(entry.input)):
                     self._by_input[known].add(name)
         self.found: list[Path] = []
         self.foreign: list[Path] = []
@@ -101,7 +101,7 @@ class Leftovers:
             if not entry.shown or name in names or not _SHEET.fullmatch(name):
                 continue
             stale = entry.settings != self._settings and any(
-                known in shown for path in entry.shown for known in _names(path)
+                known in shown for path in entry.shown for known in _names(real_name(path))
             )
             if names or stale:
                 self._take(name)
@@ -117,8 +117,9 @@ class Leftovers:
 
     def _file(self, name: str) -> Path | None:
         """The result of that name, if there is one; see the module's text."""
-        parts = PurePosixPath(name).parts
-        if not parts or PurePosixPath(name).is_absolute() or ".." in parts:
+        path = PurePosixPath(real_name(name))
+        parts = path.parts
+        if not parts or path.is_absolute() or ".." in parts:
             return None
         try:
             folder = self._folder

@@ -20,7 +20,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from munit_edge.errors import OutputError
-from munit_edge.files import OWN_PREFIX, BeforeReplacing, is_free, output_errors
+from munit_edge.files import BeforeReplacing, is_free, output_errors
+from munit_edge.locks import HIDDEN_PREFIX
 
 MAX_NAMED = 3
 """Files that a message names; the rest are counted."""
@@ -224,7 +225,7 @@ def _others(path: Path, kind: FolderKind, data: Mapping[str, Any]) -> Iterator[P
         relative = entry.relative_to(path)
         if relative.parts[0] in kind.carried:
             continue
-        if entry.name in _DROPPINGS or entry.name.startswith(OWN_PREFIX):
+        if entry.name in _DROPPINGS or entry.name.startswith(HIDDEN_PREFIX):
             continue
         mode = entry.lstat().st_mode
         known = folders if stat.S_ISDIR(mode) else ours if stat.S_ISREG(mode) else ()

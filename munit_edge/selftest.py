@@ -14,7 +14,6 @@ crashes or hangs is a failed trial.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -25,6 +24,7 @@ from munit_edge.doctor import Report
 from munit_edge.engines.probe import Answer, Subject
 from munit_edge.files import atomic_file
 from munit_edge.latency import Latency
+from munit_edge.locks import scratch_folder
 from munit_edge.manifest import Precision
 
 FOLDER = Path(__file__).with_name("selftest_model")
@@ -153,13 +153,14 @@ def run_selftest(
 def run_trial(trial: Trial, folder: Path = FOLDER) -> Result:
     """Run one trial in a process of its own; whatever happens there, this returns."""
     request = Request(trial=trial, folder=str(folder.resolve()))
-    with tempfile.TemporaryDirectory() as cache:
+    with scratch_folder() as cache:
         try:
             told = child.call(
                 "munit_edge.selftest_child.run_trial_here",
                 request.model_dump_json(),
                 timeout_s=TIMEOUT_S,
-                environment={"MUNIT_EDGE_CACHE": cache},  # nothing is left of plans built for this
+                # Nothing is left of plans built for this.
+                environment={"MUNIT_EDGE_CACHE": str(cache)},
             )
         except child.ChildError as exc:
             return Result(name=trial.name, status="failed", detail=str(exc))

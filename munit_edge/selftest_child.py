@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from munit_edge.engines.factory import open_graphs
 from munit_edge.errors import ModelError, UnsupportedGraphError
 from munit_edge.files import atomic_file
 from munit_edge.latency import measure
+from munit_edge.locks import scratch_folder
 from munit_edge.manifest import Precision, read_manifest
 from munit_edge.selftest import CHECKPOINT_FOLDER, Check, Request, Result, Trial, graphs_folder
 from munit_edge.translator import Translator
@@ -145,8 +145,8 @@ def _try(trial: Trial, folder: Path) -> Result:
     try:
         if trial.task == "build":
             return _build(trial, folder / graphs_folder(trial.precision))
-        with tempfile.TemporaryDirectory() as scratch:
-            model = _model(trial, folder, Path(scratch))
+        with scratch_folder() as scratch:
+            model = _model(trial, folder, scratch)
             with open_graphs(model, trial.engine, trial.device) as graphs:
                 checks = tuple(_checks(graphs, trial, folder))
     except UnsupportedGraphError as exc:

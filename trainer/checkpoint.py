@@ -26,7 +26,8 @@ from pydantic import Field
 from munit_edge.config import DOMAINS, ModelConfig, StrictModel, validate
 from munit_edge.errors import ConfigError, InputError, ModelError
 from munit_edge.extras import require
-from munit_edge.files import PARTIAL_PREFIX, BeforeReplacing, atomic_file, atomic_folder, sha256
+from munit_edge.files import BeforeReplacing, atomic_file, atomic_folder, sha256
+from munit_edge.locks import PARTIAL_PREFIX
 from munit_edge.paths import exists, is_file, is_folder, utf8_name
 from munit_edge.plain_data import dump_yaml, read_json, read_yaml, shown
 from munit_edge.replacing import FolderKind

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import multiprocessing
+import multiprocessing.util
 import signal
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +17,14 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from munit_edge.config import DIRECTIONS, DOMAINS, Domain, split_direction
-from munit_edge.errors import ConfigError, EngineError, ModelError, MunitEdgeError, TrainingError
+from munit_edge.errors import (
+    ConfigError,
+    EngineError,
+    ModelError,
+    MunitEdgeError,
+    OutputError,
+    TrainingError,
+)
 from munit_edge.extras import require
 from munit_edge.frame_tally import FrameTally
 from munit_edge.interrupts import (
@@ -23,6 +33,7 @@ from munit_edge.interrupts import (
     signals_left_to_parent,
     stop_requests,
 )
+from munit_edge.locks import process_scratch, writing_into
 from munit_edge.styles import sample_styles
 from munit_edge.trainer.checkpoint import (
     best_checkpoint,
@@ -122,6 +133,8 @@ class TrainingRun:
         self._broken: set[str] = set()
         self._frames = FrameTally()
         self._skipped_in_a_row = 0
+        self.held = contextlib.ExitStack()
+        """What is given back when the run ends: the lock of its folder."""
 
     @property
     def device(self) -> str:
@@ -146,7 +159,7 @@ class TrainingRun:
         """
         stopped_by = None
         showing = self._view.session(self._new_session(), self._progress, display.message)
-        with stop_requests() as stop, showing, self.processes.ending_together():
+        with self.held, stop_requests() as stop, showing, self.processes.ending_together():
             if self.state.iteration and self.processes.is_first:
                 self._evaluate(display, stop)  # the run may have been stopped before it was
             for raw in self._batches_to_come():
@@ -441,24 +454,43 @@ def prepare_run(
     """
     if resume and overwrite:
         raise ConfigError("--resume goes on with a run and --overwrite replaces it: choose one")
-    folder = RunFolder(path)
-    if resume:
-        folder.check_resumable(config)
-    else:
-        inputs = [*config.files(), *([source] if source is not None else [])]
-        folder.check_free(overwrite=overwrite, inputs=inputs)
-    run = TrainingRun(config, folder, _accelerator(device))
-    # Nothing has been written so far: whatever was wrong has left no half-made run behind.
-    if resume:
-        _restore_newest(run)
-    if run.remaining < 0:
-        raise ConfigError(
-            f"the run has done {run.state.iteration} iterations already and iterations is "
-            f"{config.iterations}: set it higher"
-        )
-    if run.processes.is_first:
-        folder.begin(config, anew=not resume)
+    folder, accelerator = RunFolder(path), _accelerator(device)
+    with contextlib.ExitStack() as stack:
+        _lock(folder, Processes(accelerator), stack)
+        if resume:
+            folder.check_resumable(config)
+        else:
+            inputs = [*config.files(), *([source] if source is not None else [])]
+            folder.check_free(overwrite=overwrite, inputs=inputs)
+        run = TrainingRun(config, folder, accelerator)
+        # Nothing has been written so far: whatever was wrong has left no half-made run behind.
+        if resume:
+            _restore_newest(run)
+        if run.remaining < 0:
+            raise ConfigError(
+                f"the run has done {run.state.iteration} iterations already and iterations is "
+                f"{config.iterations}: set it higher"
+            )
+        if run.processes.is_first:
+            folder.begin(config, anew=not resume)
+        run.held = stack.pop_all()
     return run
+
+
+def _lock(folder: RunFolder, processes: Processes, stack: contextlib.ExitStack) -> None:
+    """Let the first process hold the folder for all of them.
+
+    Raises:
+        OutputError: another run has it; all of them raise it.
+    """
+    fault = set[str]()
+    if processes.is_first:
+        try:
+            stack.enter_context(writing_into(folder.path))
+        except OutputError as exc:
+            fault = {str(exc)}
+    for text in processes.union(fault):
+        raise OutputError(text)
 
 
 def _restore_newest(run: TrainingRun) -> None:
@@ -494,6 +526,10 @@ def _worker_context() -> Any:
 
     A fork of this process, with its threads of torch and TensorBoard, could hang.
     """
+    # The folder of its sockets: multiprocessing itself leaves one behind when it is killed.
+    before, tempfile.tempdir = tempfile.tempdir, str(process_scratch())
+    multiprocessing.util.get_temp_dir()
+    tempfile.tempdir = before
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "munit_edge.trainer.data"])
     return context

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,8 @@ from typing import Any
 
 from munit_edge.config import DIRECTIONS
 from munit_edge.errors import ConfigError, InputError, MunitEdgeError, OutputError
-from munit_edge.files import PARTIAL_PREFIX, atomic_file, output_errors
+from munit_edge.files import atomic_file, output_errors
+from munit_edge.locks import HIDDEN_PREFIX, PARTIAL_PREFIX, remove_folder, sweep
 from munit_edge.paths import exists, input_errors, is_file, is_folder
 from munit_edge.replacing import holds
 from munit_edge.trainer.checkpoint import (
@@ -153,8 +153,11 @@ class RunFolder:
             )
 
     def _is_empty(self) -> bool:
+        """Whether a folder is here that holds nothing but locks and what a killed run has left."""
         with input_errors(self.path):
-            return is_folder(self.path) and not any(self.path.iterdir())
+            return is_folder(self.path) and all(
+                entry.name.startswith(HIDDEN_PREFIX) for entry in self.path.iterdir()
+            )
 
     def _is_run(self) -> bool:
         """Whether `munit-edge train` has begun a run here; a train.yaml alone may be a user's."""
@@ -218,7 +221,8 @@ class RunFolder:
         with output_errors(self.path):
             if anew:
                 self._remove_run()
-            self._remove_partial()
+            for folder in (CHECKPOINTS_FOLDER, IMAGES_FOLDER):
+                sweep(self.path / folder)
         with atomic_file(self.config_file) as partial:
             partial.write_text(dump_train_config(config), encoding="utf-8")
 
@@ -227,11 +231,7 @@ class RunFolder:
         for path in saved_checkpoints(self.path)[:-keep]:
             if path != best:
                 with output_errors(path):
-                    # Under the name of a partial one, so that half a checkpoint is none.
-                    old = path.rename(path.with_name(PARTIAL_PREFIX + path.name))
-                # Some file systems keep files that another program has open. That ends no run:
-                # the next session removes them.
-                shutil.rmtree(old, ignore_errors=True)
+                    remove_folder(path)
 
     @property
     def _files(self) -> tuple[Path, ...]:
@@ -243,9 +243,13 @@ class RunFolder:
         return tuple(self.path / name for name in names)
 
     def _remove_run(self) -> None:
-        """Remove what runs write, and nothing else."""
+        """Remove what runs write, and nothing else.
+
+        The configuration stays until the new one replaces it: it tells that this is a run.
+        """
         for file in self._files:
-            file.unlink(missing_ok=True)
+            if file != self.config_file:
+                file.unlink(missing_ok=True)
         for top in self._folders:
             for folder, _, files in os.walk(top, topdown=False):
                 for file in (Path(folder, name) for name in files):
@@ -253,11 +257,6 @@ class RunFolder:
                         file.unlink()
                 with contextlib.suppress(OSError):  # it holds files of the user
                     Path(folder).rmdir()
-
-    def _remove_partial(self) -> None:
-        """Remove what a run that was killed while saving has left."""
-        for path in (self.path / CHECKPOINTS_FOLDER).glob(f"{PARTIAL_PREFIX}*"):
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def differing_keys(old: TrainConfig, new: TrainConfig) -> dict[str, str]:

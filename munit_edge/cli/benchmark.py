@@ -11,6 +11,7 @@ from munit_edge.cli.outputs import check_files
 from munit_edge.cli.progress import Progress, progress
 from munit_edge.cli.streams import tell, warn, write_json, write_lines
 from munit_edge.errors import ConfigError
+from munit_edge.locks import writing_to
 
 if TYPE_CHECKING:
     from munit_edge.benchmark_options import BenchmarkOptions
@@ -133,10 +134,11 @@ def benchmark(
         "timeout_s": timeout,
     }
     options = validate_options(BenchmarkOptions, wishes, {"timeout_s": "--timeout"})
-    report = _measure(options)
-    _show(report, as_json=as_json, as_markdown=as_markdown)
-    if plot is not None:
-        _draw(report, plot, replace=overwrite)
+    with writing_to(plot):
+        report = _measure(options)
+        _show(report, as_json=as_json, as_markdown=as_markdown)
+        if plot is not None:
+            _draw(report, plot, replace=overwrite)
     if all(row.measured is None for row in report.rows):
         warn("nothing could be measured: see `munit-edge doctor`")
         raise typer.Exit(EXIT_NOTHING_MEASURED)

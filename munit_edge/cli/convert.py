@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 import typer
 
 from munit_edge.cli.streams import warn, write_line
+from munit_edge.locks import writing_to
 
 if TYPE_CHECKING:
     from munit_edge.config import ModelConfig
@@ -51,7 +52,8 @@ def convert(
     """
     from munit_edge.trainer.convert import convert_checkpoint
 
-    done = convert_checkpoint(checkpoint, config, output, weights=weights, overwrite=overwrite)
+    with writing_to(output):
+        done = convert_checkpoint(checkpoint, config, output, weights=weights, overwrite=overwrite)
     for note in done.notes:
         warn(note)
     for line in _report(done):

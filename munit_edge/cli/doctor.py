@@ -13,6 +13,7 @@ import typer
 from munit_edge.cli.outputs import check_files
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import tell, warn, write_json, write_line, write_parts
+from munit_edge.locks import writing_to
 
 if TYPE_CHECKING:
     from munit_edge.doctor import Report
@@ -94,18 +95,19 @@ def _selftest(found: Report, file: Path, *, as_json: bool, replace: bool) -> boo
     """Run the self-test, show and write what came of it; whether something failed."""
     from munit_edge.selftest import plan, run_selftest, write_report
 
-    with progress("testing", len(list(plan(found)))) as bar:
-        tested = run_selftest(
-            found,
-            on_begin=lambda name: bar.advance(0, note=name),
-            on_trial=lambda name: bar.advance(note=name),
-        )
-    if as_json:
-        write_json(tested.model_dump_json(indent=2))
-    else:
-        write_line("")
-        _show_results(tested)
-    write_report(file, tested, replace=replace)
+    with writing_to(file):
+        with progress("testing", len(list(plan(found)))) as bar:
+            tested = run_selftest(
+                found,
+                on_begin=lambda name: bar.advance(0, note=name),
+                on_trial=lambda name: bar.advance(note=name),
+            )
+        if as_json:
+            write_json(tested.model_dump_json(indent=2))
+        else:
+            write_line("")
+            _show_results(tested)
+        write_report(file, tested, replace=replace)
     tell(f"wrote {file}: attach it to an issue")
     if all(result.status == "not tested" for result in tested.results):
         warn("nothing was tested: no engine that is installed here can be used")

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import NoReturn, ParamSpec, TypeGuard, TypeVar
 import typer
 
 from munit_edge.errors import MunitEdgeError
+from munit_edge.interrupts import EXIT_CODE_BASE, interruptible, signal_of
 from munit_edge.names import one_line
 from munit_edge.paths import unusable
 
@@ -22,7 +24,6 @@ R = TypeVar("R")
 
 EXIT_FAULT = 70
 """A fault in munit-edge itself (EX_SOFTWARE of sysexits.h)."""
-EXIT_INTERRUPTED = 130
 DEBUG_ENVIRONMENT = "MUNIT_EDGE_DEBUG"
 MAX_MESSAGE = 1000
 """Characters that are shown of the message of an error that is not ours."""
@@ -39,11 +40,14 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory",
 
 
 def reporting_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a command: whatever it raises ends it with one line and an exit code."""
+    """Wrap a command: whatever it raises ends it with one line and an exit code.
+
+    So do Ctrl-C, SIGTERM and SIGHUP, after the command has cleaned up.
+    """
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        with errors_reported():
+        with errors_reported(), interruptible():
             return command(*args, **kwargs)
 
     return wrapped
@@ -65,7 +69,9 @@ def errors_reported() -> Iterator[None]:
         raise typer.Exit(1) from None
     except KeyboardInterrupt as exc:
         _show_traceback(exc)
-        fail("interrupted: files already complete are kept", EXIT_INTERRUPTED)
+        number = signal_of(exc)
+        how = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+        fail(f"{how}: files already complete are kept", EXIT_CODE_BASE + number)
     except MunitEdgeError as exc:
         _show_traceback(exc)
         fail(str(exc), exc.exit_code)

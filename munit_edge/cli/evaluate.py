@@ -10,6 +10,7 @@ import typer
 from munit_edge.cli.outputs import check_files
 from munit_edge.cli.progress import Progress, progress
 from munit_edge.cli.streams import tell, warn, write_lines
+from munit_edge.locks import writing_to
 
 if TYPE_CHECKING:
     from munit_edge.evaluation.options import EvaluateOptions
@@ -146,19 +147,20 @@ def evaluate(
         "samples": samples,
     }
     options = validate(EvaluateOptions, wishes, "options of `munit-edge evaluate`")
-    report = _measure(model, engine, device, options)
-    for fault in report.unreadable:
-        warn(f"left out: {fault}")
-    if report.left_out:
-        warn(f"left out: {report.left_out}")
-    write_lines(as_text(report))
-    if json_file is not None:
-        with atomic_file(json_file, replace=overwrite) as partial:
-            partial.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        tell(f"wrote {json_file}")
-    if plot is not None:
-        write_image(plot, Picture(propositions_plot(report.propositions)), replace=overwrite)
-        tell(f"wrote {plot}")
+    with writing_to(json_file, plot):
+        report = _measure(model, engine, device, options)
+        for fault in report.unreadable:
+            warn(f"left out: {fault}")
+        if report.left_out:
+            warn(f"left out: {report.left_out}")
+        write_lines(as_text(report))
+        if json_file is not None:
+            with atomic_file(json_file, replace=overwrite) as partial:
+                partial.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            tell(f"wrote {json_file}")
+        if plot is not None:
+            write_image(plot, Picture(propositions_plot(report.propositions)), replace=overwrite)
+            tell(f"wrote {plot}")
 
 
 def _measure(model: Path, engine: str, device: str, options: EvaluateOptions) -> EvaluationReport:

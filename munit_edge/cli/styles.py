@@ -14,6 +14,7 @@ from munit_edge.cli.outputs import check_files
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import tell, warn, write_json, write_line
 from munit_edge.errors import ConfigError, InputError
+from munit_edge.locks import writing_to
 
 if TYPE_CHECKING:
     from munit_edge.config import Domain
@@ -154,13 +155,13 @@ def save(
     options = validate_options(SaveStyleOptions, wishes, {"name": "NAME"})
     saved = SavedStyles.of(model)
     paths = [output] if output else [saved.path(each) for each in options.names]
-    if output:
-        inputs = (*options.pictures, *map(Path, interpolate or ()))
-        check_files({"-o": output}, overwrite=overwrite, inputs=inputs)
-        check_holds_styles(output)
-    elif not overwrite:
-        refuse_replacing(paths)
-    with warnings.catch_warnings():
+    with writing_to(*paths), warnings.catch_warnings():
+        if output:
+            inputs = (*options.pictures, *map(Path, interpolate or ()))
+            check_files({"-o": output}, overwrite=overwrite, inputs=inputs)
+            check_holds_styles(output)
+        elif not overwrite:
+            refuse_replacing(paths)
         # What Pillow says of odd metadata is of no use here; damaged pixels are errors.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
         styles = make_styles(
@@ -170,10 +171,10 @@ def save(
             warn,
             _with_progress,
         )
-    groups = [styles] if output else [[style] for style in styles]
-    for path, group in zip(paths, groups, strict=True):
-        saved.write(path, domain, group, replace=overwrite)
-        write_line(str(path))
+        groups = [styles] if output else [[style] for style in styles]
+        for path, group in zip(paths, groups, strict=True):
+            saved.write(path, domain, group, replace=overwrite)
+            write_line(str(path))
     for style in styles:
         tell(f"{style.name}: {style.origin}; {_place(style)}")
 

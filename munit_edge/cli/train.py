@@ -11,13 +11,11 @@ import typer
 from munit_edge.cli.errors import fail
 from munit_edge.cli.progress import Progress, progress
 from munit_edge.cli.streams import tell, warn, write_line
+from munit_edge.interrupts import EXIT_CODE_BASE
 
 if TYPE_CHECKING:
     from munit_edge.trainer.loop import TrainingResult, TrainingRun
     from munit_edge.trainer.torch_api import nn
-
-SIGNAL_EXIT_CODE = 128
-"""A program that a signal ended exits with this plus the signal's number: 130 for Ctrl-C."""
 
 
 def train(
@@ -113,7 +111,7 @@ def _take_part(run: TrainingRun) -> None:
     with progress("training", run.remaining, quiet=True) as bar:
         result = run.train(_Display(bar))
     if result.stopped_by is not None:
-        raise typer.Exit(SIGNAL_EXIT_CODE + result.stopped_by)
+        raise typer.Exit(EXIT_CODE_BASE + result.stopped_by)
 
 
 class _Display:
@@ -167,7 +165,7 @@ def _report(run: TrainingRun, result: TrainingResult) -> None:
         fail(
             f"stopped by {result.stopped_by.name} after iteration {result.iteration}; checkpoint "
             f"saved: {result.checkpoint}; go on with: {resume}",
-            SIGNAL_EXIT_CODE + result.stopped_by,
+            EXIT_CODE_BASE + result.stopped_by,
         )
     speed = speed_words(result.images_per_second)
     write_line(f"trained {result.iteration:,} iterations, {speed}")

@@ -17,6 +17,7 @@ from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import tell, warn, write_bytes, write_json, write_line
 from munit_edge.cli.translate_video import translate_if_video
 from munit_edge.errors import OutputError, UnreadableImageError
+from munit_edge.locks import writing_into, writing_to
 from munit_edge.names import storable, stored_name
 
 if TYPE_CHECKING:
@@ -444,7 +445,8 @@ def _translate_files(model: Path, options: TranslateOptions, opened: OpenOptions
             left_out=left_out,
         )
         _report_left_out(left_out, options, tally)
-    with Translator.open(model, **opened) as translator:
+    alone = writing_to if options.to_file else writing_into
+    with alone(options.output), Translator.open(model, **opened) as translator:
         styles = choose_styles(translator, options, warn)
         job = TranslateJob(translator, styles, options, tell)
         if coming is None:

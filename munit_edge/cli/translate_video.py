@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from munit_edge.cli.errors import EXIT_INTERRUPTED
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import tell, warn, write_json, write_line
 from munit_edge.errors import ConfigError, InputError, OutputError
-from munit_edge.interrupts import StopRequest, stop_requests
+from munit_edge.interrupts import EXIT_CODE_BASE, StopRequest, stop_requests, uninterrupted
+from munit_edge.locks import writing_to
 
 if TYPE_CHECKING:
     from munit_edge.config import StrictModel
@@ -137,11 +138,14 @@ def _translate(model: Path, shared: TranslateOptions, options: VideoOptions, ope
     if options.to_pipe and sys.stdout.isatty():
         raise OutputError("the result is raw RGB: send standard output to a program, or use -o")
     pyav()
-    with Translator.open(model, **opened) as translator:
+    with contextlib.ExitStack() as stack:
+        translator = stack.enter_context(Translator.open(model, **opened))
         domain, _ = split_direction(shared.direction)
         source = open_source(options, translator.config.channels(domain), warn)
         track = _styles(translator, shared, options)
-        files = None if options.to_pipe else _files(translator, track, shared, options, source)
+        files = None
+        if not options.to_pipe:
+            files = _files(translator, track, shared, options, source, stack)
         if files and options.resume and _complete_already(files):
             return
         kind = SteadyFrames if options.stabilise else PlainFrames
@@ -149,7 +153,10 @@ def _translate(model: Path, shared: TranslateOptions, options: VideoOptions, ope
         if source.clip.is_live and not options.from_pipe:
             # Before the first frame, so that none is dropped while the engine opens its graphs.
             frames.warm_up(_result_size(source.clip, shared), track.at(0))
-        sinks, skip = _begin(files, track, options)
+        with uninterrupted():  # else parts without a frame would stay
+            sinks, skip = _begin(files, track, options)
+            for sink in sinks:
+                stack.callback(sink.abandon)
         if files and options.audio:
             # Among the parts that are removed last.
             source.record_sound(files[-1].parts.sound_path)
@@ -185,6 +192,7 @@ def _files(
     shared: TranslateOptions,
     options: VideoOptions,
     source: Source,
+    stack: contextlib.ExitStack,
 ) -> list[FileSink]:
     from munit_edge.video.plan import file_sinks, settings_hash
 
@@ -203,6 +211,7 @@ def _files(
         num_styles=track.num_styles,
         read=[*shared.style_images, *([Path(options.input)] if options.is_file else [])],
         settings=settings,
+        lock=lambda path: stack.enter_context(writing_to(path)),
         tell=warn,
     )
 
@@ -236,27 +245,22 @@ def _begin(
 
 
 def _run(job: VideoJob, skip: int, clip: Clip, options: VideoOptions, where: str) -> None:
-    """Do the job, and report; exit code 1 after damage, 130 after Ctrl-C."""
+    """Do the job, and report; exit code 1 after damage, 130 or 143 after a signal."""
     failure = None
     with stop_requests() as request:
         try:
             _follow(job, skip, clip, request)
         except InputError as exc:
             failure = exc
-        except BaseException:
-            job.abandon()
-            raise
         if failure is None or (job.num_frames and not options.is_file):
             job.settle(sound=options.audio)
-        else:
-            job.abandon()
     summary = job.summary()
     if summary.frames:
         _report(summary, options, where)
     if failure is not None:
         raise failure
-    if summary.ended == "interrupted" and options.is_file:
-        raise typer.Exit(EXIT_INTERRUPTED)
+    if summary.ended == "interrupted" and options.is_file and request.signal is not None:
+        raise typer.Exit(EXIT_CODE_BASE + request.signal)
     if summary.damaged or summary.missing or summary.ended == "broken off":
         raise typer.Exit(1)
 

@@ -22,7 +22,8 @@ from typing import Literal
 from munit_edge.appending import open_to_append
 from munit_edge.config import StrictModel, validate
 from munit_edge.errors import ConfigError, OutputError
-from munit_edge.files import OWN_PREFIX, atomic_file, make_folder, output_errors
+from munit_edge.files import atomic_file, make_folder, output_errors
+from munit_edge.locks import HIDDEN_PREFIX
 from munit_edge.plain_data import parse_json
 
 LEDGER = "ledger.jsonl"
@@ -30,7 +31,7 @@ LEDGER = "ledger.jsonl"
 
 _WRITTEN = re.compile(
     r"ledger\.jsonl(\.new)?|part_\d{5,}(\.unfinished)?\.\w+|sound\.mkv|state_\d{5,}\.npz"
-    rf"|{re.escape(OWN_PREFIX)}.*"
+    rf"|{re.escape(HIDDEN_PREFIX)}.*"
 )
 """What lies in the folder."""
 

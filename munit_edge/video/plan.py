@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from munit_edge import __version__
@@ -73,6 +73,7 @@ def file_sinks(
     num_styles: int,
     read: Sequence[Path],
     settings: str,
+    lock: Callable[[Path], None],
     tell: Tell,
 ) -> list[FileSink]:
     """The video files that `options` ask for, one for each style; nothing is written yet.
@@ -84,6 +85,7 @@ def file_sinks(
         num_styles: number of results.
         read: files that must not be replaced.
         settings: hash of what the frames depend on; see `settings_hash`.
+        lock: is called with each result before anything is looked up there.
         tell: is told of what a result cannot keep.
 
     Raises:
@@ -106,6 +108,8 @@ def file_sinks(
             f"results of {width} x {height} become {width + width % 2} x {height + height % 2}: "
             "the codec holds even sizes only, so the last row or column is there twice"
         )
+    for path in paths:
+        lock(path)
     check_outputs(paths, read, options)
     if not options.to_file and (earlier := earlier_results(paths)):
         tell(

@@ -20,8 +20,8 @@ from typer.testing import CliRunner, Result
 
 from munit_edge import Translator, files, translate_job
 from munit_edge.cli.main import app
-from munit_edge.files import PARTIAL_PREFIX
 from munit_edge.images import Picture, write_image
+from munit_edge.locks import PARTIAL_PREFIX
 from munit_edge.manifest import read_manifest
 from munit_edge.style_files import NamedStyle, StyleFile, write_style_file
 from munit_edge.translate_job import TranslatedInput

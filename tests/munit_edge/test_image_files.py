@@ -8,9 +8,9 @@ from pathlib import Path, PurePath
 import pytest
 
 from munit_edge.errors import InputError
-from munit_edge.files import PARTIAL_PREFIX
 from munit_edge.image_files import find_images, unique_stems
 from munit_edge.left_out import LeftOut
+from munit_edge.locks import PARTIAL_PREFIX
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from munit_edge.errors import OutputError
-from munit_edge.files import PARTIAL_PREFIX, atomic_folder
+from munit_edge.files import atomic_folder
+from munit_edge.locks import PARTIAL_PREFIX
 from munit_edge.manifest import MANIFEST_FILE, MODEL_DIRECTORY
 from munit_edge.replacing import FolderTarget, check_file, same_file
 from munit_edge.sample_data import SAMPLE_DATA

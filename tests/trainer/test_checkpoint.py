@@ -10,7 +10,7 @@ import torch
 
 from munit_edge.config import ModelConfig
 from munit_edge.errors import InputError, ModelError, OutputError
-from munit_edge.files import PARTIAL_PREFIX
+from munit_edge.locks import PARTIAL_PREFIX
 from munit_edge.trainer.checkpoint import (
     CheckpointInfo,
     TrainingState,

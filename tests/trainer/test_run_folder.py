@@ -12,7 +12,7 @@ import pytest
 from training_runs import tiny_config
 
 from munit_edge.errors import ConfigError, InputError, OutputError
-from munit_edge.files import PARTIAL_PREFIX
+from munit_edge.locks import PARTIAL_PREFIX
 from munit_edge.trainer.checkpoint import saved_checkpoints
 from munit_edge.trainer.config_files import read_train_config
 from munit_edge.trainer.run_folder import MAY_CHANGE, RunFolder, differing_keys

@@ -1,0 +1,374 @@
+"""Kills munit-edge at random moments and looks at what is left.
+
+Every command runs in a work folder with temporary files of its own and is ended by SIGTERM or
+SIGKILL somewhere in its time. Nothing half-written may then lie under a final name, and once the
+same command has run to its end nothing unfinished may be left anywhere.
+
+    python tools/kill_trial.py                      100 SIGTERMs and 100 SIGKILLs
+    python tools/kill_trial.py --kills 5 --only translate,styles
+
+Prints a table; exit code 1 after a fault. Needs the extras `dev` brings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+HELPERS = ROOT / "tests" / "helpers"
+PROGRAM = [sys.executable, "-m", "munit_edge"]
+SIGNALS = (signal.SIGTERM, signal.SIGKILL)
+UNFINISHED = (".munit-edge-", "munit-edge-scratch-")
+FOREIGN = (".ses",)
+"""Files that libraries keep for good in the folder of temporary ones: ONNX Runtime's session."""
+TIMEOUT_S = 600.0
+GRACE_S = 60.0
+"""How long a command may clean up after SIGTERM."""
+
+TINY_RUN = {
+    "model": {
+        "width": 4,
+        "num_downsamples": 1,
+        "num_style_downsamples": 2,
+        "num_res_blocks": 1,
+        "mlp_dim": 8,
+        "style_dim": 3,
+        "discriminator": {"width": 4, "num_layers": 2, "num_scales": 2},
+    },
+    "data": {"resize": 20, "crop_height": 16, "crop_width": 16, "workers": 1},
+    "batch_size": 2,
+    "iterations": 12,
+    "log_interval": 1,
+    "image_interval": 5,
+    "num_display_images": 2,
+    "num_display_styles": 2,
+    "checkpoint_interval": 2,
+    "keep_checkpoints": 2,
+}
+PICTURE_SIZE = (192, 192)
+NUM_PICTURES = 40
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command, its results, and what tells that they are whole."""
+
+    name: str
+    words: tuple[str, ...]
+    check: Callable[[Path], Iterator[str]]
+    """Yields what is wrong in the work folder; right at any moment."""
+    kept: tuple[str, ...] = ()
+    """Parts of names that may be left by a kill, since the same command goes on with them."""
+
+
+@dataclass
+class Tally:
+    """What became of one command under one signal."""
+
+    kills: int = 0
+    ended_before: int = 0
+    left: int = 0
+    """Kills after which something unfinished lay there."""
+    faults: list[str] = field(default_factory=list)
+
+
+def main() -> int:
+    """Run the trial; 1 after a fault."""
+    options = _options()
+    commands = [c for c in _commands() if not options.only or c.name in options.only.split(",")]
+    if not commands:
+        sys.exit(f"--only {options.only}: known are {', '.join(c.name for c in _commands())}")
+    chance = random.Random(options.seed)
+    with tempfile.TemporaryDirectory(prefix="kill-trial-") as scratch:
+        made = Path(scratch) / "made"
+        _make_inputs(made, {command.name for command in commands})
+        tallies = {(c.name, s): Tally() for c in commands for s in SIGNALS}
+        for command in commands:
+            work = Path(scratch) / command.name
+            shutil.copytree(made, work)
+            seconds = _finish(command, work)
+            faults = [*command.check(work), *_unfinished(work)]
+            tallies[command.name, SIGNALS[0]].faults += [f"not killed: {f}" for f in faults]
+            for number in SIGNALS:
+                share = _share(options.kills, commands, command)
+                for _ in range(share):
+                    after = chance.uniform(0, seconds)
+                    _trial(command, work, number, after, tallies[command.name, number])
+    return _report(tallies)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=100, help="of each signal, over all commands")
+    parser.add_argument("--only", default="", help="names of commands, with commas between")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    return parser.parse_args()
+
+
+def _share(kills: int, commands: Sequence[Command], command: Command) -> int:
+    """How many of the kills a command gets."""
+    index = commands.index(command)
+    return kills // len(commands) + (index < kills % len(commands))
+
+
+def _trial(command: Command, work: Path, number: signal.Signals, after: float, to: Tally) -> None:
+    """Kill a command once, look, let it run to its end, and look again."""
+    when = f"{number.name} after {after:.2f} s"
+    process = _start(command, work)
+    time.sleep(after)
+    process.send_signal(number)
+    try:
+        _, told = process.communicate(timeout=GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        _, told = process.communicate()
+        to.faults.append(f"{when}: not ended within {GRACE_S:g} s")
+    to.kills += 1
+    to.ended_before += process.returncode == 0
+    to.faults += [f"{when}: {fault}" for fault in _badly_ended(process.returncode, number, told)]
+    left = [path for path in _unfinished(work) if not any(part in path for part in command.kept)]
+    to.left += bool(left)
+    if number == signal.SIGTERM:
+        to.faults += [f"{when}: left {path}" for path in left]
+    to.faults += [f"{when}: {fault}" for fault in command.check(work)]
+    _finish(command, work)
+    to.faults += [f"{when}, run again: {fault}" for fault in command.check(work)]
+    to.faults += [f"{when}, run again: left {path}" for path in _unfinished(work)]
+    print(f"{command.name}: {when}, faults so far: {to.faults}", file=sys.stderr, flush=True)
+
+
+def _badly_ended(code: int, number: signal.Signals, told: str) -> Iterator[str]:
+    """Ended by the signal itself is right too: before the program's first line, or by SIGKILL."""
+    if code not in (0, -number, 128 + number):
+        yield f"exit code {code}: {told.strip()[-300:]}"
+    if "Traceback" in told:
+        yield f"a traceback: {told.strip()[-300:]}"
+
+
+def _start(command: Command, work: Path) -> subprocess.Popen[str]:
+    temporary = work / "tmp"
+    temporary.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [*PROGRAM, *command.words],
+        cwd=work,
+        env={
+            **os.environ,
+            "TMPDIR": str(temporary),
+            "MUNIT_EDGE_CACHE": str(work / "cache"),
+            "OMP_WAIT_POLICY": "passive",
+            "OMP_NUM_THREADS": "1",
+            # Bytecode that an import was writing is not ours.
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _finish(command: Command, work: Path) -> float:
+    """Run a command to its end; how long it took, in seconds."""
+    started = time.monotonic()
+    process = _start(command, work)
+    _, told = process.communicate(timeout=TIMEOUT_S)
+    if process.returncode:
+        sys.exit(f"{command.name} fails with {process.returncode}: {told}")
+    return time.monotonic() - started
+
+
+def _unfinished(work: Path) -> list[str]:
+    """Everything below the work folder that is no result: relative paths."""
+    found = [path for path in work.rglob("*") if path.name.startswith(UNFINISHED)]
+    temporary = (work / "tmp").rglob("*")
+    found += [path for path in temporary if path not in found and path.name not in FOREIGN]
+    found += work.rglob("*.parts")
+    return sorted(str(path.relative_to(work)) for path in found)
+
+
+def _report(tallies: dict[tuple[str, signal.Signals], Tally]) -> int:
+    faults = [(name, fault) for (name, _), tally in tallies.items() for fault in tally.faults]
+    print("command      signal   kills done before  left faults")
+    for (name, number), tally in tallies.items():
+        print(
+            f"{name:<12} {number.name:<8} {tally.kills:>5} {tally.ended_before:>11} "
+            f"{tally.left:>5} {len(tally.faults):>6}"
+        )
+    for name, fault in faults:
+        print(f"{name}: {fault}")
+    return 1 if faults else 0
+
+
+# ----------------------------------------------------------------------------------------------
+# The commands, and what is whole
+
+
+def _commands() -> list[Command]:
+    run = ("train", "train.yaml", "--data", "data", "-o", "out/run", "--device", "cpu")
+    convert = ("convert", "foreign/gen_00000010.pt", "--config", "foreign/config.yaml")
+    from_a = ("--direction", "a2b", "--styles", "2")
+    return [
+        Command("train", (*run, "--overwrite"), _check_run),
+        Command("export", ("export", "onnx", "checkpoint", "-o", "out/model", "--no-stats-graphs",
+                           "--overwrite"), _check_model),
+        Command("convert", (*convert, "-o", "out/converted", "--overwrite"), _check_converted),
+        Command("translate", ("translate", "model", "photos", "-o", "out/results", *from_a,
+                              "--overwrite"), _check_pictures),
+        Command("video", ("translate", "model", "clip.mp4", "-o", "out/clip.mp4", "--resume",
+                          "--direction", "a2b", "--size", "32"), _check_video, kept=(".parts",)),
+        Command("styles", ("styles", "save", "model", "blue", "--domain", "b", "--from",
+                           "photos", "--overwrite"), _check_styles),
+    ]  # fmt: skip
+
+
+def _check_run(work: Path) -> Iterator[str]:
+    run = work / "out" / "run"
+    yield from _faulty_pictures((run / "images").glob("*.png"))
+    yield from _faulty_json(run / "run.json")
+    if (run / "train.yaml").exists():
+        yield from _faulty(run / "train.yaml", lambda path: yaml.safe_load(path.read_text()))
+    checkpoints = run / "checkpoints"
+    for path in checkpoints.iterdir() if checkpoints.exists() else ():
+        if not path.name.startswith(UNFINISHED):
+            yield from _faulty_checkpoint(path)
+
+
+def _check_converted(work: Path) -> Iterator[str]:
+    if (work / "out" / "converted").exists():
+        yield from _faulty_checkpoint(work / "out" / "converted")
+
+
+def _check_model(work: Path) -> Iterator[str]:
+    model = work / "out" / "model"
+    if model.exists():
+        yield from _faulty(model, _check_hashes)
+
+
+def _check_hashes(model: Path) -> None:
+    manifest = json.loads((model / "munit_edge.json").read_text())
+    for graph in manifest["graphs"]:
+        data = (model / graph["file"]).read_bytes()
+        if hashlib.sha256(data).hexdigest() != graph["sha256"]:
+            raise ValueError(f"{graph['file']} is not what the manifest says")
+
+
+def _check_pictures(work: Path) -> Iterator[str]:
+    yield from _faulty_pictures((work / "out" / "results").glob("*.png"), PICTURE_SIZE)
+
+
+def _check_video(work: Path) -> Iterator[str]:
+    if (work / "out" / "clip.mp4").exists():
+        yield from _faulty(work / "out" / "clip.mp4", _check_frames)
+
+
+def _check_frames(path: Path) -> None:
+    import av
+
+    with av.open(str(path)) as result, av.open(str(path.parents[1] / "clip.mp4")) as source:
+        counts = [sum(1 for _ in file.decode(video=0)) for file in (result, source)]
+    if counts[0] != counts[1]:
+        raise ValueError(f"{counts[0]} frames instead of {counts[1]}")
+
+
+def _check_styles(work: Path) -> Iterator[str]:
+    yield from _faulty_json(work / "model" / "styles" / "blue.json")
+
+
+def _faulty_pictures(paths: Iterator[Path], size: tuple[int, int] | None = None) -> Iterator[str]:
+    def check(path: Path) -> None:
+        with Image.open(path) as picture:
+            picture.load()
+            if size and picture.size != size:
+                raise ValueError(f"size {picture.size}")
+
+    for path in paths:
+        if not path.name.startswith(UNFINISHED):
+            yield from _faulty(path, check)
+
+
+def _faulty_json(path: Path) -> Iterator[str]:
+    if path.exists():
+        yield from _faulty(path, lambda path: json.loads(path.read_text()))
+
+
+def _faulty_checkpoint(path: Path) -> Iterator[str]:
+    from munit_edge.trainer.checkpoint import open_checkpoint
+
+    yield from _faulty(path, lambda path: open_checkpoint(path).generators())
+
+
+def _faulty(path: Path, check: Callable[[Path], object]) -> Iterator[str]:
+    try:
+        check(path)
+    except Exception as exc:  # whatever a library says of half a file
+        yield f"{path.name} is not whole: {type(exc).__name__}: {exc}"
+
+
+# ----------------------------------------------------------------------------------------------
+# Inputs: tiny, made once
+
+
+def _make_inputs(work: Path, names: set[str]) -> None:
+    """A work folder with what the commands of these names read."""
+    sys.path.insert(0, str(HELPERS))
+    for folder in ("trainA", "trainB"):
+        _draw(work / "data" / folder, 6, (24, 20))
+    (work / "train.yaml").write_text(yaml.safe_dump(TINY_RUN))
+    if "convert" in names:
+        from foreign_models import write_munit_case
+
+        # Wider than in the tests: a file that takes a moment to write.
+        case = write_munit_case(work / "case", shape=(1, 32, 32)).parent
+        case.rename(work / "foreign")
+    if names & {"export", "translate", "video", "styles"}:
+        _make_model(work)
+    if names & {"translate", "styles"}:
+        _draw(work / "photos", NUM_PICTURES, PICTURE_SIZE)
+    if "video" in names:
+        from clips import make_clip
+
+        make_clip(work / "clip.mp4", 240)
+
+
+def _make_model(work: Path) -> None:
+    import torch
+
+    from munit_edge.config import ModelConfig
+    from munit_edge.export.model_directory import export_model
+    from munit_edge.export.options import ExportOptions
+    from munit_edge.trainer.checkpoint import CheckpointInfo, build_generators, save_checkpoint
+
+    torch.manual_seed(0)
+    config = ModelConfig(width=8, num_res_blocks=1, mlp_dim=16)
+    generators = build_generators(config)
+    save_checkpoint(work / "checkpoint", config, CheckpointInfo(iteration=7), generators=generators)
+    export_model(work / "checkpoint", work / "model", ExportOptions(stats_graphs=False))
+
+
+def _draw(folder: Path, count: int, size: tuple[int, int]) -> None:
+    """Pictures of smooth noise."""
+    folder.mkdir(parents=True)
+    chance = np.random.default_rng(0)
+    for index in range(count):
+        coarse = Image.fromarray(chance.integers(0, 256, (4, 4, 3), np.uint8))
+        coarse.resize(size, Image.Resampling.BICUBIC).save(folder / f"{index:03d}.png")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
