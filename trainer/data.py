@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from munit_edge.config import DOMAINS, Domain
 from munit_edge.errors import InputError, MunitEdgeError
-from munit_edge.images import Images, read_image, resize_shorter
+from munit_edge.images import Images, check_resized, read_image, resize_shorter
 from munit_edge.trainer.config import DataConfig, TrainConfig
 from munit_edge.trainer.image_sets import ImageSet, ImageSets
 from munit_edge.trainer.picture_cache import PictureCache, cache_size
@@ -33,6 +34,8 @@ class RawBatch:
     """uint8 [B, H, W, C]."""
     broken: tuple[str, ...]
     """What was wrong with pictures that had to be skipped; others stand in for them."""
+    flat: tuple[str, ...] = ()
+    """Pictures, read for the first time, that have one colour only."""
 
 
 # ----------------------------------------------------------------------------------------------
@@ -73,13 +76,14 @@ class TrainingBatches:
         size = self._config.batch_size
         first = ((iteration - 1) * self._num_processes + self._process) * size
         broken: list[str] = []
+        flat: list[str] = []
         images = {
-            domain: np.stack([self._picture(domain, first + i, broken) for i in range(size)])
+            domain: np.stack([self._picture(domain, first + i, broken, flat) for i in range(size)])
             for domain in DOMAINS
         }
-        return RawBatch(images, tuple(broken))
+        return RawBatch(images, tuple(broken), tuple(flat))
 
-    def _picture(self, domain: Domain, position: int, broken: list[str]) -> Images:
+    def _picture(self, domain: Domain, position: int, broken: list[str], flat: list[str]) -> Images:
         """The picture at a place of the whole run, or the next one that can be read."""
         pictures = self._sets[domain]
         seed, stream = self._config.seed, DOMAINS.index(domain)
@@ -88,7 +92,7 @@ class TrainingBatches:
         order = _permutation(seed, stream, epoch, count)
         for k in range(count):
             try:
-                picture = self._fitted(domain, int(order[(offset + k) % count]))
+                picture = self._fitted(domain, int(order[(offset + k) % count]), flat)
             except InputError as exc:
                 broken.append(str(exc))
                 continue
@@ -98,14 +102,15 @@ class TrainingBatches:
             f"no picture of domain {domain} in {pictures.folder} can be read: {broken[-1]}"
         )
 
-    def _fitted(self, domain: Domain, index: int) -> Images:
+    def _fitted(self, domain: Domain, index: int, flat: list[str]) -> Images:
         """A picture at its working size, out of memory where it is there."""
         kept = self._cache.get(domain, index)
         if kept is not None:
             return kept
         path = self._sets[domain].path(index)
-        picture = read_image(path, self._config.model.channels(domain)).pixels
-        picture = fit(picture, self._config.data, domain)
+        picture = _read_fitted(path, domain, self._config)
+        if (picture == picture[:1, :1]).all():
+            flat.append(str(path))
         self._cache.offer(domain, index, picture)
         return picture
 
@@ -162,9 +167,8 @@ def augment(picture: Images, config: DataConfig, random: np.random.Generator) ->
     return _crop(picture, config, top, left)[:, :: -1 if mirror else 1]
 
 
-def centre_crop(picture: Images, config: DataConfig, domain: Domain) -> Images:
+def centre_crop(picture: Images, config: DataConfig) -> Images:
     """The same without chance, for pictures to look at: the middle, not mirrored."""
-    picture = fit(picture, config, domain)
     top = (picture.shape[0] - config.crop_height) // 2
     left = (picture.shape[1] - config.crop_width) // 2
     return _crop(picture, config, top, left)
@@ -184,8 +188,8 @@ def first_pictures(
     found: dict[str, Images] = {}
     for i, name in enumerate(pictures.names):
         with contextlib.suppress(InputError):
-            picture = read_image(pictures.path(i), config.model.channels(domain)).pixels
-            found[name] = centre_crop(picture, config.data, domain)
+            picture = _read_fitted(pictures.path(i), domain, config)
+            found[name] = centre_crop(picture, config.data)
         if len(found) == count:
             break
     if not found:
@@ -193,15 +197,28 @@ def first_pictures(
     return tuple(found), np.stack(list(found.values()))
 
 
-def fit(picture: Images, config: DataConfig, domain: Domain) -> Images:
-    """Resize to the configured shorter side, or to more where the crop needs it."""
+def fit(picture: Images, config: DataConfig, domain: Domain, name: str = "the picture") -> Images:
+    """Resize to the configured shorter side, or to more where the crop needs it.
+
+    Raises:
+        InputError: the result, which the message calls `name`, would have more pixels than
+            allowed.
+    """
     height, width = picture.shape[:2]
     shorter = min(height, width)
     wanted = config.shorter_side(domain) or shorter
     needed = max(
         -(-config.crop_height * shorter // height), -(-config.crop_width * shorter // width)
     )
-    return resize_shorter(picture, max(wanted, needed))
+    size = max(wanted, needed)
+    check_resized((height, width), size, config.max_megapixels, name)
+    return resize_shorter(picture, size)
+
+
+def _read_fitted(path: Path, domain: Domain, config: TrainConfig) -> Images:
+    limit = config.data.max_megapixels
+    picture = read_image(path, config.model.channels(domain), max_megapixels=limit).pixels
+    return fit(picture, config.data, domain, str(path))
 
 
 def _crop(picture: Images, config: DataConfig, top: int, left: int) -> Images:

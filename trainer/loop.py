@@ -79,6 +79,8 @@ class TrainingResult:
     """Images of both domains together."""
     broken_images: int
     """Files that could not be read and were skipped."""
+    flat_images: int
+    """Files that have one colour only, of those that were read."""
     skipped_updates: int
     """Updates that were left out because a loss or gradient was not finite."""
     best: Path | None
@@ -117,6 +119,7 @@ class TrainingRun:
         self._view = RunView(config, folder, writes=self.processes.is_first)
         self._speed = Speed(len(DOMAINS) * self.state.images_per_iteration)
         self._broken: set[str] = set()
+        self._flat: set[str] = set()
         self._skipped_in_a_row = 0
 
     @property
@@ -162,6 +165,7 @@ class TrainingRun:
                     break
             seconds = time.monotonic() - started
             broken = self.processes.union(self._broken)
+            flat = self.processes.union(self._flat)
             self._view.end(None if stopped_by is None else stopped_by.name)
         self.processes.leave()
         iterations = self.state.iteration - first
@@ -171,6 +175,7 @@ class TrainingRun:
             checkpoint=self.folder.checkpoint(self.state.iteration),
             images_per_second=num_images / seconds if seconds else 0.0,
             broken_images=len(broken),
+            flat_images=len(flat),
             skipped_updates=self.state.skipped_updates,
             best=self._best_checkpoint(),
             stopped_by=stopped_by,
@@ -223,7 +228,7 @@ class TrainingRun:
             yield batch
 
     def _readable(self, raw: RawBatch | MunitEdgeError, display: Display) -> RawBatch:
-        """Raise a worker's error, and name each broken image once."""
+        """Raise a worker's error, and name each image once that is broken or has one colour."""
         if isinstance(raw, MunitEdgeError):
             if self.processes.is_first and self.state.iteration:
                 self._save()  # the iterations done so far are as good as ever
@@ -232,6 +237,10 @@ class TrainingRun:
             if fault not in self._broken:
                 self._broken.add(fault)
                 display.message(f"skipped: {fault}")
+        for path in raw.flat:
+            if path not in self._flat:
+                self._flat.add(path)
+                display.message(f"{path} has one colour only and teaches nothing")
         return raw
 
     def _iterate(self, raw: RawBatch, display: Display) -> dict[str, float]:

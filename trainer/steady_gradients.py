@@ -31,9 +31,14 @@ def steady_instance_norm(
 
     Returns:
         [B, C, H, W].
+
+    Raises:
+        ValueError: a channel has one value.
     """
     if not x.requires_grad:  # also the form that is exported
         return F.instance_norm(x, weight=weight, bias=bias, eps=eps)
+    if x.shape[2:].numel() == 1:
+        raise ValueError(f"instance norm needs more than one value in a channel: {x.shape}")
     if weight is not None and bias is not None:
         weight, bias = weight.repeat(len(x)), bias.repeat(len(x))
     return _InstanceNorm.apply(x, weight, bias, eps)  # type: ignore[no-any-return,no-untyped-call]

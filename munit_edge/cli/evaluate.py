@@ -54,6 +54,10 @@ def evaluate(
     ] = 100,
     styles: Annotated[int, typer.Option(help="Random styles for each picture.")] = 5,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    max_megapixels: Annotated[
+        float,
+        typer.Option(help="Leave out larger pictures before decoding them (million pixels)."),
+    ] = 100.0,
     features: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
@@ -126,6 +130,7 @@ def evaluate(
         "count": count,
         "styles": styles,
         "seed": seed,
+        "max_megapixels": max_megapixels,
         "networks": {
             "features": features,
             "lpips": tuple(lpips or ()),

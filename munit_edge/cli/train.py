@@ -65,6 +65,14 @@ def train(
             help="Change one setting, such as loss.cycle_weight=10; may be repeated.",
         ),
     ] = None,
+    max_megapixels: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="Skip larger pictures before decoding them (million pixels); the same as --set "
+            "data.max_megapixels=...",
+            show_default="as the configuration says, else 100",
+        ),
+    ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
         typer.Option(help="Where to compute; auto: the GPU where there is one."),
@@ -85,8 +93,11 @@ def train(
 
     path = find_config(config, recipe)
     folder = output or Path("runs") / path.stem
+    changes = list(settings or ())
+    if max_megapixels is not None:
+        changes.append(f"data.max_megapixels={max_megapixels}")
     run = prepare_run(
-        read_train_config(path, settings or (), data),
+        read_train_config(path, changes, data),
         folder,
         device=device,
         resume=resume,
@@ -146,6 +157,11 @@ def _report(run: TrainingRun, result: TrainingResult) -> None:
     folder = run.folder
     if result.broken_images:
         typer.echo(f"skipped {result.broken_images} images that could not be read", err=True)
+    if result.flat_images:
+        typer.echo(
+            f"images of one colour only: {result.flat_images}; remove them if they are not wanted",
+            err=True,
+        )
     if result.skipped_updates:
         typer.echo(
             f"skipped {result.skipped_updates} updates whose losses or gradients were not finite",

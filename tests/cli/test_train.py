@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 from training_runs import tiny_settings, write_data
 from typer.testing import CliRunner, Result
 
@@ -86,6 +87,17 @@ def test_broken_pictures_are_named_and_counted(here: Path) -> None:
     assert result.exit_code == 0
     assert "skipped: data/trainA/01.png is empty" in result.stderr
     assert "skipped 1 images that could not be read" in result.stderr
+
+
+def test_large_pictures_and_pictures_of_one_colour_are_named(here: Path) -> None:
+    Image.new("RGB", (3000, 2)).save(here / "data" / "trainA" / "01.png")
+    Image.new("RGB", (20, 24)).save(here / "data" / "trainB" / "01.png")
+    result = train("--data", "data", "-o", "run", "--max-megapixels", "0.1")
+    assert result.exit_code == 0, result.stderr
+    assert "skipped: data/trainA/01.png has 3000 x 2 pixels and would have" in result.stderr
+    assert "data/trainB/01.png has one colour only and teaches nothing" in result.stderr
+    assert "images of one colour only: 1; remove them if" in result.stderr
+    assert "max_megapixels: 0.1" in (here / "run" / "train.yaml").read_text()
 
 
 @pytest.mark.parametrize(
