@@ -180,6 +180,22 @@ def check_size(height: int, width: int, max_megapixels: float, name: str) -> Non
         )
 
 
+def check_resized(size_hw: tuple[int, int], size: int, max_megapixels: float, name: str) -> None:
+    """Refuse what would have more pixels than allowed after `resize_shorter`.
+
+    Raises:
+        InputError: it would.
+    """
+    height, width = shorter_side_to(size_hw, size)
+    if height * width > max_megapixels * 1e6:
+        raise InputError(
+            f"{name} has {size_hw[1]} x {size_hw[0]} pixels and would have {width} x {height}, "
+            f"{height * width / 1e6:.1f} megapixels, with a shorter side of {size}, and "
+            f"{max_megapixels:g} are allowed: cut it to a less narrow shape, or raise "
+            "--max-megapixels"
+        )
+
+
 def pad_to(images: Images, size_hw: tuple[int, int]) -> Images:
     """Pad by reflection at the bottom and on the right.
 

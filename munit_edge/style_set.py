@@ -11,7 +11,7 @@ import numpy as np
 from munit_edge.config import Domain, split_direction
 from munit_edge.errors import InputError
 from munit_edge.frame_tally import FrameTally
-from munit_edge.images import Picture, check_size, read_image, resize_picture
+from munit_edge.images import Picture, check_resized, read_image, resize_picture
 from munit_edge.paths import exists, is_folder
 from munit_edge.style_files import NamedStyle, interpolated_named
 from munit_edge.style_prior import outside_warning
@@ -101,8 +101,7 @@ def _fit(picture: Picture, size: int | None, max_megapixels: float, name: str) -
     if size is None:
         return picture
     height, width = picture.pixels.shape[:2]
-    scale = size / min(height, width)
-    check_size(round(height * scale), round(width * scale), max_megapixels, name)
+    check_resized((height, width), size, max_megapixels, name)
     return resize_picture(picture, size)
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from munit_edge.config import Domain, ModelConfig, StrictModel
+from munit_edge.images import DEFAULT_MAX_MEGAPIXELS
 
 GanLoss = Literal["lsgan", "nsgan", "hinge"]
 GanConvention = Literal["paper", "improved"]
@@ -134,6 +135,9 @@ class DataConfig(StrictModel):
     cache: bool = True
     """Keep decoded and resized images in memory, as many as half of what is free at the start
     holds; every worker keeps its own."""
+    max_megapixels: float = Field(DEFAULT_MAX_MEGAPIXELS, gt=0)
+    """Larger images are skipped before they are decoded, and those that resizing would make larger
+    before it does (million pixels)."""
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import functools
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from munit_edge.config import DOMAINS, Domain
 from munit_edge.errors import InputError, MunitEdgeError
-from munit_edge.images import Images, read_image, resize_shorter
+from munit_edge.images import Images, check_resized, read_image, resize_shorter
 from munit_edge.names import storable
 from munit_edge.trainer.config import DataConfig, TrainConfig
 from munit_edge.trainer.image_sets import ImageSet, ImageSets
@@ -36,6 +37,17 @@ class RawBatch:
     """What was wrong with pictures that had to be skipped; others stand in for them."""
     frames: dict[str, int] = field(default_factory=dict)
     """Pictures that have more frames or pages than the first, which is used, and how many."""
+    flat: tuple[str, ...] = ()
+    """Pictures, read for the first time, that have one colour only."""
+
+
+@dataclass
+class _Seen:
+    """What reading the pictures of a batch has shown; see `RawBatch`."""
+
+    broken: list[str] = field(default_factory=list)
+    frames: dict[str, int] = field(default_factory=dict)
+    flat: list[str] = field(default_factory=list)
 
 
 # ----------------------------------------------------------------------------------------------
@@ -75,19 +87,14 @@ class TrainingBatches:
         """
         size = self._config.batch_size
         first = ((iteration - 1) * self._num_processes + self._process) * size
-        broken: list[str] = []
-        frames: dict[str, int] = {}
+        seen = _Seen()
         images = {
-            domain: np.stack(
-                [self._picture(domain, first + i, broken, frames) for i in range(size)]
-            )
+            domain: np.stack([self._picture(domain, first + i, seen) for i in range(size)])
             for domain in DOMAINS
         }
-        return RawBatch(images, tuple(broken), frames)
+        return RawBatch(images, tuple(seen.broken), seen.frames, tuple(seen.flat))
 
-    def _picture(
-        self, domain: Domain, position: int, broken: list[str], frames: dict[str, int]
-    ) -> Images:
+    def _picture(self, domain: Domain, position: int, seen: _Seen) -> Images:
         """The picture at a place of the whole run, or the next one that can be read."""
         pictures = self._sets[domain]
         seed, stream = self._config.seed, DOMAINS.index(domain)
@@ -96,26 +103,27 @@ class TrainingBatches:
         order = _permutation(seed, stream, epoch, count)
         for k in range(count):
             try:
-                picture = self._fitted(domain, int(order[(offset + k) % count]), frames)
+                picture = self._fitted(domain, int(order[(offset + k) % count]), seen)
             except InputError as exc:
-                broken.append(storable(str(exc)))
+                seen.broken.append(storable(str(exc)))
                 continue
             random = _random(seed, _CROP, stream, position)
             return augment(picture, self._config.data, random)
         raise InputError(
-            f"no picture of domain {domain} in {pictures.folder} can be read: {broken[-1]}"
+            f"no picture of domain {domain} in {pictures.folder} can be read: {seen.broken[-1]}"
         )
 
-    def _fitted(self, domain: Domain, index: int, frames: dict[str, int]) -> Images:
+    def _fitted(self, domain: Domain, index: int, seen: _Seen) -> Images:
         """A picture at its working size, out of memory where it is there."""
         kept = self._cache.get(domain, index)
         if kept is not None:
             return kept
         path = self._sets[domain].path(index)
-        read = read_image(path, self._config.model.channels(domain))
-        if read.frames > 1:
-            frames[str(path)] = read.frames
-        picture = fit(read.pixels, self._config.data, domain)
+        picture, frames = _read_fitted(path, domain, self._config)
+        if frames > 1:
+            seen.frames[str(path)] = frames
+        if (picture == picture[:1, :1]).all():
+            seen.flat.append(str(path))
         self._cache.offer(domain, index, picture)
         return picture
 
@@ -172,9 +180,8 @@ def augment(picture: Images, config: DataConfig, random: np.random.Generator) ->
     return _crop(picture, config, top, left)[:, :: -1 if mirror else 1]
 
 
-def centre_crop(picture: Images, config: DataConfig, domain: Domain) -> Images:
+def centre_crop(picture: Images, config: DataConfig) -> Images:
     """The same without chance, for pictures to look at: the middle, not mirrored."""
-    picture = fit(picture, config, domain)
     top = (picture.shape[0] - config.crop_height) // 2
     left = (picture.shape[1] - config.crop_width) // 2
     return _crop(picture, config, top, left)
@@ -194,8 +201,8 @@ def first_pictures(
     found: dict[str, Images] = {}
     for i, name in enumerate(pictures.names):
         with contextlib.suppress(InputError):
-            picture = read_image(pictures.path(i), config.model.channels(domain)).pixels
-            found[name] = centre_crop(picture, config.data, domain)
+            picture, _ = _read_fitted(pictures.path(i), domain, config)
+            found[name] = centre_crop(picture, config.data)
         if len(found) == count:
             break
     if not found:
@@ -203,15 +210,29 @@ def first_pictures(
     return tuple(found), np.stack(list(found.values()))
 
 
-def fit(picture: Images, config: DataConfig, domain: Domain) -> Images:
-    """Resize to the configured shorter side, or to more where the crop needs it."""
+def fit(picture: Images, config: DataConfig, domain: Domain, name: str = "the picture") -> Images:
+    """Resize to the configured shorter side, or to more where the crop needs it.
+
+    Raises:
+        InputError: the result, which the message calls `name`, would have more pixels than
+            allowed.
+    """
     height, width = picture.shape[:2]
     shorter = min(height, width)
     wanted = config.shorter_side(domain) or shorter
     needed = max(
         -(-config.crop_height * shorter // height), -(-config.crop_width * shorter // width)
     )
-    return resize_shorter(picture, max(wanted, needed))
+    size = max(wanted, needed)
+    check_resized((height, width), size, config.max_megapixels, name)
+    return resize_shorter(picture, size)
+
+
+def _read_fitted(path: Path, domain: Domain, config: TrainConfig) -> tuple[Images, int]:
+    """A picture at its working size, and how many frames or pages its file has."""
+    limit = config.data.max_megapixels
+    read = read_image(path, config.model.channels(domain), max_megapixels=limit)
+    return fit(read.pixels, config.data, domain, str(path)), read.frames
 
 
 def _crop(picture: Images, config: DataConfig, top: int, left: int) -> Images:

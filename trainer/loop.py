@@ -93,6 +93,8 @@ class TrainingResult:
     """Files that could not be read and were skipped."""
     first_frames: str
     """In words: pictures with several frames or pages, of which the first was used; or empty."""
+    flat_images: int
+    """Files that have one colour only, of those that were read."""
     skipped_updates: int
     """Updates that were left out because a loss or gradient was not finite."""
     best: Path | None
@@ -132,6 +134,7 @@ class TrainingRun:
         self._speed = Speed(len(DOMAINS) * self.state.images_per_iteration)
         self._broken: set[str] = set()
         self._frames = FrameTally()
+        self._flat: set[str] = set()
         self._skipped_in_a_row = 0
         self.held = contextlib.ExitStack()
         """What is given back when the run ends: the lock of its folder."""
@@ -178,6 +181,7 @@ class TrainingRun:
                 if stopped_by is not None:
                     break
             broken = self.processes.union(self._broken)
+            flat = self.processes.union(self._flat)
             self._view.end(None if stopped_by is None else stopped_by.name)
         self.processes.leave()
         return TrainingResult(
@@ -186,6 +190,7 @@ class TrainingRun:
             images_per_second=self._speed.images_per_second,
             broken_images=len(broken),
             first_frames=self._frames.notice("used") if len(self._frames) > 1 else "",
+            flat_images=len(flat),
             skipped_updates=self.state.skipped_updates,
             best=self._best_checkpoint(),
             stopped_by=stopped_by,
@@ -238,7 +243,7 @@ class TrainingRun:
             yield batch
 
     def _readable(self, raw: RawBatch | MunitEdgeError, display: Display) -> RawBatch:
-        """Raise a worker's error, and name each broken image once."""
+        """Raise a worker's error, and name each image once that is broken or has one colour."""
         if isinstance(raw, MunitEdgeError):
             if self.processes.is_first and self.state.iteration:
                 self._save()  # the iterations done so far are as good as ever
@@ -250,6 +255,10 @@ class TrainingRun:
         for name, frames in raw.frames.items():
             if self._frames.add(name, frames):
                 display.message(self._frames.notice("used"))
+        for path in raw.flat:
+            if path not in self._flat:
+                self._flat.add(path)
+                display.message(f"{path} has one colour only and teaches nothing")
         return raw
 
     def _iterate(self, raw: RawBatch, display: Display) -> dict[str, float]:

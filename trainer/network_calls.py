@@ -60,6 +60,8 @@ def network_calls(
     if compiled:
         # Dynamo looks at the gradients of content codes, which have none of their own.
         warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
+        # It makes an object of each autograd function, only to look at its class.
+        warnings.filterwarnings("ignore", ".* should not be instantiated", DeprecationWarning)
         check_compiler(next(generators.parameters()).device)
         call = _compiled
     return NetworkCalls(

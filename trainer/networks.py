@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from munit_edge.config import Activation, DiscriminatorConfig, ModelConfig, Padding
+from munit_edge.trainer.steady_gradients import steady_instance_norm, steady_product
 from munit_edge.trainer.torch_api import F, Tensor, nn, parametrizations, parametrize, torch
 from munit_edge.trainer.up_convolution import UpConv2d
 
@@ -67,7 +68,7 @@ def widened(x: Tensor) -> Tensor:
 
 def instance_norm(x: Tensor) -> Tensor:
     """Each channel of each sample to mean 0, variance 1 (biased): [B, C, H, W] -> the same."""
-    return F.instance_norm(widened(x), eps=NORM_EPS)
+    return steady_instance_norm(widened(x), NORM_EPS)
 
 
 class InstanceNorm(nn.Module):
@@ -88,7 +89,7 @@ class AffineInstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
-        return F.instance_norm(widened(x), weight=self.weight, bias=self.bias, eps=NORM_EPS)
+        return steady_instance_norm(widened(x), NORM_EPS, self.weight, self.bias)
 
 
 class AdaIN(nn.Module):
@@ -134,6 +135,8 @@ class LayerNorm(nn.Module):
         deviation = variance.clamp_min(torch.finfo(torch.float32).tiny).sqrt()
         # One factor for each channel: one pass over the picture instead of two.
         scale = self.weight[:, None, None] / (deviation + NORM_EPS)  # [B, C, 1, 1]
+        if x.requires_grad:
+            return steady_product(centred, scale, variance) + self.bias[:, None, None]
         return centred * scale + self.bias[:, None, None]
 
 

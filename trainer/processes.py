@@ -18,6 +18,9 @@ from munit_edge.interrupts import SIGNALS
 from munit_edge.trainer.step import Losses
 from munit_edge.trainer.torch_api import torch
 
+_KEPT: list[object] = []
+"""Groups of processes that were left. They are never freed: see `Processes.leave`."""
+
 
 class Processes:
     """The processes of a run, often this one alone.
@@ -67,13 +70,22 @@ class Processes:
             )
 
     def leave(self) -> None:
-        """Be the last call of a run: wait for the others and give up the connection to them."""
-        # The group of processes is freed with the interpreter's lock held, and then waits for its
-        # own threads. One of them may want that lock, to free the tensors of the last exchange: a
-        # process that hangs when all is done. While this one waits here that thread gets the lock,
-        # and waiting itself has no tensors.
-        self._accelerator.wait_for_everyone()
-        self._accelerator.end_training()
+        """Be the last call of a run: wait for the others and give up the connection to them.
+
+        Raises:
+            TrainingError: another process has died meanwhile.
+        """
+        # The group must outlive every other holder, such as DDP's reducer: whoever frees it last
+        # waits for its threads, perhaps with the interpreter's lock held, and a thread may want
+        # that lock to free the tensors of the last exchange. Neither then ever goes on.
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            group = torch.distributed.group.WORLD
+            assert group is not None
+            _KEPT.append((group, group._get_backend(self._accelerator.device)))
+        # Together, since a process that still writes would lose the others' connections.
+        with self.ending_together():
+            self._accelerator.wait_for_everyone()
+            self._accelerator.end_training()
 
     @contextlib.contextmanager
     def ending_together(self) -> Iterator[None]:

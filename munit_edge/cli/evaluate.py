@@ -56,6 +56,10 @@ def evaluate(
     ] = 100,
     styles: Annotated[int, typer.Option(help="Random styles for each picture.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of the random styles, pairs and samples.")] = 0,
+    max_megapixels: Annotated[
+        float,
+        typer.Option(help="Leave out larger pictures before decoding them (million pixels)."),
+    ] = 100.0,
     features: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
@@ -137,6 +141,7 @@ def evaluate(
         "count": count,
         "styles": styles,
         "seed": seed,
+        "max_megapixels": max_megapixels,
         "networks": {
             "features": features,
             "lpips": tuple(lpips or ()),

@@ -64,6 +64,14 @@ def train(
             help="Change one setting, such as loss.cycle_weight=10; may be repeated.",
         ),
     ] = None,
+    max_megapixels: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="Skip larger pictures before decoding them (million pixels); the same as --set "
+            "data.max_megapixels=...",
+            show_default="as the configuration says, else 100",
+        ),
+    ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
         typer.Option(help="Where to compute; auto: the GPU where there is one."),
@@ -84,8 +92,11 @@ def train(
 
     path = find_config(config, recipe)
     folder = output or Path("runs") / path.stem
+    changes = list(settings or ())
+    if max_megapixels is not None:
+        changes.append(f"data.max_megapixels={max_megapixels}")
     run = prepare_run(
-        read_train_config(path, settings or (), data),
+        read_train_config(path, changes, data),
         folder,
         device=device,
         resume=resume,
@@ -154,6 +165,8 @@ def _report(run: TrainingRun, result: TrainingResult) -> None:
         tell(f"skipped {result.broken_images} images that could not be read in this session")
     if result.first_frames:
         tell(result.first_frames)
+    if result.flat_images:
+        tell(f"images of one colour only: {result.flat_images}; remove them if they are not wanted")
     if result.skipped_updates:
         tell(f"skipped {result.skipped_updates} updates whose losses or gradients were not finite")
     if result.stopped_by is not None:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from munit_edge.config import DIRECTIONS, Direction, StrictModel, split_direction
 from munit_edge.evaluation.networks import NetworkFiles
+from munit_edge.images import DEFAULT_MAX_MEGAPIXELS
 
 DEFAULT_SIZE = 256
 """Pictures are made at most this large, in pixels, unless a size is named."""
@@ -31,6 +32,9 @@ class EvaluateOptions(StrictModel):
     """Of everything random."""
     networks: NetworkFiles = NetworkFiles()
     """Feature networks, for the numbers that need some."""
+    max_megapixels: float = Field(DEFAULT_MAX_MEGAPIXELS, gt=0)
+    """Larger pictures are left out before they are decoded, and those that `size` would make larger
+    before it does (million pixels)."""
     pairs: int | None = Field(None, ge=1, le=1000)
     """Pairs of translations of each picture for LPIPS; None: 19, as the paper has."""
     samples: int | None = Field(None, ge=2, le=1000)

@@ -11,7 +11,7 @@ from munit_edge.config import DOMAINS, Domain, ModelConfig
 from munit_edge.errors import InputError
 from munit_edge.evaluation.options import DEFAULT_SIZE, EvaluateOptions
 from munit_edge.image_files import picture_files
-from munit_edge.images import Images, read_image, resize_shorter
+from munit_edge.images import Images, check_resized, read_image, resize_shorter
 from munit_edge.left_out import LeftOut
 from munit_edge.names import storable
 from munit_edge.paths import held_by, is_folder, require_folder
@@ -42,7 +42,7 @@ def read_pictures(options: EvaluateOptions, config: ModelConfig) -> Pictures:
 
     Raises:
         InputError: a folder is missing, or holds fewer than `MIN_PICTURES` pictures that can be
-            read.
+            read and are not larger than allowed.
     """
     left_out = LeftOut()
     files = {domain: _files(options.data, domain, left_out) for domain in DOMAINS}
@@ -84,12 +84,19 @@ def _read(
     images = []
     for place in places:
         try:
-            image = read_image(files[place], channels).pixels
+            images.append(_read_one(files[place], channels, options))
         except InputError as exc:
             unreadable.append(storable(str(exc)))
-            continue
-        images.append(resize_shorter(image, options.size or min(DEFAULT_SIZE, *image.shape[:2])))
     return images
+
+
+def _read_one(file: Path, channels: int, options: EvaluateOptions) -> Images:
+    limit = options.max_megapixels
+    image = read_image(file, channels, max_megapixels=limit).pixels
+    size_hw = image.shape[0], image.shape[1]
+    size = options.size or min(DEFAULT_SIZE, *size_hw)
+    check_resized(size_hw, size, limit, str(file))
+    return resize_shorter(image, size)
 
 
 def _check_number(number: int, folder: Path, unreadable: list[str]) -> None:

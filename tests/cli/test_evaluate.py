@@ -109,6 +109,9 @@ def test_domains_of_other_channels_and_sample_data(tiny_sn_model: Path, tmp_path
         (("--data", "empty"), "holds no pictures that can be used: evaluation needs at least 10"),
         (("--data", "few"), "holds 9 pictures that can be used"),
         (("--data", "broken"), "10.png is empty"),
+        (("--data", "thin", "--size", "64"), "would have 12800000 x 64, 819.2 megapixels"),
+        (("--data", "thin", "--max-megapixels", "0.1"), "0.2 megapixels, and 0.1 are allowed"),
+        (("--data", "few", "--max-megapixels", "0"), "'max_megapixels' is 0"),
         (("--data", "few", "--count", "5"), "count"),
         (("--data", "few", "--plot", "x.pdf"), "format '.pdf' is not known"),
         (("--data", "few", "--styles", "1"), "styles"),
@@ -131,6 +134,8 @@ def test_what_cannot_be_measured(
                 (tmp_path / folder / test / f"{i}.png").symlink_to(data / "testB" / "1.png")
     Path("broken/testB/10.png").touch()
     Path("broken/testA/10.png").symlink_to(data / "testB" / "1.png")
+    shutil.copytree("broken", "thin", symlinks=True)
+    Image.new("L", (200_000, 1)).save("thin/testB/10.png")
     result = evaluate(tiny_model, *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert words in result.stderr

@@ -101,6 +101,17 @@ def test_animations_are_named_once_and_counted(here: Path) -> None:
     assert "2 pictures have more than one frame or page, such as data/trainA/" in result.stderr
 
 
+def test_large_pictures_and_pictures_of_one_colour_are_named(here: Path) -> None:
+    Image.new("RGB", (3000, 2)).save(here / "data" / "trainA" / "01.png")
+    Image.new("RGB", (20, 24)).save(here / "data" / "trainB" / "01.png")
+    result = train("--data", "data", "-o", "run", "--max-megapixels", "0.1")
+    assert result.exit_code == 0, result.stderr
+    assert "skipped: data/trainA/01.png has 3000 x 2 pixels and would have" in result.stderr
+    assert "data/trainB/01.png has one colour only and teaches nothing" in result.stderr
+    assert "images of one colour only: 1; remove them if" in result.stderr
+    assert "max_megapixels: 0.1" in (here / "run" / "train.yaml").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

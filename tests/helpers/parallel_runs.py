@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import runpy
 import signal
 import sys
+import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import accelerate
 import torch
 from ended_runs import start
 from torch.utils.hooks import RemovableHandle
 from training_runs import Recorder, tiny_config
 
 from munit_edge.errors import MunitEdgeError
-from munit_edge.trainer.loop import TrainingRun, prepare_run
+from munit_edge.trainer.loop import TrainingRun, _accelerator, prepare_run
+from munit_edge.trainer.processes import Processes
 
 OnStep = Callable[[TrainingRun, int], None]
 
@@ -36,6 +40,14 @@ def start_programs(count: int, outputs: Path, arguments: list[str]) -> list[Base
     """Begin `python -m munit_edge` so; what each prints is kept as OUTPUTS/<rank>.out and .err."""
     port = _meeting_point()
     return [start(_run_program, rank, count, port, outputs, arguments) for rank in range(count)]
+
+
+def start_leaving(
+    count: int, folder: Path, how: Callable[[Processes, Path], None]
+) -> list[BaseProcess]:
+    """Begin processes without a run, which only meet, do `how(processes, folder)` and end."""
+    port = _meeting_point()
+    return [start(_meet, rank, count, port, folder, how) for rank in range(count)]
 
 
 def ending(path: Path, rank: int) -> str:
@@ -107,6 +119,18 @@ def _join(rank: int, count: int, port: int) -> None:
     torch.set_num_threads(1)
 
 
+def _meet(
+    rank: int, count: int, port: int, folder: Path, how: Callable[[Processes, Path], None]
+) -> None:
+    _join(rank, count, port)
+    note = folder / f"ending_{rank}.txt"
+    try:
+        how(Processes(_accelerator("cpu")), folder)
+    except MunitEdgeError as exc:
+        note.write_text(f"{type(exc).__name__}: {exc}")
+        os._exit(2)
+
+
 def _run_program(rank: int, count: int, port: int, outputs: Path, arguments: list[str]) -> None:
     _join(rank, count, port)
     sys.argv = ["munit_edge", *arguments]
@@ -115,6 +139,44 @@ def _run_program(rank: int, count: int, port: int, outputs: Path, arguments: lis
         (outputs / f"{rank}.err").open("w") as sys.stderr,
     ):
         runpy.run_module("munit_edge", run_name="__main__")
+
+
+# ----------------------------------------------------------------------------------------------
+# What a process may do in place of a run
+
+
+def leave_during_an_exchange(processes: Processes, folder: Path) -> None:
+    """The first process leaves while its exchange waits for the second, and frees what it can."""
+    processes._accelerator.wait_for_everyone = lambda: None  # it would wait for the exchange, too
+    # As in a run: freed without giving up Python's lock, and with it the group if none else has it.
+    reducer = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(1, 1))
+    leaving, done = folder / "leaving", folder / "done"
+    if processes.is_first:
+        # Only the exchange holds the tensor: its thread frees it, and needs Python for that.
+        torch.distributed.all_reduce(torch.ones(1), async_op=True)
+        leaving.touch()
+        processes.leave()
+        accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+        del processes, reducer
+        gc.collect()
+        _wait_for(done)
+    else:
+        _wait_for(leaving)
+        time.sleep(2)  # what the first one frees is free by then; if not, nothing is tried
+        torch.distributed.all_reduce(torch.ones(1))
+        done.touch()
+        processes.leave()
+
+
+def die_while_others_leave(processes: Processes, folder: Path) -> None:
+    if not processes.is_first:
+        os.kill(os.getpid(), signal.SIGKILL)
+    processes.leave()
+
+
+def _wait_for(file: Path) -> None:
+    while not file.exists():
+        time.sleep(0.01)
 
 
 # ----------------------------------------------------------------------------------------------

@@ -103,6 +103,60 @@ def test_a_broken_picture_is_named_and_another_stands_in(tmp_path: Path) -> None
     assert batch.images["a"].shape[0] == 3
 
 
+THIN = (400, 2)
+"""Width and height; a crop of 8 x 8 needs 1600 x 8 pixels of it."""
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "words"),
+    [
+        ((40, 40), 0.001, "has 40 x 40 pixels, 0.0 megapixels, and 0.001 are allowed"),
+        (THIN, 0.01, "has 400 x 2 pixels and would have 1600 x 8, 0.0 megapixels"),
+        (THIN[::-1], 0.01, "has 2 x 400 pixels and would have 8 x 1600"),
+    ],
+    ids=["large", "wide", "tall"],
+)
+def test_pictures_that_are_too_large_are_skipped_by_name(
+    size: tuple[int, int], limit: float, words: str, tmp_path: Path
+) -> None:
+    root = numbered(tmp_path, 3)
+    Image.new("RGB", size).save(root / "trainA" / "1.png")
+    source = batches(root, *PLAIN, "batch_size=3", f"data.max_megapixels={limit}")
+    (fault,) = source.batch(1).broken
+    assert "trainA/1.png" in fault
+    assert words in fault
+    assert "--max-megapixels" in fault
+    assert not batches(root, *PLAIN, "batch_size=3").batch(1).broken
+    config = tiny_config(f"data.root={root}", *PLAIN, f"data.max_megapixels={limit}")
+    assert first_pictures(training_images(config.data)["a"], "a", config, 3)[0] == (
+        "0.png",
+        "2.png",
+    )
+
+
+def test_a_thin_picture_is_refused_before_it_is_enlarged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_data(tmp_path)
+    for file in (root / "trainA").iterdir():
+        Image.new("L", (200_000, 1)).save(file)  # 3 terabytes at 4096 pixels
+
+    def never(*arguments: object) -> None:
+        raise AssertionError(arguments)
+
+    monkeypatch.setattr(Image.Image, "resize", never)
+    with pytest.raises(InputError, match=r"819200000 x 4096, 3355443\.2 megapixels"):
+        batches(root, "data.resize=4096").batch(1)
+
+
+def test_pictures_of_one_colour_are_named_when_they_are_first_read(tmp_path: Path) -> None:
+    root = write_data(tmp_path, 2)
+    Image.new("RGB", (20, 24), (9, 90, 200)).save(root / "trainB" / "01.png")
+    source = batches(root)
+    assert source.batch(1).flat == (str(root / "trainB" / "01.png"),)
+    assert source.batch(2).flat == ()
+
+
 def test_nothing_readable_stops_training(tmp_path: Path) -> None:
     root = numbered(tmp_path, 2)
     for i in range(2):
@@ -188,7 +242,7 @@ def test_without_flip_nothing_is_mirrored_and_the_crop_stays() -> None:
 
 
 def test_the_middle_is_shown() -> None:
-    crop = centre_crop(picture_of_places(10, 12), data(), "a")
+    crop = centre_crop(fit(picture_of_places(10, 12), data(), "a"), data())
     assert crop[0, 0].tolist() == [1, 2, 0]
 
 

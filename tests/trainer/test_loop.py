@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from feature_weights import VGG16, write_inception, write_lpips
+from PIL import Image
 from training_runs import (
     Recorder,
     all_tensors,
@@ -385,6 +386,20 @@ def test_broken_pictures_are_named_once_skipped_and_counted(data: Path, tmp_path
     assert len(display.messages) == 2
     assert any("trainA/02.png" in message for message in display.messages)
     assert all(message.startswith("skipped: ") for message in display.messages)
+
+
+def test_pictures_of_one_colour_are_named_once_and_do_no_harm(data: Path, tmp_path: Path) -> None:
+    black, paper = data / "trainA" / "02.png", data / "trainB" / "04.png"
+    Image.new("RGB", (24, 20)).save(black)
+    Image.new("RGB", (24, 20), "white").save(paper)
+    display = Recorder()
+    deep = ("iterations=12", "model.num_res_blocks=6", "model.num_downsamples=2")
+    result = train(data, tmp_path / "run", *deep, display=display)
+    assert result.iteration == 12
+    assert result.flat_images == 2
+    assert sorted(display.messages) == [
+        f"{path} has one colour only and teaches nothing" for path in (black, paper)
+    ]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

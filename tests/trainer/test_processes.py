@@ -11,10 +11,13 @@ import yaml
 from ended_runs import exit_code
 from parallel_runs import (
     break_second_gradient,
+    die_while_others_leave,
     ending,
     gradients,
     kill_second_process,
+    leave_during_an_exchange,
     save_gradients,
+    start_leaving,
     start_processes,
     start_programs,
     stop_second_process,
@@ -164,3 +167,16 @@ def test_processes_skip_the_same_updates(data: Path, tmp_path: Path) -> None:
     processes = start_processes(2, data, run, settings, break_second_gradient)
     assert [exit_code(process) for process in processes] == [0, 0]
     assert {ending(run, rank) for rank in (0, 1)} == {"4 iterations, 0 broken, 1 skipped"}
+
+
+def test_processes_end_though_an_exchange_is_unfinished(tmp_path: Path) -> None:
+    processes = start_leaving(2, tmp_path, leave_during_an_exchange)
+    assert [exit_code(process) for process in processes] == [0, 0]
+
+
+def test_the_death_of_a_process_at_the_end_is_one_line(tmp_path: Path) -> None:
+    processes = start_leaving(2, tmp_path, die_while_others_leave)
+    assert [exit_code(process) for process in processes] == [2, -signal.SIGKILL]
+    words = (tmp_path / "ending_0.txt").read_text()
+    assert words.startswith("TrainingError: another process of this run has ended")
+    assert "\n" not in words
