@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from munit_edge.errors import InputError
 from munit_edge.names import storable
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
+WRITER_WAIT_S = 10.0
+"""Seconds until a named pipe that nobody writes into is given up."""
 _SHOWN_NAME = 80
 """Characters of a path in a message about its length."""
 
@@ -31,6 +34,7 @@ _MENDS = {
     errno.ENOTDIR: "a part of the path is a file, not a folder: correct the path",
     errno.EISDIR: "it is a folder: name a file",
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
+    errno.ENODATA: "nobody writes into this pipe: start the program that does first",
     errno.ENXIO: "it is no file that can be read: name another",
 }
 
@@ -67,19 +71,32 @@ def input_errors(path: Path) -> Iterator[None]:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file to read, without ever waiting for somebody to write it.
+    """Open a file to read, without waiting for ever for somebody to write it.
 
-    A pipe that nobody writes into is empty. What has a writer is waited for, as usual.
+    A pipe has `WRITER_WAIT_S` to find a writer. What has one is read to its end, as usual.
 
     Raises:
-        OSError: the system refuses, or it is a device.
+        OSError: the system refuses, it is a device, or a pipe without a writer.
     """
     mode = path.stat().st_mode
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         raise OSError(errno.ENXIO, "it is a device, and no file", str(path))
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    os.set_blocking(descriptor, True)
+    try:
+        if stat.S_ISFIFO(mode) and not _has_writer(descriptor):
+            raise OSError(errno.ENODATA, "nobody writes into this pipe", str(path))
+        os.set_blocking(descriptor, True)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return os.fdopen(descriptor, "rb")
+
+
+def _has_writer(descriptor: int) -> bool:
+    """Whether a pipe holds data, or had a writer, within the time that it is given."""
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN | select.POLLHUP)
+    return bool(waiting.poll(WRITER_WAIT_S * 1000))
 
 
 @contextlib.contextmanager

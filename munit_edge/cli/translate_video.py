@@ -300,7 +300,7 @@ def _line(summary: VideoSummary, where: str) -> str:
     if summary.resumed_at:
         parts.append(f"{summary.resumed_at} of them by an earlier run")
     if summary.damaged:
-        parts.append(f"{summary.damaged} damaged ones left out")
+        parts.append(f"{summary.damaged} damaged left out")
     if summary.missing:
         parts.append(f"about {summary.missing} missing in the input")
     if summary.dropped:

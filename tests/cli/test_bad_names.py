@@ -17,6 +17,7 @@ from PIL import Image
 from training_runs import tiny_settings, write_data
 from typer.testing import CliRunner, Result
 
+from munit_edge import paths
 from munit_edge.cli.main import app
 from munit_edge.errors import InputError
 from munit_edge.files import atomic_file
@@ -118,11 +119,14 @@ def test_files_that_are_none_are_skipped(tiny_model: Path, tmp_path: Path) -> No
     assert "(--on-error skip goes on with the others)" in stopped.stderr
 
 
-def test_a_named_pipe_is_not_waited_for(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_named_pipe_is_not_waited_for_without_end(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "WRITER_WAIT_S", 0.01)
     os.mkfifo(tmp_path / "x.png")
     result = translate(tiny_model, tmp_path / "x.png", tmp_path / "out")
     assert result.exit_code == 1
-    assert "x.png is empty" in result.stderr
+    assert "x.png cannot be opened: nobody writes into this pipe" in result.stderr
     device = translate(tiny_model, Path("/dev/zero"), tmp_path / "out")
     assert device.exit_code == 1
     assert "it is a device, and no file" in device.stderr
