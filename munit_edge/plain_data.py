@@ -2,7 +2,8 @@
 
 Every file that the program reads as data comes through here, its own as well as the user's. What
 gets through holds nothing that could stop the code behind it: it is shallow, its keys are text and
-unique, its numbers are finite and of usual size, its text has no NUL and can be written as UTF-8.
+unique, its numbers are finite and of usual size, its text has no NUL and no surrogates but those
+that stand for a path's bytes.
 
 YAML is read as in version 1.2 where 1.1 surprises: only `true` and `false` are booleans (`no`, `on`
 and `off` are text, and count as booleans where a boolean is wanted), `1e-4` is a number, `1:30` and
@@ -237,7 +238,8 @@ def _fault(value: Any) -> str | None:
         if "\0" in value:
             return "holds a NUL character"
         try:
-            value.encode()
+            # What Python makes of bytes in a path that are not UTF-8 is text of a kind.
+            value.encode(errors="surrogateescape")
         except UnicodeEncodeError:
             return "holds half of a surrogate pair, which no text has"
     elif isinstance(value, float) and not math.isfinite(value):

@@ -412,8 +412,11 @@ class TranslateJob:
                 facts = replace(group[0].input, error=storable(str(exc)))
                 yield _Result(facts, num_styles - 1)
                 return
-            for number, read in enumerate(group[done // num_styles :], done // num_styles):
-                yield from self._translate_group([read], cell, before + number, on_part)
+            first, made = divmod(done, num_styles)
+            for number, read in enumerate(group[first:], first):
+                for result in self._translate_group([read], cell, before + number, on_part):
+                    if number > first or result.index >= made:  # the others are on their way
+                        yield result
 
     def _translate_together(
         self, group: list[_Read], cell: int | None, before: int, on_part: OnPart

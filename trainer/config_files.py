@@ -11,7 +11,7 @@ from typing import Any
 
 from munit_edge.config import ModelConfig, closest, validate
 from munit_edge.errors import ConfigError
-from munit_edge.paths import exists
+from munit_edge.paths import is_file
 from munit_edge.plain_data import dump_yaml, parse_yaml, read_yaml, shown
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.foreign_config import (
@@ -56,7 +56,7 @@ def find_config(config: Path | None, recipe: str | None) -> Path:
     if recipe is not None:
         return recipe_path(recipe)
     assert config is not None
-    if str(config) in recipe_names() and not exists(config):
+    if str(config) in recipe_names() and not is_file(config):
         raise ConfigError(f"there is no file {config}; for the recipe say --recipe {config}")
     return config
 

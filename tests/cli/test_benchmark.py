@@ -194,7 +194,7 @@ def test_a_damaged_graph_and_a_lack_of_time_are_rows(
     assert code == 0, "some were measured"
     assert rows["content_encoder_a"].measured is not None
     for name in ("decoder_b", "a2b"):
-        assert "decoder_b is not a valid ONNX file" in (rows[name].fault or "")
+        assert "decoder_b.onnx is not a valid ONNX file" in (rows[name].fault or "")
     assert rows["a2b"].psnr_db is None
 
     # Found first by the processes that measure: they hang.

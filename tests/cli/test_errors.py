@@ -93,7 +93,7 @@ def test_errors_before_the_command_are_lines_too(capsys: pytest.CaptureFixture[s
 def test_a_fault_in_a_file_is_not_one_of_the_streams(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit), errors_reported():
         raise OSError(28, "No space left on device", "some.file")
-    assert "unexpected error: OSError" in capsys.readouterr().err
+    assert "error: some.file cannot be used: No space left on device" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def test_truncated_graph_with_its_own_hash_is_refused(model_copy: Path) -> None:
     manifest.write_text(manifest.read_text().replace(before, sha256(path)))
     with (
         open_graphs(model_copy, device="cpu") as graphs,
-        pytest.raises(ModelError, match="decoder_b is not a valid ONNX file"),
+        pytest.raises(ModelError, match=r"decoder_b\.onnx is not a valid ONNX file"),
     ):
         graphs.runner("decoder", "b")
 
@@ -58,7 +58,7 @@ def test_manifest_cannot_name_files_elsewhere(model_copy: Path) -> None:
     manifest.write_text(manifest.read_text().replace("decoder_b.onnx", "../decoder_b.onnx"))
     with (
         open_graphs(model_copy, device="cpu") as graphs,
-        pytest.raises(ModelError, match="lies outside"),
+        pytest.raises(ModelError, match=r"'\.\./decoder_b\.onnx', which is no file in"),
     ):
         graphs.runner("decoder", "b")
 
@@ -66,7 +66,7 @@ def test_manifest_cannot_name_files_elsewhere(model_copy: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("{", ModelError, "cannot be read"),
+        ("{", ModelError, "is not JSON: .*export the model again"),
         ('{"format_version": 99}', ModelError, "format version 99"),
         ('{"format_version": 1, "modle": 1}', ModelError, "did you mean 'model'"),
         (None, InputError, "neither a model directory"),

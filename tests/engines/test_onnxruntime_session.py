@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from cuda_double import has_gpu
 
 from munit_edge.engines import onnxruntime_session
 from munit_edge.engines.devices import Device
@@ -55,7 +56,8 @@ def cuda_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[An
 
 
 @needs_no_cuda
-def test_cuda_is_never_silently_the_cpu(tiny_model: Path) -> None:
+def test_cuda_is_never_silently_the_cpu(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_gpu(monkeypatch)
     with (
         open_graphs(tiny_model, device="cuda") as graphs,
         pytest.raises(EngineError, match=r"device 'cuda:0' cannot be used: .*CPU only.*pip"),

@@ -13,7 +13,7 @@ from typing import Any
 
 import onnxruntime
 import pytest
-from cuda_double import NO_DEVICE, CudaDouble
+from cuda_double import NO_DEVICE, CudaDouble, has_gpu
 
 from munit_edge.engines import cuda_runtime, onnxruntime_runner, onnxruntime_tensorrt, tensorrt_api
 from munit_edge.engines.cuda_runtime import DeviceFacts
@@ -50,6 +50,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def cuda(monkeypatch: pytest.MonkeyPatch) -> CudaDouble:
     double = CudaDouble()
     monkeypatch.setattr(cuda_runtime, "require", lambda *_: double.as_module())
+    has_gpu(monkeypatch)
     return double
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorrt_double
-from cuda_double import NO_DEVICE, CudaDouble
+from cuda_double import NO_DEVICE, CudaDouble, has_gpu
 from PIL import Image
 from tensorrt_double import TensorRTDouble, expected, make_plan
 
@@ -125,6 +125,7 @@ class Machine:
 @pytest.fixture
 def machine(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setenv("MUNIT_EDGE_CACHE", str(tmp_path / "cache"))
+    has_gpu(monkeypatch)
     return Machine(tiny_model, monkeypatch)
 
 

@@ -14,6 +14,11 @@ from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import pytest
+
+from munit_edge.engines import gpu_presence
+from munit_edge.engines.probe import Answer, Facts
+
 OK = 0
 OUT_OF_MEMORY = 2
 INSUFFICIENT_DRIVER = 35
@@ -253,3 +258,10 @@ class CudaDouble:
     def _number(self, step: int = 1) -> int:
         self._next += step + 1
         return self._next - step
+
+
+def has_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the driver find a GPU."""
+    facts = Facts(version="13.0", gpus=("L4 (8.9)",))
+    found = Answer(subject="driver", installed=True, facts=facts)
+    monkeypatch.setattr(gpu_presence, "ask", lambda subject: found)

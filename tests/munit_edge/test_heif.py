@@ -9,7 +9,7 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from munit_edge import heif, images
+from munit_edge import heif, picture_opening
 from munit_edge.errors import InputError, UnreadableImageError
 from munit_edge.heif import can_read_heif, is_heif
 from munit_edge.image_files import find_images
@@ -76,7 +76,7 @@ def test_without_the_extra_it_is_named(
     tmp_path: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = heic(tmp_path / "photo", pixels)
-    monkeypatch.setattr(images, "can_read_heif", lambda: False)
+    monkeypatch.setattr(picture_opening, "can_read_heif", lambda: False)
     with pytest.raises(UnreadableImageError, match=r"is a HEIC picture: run `pip install .*heif"):
         read_image(path, 3)
 

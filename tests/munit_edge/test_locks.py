@@ -164,7 +164,12 @@ def test_a_lock_that_its_holder_removes_while_another_opens_it(
 
 
 def test_a_process_that_outlives_its_parent_holds_nothing(tmp_path: Path) -> None:
-    then = "import os, time; (os.fork() == 0) and (time.sleep(60), os._exit(0))"
+    # Its pipe is closed once it has given up what it had from its parent.
+    then = (
+        "import os, time; r, w = os.pipe(); "
+        "(os.fork() == 0) and (os.close(r), os.close(w), time.sleep(60), os._exit(0)); "
+        "os.close(w); os.read(r, 1)"
+    )
     with holder(f"writing_into(Path({str(tmp_path)!r}))", then) as process:
         kill(process)
         with writing_into(tmp_path):
@@ -208,12 +213,15 @@ def test_a_partial_one_is_cleared_when_its_maker_is_dead(kind: str, tmp_path: Pa
     with holder(f"atomic_{kind}(Path({str(tmp_path / 'theirs.txt')!r}))") as process:
         theirs = Path(process.held)
         for _ in range(2):
-            with atomic_folder(tmp_path / "ours", overwrite=True), atomic_file(tmp_path / "file"):
+            with (
+                atomic_folder(tmp_path / "ours", replacing=lambda *_: None),
+                atomic_file(tmp_path / "file"),
+            ):
                 pass
             assert theirs.exists()
         kill(process)
         assert theirs.exists()
-        with atomic_folder(tmp_path / "ours", overwrite=True):
+        with atomic_folder(tmp_path / "ours", replacing=lambda *_: None):
             pass
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "ours"]
 

@@ -176,8 +176,8 @@ def test_files_that_are_no_configuration(content: bytes, message: str, tmp_path:
     [
         ("x.yaml", "does not exist"),
         (".", "is a folder: name a file"),
-        ("x" * 5000, "cannot be read"),
-        ("a\0b", "cannot be read"),
+        ("x" * 5000, "cannot be used: the name is too long"),
+        ("a\0b", "cannot be used: no file can have such a name"),
     ],
     ids=["missing", "folder", "long", "NUL"],
 )

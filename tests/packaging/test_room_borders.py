@@ -22,6 +22,7 @@ FACE = {  # what is built on the engines
     "munit_edge.evaluation.run",
     "munit_edge.picture_translator",
     "munit_edge.selftest",
+    "munit_edge.leftovers",
     "munit_edge.selftest_child",
     "munit_edge.style_making",
     "munit_edge.style_set",

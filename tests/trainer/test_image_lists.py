@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from munit_edge import paths
 from munit_edge.errors import InputError
 from munit_edge.trainer.image_lists import listed_names
 
@@ -99,14 +100,15 @@ def test_what_is_not_there_is_named(data: bytes, words: str, folder: Path) -> No
         listed(folder, data)
 
 
-def test_lists_that_cannot_be_read(folder: Path) -> None:
+def test_lists_that_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "WRITER_WAIT_S", 0.01)
     os.mkfifo(folder / "pipe")
     for path, word in (
         (folder, "it is a folder"),
         (folder / "none.txt", "it does not exist"),
         (folder / ("x" * 300), "too long"),
         (Path("/dev/zero"), "no file that can be read"),
-        (folder / "pipe", "is empty"),
+        (folder / "pipe", "nobody writes into this pipe"),
     ):
         with pytest.raises(InputError, match=f"image list .*{word}"):
             listed_names(folder, path)
