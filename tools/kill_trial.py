@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -331,19 +332,19 @@ def _make_inputs(work: Path, names: set[str]) -> None:
         _draw(work / "data" / folder, 6, (24, 20))
     (work / "train.yaml").write_text(yaml.safe_dump(TINY_RUN))
     if "convert" in names:
-        from foreign_models import write_munit_case
-
         # Wider than in the tests: a file that takes a moment to write.
-        case = write_munit_case(work / "case", shape=(1, 32, 32)).parent
+        case = (
+            importlib.import_module("foreign_models")
+            .write_munit_case(work / "case", shape=(1, 32, 32))
+            .parent
+        )
         case.rename(work / "foreign")
     if names & {"export", "translate", "video", "styles"}:
         _make_model(work)
     if names & {"translate", "styles"}:
         _draw(work / "photos", NUM_PICTURES, PICTURE_SIZE)
     if "video" in names:
-        from clips import make_clip
-
-        make_clip(work / "clip.mp4", 240)
+        importlib.import_module("clips").make_clip(work / "clip.mp4", 240)
 
 
 def _make_model(work: Path) -> None:
