@@ -113,7 +113,7 @@ def _unidentified(name: str, head: bytes) -> UnreadableImageError:
     if kind is None:
         return UnreadableImageError(f"{name} is no picture that can be read: use {READABLE}")
     what, is_read = kind
-    if not is_read:
+    if not is_read and not is_heif(head):
         return UnreadableImageError(
             f"{name} is {_article(what)} {what}, which is not read: use {READABLE}"
         )
