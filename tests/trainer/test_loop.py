@@ -158,6 +158,23 @@ def test_a_checkpoint_that_does_not_say_what_it_is_is_not_passed_over(
         train(data, tmp_path / "run", resume=True)
 
 
+def test_a_run_of_another_version_without_a_whole_record_goes_on(
+    data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    train(data, folder, "iterations=3")
+    settings = (folder / "train.yaml").read_text()
+    older = settings.replace("  max_megapixels: 100.0\n", "")
+    assert older != settings
+    (folder / "train.yaml").write_text(older)
+    (folder / "run.json").write_text("{")
+    with pytest.raises(ModelError, match=r"run\.json is damaged .* remove it"):
+        train(data, folder, resume=True)
+    (folder / "train.yaml").write_text(older)
+    (folder / "run.json").unlink()
+    assert train(data, folder, resume=True).iteration == 6
+
+
 def test_a_run_stopped_before_its_first_checkpoint_begins_again(data: Path, tmp_path: Path) -> None:
     config = tiny_config(f"data.root={data}", "iterations=2")
     prepare_run(config, tmp_path / "run", device="cpu")  # and killed
