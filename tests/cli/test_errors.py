@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 import typer
@@ -135,3 +136,24 @@ def test_streams_that_take_nothing(command: str, code: int, message: str, tmp_pa
     found, err = shell(f"{PROGRAM} {command}", tmp_path)
     assert found == code
     assert message in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["translate", ""], "after translate"),
+        (["translate", "model", "x.png", "-o", ""], "after -o"),
+        (["translate", "model", "x.png", "--output="], "--output="),
+        ([""], "the first"),
+    ],
+)
+def test_an_empty_argument_is_no_path(
+    arguments: list[str], place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(given: list[str]) -> None:
+        raise AssertionError(given)
+
+    with pytest.raises(SystemExit) as caught:
+        run(cast(typer.Typer, never), arguments)
+    assert caught.value.code == 2
+    assert f"error: an argument is empty ({place}): leave it out" in capsys.readouterr().err
