@@ -16,15 +16,27 @@ EXTRA = f"munit-edge[{EXTRAS['pillow_heif']}]"
 _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
-@functools.cache
 def can_read_heif() -> bool:
     """Whether Pillow reads such files; the first call tells Pillow how, where it can be."""
+    return _load() is None
+
+
+def heif_fault() -> str | None:
+    """Why an installed pillow-heif cannot be loaded; None: it can, or it is not installed."""
+    return _load() or None
+
+
+@functools.cache
+def _load() -> str | None:
+    """Tell Pillow how to read such files: None, or why not; "" where nothing is installed."""
     try:
         package = importlib.import_module("pillow_heif")
-    except ModuleNotFoundError:
-        return False
-    package.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
-    return True
+        package.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
+    except ModuleNotFoundError as exc:
+        return "" if exc.name == "pillow_heif" else str(exc)
+    except Exception as exc:  # built for another Pillow or Python, or without its library
+        return " ".join(str(exc).split()) or type(exc).__name__
+    return None
 
 
 def is_heif(start: bytes) -> bool:

@@ -13,7 +13,7 @@ from PIL.TiffImagePlugin import PREFIXES
 
 from munit_edge.errors import UnreadableImageError
 from munit_edge.heif import EXTRA as HEIF_EXTRA
-from munit_edge.heif import PILLOW_FORMAT, can_read_heif, is_heif
+from munit_edge.heif import PILLOW_FORMAT, can_read_heif, heif_fault, is_heif
 from munit_edge.picture_kinds import READABLE, UnsupportedPicture, hdr_transfer, jpeg_fault, kind_of
 from munit_edge.pixel_formats import PLAIN, Encoding
 from munit_edge.png_chunks import SIGNATURE, read_chunks
@@ -106,6 +106,11 @@ def _format_of(head: bytes) -> str | None:
 
 def _unidentified(name: str, head: bytes) -> UnreadableImageError:
     if is_heif(head) and not can_read_heif():
+        if fault := heif_fault():
+            return UnreadableImageError(
+                f"{name} is a HEIC picture, and pillow-heif is installed but cannot be loaded "
+                f"({fault}): install it again, or make it JPEG"
+            )
         return UnreadableImageError(
             f"{name} is a HEIC picture: run `pip install '{HEIF_EXTRA}'`, or make it JPEG"
         )
@@ -141,7 +146,11 @@ def _open(file: IO[bytes], head: bytes) -> OpenedPicture:
     if fault:
         raise UnsupportedPicture(fault)
     if kind == "AVIF":
-        _refuse_hdr(head)
+        _refuse_hdr(_avif_transfer(head))
+    if kind == PILLOW_FORMAT:
+        _refuse_hdr(opened.image.info.get("nclx_profile", {}).get("transfer_characteristics"))
+        # No seek, as in `_count_frames`: the main picture is open, and need not be the first.
+        return replace(opened, frames=int(getattr(opened.image, "n_frames", 1)))
     if kind in _ANIMATED:
         return replace(opened, frames=_count_frames(opened.image))
     return opened
@@ -166,14 +175,16 @@ def _open_tiff(file: IO[bytes]) -> OpenedPicture:
     return OpenedPicture(image, image.encoding, count_pages(file))
 
 
-def _refuse_hdr(head: bytes) -> None:
-    """AVIF says in a box how its numbers stand for light."""
+def _avif_transfer(head: bytes) -> int | None:
+    """AVIF says in a box how its numbers stand for light, by a code of ITU-T H.273."""
     place = head.find(b"colrnclx")
-    if place < 0:
-        return
-    transfer = hdr_transfer(int.from_bytes(head[place + 10 : place + 12], "big"))
-    if transfer:
-        raise UnsupportedPicture(f"HDR colours ({transfer})")
+    return None if place < 0 else int.from_bytes(head[place + 10 : place + 12], "big")
+
+
+def _refuse_hdr(transfer: int | None) -> None:
+    name = None if transfer is None else hdr_transfer(transfer)
+    if name:
+        raise UnsupportedPicture(f"HDR colours ({name})")
 
 
 def _count_frames(image: Image.Image) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from munit_edge.errors import InputError, UnreadableImageError
 from munit_edge.heif import can_read_heif, is_heif
 from munit_edge.image_files import find_images
 from munit_edge.images import count_pixels, read_image
+from munit_edge.left_out import LeftOut
 
 ORIENTATION = 0x0112
 
@@ -81,13 +83,54 @@ def test_without_the_extra_it_is_named(
         read_image(path, 3)
 
 
-def test_a_missing_package_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(name: str) -> None:
-        raise ModuleNotFoundError(name=name)
+def test_several_pictures_are_counted_and_the_main_one_is_read(tmp_path: Path) -> None:
+    file = pillow_heif.from_pillow(Image.new("RGB", (32, 32), "red"))
+    file.add_from_pillow(Image.new("RGB", (32, 32), "blue"))
+    file.save(tmp_path / "x.heic", primary_index=1)
+    read = read_image(tmp_path / "x.heic", 3)
+    assert read.frames == 2
+    assert read.pixels[0, 0, 2] > 240
 
-    can_read_heif.cache_clear()
-    monkeypatch.setattr(heif.importlib, "import_module", none)
-    assert not can_read_heif()
+
+@pytest.mark.parametrize(("code", "name"), [(16, "PQ"), (18, "HLG")])
+def test_hdr_is_refused_by_name(tmp_path: Path, code: int, name: str) -> None:
+    file = pillow_heif.from_pillow(Image.new("RGB", (32, 32), "red"))
+    file.save(tmp_path / "x.hif", color_primaries=9, transfer_characteristics=code)
+    with pytest.raises(UnreadableImageError, match=rf"x\.hif is a HEIC with HDR .*\({name}\)"):
+        read_image(tmp_path / "x.hif", 3)
+
+
+@pytest.fixture
+def import_fails(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Exception], None]]:
+    """Make the import of pillow-heif fail with an error."""
+
+    def fail(exc: Exception) -> None:
+        def importing(name: str) -> None:
+            raise exc
+
+        heif._load.cache_clear()
+        monkeypatch.setattr(heif.importlib, "import_module", importing)
+
+    yield fail
     monkeypatch.undo()
-    can_read_heif.cache_clear()
+    heif._load.cache_clear()
     assert can_read_heif()
+
+
+def test_a_missing_package_is_no_error(import_fails: Callable[[Exception], None]) -> None:
+    import_fails(ModuleNotFoundError(name="pillow_heif"))
+    assert not can_read_heif()
+    assert heif.heif_fault() is None
+
+
+def test_a_package_that_does_not_load_is_named(
+    tmp_path: Path, pixels: np.ndarray, import_fails: Callable[[Exception], None]
+) -> None:
+    heic(tmp_path / "x.heic", pixels)
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    import_fails(ImportError("libheif.so.1: cannot open shared object file"))
+    left_out = LeftOut()
+    assert [file.path.name for file in find_images([tmp_path], left_out=left_out)] == ["x.png"]
+    assert "1 HEIC" in str(left_out)
+    with pytest.raises(UnreadableImageError, match=r"cannot be loaded \(libheif\.so\.1: .*again"):
+        read_image(tmp_path / "x.heic", 3)
