@@ -16,7 +16,7 @@ from typing import NoReturn, ParamSpec, TypeGuard, TypeVar
 import typer
 
 from munit_edge.errors import ConfigError, MunitEdgeError
-from munit_edge.interrupts import EXIT_CODE_BASE, interruptible, signal_of
+from munit_edge.interrupts import EXIT_CODE_BASE, interruptible, signal_of, take_last_signal
 from munit_edge.names import one_line
 from munit_edge.paths import unusable
 
@@ -71,14 +71,14 @@ def errors_reported() -> Iterator[None]:
         raise typer.Exit(1) from None
     except KeyboardInterrupt as exc:
         _show_traceback(exc)
-        number = signal_of(exc)
-        how = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
-        fail(f"{how}: files already complete are kept", EXIT_CODE_BASE + number)
-    except MunitEdgeError as exc:
-        _show_traceback(exc)
-        fail(str(exc), exc.exit_code)
+        take_last_signal()
+        _fail_interrupted(signal_of(exc))
     except Exception as exc:
         _show_traceback(exc)
+        if number := take_last_signal():
+            _fail_interrupted(number)
+        if isinstance(exc, MunitEdgeError):
+            fail(str(exc), exc.exit_code)
         if isinstance(exc, OSError) and exc.filename is not None:
             # What the system refuses anywhere: a path that nobody has asked about before.
             error = unusable(os.fsdecode(exc.filename), exc)
@@ -93,6 +93,11 @@ def errors_reported() -> Iterator[None]:
             "please report it with the output of the same command with --debug",
             EXIT_FAULT,
         )
+
+
+def _fail_interrupted(number: signal.Signals) -> NoReturn:
+    how = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+    fail(f"{how}: files already complete are kept", EXIT_CODE_BASE + number)
 
 
 def run(app: typer.Typer, arguments: list[str]) -> NoReturn:

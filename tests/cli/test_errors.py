@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,27 @@ def test_a_fault_in_a_file_is_not_one_of_the_streams(capsys: pytest.CaptureFixtu
     with pytest.raises(typer.Exit), errors_reported():
         raise OSError(28, "No space left on device", "some.file")
     assert "error: some.file cannot be used: No space left on device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_library_may_turn_an_interruption_into_its_own_error(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as the initialisation of a module in C."""
+
+    def command() -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt as exc:
+            raise ImportError("initialization failed") from exc
+
+    with pytest.raises(typer.Exit) as ended:
+        reporting_errors(command)()
+    assert ended.value.exit_code == 128 + number
+    assert capsys.readouterr().err.endswith(": files already complete are kept\n")
+    with pytest.raises(typer.Exit) as ended, errors_reported():
+        raise ZeroDivisionError
+    assert ended.value.exit_code == EXIT_FAULT, "the signal is forgotten"
 
 
 # ---------------------------------------------------------------------------------------------
