@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from munit_edge.extras import missing
-from munit_edge.openmp import yield_cores_while_waiting
+from munit_edge.openmp import choose_waiting
 
-yield_cores_while_waiting()
+choose_waiting()
 
 if TYPE_CHECKING:
     import torch
