@@ -29,11 +29,10 @@ from munit_edge.files import sha256
 from munit_edge.openmp import WAITING
 
 SETTINGS: dict[str, dict[str, str]] = {
-    "munit-edge's default": {},
+    "munit-edge's default": {},  # OMP_WAIT_POLICY=passive
     "OpenMP's default": {"GOMP_SPINCOUNT": "300000"},
     "GOMP_SPINCOUNT=10000": {"GOMP_SPINCOUNT": "10000"},
     "GOMP_SPINCOUNT=1000": {"GOMP_SPINCOUNT": "1000"},
-    "OMP_WAIT_POLICY=passive": {"OMP_WAIT_POLICY": "passive"},
 }
 
 

@@ -15,6 +15,10 @@ from munit_edge.locks import scratch_folder
 _MARK = "munit-edge-answer:"
 
 
+_lifelines: set[int] = set()
+"""Writing ends of the pipes whose end ends a process."""
+
+
 class ChildError(Exception):
     """The process ended without an answer; the message says how."""
 
@@ -76,15 +80,28 @@ def end_with_standard_input() -> None:
     threading.Thread(target=watch, name="munit-edge-parent", daemon=True).start()
 
 
+def end_calls() -> None:
+    """End the processes of all calls that other threads are waiting for: those raise."""
+    for writing in tuple(_lifelines):
+        _cut(writing)
+
+
 @contextlib.contextmanager
 def _open_pipe() -> Iterator[int]:
     """The reading end of a pipe that stays open while the block, or this process, lasts."""
     reading, writing = os.pipe()
+    _lifelines.add(writing)
     try:
         yield reading
     finally:
         os.close(reading)
-        os.close(writing)
+        _cut(writing)
+
+
+def _cut(lifeline: int) -> None:
+    with contextlib.suppress(KeyError):  # it was cut already
+        _lifelines.remove(lifeline)
+        os.close(lifeline)
 
 
 def words(exc: BaseException) -> str:

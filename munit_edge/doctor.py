@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from munit_edge import __version__
+from munit_edge.child import end_calls
 from munit_edge.config import StrictModel
 from munit_edge.declared_extras import declared_extras, normalised
 from munit_edge.engines.probe import SUBJECTS, Answer, Subject, ask
@@ -110,8 +111,13 @@ def examine() -> Report:
     """Look at this machine; takes seconds, since every backend is really imported."""
     with ThreadPoolExecutor(NUM_ASKED_AT_ONCE) as pool:
         asked = [pool.submit(ask, subject) for subject in SUBJECTS]
-        machine = look_at_machine()
-        answers = tuple(future.result() for future in asked)
+        try:
+            machine = look_at_machine()
+            answers = tuple(future.result() for future in asked)
+        except BaseException:  # Ctrl-C, above all: the pool would wait for every answer
+            pool.shutdown(wait=False, cancel_futures=True)
+            end_calls()
+            raise
     packages, cache = installed_packages(), look_at_cache()
     return Report(
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -44,6 +44,16 @@ def signal_of(exc: KeyboardInterrupt) -> signal.Signals:
     return exc.signal if isinstance(exc, Interrupted) else signal.SIGINT
 
 
+def take_last_signal() -> signal.Signals | None:
+    """The signal that came in the last block of `interruptible`, or None; it is then forgotten.
+
+    A library that is interrupted may turn `Interrupted` into an error of its own: a module in C
+    that is being imported says "initialization failed".
+    """
+    number, _state.number = _state.number, None
+    return None if number is None else signal.Signals(number)
+
+
 @dataclass
 class _State:
     """Of the main thread, which takes the signals."""
@@ -54,6 +64,8 @@ class _State:
     """A signal that came there."""
     raised: float | None = None
     """When the last one was raised, by time.monotonic()."""
+    number: int | None = None
+    """The last one that came in a block of `interruptible`."""
 
 
 _state = _State()
@@ -66,7 +78,7 @@ def interruptible() -> Iterator[None]:
     Signals that are ignored stay so, as under nohup. Outside of the main thread, where Python takes
     no signals, nothing changes.
     """
-    _state.raised = None
+    _state.raised = _state.number = None
     hook = sys.unraisablehook
 
     def again(unraisable: UnraisableHookArgs) -> None:
@@ -108,7 +120,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
     if _state.raised is not None and now - _state.raised < _SAME_S:
         return
-    _state.raised = now
+    _state.raised, _state.number = now, number
     _raise(number)
 
 

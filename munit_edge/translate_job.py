@@ -34,7 +34,7 @@ from munit_edge.pipeline import in_threads
 from munit_edge.style_set import StyleSet, fit_to_size
 from munit_edge.tile_choice import WHOLE, TileChoice
 from munit_edge.tiled_translation import OnPart, ignore_part
-from munit_edge.translate_log import LogEntry, TranslateLog, settings_hash
+from munit_edge.translate_log import LogEntry, TranslateLog, disown, settings_hash
 from munit_edge.translate_options import TranslateOptions
 from munit_edge.translate_plan import Plan, Planned, plan_results
 from munit_edge.translate_sheets import Sheets, cell_for, columns
@@ -206,7 +206,10 @@ class TranslateJob:
             MunitEdgeError: anything but a picture that cannot be read. What comes before in the
                 order of the inputs is complete.
         """
-        folder = None if self._options.to_file else self._options.output
+        folder = self._options.output
+        if folder is not None and self._options.to_file:
+            disown(folder)  # or --resume there would take it for what it was
+            folder = None
         with TranslateLog(folder, self._settings) as log:
             self.leftovers = self._find_leftovers(plan, log)
             written = self._start(plan, log, on_part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -24,6 +25,8 @@ LOG_FILE = "munit-edge-log.jsonl"
 
 NOT_FINISHED = "not finished: results of an earlier run are being replaced"
 """Error of a line that is followed by another one of the same input, unless the run was killed."""
+REPLACED = "replaced: a run with this file as its output has written it"
+"""Error of a line about a file that another run was told to write."""
 
 
 class LogEntry(StrictModel):
@@ -154,6 +157,20 @@ class TranslateLog:
             )
         )
 
+    def write_replaced(self, path: Path) -> None:
+        """Append a line that the file `path` is no longer what an earlier line says.
+
+        It names no input, so no run takes the file for a result of its own.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        names = tuple(self._names([path]))
+        entry = LogEntry(
+            input="", sha256=None, settings="", outputs=names, seconds=0.0, error=REPLACED
+        )
+        self._append(entry)
+
     def _append(self, entry: LogEntry) -> None:
         if self._file is None or self._folder is None:
             return
@@ -181,6 +198,40 @@ class TranslateLog:
     def _names(self, outputs: Iterable[Path]) -> list[str]:
         folder = self._folder
         return [stored_name(p.relative_to(folder).as_posix()) for p in outputs] if folder else []
+
+
+def recording_folders(path: Path) -> list[Path]:
+    """Folders whose records name the file `path`: those above it, by their real paths.
+
+    Records that cannot be read, such as those of other users, are passed over.
+    """
+    real = _real(path)
+    folders = []
+    for folder in real.parents:
+        log = folder / LOG_FILE
+        with contextlib.suppress(OSError):
+            if log.is_symlink() or not log.is_file():
+                continue
+            with log.open("rb") as file:
+                if stored_name(real.relative_to(folder).as_posix()) in _read_log(file):
+                    folders.append(folder)
+    return folders
+
+
+def disown(path: Path) -> None:
+    """Tell the records that name the file `path` that it is no longer what they say.
+
+    Raises:
+        OutputError: a record cannot be written.
+    """
+    for folder in recording_folders(path):
+        with TranslateLog(folder, "") as log:
+            log.write_replaced(_real(path))
+
+
+def _real(path: Path) -> Path:
+    """A path without links but that of its own name."""
+    return Path(os.path.realpath(path.parent), path.name)
 
 
 def settings_hash(model: str, styles: Styles, settings: dict[str, object]) -> str:

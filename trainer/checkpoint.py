@@ -303,6 +303,30 @@ def newest_checkpoint(run: Path) -> Path | None:
     return next(reversed(saved_checkpoints(run)), None)
 
 
+def check_newest_whole(run: Path) -> None:
+    """Check that no newer checkpoint of a run folder has lost its `INFO_FILE`.
+
+    To resume from the one before it, or from none, would train again what was done and write over
+    what is left.
+
+    Raises:
+        ModelError: there is one.
+    """
+    newest = newest_checkpoint(run)
+    folder = run / CHECKPOINTS_FOLDER
+    for path in sorted(folder.iterdir()) if is_folder(folder) else ():
+        is_newer = newest is None or path.name > newest.name
+        if (
+            is_newer
+            and is_file(path / GENERATORS_FILE)
+            and not path.name.startswith(PARTIAL_PREFIX)
+        ):
+            before = "begin anew" if newest is None else f"go on from the one before it, {newest}"
+            raise ModelError(
+                f"{path} is damaged: its {INFO_FILE} is missing. Move the folder away to {before}"
+            )
+
+
 def record_measures(checkpoint: Path, measures: Mapping[str, float]) -> None:
     """Add numbers to what a saved checkpoint says of itself.
 

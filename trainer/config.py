@@ -135,7 +135,7 @@ class DataConfig(StrictModel):
     cache: bool = True
     """Keep decoded and resized images in memory, as many as half of what is free at the start
     holds; every worker keeps its own."""
-    max_megapixels: float = Field(DEFAULT_MAX_MEGAPIXELS, gt=0)
+    max_megapixels: float = Field(DEFAULT_MAX_MEGAPIXELS, gt=0, allow_inf_nan=False)
     """Larger images are skipped before they are decoded, and those that resizing would make larger
     before it does (million pixels)."""
 

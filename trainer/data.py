@@ -7,7 +7,6 @@ Needs no torch.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,14 +198,17 @@ def first_pictures(
         InputError: none can be read.
     """
     found: dict[str, Images] = {}
+    fault = ""
     for i, name in enumerate(pictures.names):
-        with contextlib.suppress(InputError):
+        try:
             picture, _ = _read_fitted(pictures.path(i), domain, config)
             found[name] = centre_crop(picture, config.data)
+        except InputError as exc:
+            fault = str(exc)
         if len(found) == count:
             break
     if not found:
-        raise InputError(f"no picture of domain {domain} in {pictures.folder} can be read")
+        raise InputError(f"no picture of domain {domain} in {pictures.folder} can be read: {fault}")
     return tuple(found), np.stack(list(found.values()))
 
 

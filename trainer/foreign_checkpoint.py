@@ -29,6 +29,8 @@ from munit_edge.trainer.torch_api import Tensor, torch
 _EXPECTED = (
     f"a checkpoint of {MUNIT} (gen_*.pt) or of {IMAGINAIRE} (*_checkpoint.pt) is needed here"
 )
+_LAST = 10**18 - 1
+"""No training has more iterations: a larger number is something else."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,11 @@ def _one(path: Path, found: list[Found], what: str) -> Found:
             f"{path} holds {what} more than once, under {names_shown(places)}: save those to "
             "convert in a file of their own"
         )
+    if found[0].twice:
+        raise ModelError(
+            f"{path} holds {what} more than once, such as {names_shown(found[0].twice, 1)} beside "
+            "a tensor of the same network and name: save those to convert in a file of their own"
+        )
     if any(name.startswith(("a.enc.", "b.enc.")) for name in found[0].tensors):
         raise ModelError(f"{path} is a UNIT model: munit-edge takes MUNIT models only")
     for domain in DOMAINS:
@@ -207,20 +214,20 @@ def _iteration(data: Mapping[Any, Any]) -> int | None:
         value = data.get(key)
         if isinstance(value, torch.Tensor) and value.numel() == 1:
             value = value.item()
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LAST:
             return value
     return None
 
 
 def _read_imaginaire(path: Path, data: Mapping[str, Any]) -> ForeignCheckpoint:
-    generators = _tensors(path, "'net_G'", _uncompiled(data["net_G"]))
+    generators = _tensors(path, "'net_G'", _uncompiled(path, data["net_G"]))
     average = {name: value for name, value in generators.items() if "averaged_model." in name}
     live = {
         name: value
         for name, value in generators.items()
         if name not in average and not name.endswith("num_updates_tracked")  # the average's counter
     }
-    dis = _tensors(path, "'net_D'", _uncompiled(data.get("net_D") or {}))
+    dis = _tensors(path, "'net_D'", _uncompiled(path, data.get("net_D") or {}))
     iteration = _iteration(data)
     if iteration is None:
         iteration = _number_behind("iteration_", path)
@@ -234,14 +241,20 @@ def _read_imaginaire(path: Path, data: Mapping[str, Any]) -> ForeignCheckpoint:
     )
 
 
-def _uncompiled(tensors: Any) -> Any:
+def _uncompiled(path: Path, tensors: Any) -> Any:
     """Without what torch.compile puts into names."""
     if not isinstance(tensors, Mapping):
         return tensors
-    return {
+    found = {
         name.replace("_orig_mod.", "") if isinstance(name, str) else name: value
         for name, value in tensors.items()
     }
+    if len(found) < len(tensors):
+        raise ModelError(
+            f"{path} holds tensors more than once, with '_orig_mod.' in their names and without: "
+            "save those to convert in a file of their own"
+        )
+    return found
 
 
 def _by_domain(path: Path, tensors: dict[str, Tensor], network: str, what: str) -> ForeignWeights:
@@ -290,5 +303,5 @@ def _is_plain(value: Any) -> bool:
 
 def _number_behind(word: str, path: Path) -> int | None:
     """The iteration, which both programs put into their files' names."""
-    match = re.search(rf"{word}(\d+)", path.name)
+    match = re.search(rf"{word}(\d{{1,18}})(?!\d)", path.name)
     return int(match.group(1)) if match else None

@@ -42,6 +42,8 @@ class Found:
     """By domain and name: "a.enc_content.model.0.conv.weight". Also what lies among them and is
     something else, so that it can be told."""
     domains: set[Domain] = field(default_factory=set)
+    twice: list[str] = field(default_factory=list)
+    """Names in the file of tensors that have the domain and name of one before them."""
 
     @property
     def is_average(self) -> bool:
@@ -97,7 +99,9 @@ class Layout:
             one = found.setdefault(place, Found(place))
             domain: Domain = "a" if match["domain"] == "a" else "b"
             one.domains.add(domain)
-            one.tensors[f"{domain}.{_WRAPPERS.sub('', match['name'])}"] = value
+            if (key := f"{domain}.{_WRAPPERS.sub('', match['name'])}") in one.tensors:
+                one.twice.append(name)
+            one.tensors[key] = value
             self._used.add(name)
             containers.setdefault(name[: match.start("wrap")], (one, domain))
         for name, value in self.leaves.items():

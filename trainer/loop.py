@@ -37,6 +37,7 @@ from munit_edge.locks import process_scratch, writing_into
 from munit_edge.styles import sample_styles
 from munit_edge.trainer.checkpoint import (
     best_checkpoint,
+    check_newest_whole,
     newest_checkpoint,
     open_checkpoint,
     record_measures,
@@ -503,6 +504,7 @@ def _lock(folder: RunFolder, processes: Processes, stack: contextlib.ExitStack) 
 
 
 def _restore_newest(run: TrainingRun) -> None:
+    check_newest_whole(run.folder.path)
     *earlier, newest = saved_checkpoints(run.folder.path) or (None,)
     if newest is None:
         return

@@ -168,8 +168,10 @@ class RunFolder:
             if text == dump_train_config(read_train_config(self.config_file)):
                 return True
         with contextlib.suppress(MunitEdgeError, OSError):
-            return bool(read_record(self.record_file).sessions)
-        return False
+            if read_record(self.record_file).sessions:
+                return True
+        # Without its record, and with a configuration that another version wrote or a user edited.
+        return bool(saved_checkpoints(self.path))
 
     def _check_removable(self, inputs: Iterable[Path]) -> None:
         for path in (*self._files, *self._folders):

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import os
+import re
 import signal
 import sys
 import traceback
@@ -14,8 +15,8 @@ from typing import NoReturn, ParamSpec, TypeGuard, TypeVar
 
 import typer
 
-from munit_edge.errors import MunitEdgeError
-from munit_edge.interrupts import EXIT_CODE_BASE, interruptible, signal_of
+from munit_edge.errors import ConfigError, MunitEdgeError
+from munit_edge.interrupts import EXIT_CODE_BASE, interruptible, signal_of, take_last_signal
 from munit_edge.names import one_line
 from munit_edge.paths import unusable
 
@@ -35,6 +36,7 @@ _OF_TYPER: tuple[type[Exception], ...] = (
     typer.Abort,
     *(kind for kind in _USAGE_ERRORS if issubclass(kind, Exception)),
 )
+_EMPTY_OPTION = re.compile(r"--[a-z0-9-]+=")
 _STREAM_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
@@ -69,14 +71,14 @@ def errors_reported() -> Iterator[None]:
         raise typer.Exit(1) from None
     except KeyboardInterrupt as exc:
         _show_traceback(exc)
-        number = signal_of(exc)
-        how = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
-        fail(f"{how}: files already complete are kept", EXIT_CODE_BASE + number)
-    except MunitEdgeError as exc:
-        _show_traceback(exc)
-        fail(str(exc), exc.exit_code)
+        take_last_signal()
+        _fail_interrupted(signal_of(exc))
     except Exception as exc:
         _show_traceback(exc)
+        if number := take_last_signal():
+            _fail_interrupted(number)
+        if isinstance(exc, MunitEdgeError):
+            fail(str(exc), exc.exit_code)
         if isinstance(exc, OSError) and exc.filename is not None:
             # What the system refuses anywhere: a path that nobody has asked about before.
             error = unusable(os.fsdecode(exc.filename), exc)
@@ -93,18 +95,39 @@ def errors_reported() -> Iterator[None]:
         )
 
 
+def _fail_interrupted(number: signal.Signals) -> NoReturn:
+    how = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+    fail(f"{how}: files already complete are kept", EXIT_CODE_BASE + number)
+
+
 def run(app: typer.Typer, arguments: list[str]) -> NoReturn:
     """Run the program from its command line to its exit code; no error gets past here."""
     open_closed_streams()
     code: int | str | None = 0
     try:
         with errors_reported():
+            _check_given(arguments)
             app(arguments)
     except typer.Exit as exc:
         code = exc.exit_code
     except SystemExit as exc:
         code = exc.code
     sys.exit(_flushed(code))
+
+
+def _check_given(arguments: list[str]) -> None:
+    """Refuse an empty argument, which as a path would be the current folder.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if not argument or _EMPTY_OPTION.fullmatch(argument):
+            place = argument or (f"after {before}" if before else "")
+            raise ConfigError(
+                f"an argument is empty ({place or 'the first'}): leave it out, or look at the "
+                "variable that it comes from"
+            )
 
 
 def open_closed_streams() -> None:

@@ -426,6 +426,7 @@ def _translate_files(model: Path, options: TranslateOptions, opened: OpenOptions
     from munit_edge.left_out import LeftOut
     from munit_edge.style_set import choose_styles
     from munit_edge.translate_job import TranslateJob
+    from munit_edge.translate_log import recording_folders
     from munit_edge.translator import Translator
     from munit_edge.watch import FolderWatch
 
@@ -445,8 +446,14 @@ def _translate_files(model: Path, options: TranslateOptions, opened: OpenOptions
             left_out=left_out,
         )
         _report_left_out(left_out, options, tally)
-    alone = writing_to if options.to_file else writing_into
-    with alone(options.output), Translator.open(model, **opened) as translator:
+    with contextlib.ExitStack() as stack:
+        if options.to_file:
+            stack.enter_context(writing_to(options.output))
+            for folder in recording_folders(options.output):
+                stack.enter_context(writing_into(folder))
+        else:
+            stack.enter_context(writing_into(options.output))
+        translator = stack.enter_context(Translator.open(model, **opened))
         styles = choose_styles(translator, options, warn)
         job = TranslateJob(translator, styles, options, tell)
         if coming is None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 import typer
@@ -96,6 +98,27 @@ def test_a_fault_in_a_file_is_not_one_of_the_streams(capsys: pytest.CaptureFixtu
     assert "error: some.file cannot be used: No space left on device" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_library_may_turn_an_interruption_into_its_own_error(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as the initialisation of a module in C."""
+
+    def command() -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt as exc:
+            raise ImportError("initialization failed") from exc
+
+    with pytest.raises(typer.Exit) as ended:
+        reporting_errors(command)()
+    assert ended.value.exit_code == 128 + number
+    assert capsys.readouterr().err.endswith(": files already complete are kept\n")
+    with pytest.raises(typer.Exit) as ended, errors_reported():
+        raise ZeroDivisionError
+    assert ended.value.exit_code == EXIT_FAULT, "the signal is forgotten"
+
+
 # ---------------------------------------------------------------------------------------------
 # Standard streams that are closed, full or gone
 
@@ -135,3 +158,24 @@ def test_streams_that_take_nothing(command: str, code: int, message: str, tmp_pa
     found, err = shell(f"{PROGRAM} {command}", tmp_path)
     assert found == code
     assert message in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["translate", ""], "after translate"),
+        (["translate", "model", "x.png", "-o", ""], "after -o"),
+        (["translate", "model", "x.png", "--output="], "--output="),
+        ([""], "the first"),
+    ],
+)
+def test_an_empty_argument_is_no_path(
+    arguments: list[str], place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(given: list[str]) -> None:
+        raise AssertionError(given)
+
+    with pytest.raises(SystemExit) as caught:
+        run(cast(typer.Typer, never), arguments)
+    assert caught.value.code == 2
+    assert f"error: an argument is empty ({place}): leave it out" in capsys.readouterr().err

@@ -176,3 +176,27 @@ def test_ctrl_c_while_the_program_loads_is_quiet(tmp_path: Path) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize("module", ["atexit", "tempfile"])
+def test_a_signal_while_the_module_of_locks_is_imported_is_quiet(
+    module: str, tmp_path: Path
+) -> None:
+    # At every import that munit_edge.locks makes the module is there, and not yet complete.
+    program = (
+        "import builtins, os, signal, sys\n"
+        "from munit_edge.__main__ import main\n"
+        "real = builtins.__import__\n"
+        "def traced(name, where=None, *rest, **more):\n"
+        "    importer = (where or {}).get('__name__')\n"
+        f"    if (name, importer) == ({module!r}, 'munit_edge.locks'):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return real(name, where, *rest, **more)\n"
+        "builtins.__import__ = traced\n"
+        "sys.argv[1:] = ['--help']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (143, "")

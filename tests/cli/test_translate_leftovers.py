@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hang_guard import HANG_S
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from munit_edge.cli.main import app
+from munit_edge.locks import writing_into
 from munit_edge.translate_log import LOG_FILE
 
 
@@ -115,3 +120,38 @@ def test_a_log_that_is_a_link_is_refused(tiny_model: Path, four: Path) -> None:
     assert done.exit_code == 2
     assert f"{LOG_FILE} is a link, which is not followed" in done.stderr
     assert (four.parent / "precious.txt").read_text() == "mine"
+
+
+def test_a_result_that_was_written_over_as_a_single_file_is_not_done(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    for number, name in enumerate(("in/x.png", "in/sub/x.png", "y.png")):
+        save(tmp_path / name, number)
+    out = tmp_path / "out"
+    words = [tmp_path / "in", "-r", "-o", out, "--styles", 1]
+    assert run(tiny_model, *words).exit_code == 0
+    first = {path: path.read_bytes() for path in out.rglob("*.png")}
+    (tmp_path / "link").symlink_to("out")
+    for replaced in (out / "x_00.png", tmp_path / "link" / "sub" / "x_00.png"):
+        done = run(tiny_model, tmp_path / "y.png", "-o", replaced, "--seed", 7, "--overwrite")
+        assert done.exit_code == 0, done.output
+        assert replaced.read_bytes() not in first.values()
+        done = run(tiny_model, *words, "--resume")
+        assert "1 picture skipped, done before" in done.stderr
+        assert {path: path.read_bytes() for path in out.rglob("*.png")} == first
+
+
+def test_a_result_of_a_folder_in_use_is_not_written_as_a_single_file(
+    tiny_model: Path, four: Path
+) -> None:
+    with writing_into(four):
+        program = [sys.executable, "-m", "munit_edge", "translate", tiny_model, *DIRECTION]
+        for name, returned in (("x_00.png", 2), ("z.png", 0)):
+            done = subprocess.run(
+                [*map(str, program), four.parent / "x.png", "--overwrite", "-o", four / name],
+                capture_output=True,
+                text=True,
+                timeout=HANG_S,
+            )
+            assert done.returncode == returned, done.stderr
+            assert (f"{four} is in use by process {os.getpid()}" in done.stderr) == bool(returned)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
+from munit_edge import child, doctor
 from munit_edge.doctor import (
     CacheFacts,
     Finding,
@@ -257,3 +259,29 @@ def test_a_cache_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "engines").mkdir()
     monkeypatch.setattr(os, "getuid", lambda: os.geteuid() + 1)
     assert look_at_cache().fault == "it belongs to another user"
+
+
+def test_ctrl_c_waits_for_no_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "backend_that_hangs.py").write_text(
+        "import pathlib, time\n"
+        "def answer(subject):\n"
+        f"    (pathlib.Path({str(tmp_path)!r}) / f'{{subject}}.asked').touch()\n"
+        "    time.sleep(600)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def ask(subject: Subject) -> Answer:
+        child.call("backend_that_hangs.answer", subject, timeout_s=600)
+        raise AssertionError("it hangs")
+
+    def interrupted() -> Machine:
+        while not list(tmp_path.glob("*.asked")):
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "ask", ask)
+    monkeypatch.setattr(doctor, "look_at_machine", interrupted)
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        doctor.examine()
+    assert time.monotonic() - begun < 300

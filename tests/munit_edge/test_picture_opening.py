@@ -382,7 +382,10 @@ SOF = b"\xff\xc0"
         (b"II*\0\x10\0\0\0CR\2\0" + bytes(99), "x is a TIFF with camera raw samples, which"),
         (b"P7\nWIDTH 1\n", "x is a PAM picture, which is not read: use PNG, JPEG, WebP"),
         (b"PF\n1 1\n-1\n" + bytes(12), "x is a PFM picture with colours, which is not read"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "x is damaged .its header cannot be read as HEIC.: copy"),
+        (
+            b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99),
+            "x is damaged .its header cannot be read as HEIC.: copy",
+        ),
         (b"\0\0\0\x18ftypisom\0\0\0\0isommp41" + bytes(99), "x is an MP4 or QuickTime video"),
         (b"\xff\x0a" + bytes(99), "x is a JPEG XL picture"),
         (b"\x76\x2f\x31\x01" + bytes(99), "x is an OpenEXR picture"),

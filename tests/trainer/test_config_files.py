@@ -133,6 +133,7 @@ def test_overrides_and_data_folder(tmp_path: Path) -> None:
         ("seed=[", "--set seed=[: the value is not YAML"),
         ("seed.x=1", "--set seed.x=1: 'seed' holds no keys of its own"),
         ("loss.gan=wgan", "'loss.gan' is 'wgan'"),
+        ("data.max_megapixels=inf", "finite number"),
     ],
 )
 def test_overrides_that_cannot_be(override: str, words: str, tmp_path: Path) -> None:

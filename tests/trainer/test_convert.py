@@ -412,6 +412,15 @@ def test_safetensors_whatever_the_name(munit: Path, tmp_path: Path) -> None:
     assert found.notes == []
 
 
+@pytest.mark.parametrize("name", [f"gen_{'9' * 44}.pt", "last.pt"])
+def test_numbers_that_are_no_iteration(name: str, munit: Path, tmp_path: Path) -> None:
+    content = torch.load(munit, weights_only=True) | {"iteration": 2**200}
+    torch.save(content, tmp_path / name)
+    found = convert_checkpoint(tmp_path / name, munit.parent / "config.yaml", tmp_path / "found")
+    assert found.iteration is None
+    assert open_checkpoint(tmp_path / "found").info.iteration == 0
+
+
 REFUSED: dict[str, tuple[Callable[[Content], Any], str]] = {
     "one domain": (lambda gen: {"a": gen["a"]}, "holds the generators of domain a only"),
     "the other": (lambda gen: {"b": gen["b"]}, "holds the generators of domain b only"),
@@ -420,6 +429,14 @@ REFUSED: dict[str, tuple[Callable[[Content], Any], str]] = {
     "capitals": (lambda gen: {"A": gen["a"], "B": gen["b"]}, "holds generators under 'A', 'B'"),
     "numbers": (lambda gen: {0: gen["a"], 1: gen["b"]}, "holds generators under '0', '1'"),
     "twice": (lambda gen: {"old": gen, "new": gen}, "more than once, under 'old', 'new'"),
+    "twice in one place": (
+        lambda gen: gen | {f"gen_{domain}": gen[domain] for domain in gen},
+        "generators more than once, such as 'gen_a.enc_content",
+    ),
+    "twice, wrapped": (
+        lambda gen: {"a": gen["a"] | prefixed(gen, "module.")["a"], "b": gen["b"]},
+        "generators more than once, such as 'a.module.enc_content",
+    ),
     "optimisers": (
         lambda gen: {k: {"state": {}, "param_groups": [{"lr": 0.1}]} for k in ("gen", "dis")},
         "holds the state of optimisers and no networks",

@@ -255,3 +255,7 @@ def test_first_pictures_leave_out_broken_ones(tmp_path: Path) -> None:
     assert names == ("1.png", "2.png")
     assert found[:, 0, 0, 0].tolist() == [10, 20]
     assert len(first_pictures(sets["a"], "a", config, 9)[1]) == 3
+    for name in sets["a"].names:
+        (root / "trainA" / name).write_bytes(b"")
+    with pytest.raises(InputError, match=r"no picture of domain a in .* can be read: .* is empty"):
+        first_pictures(sets["a"], "a", config, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +144,35 @@ def test_a_damaged_checkpoint_is_named_with_the_one_before(data: Path, tmp_path:
     newest.rename(tmp_path / "damaged")
     resumed = train(data, tmp_path / "run", resume=True)
     assert_same(train(data, tmp_path / "straight").checkpoint, resumed.checkpoint)
+
+
+def test_a_checkpoint_that_does_not_say_what_it_is_is_not_passed_over(
+    data: Path, tmp_path: Path
+) -> None:
+    newest = train(data, tmp_path / "run").checkpoint
+    (newest / "checkpoint.json").unlink()
+    with pytest.raises(ModelError, match=r"00000006 is damaged.* away to go on from .*00000003"):
+        train(data, tmp_path / "run", resume=True)
+    shutil.rmtree(newest.with_name("00000003"))
+    with pytest.raises(ModelError, match=r"00000006 is damaged.* away to begin anew"):
+        train(data, tmp_path / "run", resume=True)
+
+
+def test_a_run_of_another_version_without_a_whole_record_goes_on(
+    data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    train(data, folder, "iterations=3")
+    settings = (folder / "train.yaml").read_text()
+    older = settings.replace("  max_megapixels: 100.0\n", "")
+    assert older != settings
+    (folder / "train.yaml").write_text(older)
+    (folder / "run.json").write_text("{")
+    with pytest.raises(ModelError, match=r"run\.json is damaged .* remove it"):
+        train(data, folder, resume=True)
+    (folder / "train.yaml").write_text(older)
+    (folder / "run.json").unlink()
+    assert train(data, folder, resume=True).iteration == 6
 
 
 def test_a_run_stopped_before_its_first_checkpoint_begins_again(data: Path, tmp_path: Path) -> None:
