@@ -246,14 +246,17 @@ def _begin(
 
 def _run(job: VideoJob, skip: int, clip: Clip, options: VideoOptions, where: str) -> None:
     """Do the job, and report; exit code 1 after damage, 130 or 143 after a signal."""
-    failure = None
+    failure, num_lost = None, 0
     with stop_requests() as request:
         try:
             _follow(job, skip, clip, request)
         except InputError as exc:
             failure = exc
         if failure is None or (job.num_frames and not options.is_file):
-            job.settle(sound=options.audio)
+            num_lost = job.settle(sound=options.audio)
+    if num_lost:
+        packets = "1 packet" if num_lost == 1 else f"{num_lost} packets"
+        warn(f"sound or subtitles are damaged: {packets} left out")
     summary = job.summary()
     if summary.frames:
         _report(summary, options, where)
@@ -261,7 +264,7 @@ def _run(job: VideoJob, skip: int, clip: Clip, options: VideoOptions, where: str
         raise failure
     if summary.ended == "interrupted" and options.is_file and request.signal is not None:
         raise typer.Exit(EXIT_CODE_BASE + request.signal)
-    if summary.damaged or summary.missing or summary.ended == "broken off":
+    if num_lost or summary.damaged or summary.missing or summary.ended == "broken off":
         raise typer.Exit(1)
 
 

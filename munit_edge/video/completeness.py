@@ -7,9 +7,11 @@ the decoder or the format noticed, or bytes that belong to no packet.
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections import deque
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, NamedTuple
 
 _ORDINARY_BYTES = 64
@@ -24,6 +26,11 @@ _NEAR_FRAMES = 2
 _CHAINED = frozenset({"matroska", "flv"})
 """Formats whose packets lie one behind the other, with small headers between them, and whose
 header says the length of all streams together."""
+_ELEMENTS = tuple(
+    bytes.fromhex(name)
+    for name in ("1c53bb6b", "1f43b675", "1254c367", "114d9b74", "1043a770", "1941a469", "1549a966")
+)
+"""What may follow the clusters of Matroska: an index, more clusters, tags and the like."""
 _STEADY = frozenset({"mxf", "gxf"})
 """Formats of a constant frame rate: each pause is a loss."""
 _PLACEHOLDER_BYTES = 16
@@ -62,6 +69,8 @@ class PacketTrail:
     def __init__(self, format_name: str, *, has_alpha: bool) -> None:
         is_chained = not _CHAINED.isdisjoint(format_name.split(","))
         self._follows_bytes = is_chained and not has_alpha
+        self._is_avi = format_name == "avi"
+        self._is_matroska = self._follows_bytes and "matroska" in format_name.split(",")
         self._headers: deque[int] = deque(maxlen=64)
         self._position, self._end = -1, -1
         self._seconds: Fraction | None = None
@@ -85,11 +94,26 @@ class PacketTrail:
             end = (stamp + (packet.duration or 0)) * packet.time_base
             self.reached = max(self.reached, end)
         shows = packet.size > _PLACEHOLDER_BYTES and not packet.is_discard
-        if is_picture and shows and packet.pts is not None:
+        if is_picture and shows and packet.pts is not None and not self._guesses_pts(packet):
             self.waiting.append(packet.pts * packet.time_base)
         if packet.is_corrupt or (self._follows_bytes and self._skips(packet)):
             self.evidence += [moment for moment in (self._seconds, seconds) if moment is not None]
         self._seconds = seconds
+
+    def _guesses_pts(self, packet: Any) -> bool:
+        """Whether FFmpeg guesses when the packet is shown: AVI does not store it."""
+        return self._is_avi and bool(packet.stream.codec_context.has_b_frames)
+
+    def look_behind(self, file: Path) -> None:
+        """Look at what is behind the last packet: an element of Matroska, or damage."""
+        if self._end < 0 or not self._is_matroska:
+            return
+        with contextlib.suppress(OSError), file.open("rb") as opened:
+            opened.seek(self._end)
+            behind = opened.read(_ORDINARY_BYTES)
+            # Behind the packet may be more of its group, and padding.
+            if len(behind) == _ORDINARY_BYTES and not any(name in behind for name in _ELEMENTS):
+                self.evidence.append(self.reached)
 
     def _skips(self, packet: Any) -> bool:
         """Whether more bytes than headers lie between this packet and the one before."""

@@ -247,6 +247,7 @@ class Decoder:
         fault = None
         if self._file is not None:
             self._miss(self._frames_seen.end())
+            self._packets_seen.look_behind(self._file)
             fault = broken_structure(self._file, self._format)
             end = max(end, self._packets_seen.reached)
         is_damaged = bool(self.num_damaged or self.num_missing or self._packets_seen.evidence)

@@ -171,22 +171,24 @@ class VideoJob:
             decoded.close()
             translated.close()
 
-    def settle(self, *, sound: bool) -> None:
+    def settle(self, *, sound: bool) -> int:
         """Complete the results; those of a file that was interrupted are left for `--resume`.
 
         Args:
             sound: copy the audio.
+
+        Returns:
+            How many packets of sound and subtitles are damaged, and were left out.
         """
         clip = self._source.clip
         if self.ended == "interrupted" and not clip.is_live:
             self.abandon()
-            return
+            return 0
         audio = None
         if sound and clip.sound is not None:
             audio = replace(clip.sound, until=self._until)
         extras = None if clip.extras is None else replace(clip.extras, until=self._until)
-        for sink in self._sinks:
-            sink.finish(audio, extras)
+        return max([sink.finish(audio, extras) for sink in self._sinks], default=0)
 
     def abandon(self) -> None:
         """Leave the results as they are: what has been written stays playable."""

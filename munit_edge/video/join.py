@@ -40,7 +40,7 @@ def join(
     sound: Sound | None,
     extras: Extras | None,
     comment: str,
-) -> None:
+) -> int:
     """Write `output`, whole or not at all.
 
     Args:
@@ -55,10 +55,14 @@ def join(
         extras: go along as far as the container holds them.
         comment: is kept in the file's metadata, behind the comment of the input.
 
+    Returns:
+        How many packets of sound and extras are damaged, and were left out.
+
     Raises:
         OutputError: it cannot be written, or a segment is not what the ledger says.
     """
     av = pyav()
+    num_damaged = 0
     with atomic_file(output) as partial, contextlib.ExitStack() as stack:
         try:
             options = dict(container.final)
@@ -82,12 +86,18 @@ def join(
                     streams.append(_copied_packets(source, copies, extras, Fraction(0)))
             _add_comment(file.metadata, comment)
             for timed in heapq.merge(*streams, key=lambda timed: timed[:2]):
-                file.mux(timed.packet)
+                try:
+                    file.mux(timed.packet)
+                except (av.error.InvalidDataError, av.error.PatchWelcomeError):
+                    if not timed.order:
+                        raise
+                    num_damaged += 1
             stack.pop_all().close()
         except av.FFmpegError as exc:
             if isinstance(exc, OSError):
                 raise
             raise OutputError(f"{output} cannot be written: {reason(exc)}") from exc
+    return num_damaged
 
 
 COMMENT_PREFIX = "munit-edge "

@@ -31,8 +31,12 @@ class Sink(Protocol):
     def keep_state(self, state: bytes) -> None:
         """What the frames behind the next one depend on; comes before a segment's last frame."""
 
-    def finish(self, sound: Sound | None, extras: Extras | None = None) -> None:
-        """No more frames will come: complete the result."""
+    def finish(self, sound: Sound | None, extras: Extras | None = None) -> int:
+        """No more frames will come: complete the result.
+
+        Returns:
+            How many packets of sound and extras are damaged, and were left out.
+        """
 
     def abandon(self) -> None:
         """Leave the result as it is; what is there stays playable."""
@@ -97,13 +101,13 @@ class FileSink:
         """What was kept with the last whole segment."""
         return self.parts.read_state(len(self._segments) - 1)
 
-    def finish(self, sound: Sound | None, extras: Extras | None = None) -> None:
+    def finish(self, sound: Sound | None, extras: Extras | None = None) -> int:
         """Join all segments, the sound and the extras, and remove the parts."""
         self._end_segment()
         if not self._segments:
             self.parts.remove()
             raise OutputError(f"{self.output} would have no frame: nothing was translated")
-        join(
+        num_damaged = join(
             self.output,
             self.parts.folder,
             self._segments,
@@ -116,6 +120,7 @@ class FileSink:
             comment=completed_comment(self.settings),
         )
         self.parts.remove()
+        return num_damaged
 
     def abandon(self) -> None:
         """Close the segment that is being written; the next run repeats it."""
@@ -149,8 +154,9 @@ class RawSink:
     def keep_state(self, state: bytes) -> None:
         """Nothing is resumed."""
 
-    def finish(self, sound: Sound | None, extras: Extras | None = None) -> None:
+    def finish(self, sound: Sound | None, extras: Extras | None = None) -> int:
         """Nothing is left to do."""
+        return 0
 
     def abandon(self) -> None:
         """Nothing is left to do."""

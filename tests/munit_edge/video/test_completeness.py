@@ -82,6 +82,25 @@ def test_an_avi_file_with_damage_between_its_frames(tmp_path: Path) -> None:
     assert "damaged" in told[-1]
 
 
+def test_an_avi_file_whose_frames_are_stored_in_another_order(tmp_path: Path) -> None:
+    def of_20_frames(stream: av.VideoStream) -> None:
+        stream.codec_context.time_base = Fraction(1, 20)
+
+    clip = write(tmp_path / "clip.avi", range(0, 2000, 50), prepare=of_20_frames)
+    source, count, told = read(clip)
+    assert (count, source.num_missing, told) == (40, 0, [])
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "sound.mkv", "clip.webm"])
+def test_damage_behind_which_nothing_is_found_in_a_short_file(tmp_path: Path, name: str) -> None:
+    clip = clips.make_clip(tmp_path / name, 40, keyframe_every=50, **CUT[name])  # type: ignore[arg-type]
+    source, count, told = read(blank(clip, 0.5, 400))
+    assert count < 35
+    assert source.broke_off
+    assert source.num_missing == pytest.approx(40 - count - source.num_damaged, abs=3)
+    assert "says that it goes to" in told[-1]
+
+
 def test_a_fragmented_file_that_is_cut_inside_a_fragment(tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 60, audio=None)
     options = {"movflags": "frag_keyframe+empty_moov"}

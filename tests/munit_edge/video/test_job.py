@@ -221,3 +221,15 @@ def test_an_error_of_the_engine_ends_the_run(tmp_path: Path) -> None:
         list(job.run(skip, lambda: False))
     job.abandon()
     assert not Parts(tmp_path / "out.mp4").exist
+
+
+def test_damaged_sound_costs_its_packets_not_the_result(tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.ts", 25)
+    data = bytearray(clip.read_bytes())
+    mark = data.index(b"\xff\xf1", len(data) // 2)  # a header of AAC
+    data[mark : mark + 4] = bytes(4)
+    clip.write_bytes(data)
+    out = tmp_path / "out.mp4"
+    assert video_runs.translate_clip(clip, out) == 0
+    assert len(clips.frames(out)) == 25
+    assert 5 < len(clips.packets(out, "audio")) < len(clips.packets(clip, "audio"))
