@@ -16,6 +16,7 @@ _SLACK = 8
 _MATROSKA_HEADER, _MATROSKA_SEGMENT = 0x1A45DFA3, 0x18538067
 _BLOCK = 1 << 20
 _FRAGMENT = b"moof"
+_BOX_HEADER = 8
 _FLV_TAGS = (8, 9, 18)
 _FLV_HEADER, _FLV_TRAILER = 11, 4
 _OGG_TAIL = 128 * 1024
@@ -72,16 +73,22 @@ def _ebml_number(file: IO[bytes], *, keep_marker: bool) -> tuple[int, bool]:
 def _boxes_end(file: IO[bytes], size: int) -> int | str:
     """MP4 and MOV: boxes of 4 bytes of length and 4 of name."""
     position = 0
-    while position + 16 <= size:
+    while position + _BOX_HEADER <= size:
         file.seek(position)
-        length, name = struct.unpack(">I4s", file.read(8))
+        length, name = struct.unpack(">I4s", file.read(_BOX_HEADER))
         if length == 1:
+            if position + 2 * _BOX_HEADER > size:
+                return position + 2 * _BOX_HEADER
             (length,) = struct.unpack(">Q", file.read(8))
         if not length and name == b"mdat":
             return 0  # up to the end, whatever it is
         if length < 8:
             return _fragments_behind(file, position)
         position += length
+    if 4 <= size - position < _BOX_HEADER:  # fewer bytes tell nothing
+        file.seek(position)
+        is_cut = int.from_bytes(file.read(4), "big") >= _BOX_HEADER
+        return position + _BOX_HEADER if is_cut else position
     return position
 
 

@@ -110,6 +110,22 @@ def test_a_fragmented_file_that_is_cut_inside_a_fragment(tmp_path: Path) -> None
     assert "bytes are missing at its end" in told[-1]
 
 
+@pytest.mark.parametrize("num_bytes", [5, 8, 12, 15])
+def test_a_fragmented_file_that_is_cut_inside_the_header_of_a_fragment(
+    tmp_path: Path, num_bytes: int
+) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mp4", 60, audio=None)
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    path = clips.remux(clip, tmp_path / "frag.mp4", options)
+    data = path.read_bytes()
+    box = data.index(b"moof", len(data) // 2) - 4
+    path.write_bytes(data[: box + num_bytes])
+    source, count, told = read(path)
+    assert source.broke_off
+    assert count < 50
+    assert "missing at its end" in told[-1]
+
+
 def test_a_transport_stream_that_is_cut_inside_a_packet(tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.ts", 30, audio=None)
     assert read(clip)[2] == []
