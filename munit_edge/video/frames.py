@@ -121,13 +121,26 @@ def encodable(rgb: Images, pixel_format: str) -> Any:
     frame = pyav().VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
     if not pixel_format.startswith("yuv"):
         return frame.reformat(format=pixel_format)
-    return frame.reformat(
+    yuv = frame.reformat(
         format=pixel_format,
         src_color_range=_FULL_RANGE,
         dst_colorspace=_BT709,
         dst_color_range=_LIMITED_RANGE,
         interpolation=_SCALING,
     )
+    clear_padding(yuv)
+    return yuv
+
+
+def clear_padding(frame: Any) -> None:
+    """Zero what lies behind the rows of an 8-bit planar frame.
+
+    It is memory that nobody has written. x264 reads it, so that the same frames would give other
+    bytes now and then, and a resumed run another file than one in one go.
+    """
+    for plane in frame.planes:
+        rows = np.frombuffer(plane, np.uint8)[: plane.line_size * plane.height]
+        rows.reshape(plane.height, plane.line_size)[:, plane.width :] = 0
 
 
 def tag_colours(context: Any) -> None:

@@ -12,6 +12,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from munit_edge.video.frames import clear_padding
+
 SAMPLE_RATE = 16_000
 BARS = np.array([(200, 40, 40), (40, 180, 60), (50, 60, 210), (220, 220, 60)], np.uint8)
 
@@ -79,6 +81,9 @@ def make_clip(
         pts = first
         for index in range(num_frames):
             frame = av.VideoFrame.from_ndarray(colour_bars(index, height, width), format="rgb24")
+            if pixel_format == "yuv420p":
+                frame = frame.reformat(format=pixel_format)
+                clear_padding(frame)
             frame.pts, frame.time_base = pts, time_base
             pts += steps[index % len(steps)]
             file.mux(video.encode(frame))
