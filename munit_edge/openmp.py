@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import time
@@ -44,7 +45,17 @@ def _others_running(root: Path) -> float:
             time.sleep(_BETWEEN_LOOKS_S)
         try:
             text = (root / "proc/loadavg").read_text(encoding="ascii")
-            counts.append(int(text.split()[3].partition("/")[0]) - 1)  # this one runs, too
+            counts.append(int(text.split()[3].partition("/")[0]) - _own_running(root))
         except (OSError, ValueError, IndexError):
             return 0
     return statistics.median(counts)
+
+
+def _own_running(root: Path) -> int:
+    """Threads of this process that run, at least this one: NumPy's own may still be starting."""
+    running = 0
+    for file in (root / "proc/self/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            text = file.read_text(encoding="ascii", errors="replace")
+            running += text.rpartition(")")[2][1] == "R"
+    return max(1, running)
