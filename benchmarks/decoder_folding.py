@@ -26,11 +26,11 @@ import numpy as np
 import onnxruntime
 from cli_startup import hardware
 
-from munit_edge.config import ModelConfig
 from munit_edge.export.onnx_graph import export_graph
 from munit_edge.export.options import ExportOptions
+from munit_edge.model.config import ModelConfig
 from munit_edge.trainer.checkpoint import build_generators
-from munit_edge.trainer.folding import fold_decoders
+from munit_edge.trainer.fast.folding import fold_decoders
 from munit_edge.trainer.torch_api import nn, torch
 
 TARGET_RATIO = 1.25

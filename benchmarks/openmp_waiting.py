@@ -25,8 +25,8 @@ from pathlib import Path
 
 from processes import MUNIT_EDGE, run_process
 
-from munit_edge.files import sha256
-from munit_edge.openmp import WAITING
+from munit_edge.files.atomic import sha256
+from munit_edge.system.openmp import WAITING
 
 SETTINGS: dict[str, dict[str, str]] = {
     "munit-edge's choice": {},

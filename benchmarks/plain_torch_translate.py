@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from munit_edge.config import ModelConfig
+from munit_edge.model.config import ModelConfig
 from munit_edge.trainer.networks import Generator
 
 

@@ -32,13 +32,13 @@ from processes import MUNIT_EDGE, ROOT
 from sample_colours import hue_errors, hues, mean_colours, spread
 from shape_classifier import ShapeClassifier, train_classifier
 
-from munit_edge.config import DIRECTIONS, Direction, split_direction
-from munit_edge.contact_sheet import labelled_grid, thumbnail
 from munit_edge.errors import ConfigError, InputError, MunitEdgeError
-from munit_edge.images import Picture, read_image, write_image
-from munit_edge.sample_data import Label, Shape, read_labels, write_sample_data
-from munit_edge.styles import sample_styles
-from munit_edge.trainer.pictures import shown_side
+from munit_edge.images.contact_sheet import labelled_grid, thumbnail
+from munit_edge.images.io import Picture, read_image, write_image
+from munit_edge.images.sample_data import Label, Shape, read_labels, write_sample_data
+from munit_edge.model.config import DIRECTIONS, Direction, split_direction
+from munit_edge.styles.codes import sample_styles
+from munit_edge.trainer.run.grids import shown_side
 from munit_edge.trainer.torch_api import torch
 from munit_edge.translator import Translator
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from munit_edge.sample_data import Shape, shape_mask
+from munit_edge.images.sample_data import Shape, shape_mask
 
 Numbers = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from munit_edge.config import Domain
-from munit_edge.sample_data import SHAPE_KINDS, Label, Shape, ShapeKind, draw, sample_labels
+from munit_edge.images.sample_data import SHAPE_KINDS, Label, Shape, ShapeKind, draw, sample_labels
+from munit_edge.model.config import Domain
 from munit_edge.trainer.torch_api import F, Tensor, nn, torch
 
 WIDTH = 16

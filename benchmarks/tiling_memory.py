@@ -87,9 +87,9 @@ def _draw(path: Path, megapixels: float) -> int:
 
 
 def _random_model(folder: Path) -> Path:
-    from munit_edge.config import ModelConfig
     from munit_edge.export.model_directory import export_model
     from munit_edge.export.options import ExportOptions
+    from munit_edge.model.config import ModelConfig
     from munit_edge.trainer.checkpoint import CheckpointInfo, build_generators, save_checkpoint
     from munit_edge.trainer.torch_api import torch
 

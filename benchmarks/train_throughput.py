@@ -26,9 +26,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from munit_edge.config import DOMAINS
-from munit_edge.machine import look_at_machine
-from munit_edge.process_memory import peak_memory_bytes
+from munit_edge.model.config import DOMAINS
+from munit_edge.system.machine import look_at_machine
+from munit_edge.system.process_memory import peak_memory_bytes
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.config_files import set_key
 from munit_edge.trainer.losses import (
@@ -39,7 +39,7 @@ from munit_edge.trainer.losses import (
     image_reconstruction_loss,
     style_reconstruction_loss,
 )
-from munit_edge.trainer.run_state import RunState
+from munit_edge.trainer.run.state import RunState
 from munit_edge.trainer.step import Losses, Pair, TrainingStep
 from munit_edge.trainer.torch_api import torch
 

@@ -35,8 +35,8 @@ from pathlib import Path
 from cli_startup import hardware
 from processes import MEBI, MUNIT_EDGE, NotMeasuredError, Run, run_process
 
-from munit_edge.cores import usable_cores
-from munit_edge.translate_job import MAX_DEFAULT_JOBS, QUEUE_PIXELS
+from munit_edge.system.cores import usable_cores
+from munit_edge.translate.run import MAX_DEFAULT_JOBS, QUEUE_PIXELS
 from munit_edge.translator import DECODE_PIXELS_CPU
 
 HERE = Path(__file__).resolve().parent
@@ -295,7 +295,7 @@ def _need_model(checkpoint: Path, model: Path, width: int) -> None:
     if not checkpoint.exists():
         program = (
             "import sys, torch; from pathlib import Path\n"
-            "from munit_edge.config import ModelConfig\n"
+            "from munit_edge.model.config import ModelConfig\n"
             "from munit_edge.trainer.checkpoint import *\n"
             "torch.manual_seed(0); config = ModelConfig(width=int(sys.argv[2]))\n"
             "save_checkpoint(Path(sys.argv[1]), config, CheckpointInfo(), "

@@ -11,9 +11,9 @@ from typing import Any, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from munit_edge.config import Domain, GraphKind, ModelConfig, TensorIO, graph_name
 from munit_edge.errors import EngineError
-from munit_edge.manifest import TensorEntry
+from munit_edge.model.config import Domain, GraphKind, ModelConfig, TensorIO, graph_name
+from munit_edge.model.manifest import TensorEntry
 
 Array = NDArray[Any]
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 from munit_edge.engines.base import GraphSet
 from munit_edge.engines.gpu_presence import gpu_first
 from munit_edge.errors import ConfigError, InputError
-from munit_edge.manifest import MANIFEST_FILE, is_model_directory
-from munit_edge.paths import exists, is_file, is_folder
+from munit_edge.files.paths import exists, is_file, is_folder
+from munit_edge.model.manifest import MANIFEST_FILE, is_model_directory
 
 if TYPE_CHECKING:
-    from munit_edge.engines.tensorrt_api import Flavour
+    from munit_edge.engines.tensorrt.api import Flavour
 
 Engine = Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx", "torch"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
@@ -38,8 +38,8 @@ def open_graphs(
             which takes minutes.
         device: "cpu", "cuda", "cuda:N" or "auto".
         tf32: see `munit_edge.engines.devices.Device`; GPUs only.
-        cuda_graph: see `munit_edge.engines.tensorrt_runner.TensorRTRunner`; TensorRT only.
-        warm_up: see `munit_edge.engines.tensorrt_runner.open_tensorrt`; TensorRT only.
+        cuda_graph: see `munit_edge.engines.tensorrt.runner.TensorRTRunner`; TensorRT only.
+        warm_up: see `munit_edge.engines.tensorrt.runner.open_tensorrt`; TensorRT only.
 
     Raises:
         ConfigError: the engine's or device's name is not known, or one of them has no such option.
@@ -64,7 +64,7 @@ def _open(
     path: Path, engine: str, device: str, *, tf32: bool, cuda_graph: bool, warm_up: bool
 ) -> GraphSet:
     if engine in ("tensorrt", "tensorrt-rtx"):
-        from munit_edge.engines.tensorrt_runner import open_tensorrt
+        from munit_edge.engines.tensorrt.runner import open_tensorrt
 
         flavour: Flavour = "tensorrt" if engine == "tensorrt" else "tensorrt-rtx"
         return open_tensorrt(
@@ -85,10 +85,10 @@ class _Opener(Protocol):
 
 def _opener(engine: str) -> _Opener:
     if engine == "torch":
-        from munit_edge.engines.torch_runner import open_torch
+        from munit_edge.engines.torch.runner import open_torch
 
         return open_torch
-    from munit_edge.engines.onnxruntime_runner import open_onnxruntime, open_onnxruntime_tensorrt
+    from munit_edge.engines.onnxruntime.runner import open_onnxruntime, open_onnxruntime_tensorrt
 
     return open_onnxruntime if engine == "onnxruntime" else open_onnxruntime_tensorrt
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from munit_edge.errors import UnsupportedGraphError
-from munit_edge.manifest import GraphEntry, Precision
+from munit_edge.model.manifest import GraphEntry, Precision
 
 _OLDEST_CAPABILITY: dict[Precision, tuple[int, int]] = {"bf16": (8, 0), "fp8": (8, 9)}
 """First GPUs with the type; those before Ampere have no bfloat16, those before Ada no float8."""

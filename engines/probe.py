@@ -15,9 +15,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from munit_edge import child
-from munit_edge.child import words
-from munit_edge.config import StrictModel
+from munit_edge.settings import StrictModel
+from munit_edge.system import child
+from munit_edge.system.child import words
 
 Subject = Literal["driver", "onnxruntime", "torch", "tensorrt", "tensorrt-rtx", "cuda-bindings"]
 SUBJECTS: tuple[Subject, ...] = get_args(Subject)
@@ -108,8 +108,8 @@ def _ask_module(subject: Subject, details: Callable[[ModuleType], Facts]) -> Ans
 
 def _onnxruntime(module: ModuleType) -> Facts:
     from munit_edge.engines.devices import Device
-    from munit_edge.engines.onnxruntime_arrays import picking_graph
-    from munit_edge.engines.onnxruntime_session import (
+    from munit_edge.engines.onnxruntime.arrays import picking_graph
+    from munit_edge.engines.onnxruntime.session import (
         CUDA_PROVIDER,
         TENSORRT_PROVIDER,
         open_session,
@@ -138,7 +138,7 @@ def _onnxruntime(module: ModuleType) -> Facts:
 
 
 def _tensorrt_fault(onnxruntime: ModuleType) -> str | None:
-    from munit_edge.engines.onnxruntime_tensorrt import library_version
+    from munit_edge.engines.onnxruntime.tensorrt_provider import library_version
 
     try:
         library_version(onnxruntime)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from munit_edge.config import DOMAINS, Domain, ModelConfig
 from munit_edge.errors import InputError
 from munit_edge.export.options import ExportOptions
-from munit_edge.images import Images, pad_to, read_image, resize_shorter
-from munit_edge.left_out import LeftOut
-from munit_edge.paths import held_by, is_folder, require_folder
+from munit_edge.files.paths import held_by, is_folder, require_folder
+from munit_edge.images.io import Images, pad_to, read_image, resize_shorter
+from munit_edge.images.left_out import LeftOut
+from munit_edge.model.config import DOMAINS, Domain, ModelConfig
 from munit_edge.trainer.config import ImageSource
-from munit_edge.trainer.image_sets import ImageSet, find_images
+from munit_edge.trainer.data.image_sets import ImageSet, find_images
 
 MAX_SHORTER_SIDE = 256
 """Larger pictures are made smaller, to this many pixels: what MUNIT is usually trained at."""

@@ -6,26 +6,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from munit_edge import __version__
-from munit_edge.config import DOMAINS, GRAPH_KINDS, STATS_KINDS, Domain, GraphKind, graph_name
 from munit_edge.engines.base import GraphSet
 from munit_edge.engines.devices import Device
-from munit_edge.engines.onnxruntime_runner import OnnxRuntimeGraphs
-from munit_edge.engines.torch_runner import TorchGraphs
+from munit_edge.engines.onnxruntime.runner import OnnxRuntimeGraphs
+from munit_edge.engines.torch.runner import TorchGraphs
 from munit_edge.errors import ParityError
 from munit_edge.export.calibration import read_pictures
-from munit_edge.export.gate import OnTrial
-from munit_edge.export.half_arithmetic import ArithmeticGraphs
+from munit_edge.export.choose_layers import Float32, choose_eight_bits, choose_half, measure_files
+from munit_edge.export.emulated_bf16 import RoundedGraphs
+from munit_edge.export.emulated_half import ArithmeticGraphs
+from munit_edge.export.half_precision import HalfPrecision, in_half
 from munit_edge.export.onnx_graph import export_graph
 from munit_edge.export.options import ExportOptions
 from munit_edge.export.parity import check_parity, failures, num_cases
-from munit_edge.export.precision import HalfPrecision, in_half
+from munit_edge.export.quality_gate import OnTrial
 from munit_edge.export.quantise import EightBits
-from munit_edge.export.reduced import Float32, choose_eight_bits, choose_half, measure_files
-from munit_edge.export.rounded_graph import RoundedGraphs
 from munit_edge.extras import require
-from munit_edge.files import atomic_folder, sha256
-from munit_edge.manifest import (
+from munit_edge.files.atomic import atomic_folder, sha256
+from munit_edge.files.replacing import FolderTarget
+from munit_edge.model.config import DOMAINS, GRAPH_KINDS, STATS_KINDS, Domain, GraphKind, graph_name
+from munit_edge.model.manifest import (
     MANIFEST_FILE,
     MODEL_DIRECTORY,
     GraphEntry,
@@ -35,10 +35,10 @@ from munit_edge.manifest import (
     manifest_json,
     size_rules,
 )
-from munit_edge.replacing import FolderTarget
 from munit_edge.trainer.checkpoint import Checkpoint, open_checkpoint
-from munit_edge.trainer.folding import fold_decoders
+from munit_edge.trainer.fast.folding import fold_decoders
 from munit_edge.trainer.torch_api import nn
+from munit_edge.version import __version__
 
 OnStep = Callable[[str], None]
 

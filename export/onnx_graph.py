@@ -8,14 +8,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from munit_edge import __version__
-from munit_edge.config import Domain, GraphKind, ModelConfig, graph_name
 from munit_edge.errors import ModelError
 from munit_edge.export.options import ExportOptions
 from munit_edge.extras import require
-from munit_edge.manifest import TensorEntry, graph_tensors
+from munit_edge.model.config import Domain, GraphKind, ModelConfig, graph_name
+from munit_edge.model.manifest import TensorEntry, graph_tensors
 from munit_edge.trainer.graphs import build_graph
 from munit_edge.trainer.torch_api import nn, torch
+from munit_edge.version import __version__
 
 EXAMPLE_BATCH = 2  # 1 would be taken for a constant
 EXAMPLE_CONTENT = 16

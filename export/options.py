@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from munit_edge.config import ModelConfig, StrictModel, TensorIO
 from munit_edge.errors import ConfigError
-from munit_edge.manifest import Precision
+from munit_edge.model.config import ModelConfig, TensorIO
+from munit_edge.model.manifest import Precision
+from munit_edge.settings import StrictModel
 
 OLDEST_OPSET, NEWEST_OPSET = 18, 22
 """Below 18 torch's exporter would have to rewrite its graphs; JetPack 6's parser reads up to 20."""
@@ -41,7 +42,7 @@ class ExportOptions(StrictModel):
     width: int | None = Field(None, ge=1)
     """Fixed image width in pixels; None: any."""
     fold: bool = True
-    """Decoders with fewer multiplications (`munit_edge.trainer.folding`)."""
+    """Decoders with fewer multiplications (`munit_edge.trainer.fast.folding`)."""
     stats_graphs: bool = True
     """Write the `*_stats` graphs too, which tiles and steady video need. With 8 bits they stay in
     float32."""

@@ -11,7 +11,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from munit_edge.config import (
+from munit_edge.engines.base import GraphSet
+from munit_edge.export.options import ExportOptions
+from munit_edge.model.config import (
     DIRECTIONS,
     DOMAINS,
     GRAPH_KINDS,
@@ -21,12 +23,10 @@ from munit_edge.config import (
     graph_name,
     split_direction,
 )
-from munit_edge.engines.base import GraphSet
-from munit_edge.export.options import ExportOptions
-from munit_edge.manifest import ParityEntry, Precision
-from munit_edge.norm_statistics import own_statistics
-from munit_edge.normalisation import floats_from_bytes
-from munit_edge.styles import sample_styles
+from munit_edge.model.manifest import ParityEntry, Precision
+from munit_edge.model.norm_statistics import own_statistics
+from munit_edge.model.normalisation import floats_from_bytes
+from munit_edge.styles.codes import sample_styles
 
 LEVEL_TOLERANCE = 1.0
 """Largest difference of a picture, in 8-bit levels: where two roundings meet one half."""

@@ -17,17 +17,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from munit_edge.config import DOMAINS, GRAPH_KINDS, Domain, GraphKind
 from munit_edge.engines.base import GraphSet, Runner
 from munit_edge.engines.devices import Device
-from munit_edge.engines.onnxruntime_runner import OnnxRuntimeRunner
-from munit_edge.export.gate import Array, encode
+from munit_edge.engines.onnxruntime.runner import OnnxRuntimeRunner
+from munit_edge.export.quality_gate import Array, encode
 from munit_edge.extras import require
-from munit_edge.images import Images
-from munit_edge.locks import scratch_folder
-from munit_edge.manifest import Manifest
-from munit_edge.normalisation import floats_from_bytes
-from munit_edge.styles import sample_styles
+from munit_edge.files.locks import scratch_folder
+from munit_edge.images.io import Images
+from munit_edge.model.config import DOMAINS, GRAPH_KINDS, Domain, GraphKind
+from munit_edge.model.manifest import Manifest
+from munit_edge.model.normalisation import floats_from_bytes
+from munit_edge.styles.codes import sample_styles
 from munit_edge.trainer.torch_api import torch
 
 NUM_SAMPLED_STYLES = 3

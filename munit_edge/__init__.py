@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from munit_edge.version import __version__
+
 TYPE_CHECKING = False  # as type checkers know it, without loading `typing`
 
 if TYPE_CHECKING:
@@ -12,7 +14,6 @@ if TYPE_CHECKING:
     from munit_edge.translator import Translator
 
 __all__ = ["MunitEdgeError", "Translator", "__version__"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:

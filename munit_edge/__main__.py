@@ -12,7 +12,8 @@ def _end(number: int, frame: object) -> None:
     """End at once: outside of a command only what a command has left is to be cleaned up."""
     try:
         # A module that is still being imported has none, and holds nothing.
-        if let_go_of_all := getattr(sys.modules.get("munit_edge.locks"), "let_go_of_all", None):
+        locks = sys.modules.get("munit_edge.files.locks")
+        if let_go_of_all := getattr(locks, "let_go_of_all", None):
             let_go_of_all()
     finally:
         os._exit(128 + number)

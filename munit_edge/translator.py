@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from munit_edge import styles as style_codes
-from munit_edge.config import Direction, Domain, GraphKind, ModelConfig, split_direction
 from munit_edge.engines.base import AnyArray, DeviceArray, GraphSet, Runner, take_rows
 from munit_edge.engines.factory import open_graphs
 from munit_edge.errors import InputError
-from munit_edge.files import sha256
-from munit_edge.images import pad_to
-from munit_edge.manifest import MANIFEST_FILE, STYLES_FOLDER, is_model_directory
-from munit_edge.norm_statistics import NormStatistics, own_statistics
-from munit_edge.normalisation import bytes_from_floats, floats_from_bytes
-from munit_edge.saved_styles import SavedStyles
-from munit_edge.styles import Styles
+from munit_edge.files.atomic import sha256
+from munit_edge.images.io import pad_to
+from munit_edge.model.config import Direction, Domain, GraphKind, ModelConfig, split_direction
+from munit_edge.model.manifest import MANIFEST_FILE, STYLES_FOLDER, is_model_directory
+from munit_edge.model.norm_statistics import NormStatistics, own_statistics
+from munit_edge.model.normalisation import bytes_from_floats, floats_from_bytes
+from munit_edge.styles import codes as style_codes
+from munit_edge.styles.codes import Styles
+from munit_edge.styles.saved import SavedStyles
 
 Images = NDArray[np.uint8]
 
@@ -269,7 +269,7 @@ class Translator:
             images: uint8 [N, H, W, C] of `domain`, any H and W.
             domain: the images' domain.
             norm_stats: float32 [N, K, 2] that the norms divide by, see
-                `munit_edge.norm_statistics`; None: each norm's own, as `encode_content` does.
+                `munit_edge.model.norm_statistics`; None: each norm's own, as `encode_content` does.
             core: float32 [h, w], the weight of each content pixel in what is measured; None: all
                 count alike.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from munit_edge.cli import progress
-from munit_edge.config import ModelConfig
+from munit_edge.model.config import ModelConfig
 
 # Before torch is imported. One thread for each process, those that tests start too: these models
 # are too small to share, and threads that wait for each other slow a busy machine down many times.

@@ -23,18 +23,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from munit_edge import child
-from munit_edge.config import ModelConfig, StrictModel
-from munit_edge.doctor import Report, examine
+from munit_edge.doctor.examine import Report, examine
+from munit_edge.doctor.selftest import why_no_plans
+from munit_edge.doctor.selftest_child import CPU_TOLERANCE, GPU_TOLERANCE
 from munit_edge.engines.base import GraphSet
 from munit_edge.engines.factory import ENGINES, open_graphs
 from munit_edge.engines.probe import Answer, ask
 from munit_edge.errors import ConfigError, MunitEdgeError
-from munit_edge.latency import Latency, measure
-from munit_edge.manifest import read_manifest
-from munit_edge.selftest import why_no_plans
-from munit_edge.selftest_child import CPU_TOLERANCE, GPU_TOLERANCE
-from munit_edge.styles import sample_styles
+from munit_edge.model.config import ModelConfig
+from munit_edge.model.manifest import read_manifest
+from munit_edge.settings import StrictModel
+from munit_edge.styles.codes import sample_styles
+from munit_edge.system import child
+from munit_edge.system.latency import Latency, measure
 from munit_edge.translator import Translator
 
 EXIT_DIFFERS, EXIT_NOTHING_TO_RUN = 1, 2

@@ -350,9 +350,9 @@ def _make_inputs(work: Path, names: set[str]) -> None:
 def _make_model(work: Path) -> None:
     import torch
 
-    from munit_edge.config import ModelConfig
     from munit_edge.export.model_directory import export_model
     from munit_edge.export.options import ExportOptions
+    from munit_edge.model.config import ModelConfig
     from munit_edge.trainer.checkpoint import CheckpointInfo, build_generators, save_checkpoint
 
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Make munit_edge/selftest_model: the tiny model of `munit-edge doctor --selftest`.
+"""Make munit_edge/doctor/selftest_model: the tiny model of `munit-edge doctor --selftest`.
 
     python tools/make_selftest_model.py
 
@@ -6,7 +6,7 @@ Random weights, seeded; the graphs come from our own exporter, the expected outp
 the CPU, and those of graphs with 8 bits from ONNX's reference implementation, which computes each
 operator by its definition. Run it again when the manifest's format or the networks change, and
 commit the result. It prints how far ONNX Runtime is from what is expected: the tolerances in
-`munit_edge.selftest_child` are to be a few times that.
+`munit_edge.doctor.selftest_child` are to be a few times that.
 """
 
 from __future__ import annotations
@@ -23,23 +23,8 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from munit_edge.config import Domain, GraphKind, ModelConfig, split_direction
-from munit_edge.engines.base import Array, GraphSet, Runner
-from munit_edge.engines.factory import open_graphs
-from munit_edge.export.model_directory import export_model
-from munit_edge.export.options import ExportOptions
-from munit_edge.export.parity import Case, test_images
-from munit_edge.export.rounded_graph import RoundedGraphs
-from munit_edge.manifest import (
-    MANIFEST_FILE,
-    GraphEntry,
-    Manifest,
-    Precision,
-    manifest_json,
-    read_manifest,
-)
-from munit_edge.selftest import CHECKPOINT_FOLDER, FOLDER, PRECISIONS, graphs_folder
-from munit_edge.selftest_child import (
+from munit_edge.doctor.selftest import CHECKPOINT_FOLDER, FOLDER, PRECISIONS, graphs_folder
+from munit_edge.doctor.selftest_child import (
     OWN_EXPECTED,
     Arrays,
     compute,
@@ -48,7 +33,22 @@ from munit_edge.selftest_child import (
     tolerance,
     write_pictures,
 )
-from munit_edge.styles import sample_styles
+from munit_edge.engines.base import Array, GraphSet, Runner
+from munit_edge.engines.factory import open_graphs
+from munit_edge.export.emulated_bf16 import RoundedGraphs
+from munit_edge.export.model_directory import export_model
+from munit_edge.export.options import ExportOptions
+from munit_edge.export.parity import Case, test_images
+from munit_edge.model.config import Domain, GraphKind, ModelConfig, split_direction
+from munit_edge.model.manifest import (
+    MANIFEST_FILE,
+    GraphEntry,
+    Manifest,
+    Precision,
+    manifest_json,
+    read_manifest,
+)
+from munit_edge.styles.codes import sample_styles
 from munit_edge.trainer.checkpoint import CheckpointInfo, build_generators, save_checkpoint
 from munit_edge.trainer.torch_api import torch
 

@@ -1,6 +1,6 @@
 """What a training run wants: its validated configuration. Needs no torch.
 
-What the model *is* lies below `model` (`munit_edge.config.ModelConfig`) and is saved with the
+What the model *is* lies below `model` (`munit_edge.model.config.ModelConfig`) and is saved with the
 weights; all the rest belongs to the run and is saved in its folder.
 """
 
@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from munit_edge.config import Domain, ModelConfig, StrictModel
-from munit_edge.images import DEFAULT_MAX_MEGAPIXELS
+from munit_edge.images.io import DEFAULT_MAX_MEGAPIXELS
+from munit_edge.model.config import Domain, ModelConfig
+from munit_edge.settings import StrictModel
 
 GanLoss = Literal["lsgan", "nsgan", "hinge"]
 GanConvention = Literal["paper", "improved"]

@@ -9,19 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from munit_edge.config import ModelConfig, closest, validate
 from munit_edge.errors import ConfigError
-from munit_edge.paths import is_file
-from munit_edge.plain_data import dump_yaml, parse_yaml, read_yaml, shown
+from munit_edge.files.paths import is_file
+from munit_edge.files.plain_data import dump_yaml, parse_yaml, read_yaml, shown
+from munit_edge.model.config import ModelConfig
+from munit_edge.settings import closest, validate
 from munit_edge.trainer.config import TrainConfig
-from munit_edge.trainer.foreign_config import (
+from munit_edge.trainer.foreign.config import (
     is_imaginaire_yaml,
     is_munit_yaml,
     model_config_from_imaginaire,
     model_config_from_munit,
 )
-from munit_edge.trainer.foreign_settings import foreign_setting, foreign_settings
-from munit_edge.trainer.foreign_training import train_data_from_munit
+from munit_edge.trainer.foreign.settings import foreign_setting, foreign_settings
+from munit_edge.trainer.foreign.training import train_data_from_munit
 
 RECIPES = Path(__file__).parent / "recipes"
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from munit_edge.config import Domain, GraphKind, TensorIO
-from munit_edge.trainer.measured_norms import measuring, run_with
+from munit_edge.model.config import Domain, GraphKind, TensorIO
+from munit_edge.trainer.fast.measured_norms import measuring, run_with
 from munit_edge.trainer.torch_api import Tensor, nn, torch
 
 HALF_RANGE = 127.5

@@ -16,7 +16,6 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from munit_edge.config import DIRECTIONS, DOMAINS, Domain, split_direction
 from munit_edge.errors import (
     ConfigError,
     EngineError,
@@ -26,15 +25,16 @@ from munit_edge.errors import (
     TrainingError,
 )
 from munit_edge.extras import require
-from munit_edge.frame_tally import FrameTally
+from munit_edge.files.locks import process_scratch, writing_into
+from munit_edge.images.frame_tally import FrameTally
 from munit_edge.interrupts import (
     StopRequest,
     end_with_parent,
     signals_left_to_parent,
     stop_requests,
 )
-from munit_edge.locks import process_scratch, writing_into
-from munit_edge.styles import sample_styles
+from munit_edge.model.config import DIRECTIONS, DOMAINS, Domain, split_direction
+from munit_edge.styles.codes import sample_styles
 from munit_edge.trainer.checkpoint import (
     best_checkpoint,
     check_newest_whole,
@@ -44,17 +44,17 @@ from munit_edge.trainer.checkpoint import (
     saved_checkpoints,
 )
 from munit_edge.trainer.config import HIGHER_IS_BETTER, TrainConfig
-from munit_edge.trainer.data import RawBatch, TrainingBatches, draw_styles, first_pictures
+from munit_edge.trainer.data.batches import RawBatch, TrainingBatches, draw_styles, first_pictures
+from munit_edge.trainer.data.image_sets import ImageSet, display_images, training_images
+from munit_edge.trainer.distributed import Processes
 from munit_edge.trainer.graphs import image_from_bytes
-from munit_edge.trainer.image_sets import ImageSet, display_images, training_images
 from munit_edge.trainer.measures import Evaluation, reconstruction_error
-from munit_edge.trainer.pictures import DisplayImages, translation_grid
-from munit_edge.trainer.processes import Processes
-from munit_edge.trainer.run_folder import RunFolder
-from munit_edge.trainer.run_page import duration, seconds_left, speed_words
-from munit_edge.trainer.run_record import Session
-from munit_edge.trainer.run_state import RunState
-from munit_edge.trainer.run_view import Progress, RunView, Speed, new_session
+from munit_edge.trainer.run.folder import RunFolder
+from munit_edge.trainer.run.grids import DisplayImages, translation_grid
+from munit_edge.trainer.run.page import duration, seconds_left, speed_words
+from munit_edge.trainer.run.record import Session
+from munit_edge.trainer.run.state import RunState
+from munit_edge.trainer.run.view import Progress, RunView, Speed, new_session
 from munit_edge.trainer.step import Pair
 from munit_edge.trainer.torch_api import Tensor, torch
 
@@ -542,7 +542,7 @@ def _worker_context() -> Any:
     multiprocessing.util.get_temp_dir()
     tempfile.tempdir = before
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "munit_edge.trainer.data"])
+    context.set_forkserver_preload(["torch", "munit_edge.trainer.data.batches"])
     return context
 
 

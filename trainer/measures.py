@@ -7,15 +7,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from munit_edge.config import DIRECTIONS, Domain, split_direction
 from munit_edge.errors import InputError
-from munit_edge.evaluation.networks import NetworkFiles
+from munit_edge.evaluation.feature_networks import NetworkFiles
 from munit_edge.evaluation.pictures import MIN_PICTURES
-from munit_edge.images import Images
+from munit_edge.images.io import Images
+from munit_edge.model.config import DIRECTIONS, Domain, split_direction
 from munit_edge.trainer.config import BestBy, LossConfig, TrainConfig
-from munit_edge.trainer.data import first_pictures
+from munit_edge.trainer.data.batches import first_pictures
+from munit_edge.trainer.data.image_sets import ImageSets
 from munit_edge.trainer.graphs import image_from_bytes
-from munit_edge.trainer.image_sets import ImageSets
 from munit_edge.trainer.losses import (
     content_reconstruction_loss,
     image_reconstruction_loss,

@@ -24,10 +24,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from munit_edge.config import Activation, DiscriminatorConfig, ModelConfig, Padding
+from munit_edge.model.config import Activation, DiscriminatorConfig, ModelConfig, Padding
+from munit_edge.trainer.fast.up_convolution import UpConv2d
 from munit_edge.trainer.steady_gradients import steady_instance_norm, steady_product
 from munit_edge.trainer.torch_api import F, Tensor, nn, parametrizations, parametrize, torch
-from munit_edge.trainer.up_convolution import UpConv2d
 
 NORM_EPS = 1e-5
 LEAKY_SLOPE = 0.2

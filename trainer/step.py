@@ -25,10 +25,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from munit_edge.config import DOMAINS
-from munit_edge.trainer.augmentation import NUM_DRAWS, augmented
+from munit_edge.model.config import DOMAINS
 from munit_edge.trainer.config import LossConfig, OptimizerConfig, TrainConfig
-from munit_edge.trainer.data import draw_augmentations
+from munit_edge.trainer.data.augmentation import NUM_DRAWS, augmented
+from munit_edge.trainer.data.batches import draw_augmentations
+from munit_edge.trainer.fast.network_calls import (
+    GeneratorCalls,
+    NetworkCalls,
+    compile_errors,
+    network_calls,
+)
+from munit_edge.trainer.fast.up_convolution import fold_up_sampling
+from munit_edge.trainer.features.vgg import VggFeatures, read_vgg
 from munit_edge.trainer.losses import (
     content_reconstruction_loss,
     cycle_loss,
@@ -39,15 +47,7 @@ from munit_edge.trainer.losses import (
     r1_penalty,
     style_reconstruction_loss,
 )
-from munit_edge.trainer.network_calls import (
-    GeneratorCalls,
-    NetworkCalls,
-    compile_errors,
-    network_calls,
-)
 from munit_edge.trainer.torch_api import Tensor, nn, torch
-from munit_edge.trainer.up_convolution import fold_up_sampling
-from munit_edge.trainer.vgg import VggFeatures, read_vgg
 
 Losses = dict[str, Tensor]
 """Scalars by name: `discriminator_*`, `r1_*`, `gan_*`, `image_*`, `style_*`, `content_*`,

@@ -11,7 +11,7 @@ from typing import Any
 
 from munit_edge.errors import InputError, MissingExtraError, ModelError
 from munit_edge.extras import require
-from munit_edge.paths import exists, is_file, is_folder, utf8_name
+from munit_edge.files.paths import exists, is_file, is_folder, utf8_name
 from munit_edge.trainer.torch_api import Tensor, torch
 
 MAX_HEADER = 100_000_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from munit_edge.extras import missing
-from munit_edge.openmp import choose_waiting
+from munit_edge.system.openmp import choose_waiting
 
 choose_waiting()
 

@@ -11,11 +11,11 @@ from munit_edge.cli.outputs import check_files
 from munit_edge.cli.progress import Progress, progress
 from munit_edge.cli.streams import tell, warn, write_json, write_lines
 from munit_edge.errors import ConfigError
-from munit_edge.locks import writing_to
+from munit_edge.files.locks import writing_to
 
 if TYPE_CHECKING:
-    from munit_edge.benchmark_options import BenchmarkOptions
-    from munit_edge.benchmark_report import BenchmarkReport, BenchmarkRow
+    from munit_edge.benchmark.options import BenchmarkOptions
+    from munit_edge.benchmark.report import BenchmarkReport, BenchmarkRow
 
 EXIT_NOTHING_MEASURED = 1
 
@@ -109,9 +109,9 @@ def benchmark(
     warm-up. An engine that fails is a row with the reason. Exit code 1 if nothing could be
     measured.
     """
-    from munit_edge.benchmark_options import BenchmarkOptions, parse_numbers, parse_sizes
-    from munit_edge.config import validate_options
-    from munit_edge.images import image_format
+    from munit_edge.benchmark.options import BenchmarkOptions, parse_numbers, parse_sizes
+    from munit_edge.images.io import image_format
+    from munit_edge.settings import validate_options
 
     if as_json and as_markdown:
         raise ConfigError("--json and --markdown are two ways to print: choose one")
@@ -147,8 +147,8 @@ def benchmark(
 def _measure(options: BenchmarkOptions) -> BenchmarkReport:
     from contextlib import ExitStack
 
-    from munit_edge.benchmark import run_benchmark
-    from munit_edge.doctor import examine
+    from munit_edge.benchmark.run import run_benchmark
+    from munit_edge.doctor.examine import examine
 
     tell("looking for engines")
     examined = examine()
@@ -165,7 +165,7 @@ def _measure(options: BenchmarkOptions) -> BenchmarkReport:
 
 
 def _show(report: BenchmarkReport, *, as_json: bool, as_markdown: bool) -> None:
-    from munit_edge import benchmark_report
+    from munit_edge.benchmark import report as benchmark_report
 
     if as_json:
         write_json(report.model_dump_json(indent=2))
@@ -176,8 +176,8 @@ def _show(report: BenchmarkReport, *, as_json: bool, as_markdown: bool) -> None:
 
 
 def _draw(report: BenchmarkReport, plot: Path, *, replace: bool) -> None:
-    from munit_edge import benchmark_report
-    from munit_edge.images import Picture, write_image
+    from munit_edge.benchmark import report as benchmark_report
+    from munit_edge.images.io import Picture, write_image
 
     write_image(plot, Picture(benchmark_report.as_chart(report)), replace=replace)
     tell(f"wrote {plot}")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 import typer
 
 from munit_edge.cli.streams import warn, write_line
-from munit_edge.locks import writing_to
+from munit_edge.files.locks import writing_to
 
 if TYPE_CHECKING:
-    from munit_edge.config import ModelConfig
-    from munit_edge.trainer.convert import Conversion
+    from munit_edge.model.config import ModelConfig
+    from munit_edge.trainer.foreign.convert import Conversion
     from munit_edge.trainer.torch_api import nn
 
 
@@ -50,7 +50,7 @@ def convert(
 
     What the program and the released weights allow does not change: mostly non-commercial use.
     """
-    from munit_edge.trainer.convert import convert_checkpoint
+    from munit_edge.trainer.foreign.convert import convert_checkpoint
 
     with writing_to(output):
         done = convert_checkpoint(checkpoint, config, output, weights=weights, overwrite=overwrite)

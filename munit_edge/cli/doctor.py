@@ -13,11 +13,11 @@ import typer
 from munit_edge.cli.outputs import check_files
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import tell, warn, write_json, write_line, write_parts
-from munit_edge.locks import writing_to
+from munit_edge.files.locks import writing_to
 
 if TYPE_CHECKING:
-    from munit_edge.doctor import Report
-    from munit_edge.selftest import SelftestReport
+    from munit_edge.doctor.examine import Report
+    from munit_edge.doctor.selftest import SelftestReport
 
 EXIT_BROKEN = 1
 REPORT_FILE = Path("munit-edge-selftest.json")
@@ -71,7 +71,7 @@ def doctor(
     process of its own, so this takes some seconds. Exit code 0; 1 if something is broken or the
     self-test fails. Missing parts are optional and break nothing.
     """
-    from munit_edge.doctor import examine
+    from munit_edge.doctor.examine import examine
     from munit_edge.errors import ConfigError
 
     if report is not None and not selftest:
@@ -93,7 +93,7 @@ def doctor(
 
 def _selftest(found: Report, file: Path, *, as_json: bool, replace: bool) -> bool:
     """Run the self-test, show and write what came of it; whether something failed."""
-    from munit_edge.selftest import plan, run_selftest, write_report
+    from munit_edge.doctor.selftest import plan, run_selftest, write_report
 
     with writing_to(file):
         with progress("testing", len(list(plan(found)))) as bar:

@@ -11,13 +11,13 @@ import typer
 
 from munit_edge.cli.errors import reporting_errors
 from munit_edge.cli.streams import warn, write_json, write_line
-from munit_edge.names import stored_name
+from munit_edge.files.names import stored_name
 
 if TYPE_CHECKING:
-    from munit_edge.engines.plan_list import ListedPlan
-    from munit_edge.engines.plan_sidecar import Sidecar
-    from munit_edge.engines.provider_plans import ProviderKey
-    from munit_edge.manifest import Manifest
+    from munit_edge.engines.onnxruntime.provider_plans import ProviderKey
+    from munit_edge.engines.tensorrt.listing import ListedPlan
+    from munit_edge.engines.tensorrt.sidecar import Sidecar
+    from munit_edge.model.manifest import Manifest
 
 app = typer.Typer(help="List and remove the TensorRT plans in your cache.", no_args_is_help=True)
 
@@ -35,8 +35,8 @@ def list_(model: Model = None, json_lines: Json = False) -> None:
 
     Graph, size, precision, what each was built with and for, and why any of them is not used.
     """
-    from munit_edge.engines.plan_cache import cache_folder
-    from munit_edge.engines.plan_list import list_plans
+    from munit_edge.engines.tensorrt.cache import cache_folder
+    from munit_edge.engines.tensorrt.listing import list_plans
 
     plans = list_plans(_manifest(model))
     _show(plans, json_lines)
@@ -56,7 +56,7 @@ def prune(
 
     Those that are damaged or were built with another TensorRT version; all others are kept.
     """
-    from munit_edge.engines.plan_list import prune_plans
+    from munit_edge.engines.tensorrt.listing import prune_plans
 
     removed = prune_plans(_manifest(model), everything=everything, report=warn)
     _show(removed, json_lines)
@@ -66,7 +66,7 @@ def prune(
 
 
 def _manifest(model: Path | None) -> Manifest | None:
-    from munit_edge.manifest import read_manifest
+    from munit_edge.model.manifest import read_manifest
 
     return read_manifest(model) if model else None
 
@@ -115,7 +115,7 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _facts(sidecar: Sidecar | ProviderKey) -> tuple[str, str, str, str]:
     """Precision, what a plan was built with, the GPU that it is for, and its sizes."""
-    from munit_edge.engines.plan_sidecar import Sidecar
+    from munit_edge.engines.tensorrt.sidecar import Sidecar
 
     if not isinstance(sidecar, Sidecar):
         with_ = f"onnxruntime {sidecar.onnxruntime}, tensorrt {sidecar.tensorrt}"

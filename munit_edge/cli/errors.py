@@ -16,9 +16,9 @@ from typing import NoReturn, ParamSpec, TypeGuard, TypeVar
 import typer
 
 from munit_edge.errors import ConfigError, MunitEdgeError
+from munit_edge.files.names import one_line
+from munit_edge.files.system_errors import unusable
 from munit_edge.interrupts import EXIT_CODE_BASE, interruptible, signal_of, take_last_signal
-from munit_edge.names import one_line
-from munit_edge.paths import unusable
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -10,7 +10,7 @@ import typer
 from munit_edge.cli.outputs import check_files
 from munit_edge.cli.progress import Progress, progress
 from munit_edge.cli.streams import tell, warn, write_lines
-from munit_edge.locks import writing_to
+from munit_edge.files.locks import writing_to
 
 if TYPE_CHECKING:
     from munit_edge.evaluation.options import EvaluateOptions
@@ -121,12 +121,13 @@ def evaluate(
     paper proves for its optimum. With networks whose files you name: FID, KID, LPIPS diversity, IS
     and CIS. Each number stands beside what it is to be compared with.
     """
-    from munit_edge.config import DIRECTIONS, validate
     from munit_edge.evaluation.options import EvaluateOptions
     from munit_edge.evaluation.plots import propositions_plot
     from munit_edge.evaluation.report import as_text
-    from munit_edge.files import atomic_file
-    from munit_edge.images import Picture, image_format, write_image
+    from munit_edge.files.atomic import atomic_file
+    from munit_edge.images.io import Picture, image_format, write_image
+    from munit_edge.model.config import DIRECTIONS
+    from munit_edge.settings import validate
 
     if plot is not None:
         image_format(plot.suffix)  # a name that cannot be written is told before the work

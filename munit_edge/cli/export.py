@@ -14,7 +14,7 @@ from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import warn, write_line
 
 if TYPE_CHECKING:
-    from munit_edge.manifest import GateEntry, Manifest
+    from munit_edge.model.manifest import GateEntry, Manifest
 
 app = typer.Typer(help="Turn a checkpoint into what a device runs.", no_args_is_help=True)
 
@@ -118,8 +118,8 @@ def onnx(
 
     Each graph is compared with its network in torch; the export fails if they differ.
     """
-    from munit_edge.config import validate_options
     from munit_edge.extras import require
+    from munit_edge.settings import validate_options
 
     require("torch", "exporting graphs", extra="export")
     from munit_edge.export.model_directory import export_model, num_steps
@@ -182,7 +182,7 @@ def _report(output: Path, manifest: Manifest, seconds: float) -> None:
 
 def _report_styles(output: Path) -> None:
     """What became of the styles of the model directory that was replaced."""
-    from munit_edge.saved_styles import SavedStyles
+    from munit_edge.styles.saved import SavedStyles
 
     kept = SavedStyles.of(output).files()
     unusable = sum(entry.unusable is not None for entry in kept)

@@ -13,11 +13,11 @@ from munit_edge.cli.build_progress import STEPS_OF_A_BUILD, BuildBar
 from munit_edge.cli.outputs import check_files
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import warn, write_json, write_line
-from munit_edge.names import stored_name
+from munit_edge.files.names import stored_name
 
 if TYPE_CHECKING:
-    from munit_edge.engines.plan_cache import Plan
-    from munit_edge.manifest import GraphEntry, Manifest
+    from munit_edge.engines.tensorrt.cache import Plan
+    from munit_edge.model.manifest import GraphEntry, Manifest
 
 
 def trt(
@@ -151,13 +151,13 @@ def trt(
 
     Plans that are there already are not built again.
     """
-    from munit_edge.config import validate_options
     from munit_edge.engines.devices import Device
-    from munit_edge.engines.plan_cache import BuildRequest, find_or_build
-    from munit_edge.engines.profiles import declare_profiles
-    from munit_edge.engines.tensorrt_builder import BuildOptions
+    from munit_edge.engines.tensorrt.builder import BuildOptions
+    from munit_edge.engines.tensorrt.cache import BuildRequest, find_or_build
+    from munit_edge.engines.tensorrt.profiles import declare_profiles
     from munit_edge.errors import ConfigError
-    from munit_edge.manifest import read_manifest
+    from munit_edge.model.manifest import read_manifest
+    from munit_edge.settings import validate_options
 
     check_files({"--report": report}, overwrite=overwrite, inputs=(model,))
     manifest = read_manifest(model)
@@ -208,7 +208,7 @@ def trt(
 
 def _graphs(manifest: Manifest, directions: str, *, stats_graphs: bool) -> list[GraphEntry]:
     """Content encoder of the source, style encoder and decoder of the target; and their twins."""
-    from munit_edge.config import split_direction
+    from munit_edge.model.config import split_direction
 
     found: list[GraphEntry] = []
     for word in _words(directions):
@@ -232,10 +232,10 @@ def _words(text: str | None) -> tuple[str, ...]:
 
 
 def _write_report(path: Path, plans: list[Plan], device: int, *, replace: bool) -> None:
-    from munit_edge.engines.cuda_runtime import open_device
-    from munit_edge.engines.tensorrt_api import load
-    from munit_edge.engines.tensorrt_inspect import inspect_plan
-    from munit_edge.files import atomic_file
+    from munit_edge.engines.cuda import open_device
+    from munit_edge.engines.tensorrt.api import load
+    from munit_edge.engines.tensorrt.inspect import inspect_plan
+    from munit_edge.files.atomic import atomic_file
 
     open_device(device).activate()
     api = load("tensorrt")

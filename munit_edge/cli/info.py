@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Optional
 import typer
 
 from munit_edge.cli.streams import write_json, write_line
-from munit_edge.names import stored_name
+from munit_edge.files.names import stored_name
 
 if TYPE_CHECKING:
-    from munit_edge.arithmetic import Cost
-    from munit_edge.config import ModelConfig
+    from munit_edge.model.config import ModelConfig
+    from munit_edge.model.cost import Cost
 
 GIGA = 1e9
 
@@ -58,7 +58,7 @@ def info(
     one picture. "as trained": as the networks are defined. "folded": as `export onnx` writes the
     decoders, with the same result. Nothing is run.
     """
-    from munit_edge.arithmetic import model_costs
+    from munit_edge.model.cost import model_costs
 
     size_hw = _parse_size(size)
     found = _find(subject, recipe)
@@ -72,8 +72,8 @@ def info(
 
 def _find(path: Path | None, recipe: str | None) -> _Subject:
     from munit_edge.errors import ConfigError
-    from munit_edge.manifest import is_model_directory
-    from munit_edge.paths import is_folder
+    from munit_edge.files.paths import is_folder
+    from munit_edge.model.manifest import is_model_directory
     from munit_edge.trainer.config_files import find_config
 
     if path is None and recipe is None:
@@ -90,7 +90,7 @@ def _configuration(file: Path) -> _Subject:
 
 
 def _model(directory: Path) -> _Subject:
-    from munit_edge.manifest import read_manifest
+    from munit_edge.model.manifest import read_manifest
 
     manifest = read_manifest(directory)
     facts = {
@@ -105,9 +105,9 @@ def _model(directory: Path) -> _Subject:
 
 def _checkpoint(folder: Path) -> _Subject:
     # These import torch where it is installed, which takes seconds.
-    from munit_edge.paths import is_file
+    from munit_edge.files.paths import is_file
     from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint
-    from munit_edge.trainer.run_folder import RunFolder
+    from munit_edge.trainer.run.folder import RunFolder
 
     file = RunFolder(folder).config_file
     if is_file(file) and newest_checkpoint(folder) is None:  # a run that has just begun
@@ -134,7 +134,6 @@ def _parse_size(text: str) -> tuple[int, int]:
 
 
 def _lines(subject: _Subject, size_hw: tuple[int, int], costs: dict[str, Cost]) -> list[str]:
-    from munit_edge.tiling import padded_size
 
     config = subject.config
     facts = [f"{key.replace('_', ' ')} {value}" for key, value in subject.facts.items() if value]
@@ -144,7 +143,7 @@ def _lines(subject: _Subject, size_hw: tuple[int, int], costs: dict[str, Cost]) 
         f"{config.channels_b}, width {config.width}, content code {config.content_channels} "
         f"channels at 1/{config.size_multiple} of the size, style code {config.style_dim} numbers",
     ]
-    padded = padded_size(size_hw, config)
+    padded = config.padded_size(size_hw)
     pixels = _times(size_hw) + ("" if padded == size_hw else f", padded to {_times(padded)}")
     lines += [f"for one picture of {pixels} pixels:", ""]
     rows = [("graph", "parameters", "GMAC as trained", "GMAC folded")]
@@ -168,7 +167,7 @@ def _times(size_hw: tuple[int, int]) -> str:
 
 def _translations(costs: dict[str, Cost]) -> dict[str, Cost]:
     """Encoding a picture's content and decoding it in one given style."""
-    from munit_edge.config import DIRECTIONS, split_direction
+    from munit_edge.model.config import DIRECTIONS, split_direction
 
     sides = {direction: split_direction(direction) for direction in DIRECTIONS}
     return {

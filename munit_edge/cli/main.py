@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from munit_edge import __version__
 from munit_edge.cli import engines, export, styles
 from munit_edge.cli.benchmark import benchmark
 from munit_edge.cli.convert import convert
@@ -20,6 +19,7 @@ from munit_edge.cli.page import page
 from munit_edge.cli.sample_data import sample_data
 from munit_edge.cli.train import train
 from munit_edge.cli.translate import translate
+from munit_edge.version import __version__
 
 app = typer.Typer(
     name="munit-edge",

@@ -15,8 +15,8 @@ def names_file(output: str) -> bool:
     A slash at its end, or a folder that is there, makes it a folder. Whether such a file can be
     written is another question, which the options answer.
     """
-    from munit_edge.image_files import IMAGE_SUFFIXES
-    from munit_edge.video.options import VIDEO_SUFFIXES
+    from munit_edge.images.folders import IMAGE_SUFFIXES
+    from munit_edge.images.left_out import VIDEO_SUFFIXES
 
     path = Path(output)
     if output.endswith(("/", os.sep)) or path.is_dir():

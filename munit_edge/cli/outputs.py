@@ -22,7 +22,7 @@ def check_files(
         ConfigError: two options name one file, or --overwrite has nothing to replace.
         OutputError: a file is there already, is an input or lies in one, or is no regular file.
     """
-    from munit_edge.replacing import check_file
+    from munit_edge.files.replacing import check_file
 
     given = {option: path for option, path in files.items() if path is not None}
     if overwrite and not given:

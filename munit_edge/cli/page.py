@@ -18,8 +18,8 @@ def page(
     It shows picture grids, curves and facts, and needs no network. Training writes it by itself;
     after a run was killed, this adds what was logged last.
     """
-    from munit_edge.trainer.run_folder import RunFolder
-    from munit_edge.trainer.run_page import read_run, write_page
+    from munit_edge.trainer.run.folder import RunFolder
+    from munit_edge.trainer.run.page import read_run, write_page
 
     folder = RunFolder(run)
     folder.check_is_run()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Protocol
 
-from munit_edge.names import one_line
+from munit_edge.files.names import one_line
 
 PLAIN_INTERVAL_S = 10.0
 """Seconds between two lines where no terminal shows a bar."""
@@ -57,12 +57,7 @@ def progress(
 
 def _bar(description: str, total: int | None, done: int, *, tells_left: bool) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
 
     columns = (

@@ -33,7 +33,7 @@ def sample_data(
     pictures. A model trained on them learns to colour an outline in many ways.
     """
     from munit_edge.cli.progress import progress
-    from munit_edge.sample_data import SPLITS, num_pictures, write_sample_data
+    from munit_edge.images.sample_data import SPLITS, num_pictures, write_sample_data
 
     with progress("drawing", sum(num_pictures(split, count) for split in SPLITS)) as bar:
         write_sample_data(

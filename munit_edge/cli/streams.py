@@ -1,7 +1,7 @@
 """Lines and bytes on the standard streams, on good terms with a progress bar and a full disk.
 
 Every text goes out here, or through `cli.errors.fail` and `cli.progress`. They escape
-what a terminal would obey: names of files may hold anything (`munit_edge.names`).
+what a terminal would obey: names of files may hold anything (`munit_edge.files.names`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 import typer
 
 from munit_edge.cli.errors import silence_stdout
-from munit_edge.files import output_errors
-from munit_edge.names import json_text, many_lines, one_line
+from munit_edge.files.names import json_text, many_lines, one_line
+from munit_edge.files.system_errors import output_errors
 
 
 def write_line(text: str) -> None:

@@ -14,15 +14,15 @@ from munit_edge.cli.outputs import check_files
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import tell, warn, write_json, write_line
 from munit_edge.errors import ConfigError, InputError
-from munit_edge.locks import writing_to
+from munit_edge.files.locks import writing_to
 
 if TYPE_CHECKING:
-    from munit_edge.config import Domain
-    from munit_edge.image_files import ImageFile
-    from munit_edge.images import Picture
-    from munit_edge.saved_styles import ListedFile
-    from munit_edge.style_files import NamedStyle
-    from munit_edge.style_prior import PriorDistance
+    from munit_edge.images.folders import ImageFile
+    from munit_edge.images.io import Picture
+    from munit_edge.model.config import Domain
+    from munit_edge.styles.files import NamedStyle
+    from munit_edge.styles.prior import PriorDistance
+    from munit_edge.styles.saved import ListedFile
     from munit_edge.translator import Translator
 
 app = typer.Typer(
@@ -131,10 +131,10 @@ def save(
 
     Prints the paths of the files. `munit-edge translate --style NAME` then takes them.
     """
-    from munit_edge.config import validate_options
-    from munit_edge.saved_styles import SavedStyles, check_holds_styles, refuse_replacing
-    from munit_edge.style_making import make_styles
-    from munit_edge.style_options import SaveStyleOptions
+    from munit_edge.settings import validate_options
+    from munit_edge.styles.making import make_styles
+    from munit_edge.styles.options import SaveStyleOptions
+    from munit_edge.styles.saved import SavedStyles, check_holds_styles, refuse_replacing
     from munit_edge.translator import Translator
 
     wishes = {
@@ -217,8 +217,8 @@ def list_(
     Tells each one's domain, the length of its code, how many random styles are longer, and where
     it came from.
     """
-    from munit_edge.images import image_format
-    from munit_edge.saved_styles import SavedStyles
+    from munit_edge.images.io import image_format
+    from munit_edge.styles.saved import SavedStyles
 
     _check_sheet_options({"--on": on, "--size": size, "--overwrite": overwrite}, sheet, on)
     if sheet:
@@ -236,7 +236,7 @@ def list_(
     if sheet and not on:
         _draw_references(sheet, listed, replace=overwrite)
     if sheet and on:
-        from munit_edge.style_set import read_picture
+        from munit_edge.styles.choose import read_picture
         from munit_edge.translator import Translator
 
         target = _only_domain(listed)
@@ -262,7 +262,7 @@ def rename(
     ] = False,
 ) -> None:
     """Give a saved style another name."""
-    from munit_edge.saved_styles import SavedStyles
+    from munit_edge.styles.saved import SavedStyles
 
     write_line(str(SavedStyles.of(model).rename(name, new_name, overwrite=overwrite)))
 
@@ -283,7 +283,7 @@ def delete(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Saved styles.")],
 ) -> None:
     """Delete saved styles, all of those named or none."""
-    from munit_edge.saved_styles import SavedStyles
+    from munit_edge.styles.saved import SavedStyles
 
     for path in SavedStyles.of(model).delete(names):
         write_line(f"deleted {path}")
@@ -325,8 +325,8 @@ def _print_table(listed: list[ListedFile], folder: Path) -> None:
 
 
 def _draw_references(sheet: Path, listed: list[ListedFile], *, replace: bool) -> None:
-    from munit_edge.images import Picture, write_image
-    from munit_edge.style_making import reference_sheet
+    from munit_edge.images.io import Picture, write_image
+    from munit_edge.styles.making import reference_sheet
 
     styles = [style.model_copy(update={"name": name}) for name, _, style in _styles(listed)]
     if not styles:
@@ -353,8 +353,8 @@ def _draw_sheet(
     *,
     replace: bool,
 ) -> None:
-    from munit_edge.images import Picture, write_image
-    from munit_edge.style_making import style_sheet
+    from munit_edge.images.io import Picture, write_image
+    from munit_edge.styles.making import style_sheet
 
     styles = [style.model_copy(update={"name": name}) for name, _, style in _styles(listed)]
     with progress("drawing styles", len(styles)) as bar:
@@ -373,7 +373,7 @@ def _place(style: NamedStyle) -> str:
 def _distance(style: NamedStyle) -> PriorDistance:
     import numpy as np
 
-    from munit_edge.style_prior import prior_distance
+    from munit_edge.styles.prior import prior_distance
 
     return prior_distance(np.array(style.code, np.float32))
 

@@ -158,7 +158,7 @@ def _parameters(networks: nn.ModuleDict) -> str:
 
 
 def _report(run: TrainingRun, result: TrainingResult) -> None:
-    from munit_edge.trainer.run_page import speed_words
+    from munit_edge.trainer.run.page import speed_words
 
     folder = run.folder
     if result.broken_images:

@@ -17,18 +17,18 @@ from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import tell, warn, write_bytes, write_json, write_line
 from munit_edge.cli.translate_video import translate_if_video
 from munit_edge.errors import OutputError, UnreadableImageError
-from munit_edge.locks import writing_into, writing_to
-from munit_edge.names import storable, stored_name
+from munit_edge.files.locks import writing_into, writing_to
+from munit_edge.files.names import storable, stored_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from munit_edge.image_files import ImageFile
-    from munit_edge.left_out import LeftOut
-    from munit_edge.leftovers import Leftovers
-    from munit_edge.translate_job import TranslatedInput, TranslateJob
-    from munit_edge.translate_options import TranslateOptions
-    from munit_edge.watch import FolderWatch
+    from munit_edge.images.folders import ImageFile
+    from munit_edge.images.left_out import LeftOut
+    from munit_edge.images.watch import FolderWatch
+    from munit_edge.translate.leftovers import Leftovers
+    from munit_edge.translate.options import TranslateOptions
+    from munit_edge.translate.run import TranslatedInput, TranslateJob
 
 MAX_LISTED = 3
 """Paths that a line names; the rest are counted."""
@@ -322,9 +322,9 @@ def translate(
     read, 2 after any other error.
     """
     from munit_edge.cli.output_names import names_file
-    from munit_edge.config import validate_options
-    from munit_edge.heap import keep_heap_small
-    from munit_edge.translate_options import TranslateOptions
+    from munit_edge.settings import validate_options
+    from munit_edge.system.heap import keep_heap_small
+    from munit_edge.translate.options import TranslateOptions
 
     keep_heap_small()
 
@@ -422,13 +422,13 @@ class _Tally:
 
 
 def _translate_files(model: Path, options: TranslateOptions, opened: OpenOptions) -> None:
-    from munit_edge.image_files import find_images
-    from munit_edge.left_out import LeftOut
-    from munit_edge.style_set import choose_styles
-    from munit_edge.translate_job import TranslateJob
-    from munit_edge.translate_log import recording_folders
+    from munit_edge.images.folders import find_images
+    from munit_edge.images.left_out import LeftOut
+    from munit_edge.images.watch import FolderWatch
+    from munit_edge.styles.choose import choose_styles
+    from munit_edge.translate.log import recording_folders
+    from munit_edge.translate.run import TranslateJob
     from munit_edge.translator import Translator
-    from munit_edge.watch import FolderWatch
 
     assert options.output is not None, "the options are checked"
     started = time.monotonic()
@@ -473,7 +473,7 @@ def _watch(
     job: TranslateJob, coming: FolderWatch, options: TranslateOptions, tally: _Tally
 ) -> None:
     """Translate what comes until Ctrl-C."""
-    from munit_edge.watch import POLL_S
+    from munit_edge.images.watch import POLL_S
 
     folders = ", ".join(map(str, options.inputs))
     with contextlib.suppress(KeyboardInterrupt):
@@ -543,7 +543,7 @@ def _counted(number: int, noun: str) -> str:
 
 def _report_left_out(left_out: LeftOut, options: TranslateOptions, tally: _Tally) -> None:
     """What the search of the folders passed over; what it could not read counts as an input."""
-    from munit_edge.translate_job import TranslatedInput
+    from munit_edge.translate.run import TranslatedInput
 
     for path, fault in left_out.faults.items():
         failed = TranslatedInput(
@@ -569,8 +569,8 @@ def _report(outcome: TranslatedInput, options: TranslateOptions) -> None:
 
 
 def _translate_stream(model: Path, options: TranslateOptions, opened: OpenOptions) -> None:
-    from munit_edge.style_set import choose_styles
-    from munit_edge.translate_job import TranslateJob
+    from munit_edge.styles.choose import choose_styles
+    from munit_edge.translate.run import TranslateJob
     from munit_edge.translator import Translator
 
     if sys.stdout.isatty():

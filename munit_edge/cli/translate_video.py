@@ -14,12 +14,12 @@ import typer
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import tell, warn, write_json, write_line
 from munit_edge.errors import ConfigError, InputError, OutputError
+from munit_edge.files.locks import writing_to
 from munit_edge.interrupts import EXIT_CODE_BASE, StopRequest, stop_requests, uninterrupted
-from munit_edge.locks import writing_to
 
 if TYPE_CHECKING:
-    from munit_edge.config import StrictModel
-    from munit_edge.translate_options import TranslateOptions
+    from munit_edge.settings import StrictModel
+    from munit_edge.translate.options import TranslateOptions
     from munit_edge.translator import Translator
     from munit_edge.video.frames import Clip
     from munit_edge.video.job import Source, VideoJob, VideoSummary
@@ -57,8 +57,8 @@ def translate_if_video(
     Raises:
         ConfigError: options of video are given for pictures, or the other way round.
     """
-    from munit_edge.config import validate_options
-    from munit_edge.translate_options import TranslateOptions
+    from munit_edge.settings import validate_options
+    from munit_edge.translate.options import TranslateOptions
     from munit_edge.video.options import VideoOptions, is_video
     from munit_edge.video.style_track import parse_keys
 
@@ -128,7 +128,7 @@ def _translate(model: Path, shared: TranslateOptions, options: VideoOptions, ope
         options: what is for video only.
         opened: keyword arguments of `Translator.open`.
     """
-    from munit_edge.config import split_direction
+    from munit_edge.model.config import split_direction
     from munit_edge.translator import Translator
     from munit_edge.video.av_api import pyav
     from munit_edge.video.frame_translator import PlainFrames, SteadyFrames
@@ -175,8 +175,8 @@ def _translate(model: Path, shared: TranslateOptions, options: VideoOptions, ope
 
 
 def _styles(translator: Translator, shared: TranslateOptions, options: VideoOptions) -> StyleTrack:
-    from munit_edge.config import split_direction
-    from munit_edge.style_set import choose_styles
+    from munit_edge.model.config import split_direction
+    from munit_edge.styles.choose import choose_styles
     from munit_edge.video.style_track import FixedStyles, MovingStyle
 
     if options.style_keys:
@@ -217,7 +217,7 @@ def _files(
 
 
 def _result_size(clip: Clip, shared: TranslateOptions) -> tuple[int, int]:
-    from munit_edge.images import shorter_side_to
+    from munit_edge.images.io import shorter_side_to
 
     return shorter_side_to(clip.size_hw, shared.size) if shared.size else clip.size_hw
 

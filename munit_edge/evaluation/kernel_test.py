@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from munit_edge.config import StrictModel
+from munit_edge.settings import StrictModel
 
 Samples = NDArray[np.float64]
 

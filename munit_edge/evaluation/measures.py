@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from munit_edge.config import Direction, Domain, split_direction
 from munit_edge.errors import ModelError
 from munit_edge.evaluation.propositions import pooled_content
 from munit_edge.evaluation.report import DirectionMeasures, DomainMeasures
-from munit_edge.images import Images
-from munit_edge.styles import Styles
+from munit_edge.images.io import Images
+from munit_edge.model.config import Direction, Domain, split_direction
+from munit_edge.styles.codes import Styles
 from munit_edge.translator import Content, Translator
 
 Codes = NDArray[np.float32]

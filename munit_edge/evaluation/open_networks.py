@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
-from munit_edge.config import Domain
-from munit_edge.evaluation.networks import NetworkFiles, Networks
+from munit_edge.evaluation.feature_networks import NetworkFiles, Networks
+from munit_edge.model.config import Domain
 
 if TYPE_CHECKING:
-    from munit_edge.engines.feature_graph import FeatureGraph
-    from munit_edge.trainer.feature_networks import InceptionNetwork, LpipsNetwork
+    from munit_edge.evaluation.onnx_network import FeatureGraph
+    from munit_edge.trainer.features.networks import InceptionNetwork, LpipsNetwork
 
     OpenedNetwork = Union[InceptionNetwork, FeatureGraph]  # noqa: UP007
 
@@ -41,15 +41,15 @@ def open_networks(files: NetworkFiles, device: str) -> Networks:
 
 def _open(path: Path, device: str) -> OpenedNetwork:
     if path.suffix.lower() == GRAPH_SUFFIX:
-        from munit_edge.engines.feature_graph import FeatureGraph
+        from munit_edge.evaluation.onnx_network import FeatureGraph
 
         return FeatureGraph(path, device)
-    from munit_edge.trainer.feature_networks import InceptionNetwork
+    from munit_edge.trainer.features.networks import InceptionNetwork
 
     return InceptionNetwork(path, device)
 
 
 def _open_lpips(paths: tuple[Path, ...], device: str) -> LpipsNetwork:
-    from munit_edge.trainer.feature_networks import LpipsNetwork
+    from munit_edge.trainer.features.networks import LpipsNetwork
 
     return LpipsNetwork(paths, device)

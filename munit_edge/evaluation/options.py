@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from munit_edge.config import DIRECTIONS, Direction, StrictModel, split_direction
-from munit_edge.evaluation.networks import NetworkFiles
-from munit_edge.images import DEFAULT_MAX_MEGAPIXELS
+from munit_edge.evaluation.feature_networks import NetworkFiles
+from munit_edge.images.io import DEFAULT_MAX_MEGAPIXELS
+from munit_edge.model.config import DIRECTIONS, Direction, split_direction
+from munit_edge.settings import StrictModel
 
 DEFAULT_SIZE = 256
 """Pictures are made at most this large, in pixels, unless a size is named."""

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from munit_edge.config import DOMAINS, Domain, ModelConfig
 from munit_edge.errors import InputError
 from munit_edge.evaluation.options import DEFAULT_SIZE, EvaluateOptions
-from munit_edge.image_files import picture_files
-from munit_edge.images import Images, check_resized, read_image, resize_shorter
-from munit_edge.left_out import LeftOut
-from munit_edge.names import storable
-from munit_edge.paths import held_by, is_folder, require_folder
+from munit_edge.files.names import storable
+from munit_edge.files.paths import held_by, is_folder, require_folder
+from munit_edge.images.folders import picture_files
+from munit_edge.images.io import Images, check_resized, read_image, resize_shorter
+from munit_edge.images.left_out import LeftOut
+from munit_edge.model.config import DOMAINS, Domain, ModelConfig
 
 FOLDERS: dict[Domain, str] = {"a": "testA", "b": "testB"}
 MIN_PICTURES = 10

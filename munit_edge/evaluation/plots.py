@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from munit_edge.bar_chart import COLOURS
 from munit_edge.evaluation.linear_probe import PROBE_REACH
 from munit_edge.evaluation.propositions import STYLE_REACH, Propositions
-from munit_edge.images import Images
+from munit_edge.images.bar_chart import COLOURS
+from munit_edge.images.io import Images
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""

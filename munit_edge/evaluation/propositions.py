@@ -11,11 +11,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from munit_edge.config import DIRECTIONS, Direction, Domain, StrictModel, split_direction
 from munit_edge.evaluation.kernel_test import KernelTest, Samples, kernel_test
 from munit_edge.evaluation.linear_probe import LinearProbe, density
-from munit_edge.images import Images, resize_shorter
-from munit_edge.styles import Styles, sample_styles
+from munit_edge.images.io import Images, resize_shorter
+from munit_edge.model.config import DIRECTIONS, Direction, Domain, split_direction
+from munit_edge.settings import StrictModel
+from munit_edge.styles.codes import Styles, sample_styles
 
 STYLE_REACH = 4.0
 """The histogram of styles goes from minus this to this."""

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeVar
 
-from munit_edge.config import Direction, Domain, StrictModel
-from munit_edge.evaluation.network_numbers import (
+from munit_edge.evaluation.propositions import Propositions
+from munit_edge.evaluation.scores import (
     ClassScores,
     Diversity,
     FrechetDistance,
@@ -15,7 +15,8 @@ from munit_edge.evaluation.network_numbers import (
     NetworkCard,
     NetworkMeasures,
 )
-from munit_edge.evaluation.propositions import Propositions
+from munit_edge.model.config import Direction, Domain
+from munit_edge.settings import StrictModel
 
 
 class DomainMeasures(StrictModel):

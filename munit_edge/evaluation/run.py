@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from munit_edge import __version__
-from munit_edge.config import DIRECTIONS, DOMAINS, Direction, Domain, split_direction
+from munit_edge.evaluation.feature_networks import Networks
+from munit_edge.evaluation.feature_scores import NetworkCounts, measure_direction, network_steps
 from munit_edge.evaluation.linear_probe import linear_probe
 from munit_edge.evaluation.measures import (
     EncodedDomain,
@@ -15,18 +15,18 @@ from munit_edge.evaluation.measures import (
     encode_domain,
     translate_domain,
 )
-from munit_edge.evaluation.network_measures import NetworkCounts, measure_direction, network_steps
-from munit_edge.evaluation.network_numbers import NetworkMeasures
-from munit_edge.evaluation.networks import Networks
 from munit_edge.evaluation.open_networks import open_networks
 from munit_edge.evaluation.options import EvaluateOptions
 from munit_edge.evaluation.pictures import read_pictures
 from munit_edge.evaluation.propositions import Propositions, compare_pictures, style_distribution
 from munit_edge.evaluation.report import DirectionMeasures, DomainMeasures, EvaluationReport
-from munit_edge.images import Images
-from munit_edge.names import stored_name
-from munit_edge.styles import Styles
+from munit_edge.evaluation.scores import NetworkMeasures
+from munit_edge.files.names import stored_name
+from munit_edge.images.io import Images
+from munit_edge.model.config import DIRECTIONS, DOMAINS, Direction, Domain, split_direction
+from munit_edge.styles.codes import Styles
 from munit_edge.translator import Translator
+from munit_edge.version import __version__
 
 PAPER = NetworkCounts()
 """Section 5.2 of the paper."""

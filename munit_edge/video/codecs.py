@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from munit_edge.config import closest
 from munit_edge.errors import ConfigError, OutputError
+from munit_edge.settings import closest
 
 CodecName = Literal["h264", "hevc", "vp9", "ffv1"]
 CODECS: tuple[CodecName, ...] = get_args(CodecName)

@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any
 
 from munit_edge.errors import InputError
-from munit_edge.images import Images
+from munit_edge.images.io import Images
+from munit_edge.video.audio import check_sound
 from munit_edge.video.av_api import pyav, reason
 from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.completeness import (
@@ -27,7 +28,6 @@ from munit_edge.video.file_ends import broken_structure
 from munit_edge.video.frames import upright_pixels
 from munit_edge.video.notes import has_alpha_beside, notes_on
 from munit_edge.video.orientation import orientation_of
-from munit_edge.video.sound import check_sound
 
 Tell = Callable[[str], None]
 """Says one line to the user."""
@@ -183,7 +183,7 @@ class Decoder:
         return upright_pixels(frame, self._orientation, self.upright_hw, channels)
 
     def check_sound(self, output: Path, container: VideoContainer) -> None:
-        """Check that a container holds the audio; see `munit_edge.video.sound.check_sound`."""
+        """Check that a container holds the audio; see `munit_edge.video.audio.check_sound`."""
         if self.has_sound:
             check_sound(self._container, self._name, output, container)
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from munit_edge.images import Images
+from munit_edge.images.io import Images
 
 CELLS = 8
 """Areas in each direction: small enough to see local change, large enough to average noise."""

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from munit_edge.errors import InputError
-from munit_edge.images import Images
-from munit_edge.paths import exists
+from munit_edge.files.paths import exists
+from munit_edge.images.io import Images
+from munit_edge.video.audio import Sound
 from munit_edge.video.av_api import file_name
 from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.decoder import Decoded, Decoder, Tell
 from munit_edge.video.extras import Extras
 from munit_edge.video.frames import Clip, Frame
-from munit_edge.video.sound import Sound
 
 
 class FileSource:
@@ -60,7 +60,7 @@ class FileSource:
         return self._decoder.broke_off
 
     def check_sound(self, output: Path, container: VideoContainer) -> None:
-        """Check that a container holds the audio; see `munit_edge.video.sound.check_sound`."""
+        """Check that a container holds the audio; see `munit_edge.video.audio.check_sound`."""
         self._decoder.check_sound(output, container)
 
     def left_out(self, container: VideoContainer) -> list[str]:

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from munit_edge.config import StrictModel
-from munit_edge.images import Images
+from munit_edge.images.io import Images
+from munit_edge.settings import StrictModel
 from munit_edge.video.exposure import area_means, changes
 
 STILL_LEVELS = 2.0

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from munit_edge.config import Direction, split_direction
 from munit_edge.engines.base import take_rows
-from munit_edge.images import Images
-from munit_edge.norm_statistics import NormStatistics
-from munit_edge.styles import Styles
+from munit_edge.images.io import Images
+from munit_edge.model.config import Direction, split_direction
+from munit_edge.model.norm_statistics import NormStatistics
+from munit_edge.styles.codes import Styles
 from munit_edge.translator import Content, Translator
 from munit_edge.video.exposure import area_means, changes, exposed, exposure_change
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from munit_edge.images import Images, on_white
+from munit_edge.images.io import Images, on_white
+from munit_edge.video.audio import Sound
 from munit_edge.video.av_api import pyav
 from munit_edge.video.extras import Extras
 from munit_edge.video.orientation import Orientation
-from munit_edge.video.sound import Sound
 
 HD_HEIGHT = 720
 """From so many lines on, video that does not name its colours is BT.709, below it is BT.601."""

@@ -9,10 +9,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from munit_edge.config import StrictModel
 from munit_edge.errors import InputError
-from munit_edge.images import Images, resize_shorter
-from munit_edge.styles import Styles
+from munit_edge.images.io import Images, resize_shorter
+from munit_edge.settings import StrictModel
+from munit_edge.styles.codes import Styles
 from munit_edge.video import sinks as segmented
 from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.flicker import Flicker, FlickerMeter
@@ -50,7 +50,7 @@ class Source(Protocol):
         """Whether the frames ended before the end that was promised, or with an error."""
 
     def check_sound(self, output: Path, container: VideoContainer) -> None:
-        """Check that a container holds the audio; see `munit_edge.video.sound.check_sound`."""
+        """Check that a container holds the audio; see `munit_edge.video.audio.check_sound`."""
 
     def left_out(self, container: VideoContainer) -> list[str]:
         """What a container cannot take over; see `munit_edge.video.extras.left_out`."""

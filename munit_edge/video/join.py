@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from munit_edge.errors import OutputError
-from munit_edge.files import atomic_file
+from munit_edge.files.atomic import atomic_file
+from munit_edge.video.audio import Sound, add_sound_streams
 from munit_edge.video.av_api import file_name, pyav, reason
 from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.extras import Extras, add_extras, describe
 from munit_edge.video.parts import Segment
-from munit_edge.video.sound import Sound, add_sound_streams
 
 
 class _Timed(NamedTuple):

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from munit_edge.errors import InputError
+from munit_edge.video.audio import Sound, SoundRecorder
 from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.decoder import Decoded, Decoder, Tell
 from munit_edge.video.frames import Clip, Frame
 from munit_edge.video.prefetch import Prefetch
-from munit_edge.video.sound import Sound, SoundRecorder
 
 TIME_BASE = Fraction(1, 90_000)
 """Of the results: the clock of MPEG-TS and RTP. Every connection may bring another one."""
@@ -105,7 +105,7 @@ class LiveSource:
         return 0 if self._ahead is None else self._ahead.num_dropped
 
     def check_sound(self, output: Path, container: VideoContainer) -> None:
-        """Check that a container holds the audio; see `munit_edge.video.sound.check_sound`."""
+        """Check that a container holds the audio; see `munit_edge.video.audio.check_sound`."""
         self._decoder.check_sound(output, container)
 
     def left_out(self, container: VideoContainer) -> list[str]:

@@ -8,17 +8,10 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from munit_edge.config import StrictModel
+from munit_edge.images.left_out import VIDEO_SUFFIXES
+from munit_edge.settings import StrictModel
 from munit_edge.video.codecs import CONTAINERS, CodecName
 from munit_edge.video.style_track import StyleKey
-
-VIDEO_SUFFIXES = frozenset(
-    [
-        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts"),
-        *(".wmv", ".flv", ".3gp", ".ogv", ".mxf", ".vob", ".y4m"),
-    ]
-)
-"""Inputs with one of these suffixes (in any case of letters) are taken as video files."""
 
 STANDARD_STREAM = Path("-")
 DEFAULT_RAW_FPS = "25"

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from munit_edge.images import Images
+from munit_edge.images.io import Images
 
 _MATRIX = struct.Struct("=9i")
 _ONE, _ONE_W = 1 << 16, 1 << 30

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from munit_edge.errors import OutputError
-from munit_edge.files import make_folder
-from munit_edge.replacing import same_file
+from munit_edge.files.atomic import make_folder
+from munit_edge.files.replacing import same_file
 from munit_edge.video.codecs import CONTAINERS
 from munit_edge.video.join import COMMENT_PREFIX, comment_of
 from munit_edge.video.options import VideoOptions, is_live

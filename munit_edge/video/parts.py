@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from munit_edge.appending import open_to_append
-from munit_edge.config import StrictModel, validate
 from munit_edge.errors import ConfigError, OutputError
-from munit_edge.files import atomic_file, make_folder, output_errors
-from munit_edge.locks import HIDDEN_PREFIX
-from munit_edge.plain_data import parse_json
+from munit_edge.files.appending import open_to_append
+from munit_edge.files.atomic import atomic_file, make_folder
+from munit_edge.files.locks import HIDDEN_PREFIX
+from munit_edge.files.plain_data import parse_json
+from munit_edge.files.system_errors import output_errors
+from munit_edge.settings import StrictModel, validate
 
 LEDGER = "ledger.jsonl"
 

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from munit_edge import __version__
 from munit_edge.errors import ConfigError, OutputError
-from munit_edge.files import sha256
+from munit_edge.files.atomic import sha256
+from munit_edge.version import __version__
 from munit_edge.video.av_api import pyav
 from munit_edge.video.codecs import choose_encoding
 from munit_edge.video.decoder import Tell

@@ -1,7 +1,7 @@
 """Running an iterator ahead in a thread, for sources that may be silent or too fast.
 
-`munit_edge.pipeline` has more workers and costs of items; here waiting can be stopped from outside,
-and old items can make room for new ones.
+`munit_edge.system.threads` has more workers and costs of items; here waiting can be stopped from
+outside, and old items can make room for new ones.
 """
 
 from __future__ import annotations

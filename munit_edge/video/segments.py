@@ -7,8 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
-from munit_edge.files import output_errors
-from munit_edge.images import Images
+from munit_edge.files.system_errors import output_errors
+from munit_edge.images.io import Images
 from munit_edge.video.av_api import file_name, pyav
 from munit_edge.video.codecs import Encoding
 from munit_edge.video.frames import encodable, pad_to_even, tag_colours

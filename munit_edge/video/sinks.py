@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from munit_edge.errors import OutputError
-from munit_edge.files import output_errors
-from munit_edge.images import Images
+from munit_edge.files.system_errors import output_errors
+from munit_edge.images.io import Images
+from munit_edge.video.audio import Sound
 from munit_edge.video.extras import Extras
 from munit_edge.video.join import COMMENT_PREFIX, join
 from munit_edge.video.parts import Parts, Segment
 from munit_edge.video.segments import SegmentWriter, Track
-from munit_edge.video.sound import Sound
 
 SEGMENT_FRAMES = 100
 """Frames of a segment. An interrupted run repeats at most so many."""

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from munit_edge.errors import ConfigError
-from munit_edge.style_files import NamedStyle
-from munit_edge.styles import Styles, style_between
+from munit_edge.styles.codes import Styles, style_between
+from munit_edge.styles.files import NamedStyle
 
 
 @dataclass(frozen=True)

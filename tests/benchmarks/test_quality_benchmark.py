@@ -17,8 +17,7 @@ import pytest
 from benchmark_scripts import load_benchmark
 from numpy.typing import NDArray
 
-from munit_edge.config import Direction, ModelConfig
-from munit_edge.sample_data import (
+from munit_edge.images.sample_data import (
     SHAPE_KINDS,
     Label,
     Style,
@@ -26,6 +25,7 @@ from munit_edge.sample_data import (
     read_labels,
     write_sample_data,
 )
+from munit_edge.model.config import Direction, ModelConfig
 from munit_edge.trainer.config_files import read_train_config, recipe_path
 from munit_edge.translator import Translator
 

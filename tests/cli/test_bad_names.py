@@ -17,13 +17,13 @@ from PIL import Image
 from training_runs import tiny_settings, write_data
 from typer.testing import CliRunner, Result
 
-from munit_edge import paths
 from munit_edge.cli.main import app
 from munit_edge.errors import InputError
-from munit_edge.files import atomic_file
-from munit_edge.names import real_name
-from munit_edge.picture_translator import PictureTranslator
-from munit_edge.translate_log import LOG_FILE
+from munit_edge.files import paths
+from munit_edge.files.atomic import atomic_file
+from munit_edge.files.names import real_name
+from munit_edge.translate.images import PictureTranslator
+from munit_edge.translate.log import LOG_FILE
 
 LONG = "x" * 300
 LATIN1 = os.fsdecode(b"gr\xfcn.png")

@@ -12,16 +12,16 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from munit_edge import doctor
-from munit_edge.bar_chart import COLOURS
-from munit_edge.benchmark_options import parse_numbers, parse_sizes
-from munit_edge.benchmark_report import BenchmarkReport, BenchmarkRow, as_markdown, as_text
+from munit_edge.benchmark.options import parse_numbers, parse_sizes
+from munit_edge.benchmark.report import BenchmarkReport, BenchmarkRow, as_markdown, as_text
 from munit_edge.cli.main import app
+from munit_edge.doctor import examine as doctor
 from munit_edge.engines.probe import SUBJECTS, Answer, ask
 from munit_edge.errors import ConfigError
-from munit_edge.image_difference import mean_squared_error, psnr_db
-from munit_edge.machine import look_at_machine
-from munit_edge.manifest import MANIFEST_FILE
+from munit_edge.images.bar_chart import COLOURS
+from munit_edge.images.difference import mean_squared_error, psnr_db
+from munit_edge.model.manifest import MANIFEST_FILE
+from munit_edge.system.machine import look_at_machine
 from munit_edge.translator import Translator
 
 PHOTO_HW = (40, 64)

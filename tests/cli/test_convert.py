@@ -15,7 +15,7 @@ from foreign_models import write_imaginaire_case, write_munit_case
 from typer.testing import CliRunner
 
 from munit_edge.cli.main import app
-from munit_edge.locks import PARTIAL_PREFIX
+from munit_edge.files.locks import PARTIAL_PREFIX
 from munit_edge.trainer.checkpoint import open_checkpoint
 
 SHAPE = (1, 32, 32)

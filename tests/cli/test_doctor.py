@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from munit_edge import __version__, doctor, selftest
+from munit_edge import __version__
 from munit_edge.cli.main import app
-from munit_edge.doctor import Report
+from munit_edge.doctor import examine as doctor
+from munit_edge.doctor import selftest
+from munit_edge.doctor.examine import Report
+from munit_edge.doctor.selftest import SelftestReport
 from munit_edge.engines.probe import Answer
-from munit_edge.selftest import SelftestReport
 
 
 def run(*arguments: str) -> tuple[int, str, str]:

@@ -14,9 +14,9 @@ from typer.testing import CliRunner, Result
 
 from munit_edge.cli.main import app
 from munit_edge.evaluation.report import EvaluationReport
-from munit_edge.files import sha256
-from munit_edge.names import real_name
-from munit_edge.sample_data import write_sample_data
+from munit_edge.files.atomic import sha256
+from munit_edge.files.names import real_name
+from munit_edge.images.sample_data import write_sample_data
 
 
 @pytest.fixture(scope="module")

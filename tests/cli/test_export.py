@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from munit_edge.cli import progress
 from munit_edge.cli.main import app
 from munit_edge.export import model_directory
-from munit_edge.manifest import read_manifest
+from munit_edge.model.manifest import read_manifest
 from munit_edge.translator import Translator
 
 

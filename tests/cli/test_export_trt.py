@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 from munit_edge.cli.build_progress import STEPS_OF_A_BUILD, BuildBar
 from munit_edge.cli.export_trt import _graphs
 from munit_edge.cli.main import app
-from munit_edge.engines import plan_cache, tensorrt_api
+from munit_edge.engines.tensorrt import api as tensorrt_api
+from munit_edge.engines.tensorrt import cache as plan_cache
 from munit_edge.errors import EngineError
-from munit_edge.manifest import read_manifest
+from munit_edge.model.manifest import read_manifest
 
 needs_rtx = pytest.mark.skipif(
     not tensorrt_api.is_installed("tensorrt-rtx"), reason="TensorRT-RTX is not installed"

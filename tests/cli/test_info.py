@@ -13,9 +13,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from munit_edge.arithmetic import model_costs
 from munit_edge.cli.main import app
-from munit_edge.config import ModelConfig
+from munit_edge.model.config import ModelConfig
+from munit_edge.model.cost import model_costs
 
 
 def info(*arguments: str | Path) -> Result:

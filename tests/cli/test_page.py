@@ -8,7 +8,7 @@ from training_runs import tiny_config
 from typer.testing import CliRunner
 
 from munit_edge.cli.main import app
-from munit_edge.trainer.run_folder import RunFolder
+from munit_edge.trainer.run.folder import RunFolder
 
 
 def test_the_page_of_a_run_is_made_anew(tmp_path: Path) -> None:

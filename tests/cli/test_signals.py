@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from munit_edge.locks import HIDDEN_PREFIX
-from munit_edge.translate_log import LOG_FILE
+from munit_edge.files.locks import HIDDEN_PREFIX
+from munit_edge.translate.log import LOG_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-m", "munit_edge"]
@@ -182,14 +182,14 @@ def test_ctrl_c_while_the_program_loads_is_quiet(tmp_path: Path) -> None:
 def test_a_signal_while_the_module_of_locks_is_imported_is_quiet(
     module: str, tmp_path: Path
 ) -> None:
-    # At every import that munit_edge.locks makes the module is there, and not yet complete.
+    # At every import that munit_edge.files.locks makes the module is there, and not yet complete.
     program = (
         "import builtins, os, signal, sys\n"
         "from munit_edge.__main__ import main\n"
         "real = builtins.__import__\n"
         "def traced(name, where=None, *rest, **more):\n"
         "    importer = (where or {}).get('__name__')\n"
-        f"    if (name, importer) == ({module!r}, 'munit_edge.locks'):\n"
+        f"    if (name, importer) == ({module!r}, 'munit_edge.files.locks'):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "    return real(name, where, *rest, **more)\n"
         "builtins.__import__ = traced\n"

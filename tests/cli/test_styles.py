@@ -14,14 +14,14 @@ from typer.testing import CliRunner, Result
 
 from munit_edge import Translator
 from munit_edge.cli.main import app
-from munit_edge.contact_sheet import CELL, MIN_CELL
 from munit_edge.export import model_directory
-from munit_edge.files import sha256
-from munit_edge.manifest import read_manifest
-from munit_edge.saved_styles import SavedStyles
-from munit_edge.style_files import PicturesOrigin, SpreadOrigin
-from munit_edge.style_thumbnails import draw_code
-from munit_edge.styles import interpolate_styles, sample_styles, spread_styles
+from munit_edge.files.atomic import sha256
+from munit_edge.images.contact_sheet import CELL, MIN_CELL
+from munit_edge.model.manifest import read_manifest
+from munit_edge.styles.codes import interpolate_styles, sample_styles, spread_styles
+from munit_edge.styles.files import PicturesOrigin, SpreadOrigin
+from munit_edge.styles.saved import SavedStyles
+from munit_edge.styles.thumbnails import draw_code
 
 
 def run(*words: object) -> Result:

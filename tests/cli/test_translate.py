@@ -18,15 +18,17 @@ from hang_guard import HANG_S, narrow_pipe, without_progress
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from typer.testing import CliRunner, Result
 
-from munit_edge import Translator, files, translate_job
+from munit_edge import Translator
 from munit_edge.cli.main import app
-from munit_edge.images import Picture, write_image
-from munit_edge.locks import PARTIAL_PREFIX
-from munit_edge.manifest import read_manifest
-from munit_edge.style_files import NamedStyle, StyleFile, write_style_file
-from munit_edge.translate_job import TranslatedInput
-from munit_edge.translate_log import LOG_FILE
-from munit_edge.translate_sheets import SHEET_ROWS
+from munit_edge.files import atomic as files
+from munit_edge.files.locks import PARTIAL_PREFIX
+from munit_edge.images.io import Picture, write_image
+from munit_edge.model.manifest import read_manifest
+from munit_edge.styles.files import NamedStyle, StyleFile, write_style_file
+from munit_edge.translate import run as translate_job
+from munit_edge.translate.log import LOG_FILE
+from munit_edge.translate.run import TranslatedInput
+from munit_edge.translate.sheets import SHEET_ROWS
 
 PROGRAM = [sys.executable, "-c", "from munit_edge.cli.main import main; main()"]
 

@@ -19,11 +19,12 @@ from hang_guard import HANG_S, narrow_pipe, wait_until, without_hanging
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from munit_edge import images, translate_job
 from munit_edge.cli.main import app
 from munit_edge.errors import EngineError, OutputError
-from munit_edge.locks import PARTIAL_PREFIX
-from munit_edge.translate_log import LOG_FILE, NOT_FINISHED, LogEntry
+from munit_edge.files.locks import PARTIAL_PREFIX
+from munit_edge.images import io as images
+from munit_edge.translate import run as translate_job
+from munit_edge.translate.log import LOG_FILE, NOT_FINISHED, LogEntry
 from munit_edge.translator import Translator
 
 PROGRAM = [sys.executable, "-c", "from munit_edge.cli.main import main; main()"]
@@ -338,12 +339,12 @@ PEAK = """
 import resource, sys
 import numpy as np
 from pathlib import Path
-from munit_edge.style_set import StyleSet
-from munit_edge.translate_job import TranslateJob
-from munit_edge.translate_options import TranslateOptions
+from munit_edge.styles.choose import StyleSet
+from munit_edge.translate.run import TranslateJob
+from munit_edge.translate.options import TranslateOptions
 from munit_edge.translator import Content
-from munit_edge.image_files import find_images
-from munit_edge.config import ModelConfig
+from munit_edge.images.folders import find_images
+from munit_edge.model.config import ModelConfig
 
 class Engine:
     config, pixels_at_once, export_id = ModelConfig(), 1 << 20, "none"

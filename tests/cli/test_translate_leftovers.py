@@ -15,8 +15,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from munit_edge.cli.main import app
-from munit_edge.locks import writing_into
-from munit_edge.translate_log import LOG_FILE
+from munit_edge.files.locks import writing_into
+from munit_edge.translate.log import LOG_FILE
 
 
 def run(model: Path, *arguments: object) -> Result:

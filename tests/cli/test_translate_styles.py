@@ -12,9 +12,9 @@ from typer.testing import CliRunner, Result
 
 from munit_edge import Translator
 from munit_edge.cli.main import app
-from munit_edge.saved_styles import SavedStyles
-from munit_edge.style_files import sampled_style
-from munit_edge.styles import Styles, interpolate_styles, sample_styles, spread_styles
+from munit_edge.styles.codes import Styles, interpolate_styles, sample_styles, spread_styles
+from munit_edge.styles.files import sampled_style
+from munit_edge.styles.saved import SavedStyles
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
 

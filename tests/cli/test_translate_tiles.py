@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from munit_edge import picture_translator
 from munit_edge.cli import progress
 from munit_edge.cli.main import app
-from munit_edge.tiled_translation import TiledTranslation
+from munit_edge.translate import images as picture_translator
+from munit_edge.translate.tiles import TiledTranslation
 from munit_edge.translator import Translator
 
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from munit_edge.cli.main import app
-from munit_edge.manifest import MANIFEST_FILE
+from munit_edge.model.manifest import MANIFEST_FILE
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from foreign_models import MUNIT_SETTINGS, write_munit_case
 
-from munit_edge.engines.tensorrt_api import is_installed
+from munit_edge.engines.tensorrt.api import is_installed
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from munit_edge.arithmetic import model_costs
-from munit_edge.config import GRAPH_KINDS
+from munit_edge.model.config import GRAPH_KINDS
+from munit_edge.model.cost import model_costs
 from munit_edge.trainer.config import LossConfig
 from munit_edge.trainer.config_files import read_train_config, recipe_names, recipe_path
 

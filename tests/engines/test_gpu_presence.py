@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from munit_edge import errors, extras
 from munit_edge.cli.main import app
-from munit_edge.engines import cuda_runtime, gpu_presence
+from munit_edge.engines import cuda as cuda_runtime
+from munit_edge.engines import gpu_presence
 from munit_edge.engines.gpu_presence import require_gpu
 from munit_edge.engines.probe import Answer, Facts
 from munit_edge.errors import EngineError
@@ -52,7 +53,7 @@ def nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("cuda_runtime", "onnxruntime_runner", "onnxruntime_session", "torch_runner"):
         monkeypatch.setattr(f"munit_edge.engines.{name}.require", require, raising=False)
-    monkeypatch.setattr("munit_edge.engines.onnxruntime_tensorrt.require", require)
+    monkeypatch.setattr("munit_edge.engines.onnxruntime.tensorrt_provider.require", require)
     monkeypatch.setattr(cuda_runtime, "require", require)
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-from munit_edge.engines import tensorrt_api
+from munit_edge.engines.tensorrt import api as tensorrt_api
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = json.loads((ROOT / "tests/golden/tensorrt_names.json").read_text(encoding="utf-8"))
@@ -203,7 +203,7 @@ def test_only_these_files_use_the_module() -> None:
 
 def test_the_code_is_read() -> None:
     """Guards the tests above: names on the module, on variables, on results and when set."""
-    uses = _read_file(ROOT / "engines/tensorrt_builder.py").uses
+    uses = _read_file(ROOT / "engines/tensorrt/builder.py").uses
     found = {(use.owner, use.member) for use in uses}
     assert found >= {
         ("Builder", ""),

@@ -10,17 +10,17 @@ import pytest
 from PIL import Image
 from tiny_graphs import CalibratedModel, TinyGraph, soft_areas, soft_pictures
 
-from munit_edge.config import Domain, GraphKind
 from munit_edge.engines.devices import Device
-from munit_edge.engines.onnxruntime_runner import OnnxRuntimeGraphs
+from munit_edge.engines.onnxruntime.runner import OnnxRuntimeGraphs
+from munit_edge.export.half_precision import in_half
 from munit_edge.export.model_directory import export_model
 from munit_edge.export.onnx_graph import export_graph
 from munit_edge.export.options import ExportOptions
-from munit_edge.export.precision import in_half
 from munit_edge.export.quantise import calibrate
-from munit_edge.manifest import read_manifest
+from munit_edge.model.config import Domain, GraphKind
+from munit_edge.model.manifest import read_manifest
 from munit_edge.trainer.checkpoint import open_checkpoint
-from munit_edge.trainer.folding import fold_decoders
+from munit_edge.trainer.fast.folding import fold_decoders
 
 
 @pytest.fixture(scope="session")

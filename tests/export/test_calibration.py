@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from munit_edge.config import ModelConfig
 from munit_edge.errors import ConfigError, InputError
 from munit_edge.export.calibration import Pictures, read_pictures
 from munit_edge.export.options import ExportOptions
-from munit_edge.manifest import Precision
+from munit_edge.model.config import ModelConfig
+from munit_edge.model.manifest import Precision
 
 CONFIG = ModelConfig(width=8, num_res_blocks=1, mlp_dim=16)
 
@@ -130,7 +130,7 @@ def test_a_missing_folder(tmp_path: Path) -> None:
     ],
 )
 def test_wishes_that_do_not_fit(wishes: dict[str, object], message: str) -> None:
-    from munit_edge.config import validate
+    from munit_edge.settings import validate
 
     with pytest.raises(ConfigError, match=message):
         validate(ExportOptions, wishes, "options")

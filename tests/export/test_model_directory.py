@@ -9,15 +9,15 @@ import onnx
 import pytest
 import torch
 
-from munit_edge.config import ModelConfig
 from munit_edge.errors import ConfigError, OutputError, ParityError
 from munit_edge.export import model_directory, onnx_graph
 from munit_edge.export.model_directory import export_model
 from munit_edge.export.options import ExportOptions
-from munit_edge.files import sha256
-from munit_edge.manifest import read_manifest
-from munit_edge.tiled_translation import TiledTranslation
+from munit_edge.files.atomic import sha256
+from munit_edge.model.config import ModelConfig
+from munit_edge.model.manifest import read_manifest
 from munit_edge.trainer.checkpoint import open_checkpoint
+from munit_edge.translate.tiles import TiledTranslation
 from munit_edge.translator import Translator
 
 ALL_GRAPHS = {

@@ -12,12 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_graphs import CalibratedModel, soft_pictures
 
 from munit_edge.engines.devices import Device
-from munit_edge.engines.onnxruntime_runner import OnnxRuntimeGraphs, open_session
+from munit_edge.engines.onnxruntime.runner import OnnxRuntimeGraphs, open_session
 from munit_edge.errors import ConfigError
+from munit_edge.export.choose_layers import Choice, Float32, choose_eight_bits
 from munit_edge.export.options import ExportOptions
 from munit_edge.export.quantise import CalibratedGraph, EightBits, QuantisedGraphs
-from munit_edge.export.reduced import Choice, Float32, choose_eight_bits
-from munit_edge.manifest import read_manifest
+from munit_edge.model.manifest import read_manifest
 from munit_edge.trainer.checkpoint import open_checkpoint
 
 KINDS = {"int8": TensorProto.INT8, "fp8": TensorProto.FLOAT8E4M3FN}

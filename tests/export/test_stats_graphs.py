@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from munit_edge.config import Domain, GraphKind, ModelConfig
-from munit_edge.engines import tensorrt_api
 from munit_edge.engines.devices import Device
-from munit_edge.engines.onnxruntime_runner import OnnxRuntimeRunner
-from munit_edge.engines.profiles import declare_profiles, graph_profiles
-from munit_edge.engines.tensorrt_builder import BuildOptions, build_plan
+from munit_edge.engines.onnxruntime.runner import OnnxRuntimeRunner
+from munit_edge.engines.tensorrt import api as tensorrt_api
+from munit_edge.engines.tensorrt.builder import BuildOptions, build_plan
+from munit_edge.engines.tensorrt.profiles import declare_profiles, graph_profiles
+from munit_edge.export.half_precision import in_half
 from munit_edge.export.onnx_graph import export_graph
 from munit_edge.export.options import ExportOptions
-from munit_edge.export.precision import in_half
-from munit_edge.manifest import GraphEntry, Precision, graph_tensors, read_manifest
-from munit_edge.norm_statistics import own_statistics
+from munit_edge.model.config import Domain, GraphKind, ModelConfig
+from munit_edge.model.manifest import GraphEntry, Precision, graph_tensors, read_manifest
+from munit_edge.model.norm_statistics import own_statistics
 from munit_edge.trainer.checkpoint import open_checkpoint
 from munit_edge.trainer.graphs import build_graph
 

@@ -1,7 +1,7 @@
 """Every graph in every precision, sizes fixed and free, in the vendor's own TensorRT-RTX.
 
 Types are what can fail here: every build is strongly typed. How the builder behaves is in
-tests/engines/test_tensorrt_builder.py.
+tests/engines/tensorrt/test_builder.py.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 from tiny_graphs import CalibratedModel, TinyGraph
 
-from munit_edge.config import DOMAINS, GRAPH_KINDS, Domain, GraphKind, ModelConfig
-from munit_edge.engines import tensorrt_api
-from munit_edge.engines.profiles import GraphProfile, declare_profiles, graph_profiles
-from munit_edge.engines.tensorrt_builder import BuildOptions, build_plan
+from munit_edge.engines.tensorrt import api as tensorrt_api
+from munit_edge.engines.tensorrt.builder import BuildOptions, build_plan
+from munit_edge.engines.tensorrt.profiles import GraphProfile, declare_profiles, graph_profiles
 from munit_edge.errors import EngineError
+from munit_edge.export.half_precision import in_half
 from munit_edge.export.onnx_graph import export_graph
 from munit_edge.export.options import ExportOptions
-from munit_edge.export.precision import in_half
 from munit_edge.export.quantise import EightBits
-from munit_edge.manifest import Precision, graph_tensors, read_manifest
+from munit_edge.model.config import DOMAINS, GRAPH_KINDS, Domain, GraphKind, ModelConfig
+from munit_edge.model.manifest import Precision, graph_tensors, read_manifest
 from munit_edge.trainer.checkpoint import open_checkpoint
-from munit_edge.trainer.folding import fold_decoders
+from munit_edge.trainer.fast.folding import fold_decoders
 
 pytestmark = pytest.mark.skipif(
     not tensorrt_api.is_installed("tensorrt-rtx"), reason="TensorRT-RTX is not installed"

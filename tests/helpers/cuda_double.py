@@ -1,7 +1,7 @@
 """A double of `cuda.bindings.runtime` that keeps the rules of CUDA and says when one is broken.
 
 Memory is real (the host's), addresses are checked, and what is queued on a stream happens only when
-the stream is waited for: a missing wait shows as wrong data. tests/engines/test_cuda_runtime.py
+the stream is waited for: a missing wait shows as wrong data. tests/engines/test_cuda.py
 compares its names and parameters with the real binding's.
 """
 

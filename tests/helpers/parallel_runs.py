@@ -19,8 +19,8 @@ from torch.utils.hooks import RemovableHandle
 from training_runs import Recorder, tiny_config
 
 from munit_edge.errors import MunitEdgeError
+from munit_edge.trainer.distributed import Processes
 from munit_edge.trainer.loop import TrainingRun, _accelerator, prepare_run
-from munit_edge.trainer.processes import Processes
 
 OnStep = Callable[[TrainingRun, int], None]
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from munit_edge.trainer.foreign_config import is_imaginaire_yaml, is_munit_yaml
+from munit_edge.trainer.foreign.config import is_imaginaire_yaml, is_munit_yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -2,7 +2,7 @@
 
 Its plans have a true header and say in JSON what they take. Its engines compute simple sums instead
 of the graphs, on the memory of the CUDA double, when the stream is waited for.
-tests/engines/test_tensorrt_runner.py compares its names with those of the real bindings.
+tests/engines/tensorrt/test_runner.py compares its names with those of the real bindings.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from cuda_double import CudaDouble
 
-from munit_edge.engines.tensorrt_api import Log, Message, TensorRT
+from munit_edge.engines.tensorrt.api import Log, Message, TensorRT
 
 Array = np.ndarray[Any, Any]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from munit_edge.config import DOMAINS, Domain, GraphKind, ModelConfig
 from munit_edge.export.calibration import Pictures
 from munit_edge.export.quantise import CalibratedGraph
+from munit_edge.model.config import DOMAINS, Domain, GraphKind, ModelConfig
 
 TinyGraph = Callable[[str, GraphKind, Domain], Any]
 """Name of the checkpoint's fixture, kind and domain -> `onnx.ModelProto`. Do not change it."""

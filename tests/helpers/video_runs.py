@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from munit_edge.images import Images
-from munit_edge.styles import Styles
+from munit_edge.images.io import Images
+from munit_edge.styles.codes import Styles
 from munit_edge.video.codecs import CodecName, choose_encoding
 from munit_edge.video.file_source import FileSource
 from munit_edge.video.job import VideoJob

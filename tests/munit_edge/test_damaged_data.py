@@ -14,22 +14,22 @@ import pytest
 from safetensors.torch import save_file
 
 import munit_edge
-from munit_edge.engines.plan_sidecar import read_sidecar
-from munit_edge.engines.provider_plans import SIDECAR_FILE, read_key
+from munit_edge.engines.onnxruntime.provider_plans import SIDECAR_FILE, read_key
+from munit_edge.engines.tensorrt.sidecar import read_sidecar
 from munit_edge.errors import ModelError, MunitEdgeError
-from munit_edge.manifest import MANIFEST_FILE, checked_graph, read_manifest
-from munit_edge.sample_data import LABELS_FILE, read_labels
-from munit_edge.style_files import read_style_file, sampled_style
+from munit_edge.images.sample_data import LABELS_FILE, read_labels
+from munit_edge.model.manifest import MANIFEST_FILE, checked_graph, read_manifest
+from munit_edge.styles.files import read_style_file, sampled_style
 from munit_edge.trainer.checkpoint import (
     INFO_FILE,
     TRAINING_TENSORS_FILE,
     TRAINING_VALUES_FILE,
     open_checkpoint,
 )
-from munit_edge.trainer.curves import read_curves
-from munit_edge.trainer.run_record import read_record
-from munit_edge.trainer.run_state import saved_values
-from munit_edge.translate_log import LOG_FILE, TranslateLog
+from munit_edge.trainer.run.curves import read_curves
+from munit_edge.trainer.run.record import read_record
+from munit_edge.trainer.run.state import saved_values
+from munit_edge.translate.log import LOG_FILE, TranslateLog
 from munit_edge.video.parts import LEDGER, Parts
 
 SELFTEST = Path(munit_edge.__file__).parent / "selftest_model"

@@ -13,7 +13,7 @@ import torch
 from munit_edge import Translator
 from munit_edge import translator as translator_module
 from munit_edge.engines.base import AnyArray, Array
-from munit_edge.engines.onnxruntime_runner import open_onnxruntime
+from munit_edge.engines.onnxruntime.runner import open_onnxruntime
 from munit_edge.errors import EngineError, InputError
 from munit_edge.trainer.checkpoint import open_checkpoint
 from munit_edge.trainer.graphs import build_graph

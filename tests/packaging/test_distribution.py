@@ -21,10 +21,10 @@ ROOMS = {  # folder in the checkout -> folder in the wheel
 }
 DECLARED_DATA = (
     "munit_edge/py.typed",
-    "munit_edge/selftest_model/*.npz",
-    "munit_edge/selftest_model/checkpoint/*",
-    "munit_edge/selftest_model/model/*",
-    "munit_edge/selftest_model/model_*/*",
+    "munit_edge/doctor/selftest_model/*.npz",
+    "munit_edge/doctor/selftest_model/checkpoint/*",
+    "munit_edge/doctor/selftest_model/model/*",
+    "munit_edge/doctor/selftest_model/model_*/*",
     "munit_edge/trainer/*.html",
     "munit_edge/trainer/recipes/*.yaml",
 )

@@ -1,59 +1,56 @@
-"""The import rules between the rooms, as CONTRIBUTING.md draws them, read off the source."""
+"""The import rules between the rooms, as CONTRIBUTING.md draws them, read off the folders."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from import_graph import Import, all_imports, circles, imports, module_graph, room
 
-ROOT = Path(__file__).resolve().parents[2]
-
-FACE = {  # what is built on the engines
-    "munit_edge.benchmark",
-    "munit_edge.benchmark_child",
-    "munit_edge.benchmark_report",
-    "munit_edge.doctor",
-    "munit_edge.evaluation.measures",
-    "munit_edge.evaluation.network_measures",
-    "munit_edge.evaluation.open_networks",
-    "munit_edge.evaluation.run",
-    "munit_edge.picture_translator",
-    "munit_edge.selftest",
-    "munit_edge.leftovers",
-    "munit_edge.selftest_child",
-    "munit_edge.style_making",
-    "munit_edge.style_set",
-    "munit_edge.tiled_translation",
-    "munit_edge.translate_job",
-    "munit_edge.translate_plan",
-    "munit_edge.translate_sheets",
-    "munit_edge.translator",
-    "munit_edge.video.frame_translator",
-}
 HEAVY = {
     *("torch", "torchvision", "accelerate", "safetensors", "tensorboard"),
-    *("onnx", "onnxruntime", "onnxscript", "tensorrt", "cuda", "av"),
+    *("onnx", "onnxruntime", "onnxscript", "tensorrt", "cuda", "av", "pillow_heif"),
 }
 BANNED = {"click", "engines", "export", "trainer"}
 
-# Room -> rooms that its modules may import when they are imported themselves.
-EAGER = {
-    "core": {"core"},
-    "face": {"core", "face", "engines"},
-    "cli": {"core", "cli"},
-    "engines": {"core", "engines"},
-    "trainer": {"core", "trainer"},
-    "export": {"core", "engines", "trainer", "export"},
+GROUND = {"ground", "files"}
+"""What every room may import; among themselves they may import each other."""
+# Room -> rooms that its modules may import besides the ground.
+EAGER: dict[str, set[str]] = {
+    "munit_edge": set(),
+    "ground": set(),
+    "files": set(),
+    "system": set(),
+    "model": set(),
+    "images": {"model"},
+    "styles": {"model", "images"},
+    "translator": {"engines", "model", "images", "styles"},
+    "translate": {"translator", "styles", "images", "model", "system", "engines"},
+    "video": {"translator", "styles", "images", "model", "system", "engines"},
+    "evaluation": {"translator", "styles", "images", "model", "system", "engines"},
+    "doctor": {"translator", "model", "system", "engines"},
+    "benchmark": {"translator", "styles", "images", "model", "system", "engines", "doctor"},
+    "cli": set(),
+    "engines": {"model", "system"},
+    "trainer": {"model", "images", "styles", "system", "evaluation"},
+    "export": {"trainer", "engines", "model", "images", "styles", "system"},
 }
-# Room -> rooms that its functions (and its annotations) may import besides.
-LAZY = {
-    "cli": {"face", "engines", "trainer", "export"},
-    "trainer": {"face"},
+# Room -> rooms that its functions (and its annotations) may import, too.
+LAZY: dict[str, set[str]] = {
+    "munit_edge": {"translator"},  # the public name, imported when first asked for
+    "cli": set(EAGER),
+    "trainer": {"translator"},
+    "doctor": {"export"},  # the self-test tries the exporter, too
+    "evaluation": {"trainer"},  # feature networks from weight files
 }
-# Room -> optional packages that its functions may import.
+# The modules of the engines that other rooms may use; the exporter and the commands may use all.
+ENGINE_DOORS = {
+    "munit_edge.engines.base",
+    "munit_edge.engines.devices",
+    "munit_edge.engines.factory",
+    "munit_edge.engines.probe",  # what a backend says of itself; opens nothing
+}
+# Optional packages, each with the rooms that may import it inside functions.
 OPTIONAL = {
     "engines": {"onnxruntime", "tensorrt", "cuda"},
     "trainer": {"torch", "accelerate", "safetensors", "tensorboard"},
@@ -63,156 +60,100 @@ OPTIONAL = {
 TORCH_DOOR = "munit_edge.trainer.torch_api"
 # The exceptions, each with its reason; inside functions only.
 ALLOWED = {
-    ("munit_edge", "munit_edge.translator"),  # the public name, imported when first asked for
-    ("munit_edge.engines.torch_runner", "trainer"),  # runs a checkpoint without an export
-    ("munit_edge.engines.torch_runner", "torch"),
-    ("munit_edge.doctor", "munit_edge.engines.plan_cache"),  # says where plans are kept
-    ("munit_edge.selftest_child", "export"),  # tries the exporter, too
-    ("munit_edge.selftest_child", "munit_edge.engines.plan_cache"),  # and the builder
-    ("munit_edge.selftest_child", "munit_edge.engines.tensorrt_builder"),
-    ("munit_edge.evaluation.open_networks", "trainer"),  # feature networks from weight files
+    ("munit_edge.engines.torch.runner", "trainer"),  # runs a checkpoint without an export
+    ("munit_edge.engines.torch.runner", "torch"),
+    ("munit_edge.doctor.examine", "munit_edge.engines.tensorrt.cache"),  # says where plans are
+    ("munit_edge.doctor.selftest_child", "munit_edge.engines.tensorrt.cache"),  # tries to build
+    ("munit_edge.doctor.selftest_child", "munit_edge.engines.tensorrt.builder"),
+    ("munit_edge.evaluation.onnx_network", "munit_edge.engines.onnxruntime.session"),
     ("munit_edge.video.av_api", "av"),  # the one door to PyAV
+    ("munit_edge.images.heif", "pillow_heif"),
     ("munit_edge.cli.export", "torch"),  # names its own extra when torch is missing
 }
-# The doors of the engines that the face may use.
-ENGINE_DOORS = {
-    "munit_edge.engines.base",
-    "munit_edge.engines.factory",
-    "munit_edge.engines.feature_graph",  # a feature network as a graph, beside the model's
-    "munit_edge.engines.probe",  # what a backend says of itself; opens nothing
-}
+EAGERLY_ALLOWED = {("munit_edge.evaluation.onnx_network", "munit_edge.engines.onnxruntime.session")}
 
 
-class Import(NamedTuple):
-    importer: str
-    imported: str
-    lazy: bool
-    """In a function, or only for annotations."""
-
-
-def _room(module: str) -> str:
-    parts = module.split(".")
-    if len(parts) > 1 and parts[1] in ("engines", "export", "trainer", "cli"):
-        return parts[1]
-    if parts[1:] == ["__main__"]:
-        return "cli"
-    return "face" if module in FACE else "core"
-
-
-def _files() -> Iterator[tuple[str, Path]]:
-    for room in ("munit_edge", "engines", "export", "trainer"):
-        for file in sorted((ROOT / room).rglob("*.py")):
-            parts = file.relative_to(ROOT).with_suffix("").parts
-            if room == "munit_edge" and parts[1] in ("engines", "export", "trainer"):
-                continue  # through a link
-            full = parts if room == "munit_edge" else ("munit_edge", *parts)
-            yield ".".join(full[:-1] if full[-1] == "__init__" else full), file
-
-
-def _imports(importer: str, node: ast.AST, lazy: bool = False) -> Iterator[Import]:
-    for child in ast.iter_child_nodes(node):
-        for imported in _named(child):
-            yield Import(importer, imported, lazy)
-        if isinstance(child, ast.If) and _is_type_checking(child.test):
-            for statement in child.body:
-                yield from _imports(importer, ast.Module([statement], []), lazy=True)
-            for statement in child.orelse:
-                yield from _imports(importer, ast.Module([statement], []), lazy)
-        else:
-            is_function = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-            yield from _imports(importer, child, lazy or is_function)
-
-
-def _named(node: ast.AST) -> list[str]:
-    """The modules that this one node imports."""
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom):
-        assert node.level == 0, "imports are absolute here"
-        assert node.module
-        if node.module == "munit_edge":  # may name modules or names of the package
-            return [f"munit_edge.{alias.name}" for alias in node.names]
-        return [node.module]
-    if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-        function = node.func
-        name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-        if name in ("require", "import_module", "__import__"):
-            return [str(node.args[0].value)]
-    return []
-
-
-def _is_type_checking(test: ast.expr) -> bool:
-    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
-
-
-def _all_imports() -> list[Import]:
-    return [
-        found
-        for importer, file in _files()
-        for found in _imports(importer, ast.parse(file.read_text(encoding="utf-8")))
-    ]
+def _top(module: str) -> str:
+    """The room without its parts: "engines/tensorrt" belongs to "engines"."""
+    return room(module).partition("/")[0]
 
 
 def _fault(found: Import) -> str:
     """Why this import breaks the rules; "" where it does not."""
     package = found.imported.partition(".")[0]
-    importer_room = _room(found.importer)
+    own = _top(found.importer)
     if package in BANNED:
         return f"'{package}' is never imported under that name"
     if package in HEAVY:
         if (found.importer, package) == (TORCH_DOOR, "torch"):
             return ""
-        known = package in OPTIONAL.get(importer_room, set())
+        known = package in OPTIONAL.get(own, set())
         if not known and (found.importer, package) not in ALLOWED:
-            return f"{importer_room} has no business with {package}"
+            return f"{own} has no business with {package}"
         return "" if found.lazy else f"{package} is optional: import it inside the function"
     if package != "munit_edge":
         return ""
-    room = _room(found.imported)
-    if {(found.importer, room), (found.importer, found.imported)} & ALLOWED:
-        return "" if found.lazy else "only inside the function"
-    if importer_room == "face" and room == "engines" and found.imported not in ENGINE_DOORS:
-        return f"the face enters the engines by {sorted(ENGINE_DOORS)} only"
-    if room in EAGER[importer_room]:
+    target, module = _top(found.imported), found.imported
+    if target == own or target in GROUND or target == "munit_edge":
         return ""
-    if room in LAZY.get(importer_room, set()):
-        return "" if found.lazy else f"{importer_room} imports {room} only inside functions"
-    return f"{importer_room} may not import {room}"
+    allowed = {
+        (importer, name)
+        for importer, name in ALLOWED
+        if importer == found.importer and (name == target or f"{module}.".startswith(f"{name}."))
+    }
+    if allowed:
+        return "" if found.lazy or allowed & EAGERLY_ALLOWED else "only inside the function"
+    is_door = any(f"{module}.".startswith(f"{door}.") for door in ENGINE_DOORS)
+    if target == "engines" and own not in ("export", "cli") and not is_door:
+        return f"{own} enters the engines by {sorted(ENGINE_DOORS)} only"
+    if target in EAGER[own]:
+        return ""
+    if target in LAZY.get(own, set()):
+        return "" if found.lazy else f"{own} imports {target} only inside functions"
+    return f"{own} may not import {target}"
 
 
 def test_no_import_crosses_a_border() -> None:
-    faults = [
-        f"{i.importer} imports {i.imported}: {_fault(i)}" for i in _all_imports() if _fault(i)
-    ]
+    faults = [f"{i.importer} imports {i.imported}: {_fault(i)}" for i in all_imports() if _fault(i)]
     assert not faults, "\n".join(faults)
 
 
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Lazy imports count."""
+    assert circles(module_graph()) == []
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}
+    assert circles(graph) == [["b", "c"]]
+
+
 def test_the_source_is_read() -> None:
-    """Guards the test above: imports at the top, in functions and through `require` are seen."""
-    found = set(_all_imports())
-    assert Import("munit_edge.trainer.networks", "munit_edge.trainer.torch_api", False) in found
-    assert Import("munit_edge", "munit_edge.Translator", False) not in found
-    assert Import("munit_edge", "munit_edge.translator", True) in found
-    assert ("munit_edge.engines.onnxruntime_runner", "onnxruntime", True) in found
-    assert Import("munit_edge.trainer.torch_api", "torch", False) in found
+    """Guards the tests above: imports at the top, in functions and through `require` are seen."""
+    found = set(all_imports())
+    door = "munit_edge.trainer.torch_api"
+    assert Import("munit_edge.trainer.networks", f"{door}.nn", False) in found
+    assert Import("munit_edge", "munit_edge.translator.Translator", True) in found
+    assert Import("munit_edge.engines.onnxruntime.session", "onnxruntime", True) in found
+    assert Import(door, "torch", False) in found
 
 
 @pytest.mark.parametrize(
     ("importer", "source"),
     [
-        ("munit_edge.config", "from munit_edge.translator import Translator"),
-        ("munit_edge.config", "def f():\n    import torch"),
-        ("munit_edge.files", "from munit_edge import translator"),
-        ("munit_edge.manifest", "from munit_edge.extras import require\nrequire('onnx', '')"),
-        ("munit_edge.translator", "from munit_edge.engines.torch_runner import open_torch"),
+        ("munit_edge.model.config", "from munit_edge.translator import Translator"),
+        ("munit_edge.model.config", "def f():\n    import torch"),
+        ("munit_edge.files.atomic", "from munit_edge import translator"),
+        ("munit_edge.model.manifest", "from munit_edge.extras import require\nrequire('onnx', '')"),
+        ("munit_edge.translator", "from munit_edge.engines.torch.runner import open_torch"),
         ("munit_edge.translator", "def f():\n    from munit_edge.trainer import losses"),
         ("munit_edge.cli.train", "from munit_edge.trainer.step import update"),
         ("munit_edge.cli.train", "def f():\n    import torch"),
         ("munit_edge.cli.export", "import torch"),
         ("munit_edge.cli.main", "import click"),
         ("munit_edge.engines.devices", "def f():\n    import torch"),
-        ("munit_edge.engines.onnxruntime_runner", "import onnxruntime"),
-        ("munit_edge.engines.torch_runner", "from munit_edge.trainer.networks import Generator"),
+        ("munit_edge.engines.onnxruntime.runner", "import onnxruntime"),
+        ("munit_edge.engines.torch.runner", "from munit_edge.trainer.networks import Generator"),
         ("munit_edge.engines.base", "from munit_edge.export import options"),
         ("munit_edge.trainer.step", "if TYPE_CHECKING:\n    pass\nelse:\n    import torch"),
         ("munit_edge.trainer.step", "from munit_edge.engines.base import Runner"),
@@ -221,4 +162,4 @@ def test_the_source_is_read() -> None:
     ],
 )
 def test_forbidden_imports_are_found(importer: str, source: str) -> None:
-    assert any(_fault(found) for found in _imports(importer, ast.parse(source)))
+    assert any(_fault(found) for found in imports(importer, ast.parse(source)))

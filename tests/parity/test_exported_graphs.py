@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from munit_edge.config import Domain
 from munit_edge.engines.base import GraphSet
 from munit_edge.engines.factory import open_graphs
 from munit_edge.export.model_directory import export_model
 from munit_edge.export.options import ExportOptions
-from munit_edge.normalisation import bytes_from_floats
-from munit_edge.trainer.convert import convert_checkpoint
+from munit_edge.model.config import Domain
+from munit_edge.model.normalisation import bytes_from_floats
+from munit_edge.trainer.foreign.convert import convert_checkpoint
 
 CODE_TOLERANCE = 1e-4
 LEVEL_TOLERANCE = 1

@@ -18,7 +18,7 @@ from munit_edge.trainer.checkpoint import (
     build_generators,
     open_checkpoint,
 )
-from munit_edge.trainer.convert import convert_checkpoint
+from munit_edge.trainer.foreign.convert import convert_checkpoint
 
 TOLERANCE = 1e-4
 INPUTS = {"x_a", "x_b", "s_a", "s_b"}

@@ -16,12 +16,12 @@ import pytest
 import torch
 from reference_cases import reference_folder
 
-from munit_edge.config import DOMAINS, ModelConfig
+from munit_edge.model.config import DOMAINS, ModelConfig
 from munit_edge.trainer import step
 from munit_edge.trainer.checkpoint import build_discriminators, build_generators
 from munit_edge.trainer.config import OptimizerConfig, TrainConfig
 from munit_edge.trainer.config_files import read_train_config
-from munit_edge.trainer.foreign_names import discriminator_names, generator_names
+from munit_edge.trainer.foreign.names import discriminator_names, generator_names
 
 REFERENCE = reference_folder()
 CASES = sorted(path.parent.name for path in REFERENCE.glob("*/train_trace.json"))

@@ -12,9 +12,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from munit_edge.doctor.selftest import CHECKPOINT_FOLDER, FOLDER, graphs_folder
 from munit_edge.engines.probe import ask
-from munit_edge.latency import Latency
-from munit_edge.selftest import CHECKPOINT_FOLDER, FOLDER, graphs_folder
+from munit_edge.system.latency import Latency
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "gpu_check.py"
 GRAPHS_FOLDER = graphs_folder("fp32")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from munit_edge.config import ModelConfig
 from munit_edge.errors import InputError, ModelError, OutputError
-from munit_edge.locks import PARTIAL_PREFIX
+from munit_edge.files.locks import PARTIAL_PREFIX
+from munit_edge.model.config import ModelConfig
 from munit_edge.trainer.checkpoint import (
     CheckpointInfo,
     TrainingState,

@@ -8,8 +8,9 @@ import pytest
 import torch
 from training_runs import tiny_settings
 
-from munit_edge.config import DiscriminatorConfig, validate
 from munit_edge.errors import ConfigError
+from munit_edge.model.config import DiscriminatorConfig
+from munit_edge.settings import validate
 from munit_edge.trainer.config import DataConfig, ImageSource, OptimizerConfig, TrainConfig
 from munit_edge.trainer.networks import build_discriminator
 

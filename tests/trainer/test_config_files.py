@@ -10,9 +10,9 @@ import pytest
 import yaml
 from foreign_models import IMAGINAIRE_SETTINGS
 
-from munit_edge.arithmetic import model_costs
-from munit_edge.config import ModelConfig
 from munit_edge.errors import ConfigError
+from munit_edge.model.config import ModelConfig
+from munit_edge.model.cost import model_costs
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.config_files import (
     RECIPES,

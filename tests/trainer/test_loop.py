@@ -29,7 +29,7 @@ from munit_edge.errors import ConfigError, EngineError, InputError, ModelError, 
 from munit_edge.evaluation.options import EvaluateOptions
 from munit_edge.evaluation.pictures import MIN_PICTURES
 from munit_edge.evaluation.run import evaluate
-from munit_edge.images import read_image
+from munit_edge.images.io import read_image
 from munit_edge.trainer import loop
 from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint, saved_checkpoints
 from munit_edge.trainer.config import BestBy

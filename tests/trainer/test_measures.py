@@ -9,12 +9,12 @@ import pytest
 import torch
 from training_runs import tiny_config, write_data
 
-from munit_edge.config import Domain
+from munit_edge.model.config import Domain
 from munit_edge.trainer.config import LossConfig
+from munit_edge.trainer.data.image_sets import training_images
 from munit_edge.trainer.graphs import image_from_bytes
-from munit_edge.trainer.image_sets import training_images
 from munit_edge.trainer.measures import Evaluation, reconstruction_error
-from munit_edge.trainer.run_state import RunState
+from munit_edge.trainer.run.state import RunState
 from munit_edge.trainer.step import Pair
 
 CONFIG = tiny_config()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from munit_edge.config import DiscriminatorConfig, ModelConfig
+from munit_edge.model.config import DiscriminatorConfig, ModelConfig
 from munit_edge.trainer.checkpoint import folded_state
 from munit_edge.trainer.networks import (
     AdaIN,

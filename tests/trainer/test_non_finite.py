@@ -15,7 +15,7 @@ from munit_edge.errors import TrainingError
 from munit_edge.trainer import loop
 from munit_edge.trainer.checkpoint import newest_checkpoint
 from munit_edge.trainer.loop import TrainingResult, prepare_run
-from munit_edge.trainer.run_state import RunState
+from munit_edge.trainer.run.state import RunState
 from munit_edge.trainer.step import Losses, Pair, TrainingStep
 
 SKIP = "on_non_finite=skip"

@@ -7,14 +7,10 @@ import torch
 import torch.nn.functional as F
 from training_runs import tiny_config
 
-from munit_edge.config import ModelConfig
+from munit_edge.model.config import ModelConfig
 from munit_edge.trainer.networks import NORM_EPS, Generator, LayerNorm
-from munit_edge.trainer.run_state import RunState
-from munit_edge.trainer.steady_gradients import (
-    FLAT_VARIANCE,
-    steady_instance_norm,
-    steady_product,
-)
+from munit_edge.trainer.run.state import RunState
+from munit_edge.trainer.steady_gradients import FLAT_VARIANCE, steady_instance_norm, steady_product
 from munit_edge.trainer.step import Pair
 
 DEEP = {"width": 8, "num_res_blocks": 4, "mlp_dim": 16, "style_dim": 4}

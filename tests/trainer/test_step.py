@@ -16,13 +16,13 @@ import pytest
 import torch
 from training_runs import tiny_config, write_vgg
 
-from munit_edge.trainer.augmentation import augmented
 from munit_edge.trainer.config import TrainConfig
-from munit_edge.trainer.data import draw_styles
+from munit_edge.trainer.data.augmentation import augmented
+from munit_edge.trainer.data.batches import draw_styles
+from munit_edge.trainer.features.vgg import read_vgg
 from munit_edge.trainer.losses import perceptual_loss
-from munit_edge.trainer.run_state import RunState
+from munit_edge.trainer.run.state import RunState
 from munit_edge.trainer.step import Losses, Pair, TrainingStep
-from munit_edge.trainer.vgg import read_vgg
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "training_curves.json"
 CPU = torch.device("cpu")

@@ -7,7 +7,6 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from munit_edge.config import Domain
 from munit_edge.errors import ModelError
 from munit_edge.evaluation.measures import (
     EncodedDomain,
@@ -15,8 +14,9 @@ from munit_edge.evaluation.measures import (
     mean_pair_distance,
     translate_domain,
 )
-from munit_edge.images import Images
-from munit_edge.styles import Styles
+from munit_edge.images.io import Images
+from munit_edge.model.config import Domain
+from munit_edge.styles.codes import Styles
 from munit_edge.translator import Content, Translator
 
 LEVELS = 20

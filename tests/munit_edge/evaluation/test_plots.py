@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from munit_edge.bar_chart import COLOURS
 from munit_edge.evaluation.kernel_test import KernelTest
 from munit_edge.evaluation.linear_probe import NUM_BINS, LinearProbe, linear_probe
 from munit_edge.evaluation.plots import propositions_plot
 from munit_edge.evaluation.propositions import Propositions, StyleDistribution, style_distribution
-from munit_edge.images import Images
+from munit_edge.images.bar_chart import COLOURS
+from munit_edge.images.io import Images
 
 PANELS = (slice(24, 425), slice(448, 849), slice(872, 1280))
 """Where the three panels are."""

@@ -5,12 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from munit_edge.evaluation.propositions import (
-    compare_pictures,
-    pooled_content,
-    style_distribution,
-)
-from munit_edge.images import Images
+from munit_edge.evaluation.propositions import compare_pictures, pooled_content, style_distribution
+from munit_edge.images.io import Images
 
 
 def test_styles_of_the_prior() -> None:

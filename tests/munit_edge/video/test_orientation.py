@@ -8,7 +8,7 @@ import clips
 import numpy as np
 import pytest
 
-from munit_edge.images import Images
+from munit_edge.images.io import Images
 from munit_edge.video.file_source import FileSource
 
 Shown = Callable[[Images], Images]

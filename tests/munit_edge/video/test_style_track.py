@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from munit_edge.errors import ConfigError
-from munit_edge.style_files import NamedStyle, sampled_style
-from munit_edge.styles import interpolate_styles
+from munit_edge.styles.codes import interpolate_styles
+from munit_edge.styles.files import NamedStyle, sampled_style
 from munit_edge.video.style_track import FixedStyles, MovingStyle, StyleKey, parse_keys
 
 

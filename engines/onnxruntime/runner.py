@@ -1,0 +1,220 @@
+"""ONNX Runtime: CPU, CUDA and TensorRT, and never one when another was asked for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from munit_edge.engines.base import AnyArray, Array, GraphSet, Runner
+from munit_edge.engines.devices import Device
+from munit_edge.engines.onnxruntime.arrays import OrtMemory, picking_graph
+from munit_edge.engines.onnxruntime.session import first_line, open_session
+from munit_edge.errors import ConfigError, EngineError, UnsupportedGraphError
+from munit_edge.extras import require
+from munit_edge.model.config import Domain, GraphKind
+from munit_edge.model.manifest import GraphEntry, Manifest, checked_graph, read_manifest
+
+if TYPE_CHECKING:
+    from munit_edge.engines.onnxruntime.provider_plans import CacheClaim
+    from munit_edge.engines.onnxruntime.tensorrt_provider import TensorRTProvider
+
+
+class OnnxRuntimeRunner(Runner):
+    """One graph in an ONNX Runtime session.
+
+    Args:
+        model: the graph's file, or its bytes.
+        entry: what the manifest says of it.
+        device: where to run; a session that lands elsewhere is an error.
+        memory: of that device, shared by the runners of a graph set whose outputs stay there;
+            None: outputs go to the host.
+        tensorrt: options of the TensorRT provider; None: it is not used.
+
+    Raises:
+        ModelError: it is not an ONNX graph.
+        EngineError: the session did not get the asked device; the message has the loader's reason.
+    """
+
+    def __init__(
+        self,
+        model: bytes | Path,
+        entry: GraphEntry,
+        device: Device,
+        memory: OrtMemory | None = None,
+        tensorrt: Mapping[str, str] | None = None,
+    ) -> None:
+        name = entry.name
+        super().__init__(name, entry.inputs, entry.outputs)
+        self._memory = memory or OrtMemory(device)
+        self._keeps = memory is not None
+        if tensorrt is not None:
+            # Its plans grow by the smallest and largest size of each input, and such contents and
+            # styles need not go together.
+            self.several_styles = False
+        self._session: Any = open_session(model, name, device, tensorrt)
+
+    def run(self, feeds: Mapping[str, AnyArray]) -> dict[str, Array]:
+        """See `Runner.run`; feeds that are on the device are read there."""
+        self._check(feeds)
+        names = [spec.name for spec in self.outputs]
+        with self._errors(feeds):
+            values = self._memory.run(self._session, feeds, names)
+        return dict(zip(names, values, strict=True))
+
+    def run_on_device(self, feeds: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+        """See `Runner.run_on_device`."""
+        if not self._keeps:
+            return dict(self.run(feeds))
+        self._check(feeds)
+        with self._errors(feeds):
+            values = self._memory.run_and_keep(self._session, feeds, self.outputs)
+        return {spec.name: value for spec, value in zip(self.outputs, values, strict=True)}
+
+    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        return self.run(feeds)
+
+    @contextlib.contextmanager
+    def _errors(self, feeds: Mapping[str, AnyArray]) -> Iterator[None]:
+        try:
+            yield
+        except EngineError:
+            raise
+        except Exception as exc:  # the binding raises its own, undocumented classes
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
+            raise EngineError(
+                f"ONNX Runtime failed in graph {self.name} on {shapes}: {first_line(exc)}; "
+                "if memory ran out, use a smaller image (--size) or fewer styles at once"
+            ) from exc
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+
+class OnnxRuntimeGraphs(GraphSet):
+    """The graphs of a model directory in ONNX Runtime.
+
+    Args:
+        directory: the model directory.
+        manifest: its manifest.
+        device: where to run.
+        keep_content: leave what `Runner.run_on_device` computes in the device's memory; None: on a
+            GPU, where copying costs.
+        tensorrt: run by this provider; None: by the device's own.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        manifest: Manifest,
+        device: Device,
+        *,
+        keep_content: bool | None = None,
+        tensorrt: TensorRTProvider | None = None,
+    ) -> None:
+        super().__init__(
+            manifest.model,
+            manifest.io,
+            manifest.checkpoint_sha256,
+            engine="onnxruntime-tensorrt" if tensorrt else "onnxruntime",
+            device=str(device),
+        )
+        self._directory = directory
+        self._manifest = manifest
+        self._on = device
+        keeps = device.kind != "cpu" if keep_content is None else keep_content
+        self._memory = OrtMemory(device) if keeps else None
+        self._tensorrt = tensorrt
+        self._claims: list[CacheClaim] = []
+
+    def _open(self, kind: GraphKind, domain: Domain) -> Runner:
+        entry = self._manifest.graph(kind, domain)
+        if entry.precision == "bf16" and self._on.kind == "cpu":
+            raise UnsupportedGraphError(
+                f"graph {kind}_{domain} is in bf16, in which ONNX Runtime has no convolutions on "
+                "the CPU: use --engine tensorrt on a machine with a GPU, or export the model with "
+                "--precision fp16, int8 or fp32"
+            )
+        graph = checked_graph(self._directory, entry)
+        return OnnxRuntimeRunner(graph, entry, self._on, self._memory, self._options(entry))
+
+    def _options(self, entry: GraphEntry) -> dict[str, str] | None:
+        """Options of the TensorRT provider, whose plans are then this process's until `close`."""
+        if self._tensorrt is None:
+            return None
+        from munit_edge.engines.onnxruntime.tensorrt_provider import claim
+
+        claimed = claim(self._tensorrt, entry)
+        self._claims.append(claimed)
+        return self._tensorrt.options(entry, cached=claimed.granted)
+
+    def close(self) -> None:
+        """Close every runner and give back the device's memory."""
+        super().close()
+        if self._memory:
+            self._memory.close()
+        while self._claims:
+            self._claims.pop().release()
+
+
+def open_onnxruntime(directory: Path, device: str, *, tf32: bool = False) -> OnnxRuntimeGraphs:
+    """Open a model directory in ONNX Runtime.
+
+    Args:
+        directory: the model directory.
+        device: "cpu", "cuda", "cuda:N" or "auto" (CUDA where it really works, else the CPU).
+        tf32: see `munit_edge.engines.devices.Device`.
+
+    Raises:
+        ConfigError: TF32 is asked for on a CPU.
+        InputError, ModelError: see `munit_edge.model.manifest.read_manifest`.
+        EngineError: ONNX Runtime is not installed, or has no such device.
+    """
+    manifest = read_manifest(directory)
+    require("onnxruntime", "running ONNX graphs")
+    if device == "auto":
+        chosen = Device("cuda" if _cuda_works() else "cpu", tf32=tf32)
+    else:
+        chosen = Device.parse(device, tf32=tf32)
+    return OnnxRuntimeGraphs(directory, manifest, chosen)
+
+
+def open_onnxruntime_tensorrt(
+    directory: Path, device: str, *, tf32: bool = False
+) -> OnnxRuntimeGraphs:
+    """Open a model directory in ONNX Runtime with its TensorRT provider.
+
+    Args:
+        directory: the model directory.
+        device: "cuda", "cuda:N" or "auto" (the first GPU).
+        tf32: see `munit_edge.engines.devices.Device`.
+
+    Raises:
+        ConfigError: the device is no GPU, or an earlier model of this process settled TF32.
+        InputError, ModelError: see `munit_edge.model.manifest.read_manifest`.
+        EngineError: there is no usable GPU, or this ONNX Runtime and the installed TensorRT do not
+            go together.
+    """
+    from munit_edge.engines.onnxruntime.tensorrt_provider import open_provider
+
+    manifest = read_manifest(directory)
+    chosen = Device.parse("cuda" if device == "auto" else device, tf32=tf32)
+    if chosen.kind != "cuda":
+        raise ConfigError(
+            "engine onnxruntime-tensorrt runs on a GPU only: use --device cuda, or --engine "
+            "onnxruntime"
+        )
+    return OnnxRuntimeGraphs(directory, manifest, chosen, tensorrt=open_provider(chosen))
+
+
+def _cuda_works() -> bool:
+    """Whether a graph really runs on the first GPU."""
+    try:
+        open_session(picking_graph(np.dtype(np.float32)), "take", Device("cuda", 0))
+    except EngineError:
+        return False
+    return True

@@ -1,0 +1,210 @@
+"""ONNX Runtime sessions on exactly the asked device, and why there is none.
+
+ONNX Runtime falls back to the CPU when a provider's library does not load, and says so only in its
+log: here that is an error with the loader's own reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import importlib.metadata
+import io
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from munit_edge.engines.devices import Device
+from munit_edge.engines.gpu_presence import require_gpu
+from munit_edge.errors import EngineError, ModelError, UnsupportedGraphError
+from munit_edge.extras import require
+from munit_edge.files.paths import utf8_name
+from munit_edge.system.cores import usable_cores
+from munit_edge.system.heap import give_back_freed_memory
+
+CUDA_PROVIDER = "CUDAExecutionProvider"
+CPU_PROVIDER = "CPUExecutionProvider"
+TENSORRT_PROVIDER = "TensorrtExecutionProvider"
+
+_LOG_WARNINGS = 2  # ONNX Runtime's default
+_LOG_FATAL_ONLY = 4
+_PURPOSE = "running ONNX graphs"
+
+
+def open_session(
+    model: bytes | Path, name: str, device: Device, tensorrt: Mapping[str, str] | None = None
+) -> Any:
+    """An `onnxruntime.InferenceSession` on exactly `device`.
+
+    Libraries of CUDA and cuDNN that pip installed are found.
+
+    Args:
+        model: the graph's file, or its bytes, which the session then holds besides the weights.
+        name: what to call the graph in messages.
+        device: where to run.
+        tensorrt: options of the TensorRT provider; None: it is not used.
+
+    Raises:
+        ModelError: it is not an ONNX graph.
+        EngineError: the session did not get the device, or not the provider.
+        UnsupportedGraphError: this ONNX Runtime has no code for one of the graph's operators in
+            its type.
+    """
+    onnxruntime = require("onnxruntime", _PURPOSE)
+    providers: list[tuple[str, dict[str, str]]] = [(CPU_PROVIDER, {})]
+    if device.kind == "cuda":
+        if CUDA_PROVIDER not in onnxruntime.get_available_providers():
+            require_gpu()
+            raise EngineError(f"device '{device}' cannot be used: {_no_cuda_provider()}")
+        load_cuda_libraries()
+        cuda = {"device_id": str(device.index), "use_tf32": str(int(device.tf32))}
+        providers.insert(0, (CUDA_PROVIDER, cuda))
+    if tensorrt is not None:
+        providers.insert(0, (TENSORRT_PROVIDER, dict(tensorrt)))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _LOG_FATAL_ONLY  # what goes wrong is raised, with the reason
+    options.intra_op_num_threads = usable_cores()
+    # Threads that spin while they wait take time from those that read and write pictures.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # ONNX Runtime's own heap takes and keeps more than it needs: 650 instead of 480 MiB with width
+    # 64, 256 x 256 pixels and two styles. Asking the system each time takes 4 % more time.
+    options.enable_cpu_mem_arena = device.kind != "cpu"
+    give_back_freed_memory()  # of earlier graphs' runs: opening one takes three times its size
+    try:
+        with _quiet(onnxruntime, device), _source(model) as source:
+            # Its own fallback would print to standard output.
+            session = onnxruntime.InferenceSession(
+                source, options, providers=providers, enable_fallback=0
+            )
+    except Exception as exc:  # the binding raises its own, undocumented classes
+        if "NOT_IMPLEMENTED" in str(exc):
+            raise UnsupportedGraphError(
+                f"onnxruntime {onnxruntime.__version__} has no code on {device} for graph {name} "
+                f"({first_line(exc)}): export the model in another --precision, or use another "
+                "engine"
+            ) from exc
+        if device.kind == "cuda":
+            raise EngineError(f"device '{device}' cannot be used: {first_line(exc)}") from exc
+        raise ModelError(
+            f"graph {name} is not a valid ONNX file ({first_line(exc)}): export the model again"
+        ) from exc
+    if session.get_providers()[0] != providers[0][0]:
+        raise EngineError(_fell_back(onnxruntime, session, device, tensorrt is not None))
+    give_back_freed_memory()
+    return session
+
+
+@functools.lru_cache(maxsize=1)
+def load_cuda_libraries() -> None:
+    """Load CUDA and cuDNN from wheels of pip, where there are some, so that providers find them.
+
+    ONNX Runtime does not look there by itself. What is missing is only logged, for debugging: it
+    may be installed in the system, and else the session says what it misses.
+    """
+    onnxruntime = require("onnxruntime", _PURPOSE)
+    preload = getattr(onnxruntime, "preload_dlls", None)
+    if preload is None:
+        return
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        preload()
+    logging.getLogger(__name__).debug("preload_dlls: %s", said.getvalue())
+
+
+def provider_library(onnxruntime: Any, provider: str) -> Path:
+    """Where the library of a provider ("cuda", "tensorrt", "shared") is, if it is there."""
+    folder = Path(str(onnxruntime.__file__)).parent / "capi"
+    return folder / f"libonnxruntime_providers_{provider}.so"
+
+
+def first_line(exc: Exception) -> str:
+    """What an error of ONNX Runtime says: CUDA's own words, or else its first line."""
+    text = str(exc).strip()
+    if match := re.search(r"CUDA failure \d+: [^;\n]*[^;\n ]", text):
+        return match[0]
+    return text.partition("\n")[0]
+
+
+@contextlib.contextmanager
+def _source(model: Path | bytes) -> Iterator[str | bytes]:
+    """What ONNX Runtime takes for a model."""
+    if isinstance(model, bytes):
+        yield model
+        return
+    with utf8_name(model) as name:
+        yield name
+
+
+@contextlib.contextmanager
+def _quiet(onnxruntime: Any, device: Device) -> Iterator[None]:
+    """Nothing of what providers log while they are loaded, which goes to standard error."""
+    if device.kind == "cpu":
+        yield
+        return
+    onnxruntime.set_default_logger_severity(_LOG_FATAL_ONLY)
+    try:
+        yield
+    finally:
+        onnxruntime.set_default_logger_severity(_LOG_WARNINGS)
+
+
+def _no_cuda_provider() -> str:
+    if len(_installed_wheels()) > 1:
+        return (
+            "both onnxruntime and onnxruntime-gpu are installed and overwrite each other: run "
+            "`pip uninstall -y onnxruntime onnxruntime-gpu` and then "
+            "`pip install 'munit-edge[gpu]'`"
+        )
+    return (
+        "the installed onnxruntime is built for the CPU only: run `pip uninstall -y onnxruntime` "
+        "and then `pip install 'munit-edge[gpu]'`, or use --device cpu"
+    )
+
+
+def _installed_wheels() -> list[str]:
+    found = []
+    for wheel in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            importlib.metadata.version(wheel)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found.append(wheel)
+    return found
+
+
+def _fell_back(onnxruntime: Any, session: Any, device: Device, tensorrt: bool) -> str:
+    """Why a session is not where it was wanted, and what to do."""
+    provider = "tensorrt" if tensorrt else "cuda"
+    reason = _library_fault(onnxruntime, provider) or "ONNX Runtime gave no reason"
+    if "libcuda.so" in reason:
+        mend = "install NVIDIA's driver (in a container pass `--gpus all`)"
+    else:
+        mend = (
+            f"run `pip install 'onnxruntime-gpu[cuda,cudnn]=={onnxruntime.__version__}'`, which "
+            "brings the libraries of CUDA that it was built for, or install them in the system"
+        )
+    wanted = f"the TensorRT provider on {device}" if tensorrt else f"device '{device}'"
+    other = "--engine tensorrt" if tensorrt else "--device cpu"
+    instead = session.get_providers()[0].removesuffix("ExecutionProvider")
+    return (
+        f"{wanted} cannot be used, ONNX Runtime fell back to {instead} ({reason}): {mend}, "
+        f"or use {other}"
+    )
+
+
+def _library_fault(onnxruntime: Any, provider: str) -> str | None:
+    """The loader's own reason why a provider's library cannot be loaded, or None when it can."""
+    library = provider_library(onnxruntime, provider)
+    if not library.is_file():
+        return None
+    try:
+        # The provider leans on symbols of this library.
+        shared = provider_library(onnxruntime, "shared")
+        ctypes.CDLL(str(shared), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(library))
+    except OSError as exc:
+        return str(exc)
+    return None

@@ -1,0 +1,1 @@
+"""The exported graphs in TensorRT and TensorRT-RTX: building, caching and running engines."""

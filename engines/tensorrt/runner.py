@@ -1,0 +1,638 @@
+"""TensorRT and TensorRT-RTX: plans from the user's cache, run on a GPU.
+
+Each graph has its own execution context, stream and buffers. Pictures and styles cross the bus in
+pinned memory; content codes stay on the GPU between encoder and decoder.
+
+The calls are tested against doubles that keep TensorRT's and CUDA's rules. Nothing in this module
+has run on a GPU yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from munit_edge.engines.base import AnyArray, Array, GraphSet, Runner
+from munit_edge.engines.cuda import (
+    CudaArray,
+    CudaDevice,
+    CudaGraph,
+    DeviceBuffer,
+    DeviceFacts,
+    DevicePool,
+    HostBuffer,
+    Stream,
+    open_device,
+)
+from munit_edge.engines.devices import Device
+from munit_edge.engines.tensorrt.api import Flavour, Message, TensorRT, errors_of, load
+from munit_edge.engines.tensorrt.builder import BuildOptions
+from munit_edge.engines.tensorrt.cache import BuildRequest, Plan, find_or_build
+from munit_edge.engines.tensorrt.header import check_header
+from munit_edge.engines.tensorrt.profile_choice import (
+    PixelAxes,
+    PlanProfile,
+    Shape,
+    Shapes,
+    batch_limits,
+    choose_profile,
+)
+from munit_edge.engines.tensorrt.refit import refit_engine
+from munit_edge.errors import ConfigError, EngineError
+from munit_edge.model.config import Domain, GraphKind
+from munit_edge.model.manifest import GraphEntry, Manifest, TensorEntry, read_graph, read_manifest
+
+_DTYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8"}
+_MEMORY_MEND = (
+    "if memory ran out, use a smaller image (--size) or fewer styles at once, or end other "
+    "programs on the GPU"
+)
+_CUDA_MAJORS = range(11, 20)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a graph runs, and what messages call its model."""
+
+    api: TensorRT
+    device: CudaDevice
+    pool: DevicePool
+    """Memory for outputs that stay on the GPU."""
+    model: str
+    """Path of the model directory, as the user gave it."""
+    multiple: int
+    """Plans are built for multiples of this many pixels."""
+    tf32: bool = False
+    """Whether its plans round float32 to TF32."""
+
+    @property
+    def build_command(self) -> str:
+        """What builds more plans that are taken here, up to their sizes."""
+        words = ["munit-edge export trt", self.model]
+        if self.api.flavour != "tensorrt":
+            words.append(f"--target {self.api.flavour}")
+        if self.tf32:
+            words.append("--tf32")
+        return " ".join(words)
+
+
+class TensorRTRunner(Runner):
+    """One plan, opened.
+
+    Args:
+        engine: the deserialised plan.
+        entry: what the manifest says of the graph.
+        axes: where the image's size is in its inputs.
+        place: where it runs.
+        cuda_graph: record the work of a shape when it comes a second time in a row, and queue it
+            with one call from then on. Another shape drops the record.
+
+    Raises:
+        EngineError: the plan is of another graph, or there is too little memory on the GPU.
+    """
+
+    def __init__(
+        self,
+        engine: Any,
+        entry: GraphEntry,
+        axes: PixelAxes,
+        place: Place,
+        *,
+        cuda_graph: bool = False,
+    ) -> None:
+        super().__init__(entry.name, entry.inputs, entry.outputs)
+        self._place = place
+        self._axes = axes
+        self._wants_graph = cuda_graph
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._check_tensors()
+        self.profiles = tuple(
+            self._read_profile(index) for index in range(engine.num_optimization_profiles)
+        )
+        self.batch_limits = batch_limits(self.profiles)
+        self.several_styles = False  # profiles count images: as many contents as styles
+        self._context = self._make_context()
+        self._stream = Stream(place.device)
+        self._ports = {spec.name: _Port(spec, place.device) for spec in self.inputs + self.outputs}
+        self._profile = 0
+        self._prepared: _Prepared | None = None
+        self._repeated = False
+        self._graph: CudaGraph | None = None
+
+    def run(self, feeds: Mapping[str, AnyArray]) -> dict[str, Array]:
+        """See `Runner.run`; feeds may be on the GPU.
+
+        Raises:
+            InputError: no profile of the plan takes the shapes.
+            EngineError: see `Runner.run`.
+        """
+        self._check(feeds)
+        with self._lock:
+            self._compute(feeds, keep=False)
+            for port in self._ports_of(self.outputs):
+                port.queue_download(self._stream)
+            self._stream.synchronise()
+            return {port.name: port.result() for port in self._ports_of(self.outputs)}
+
+    def run_on_device(self, feeds: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+        """See `Runner.run_on_device`: the outputs stay on the GPU, complete."""
+        self._check(feeds)
+        with self._lock:
+            self._compute(feeds, keep=True)
+            results: dict[str, AnyArray] = {}
+            for port in self._ports_of(self.outputs):
+                array = self._place.pool.array(port.shape, port.dtype)
+                for offset, address, nbytes in array.pieces():
+                    self._stream.move(address, port.address + offset, nbytes)
+                results[port.name] = array
+            self._stream.synchronise()
+            return results
+
+    def warm_up(self) -> None:
+        """Run once at the optimum of each profile: memory is taken and kernels are loaded."""
+        for shapes in (ranges.optimum for ranges in self.profiles):
+            self.run({spec.name: np.zeros(shapes[spec.name], spec.dtype) for spec in self.inputs})
+
+    def close(self) -> None:
+        """Give the GPU's memory back."""
+        with self._lock:
+            if self._context is None:
+                return
+            self._place.device.release("cudaSetDevice", self._place.device.index)
+            self._forget()
+            for port in self._ports.values():
+                port.free()
+            self._stream.free()
+            self._context = None
+            self._engine = None
+
+    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        return self.run(feeds)
+
+    def _compute(self, feeds: Mapping[str, AnyArray], *, keep: bool) -> None:
+        """Queue copies of the feeds and the graph's work; the lock is held.
+
+        Args:
+            feeds: the inputs.
+            keep: the outputs stay on the GPU.
+        """
+        if self._context is None:
+            raise EngineError(f"graph {self.name} is closed: open the model again")
+        self._place.device.activate()
+        reachable = {name: self._reachable(array) for name, array in feeds.items()}
+        with self._place.api.log.listen() as messages:
+            try:
+                self._prepare(reachable, keep, messages)
+                for name, array in reachable.items():
+                    self._ports[name].queue_upload(array, self._stream)
+                self._enqueue(messages)
+            except BaseException:
+                self._forget()  # what is set half cannot be relied on
+                with contextlib.suppress(EngineError):  # the first error is the one to tell
+                    self._stream.synchronise()
+                raise
+
+    def _reachable(self, array: AnyArray) -> Array | CudaArray:
+        """`array` on this GPU or on the host."""
+        if isinstance(array, CudaArray) and array.device.index == self._place.device.index:
+            return array
+        return np.asarray(array)
+
+    def _prepare(
+        self, feeds: Mapping[str, Array | CudaArray], keep: bool, messages: list[Message]
+    ) -> None:
+        """Profile, shapes, buffers and addresses."""
+        shapes = {name: tuple(array.shape) for name, array in feeds.items()}
+        for name, array in feeds.items():
+            self._ports[name].reserve(shapes[name], on_device=isinstance(array, CudaArray))
+        self._repeated = self._prepared == _Prepared(shapes, keep, self._addresses())
+        if self._repeated:
+            return
+        self._forget()
+        self._choose_profile(shapes, messages)
+        for name, shape in shapes.items():
+            self._demand(
+                self._context.set_input_shape(name, shape),
+                f"'{name}' does not take {shape}",
+                messages,
+            )
+        for name, shape in self._output_shapes(messages).items():
+            self._ports[name].reserve(shape, on_device=keep)
+        for name, port in self._ports.items():
+            self._demand(
+                self._context.set_tensor_address(name, port.address),
+                f"'{name}' does not take its memory",
+                messages,
+            )
+        self._prepared = _Prepared(shapes, keep, self._addresses())
+
+    def _choose_profile(self, shapes: Shapes, messages: list[Message]) -> None:
+        place = self._place
+        profile = choose_profile(
+            self.name,
+            self.profiles,
+            shapes,
+            self._axes,
+            command=place.build_command,
+            multiple=place.multiple,
+        )
+        if profile != self._profile:
+            self._demand(
+                self._context.set_optimization_profile_async(profile, self._stream.handle),
+                f"profile {profile} cannot be chosen",
+                messages,
+            )
+            self._stream.synchronise()
+            self._profile = profile
+
+    def _output_shapes(self, messages: list[Message]) -> dict[str, Shape]:
+        try:
+            missing = self._context.infer_shapes()
+        except RuntimeError as exc:
+            raise self._error(f"shapes cannot be inferred: {exc}", messages) from exc
+        self._demand(not missing, f"shapes of {missing} are missing", messages)
+        shapes = {s.name: tuple(self._context.get_tensor_shape(s.name)) for s in self.outputs}
+        for name, shape in shapes.items():
+            self._demand(min(shape) >= 0, f"'{name}' has the open shape {shape}", messages)
+        return shapes
+
+    def _enqueue(self, messages: list[Message]) -> None:
+        """Queue the graph's work, by one call where it was recorded."""
+        if self._graph is None and self._wants_graph and self._repeated:
+            # The run before this one, of the same shapes and addresses, was the warm-up.
+            try:
+                with self._stream.capture() as recorded:
+                    self._execute(messages)
+            except EngineError as exc:
+                raise EngineError(
+                    f"graph {self.name} cannot be recorded as a CUDA graph ({exc}): leave the "
+                    "CUDA graph out"
+                ) from exc
+            self._graph = recorded[0]
+        if self._graph is not None:
+            self._stream.launch(self._graph)
+        else:
+            self._execute(messages)
+
+    def _execute(self, messages: list[Message]) -> None:
+        self._demand(
+            self._context.execute_async_v3(self._stream.handle), "the run failed", messages
+        )
+
+    def _forget(self) -> None:
+        """Prepare anew at the next run."""
+        self._prepared = None
+        graph, self._graph = self._graph, None
+        if graph is not None:
+            graph.free()
+
+    def _ports_of(self, specs: tuple[TensorEntry, ...]) -> Iterator[_Port]:
+        return (self._ports[spec.name] for spec in specs)
+
+    def _addresses(self) -> tuple[int, ...]:
+        return tuple(port.address for port in self._ports.values())
+
+    def _check_tensors(self) -> None:
+        """Compare the plan's inputs and outputs with the manifest's."""
+        trt, engine = self._place.api.module, self._engine
+        found = {}
+        for index in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(index)
+            is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+            found[name] = (is_input, _dtype_name(engine.get_tensor_dtype(name)))
+        wanted = {spec.name: (True, str(spec.dtype)) for spec in self.inputs}
+        wanted |= {spec.name: (False, str(spec.dtype)) for spec in self.outputs}
+        if found != wanted:
+            raise EngineError(
+                f"the plan of {self.name} has other inputs and outputs than its graph ({found} "
+                f"instead of {wanted}): remove it with `munit-edge engines prune "
+                f"{self._place.model} --all` and run again"
+            )
+
+    def _read_profile(self, index: int) -> PlanProfile:
+        ranges = {}
+        for spec in self.inputs:
+            fixed = tuple(self._engine.get_tensor_shape(spec.name))
+            if -1 in fixed:
+                ranges[spec.name] = tuple(
+                    map(tuple, self._engine.get_tensor_profile_shape(spec.name, index))
+                )
+            else:
+                ranges[spec.name] = (fixed, fixed, fixed)
+        return PlanProfile(*({name: r[which] for name, r in ranges.items()} for which in range(3)))
+
+    def _make_context(self) -> Any:
+        with self._place.api.log.listen() as messages:
+            context = self._engine.create_execution_context()
+        if context is None:
+            free, total = self._place.device.free_memory()
+            raise self._error(
+                f"the plan cannot be prepared to run, {free >> 20} of {total >> 20} MiB on the GPU "
+                "are free",
+                messages,
+            )
+        return context
+
+    def _demand(self, done: bool, failure: str, messages: list[Message]) -> None:
+        """TensorRT says no by False, and why in its log."""
+        if not done:
+            raise self._error(failure, messages)
+
+    def _error(self, failure: str, messages: list[Message]) -> EngineError:
+        told = errors_of(messages)
+        reason = f" ({told})" if told else ""
+        title = self._place.api.title
+        return EngineError(
+            f"{title} failed in graph {self.name}: {failure}{reason}; {_MEMORY_MEND}"
+        )
+
+
+class TensorRTGraphs(GraphSet):
+    """The graphs of a model directory in TensorRT; plans are taken from the cache or built."""
+
+    def __init__(
+        self,
+        directory: Path,
+        manifest: Manifest,
+        api: TensorRT,
+        device: CudaDevice,
+        *,
+        tf32: bool = False,
+        cuda_graph: bool = False,
+        warm_up: bool = False,
+    ) -> None:
+        super().__init__(
+            manifest.model,
+            manifest.io,
+            manifest.checkpoint_sha256,
+            engine=api.flavour,
+            device=f"cuda:{device.index}",
+        )
+        self._directory = directory
+        self._manifest = manifest
+        self._cuda_graph = cuda_graph
+        self._warm_up = warm_up
+        multiple = manifest.sizes.multiple
+        pool = DevicePool(device)
+        self._place = Place(api, device, pool, str(directory), multiple, tf32)
+        self._runtime: Any = None
+
+    def _open(self, kind: GraphKind, domain: Domain) -> Runner:
+        place = self._place
+        entry = self._manifest.graph(kind, domain)
+        options = BuildOptions(target=place.api.flavour, tf32=place.tf32)
+        request = BuildRequest(options=options, device=place.device.index)
+        progress = _SayOnce(entry.name, place)
+        plan = find_or_build(self._directory, self._manifest, entry, request, progress=progress)
+        place.device.activate()
+        engine = self._deserialise(plan)
+        if plan.sidecar.key.options.strip_weights:
+            onnx = read_graph(self._directory, entry)
+            refit_engine(place.api, entry.name, engine, onnx)
+        runner = TensorRTRunner(engine, entry, self._axes(kind), place, cuda_graph=self._cuda_graph)
+        if self._warm_up:
+            runner.warm_up()
+        return runner
+
+    def _axes(self, kind: GraphKind) -> PixelAxes:
+        if kind in ("decoder", "decoder_stats"):
+            return PixelAxes("content", 2, self._place.multiple)
+        return PixelAxes("image", 1 if self.io == "uint8" else 2, 1)
+
+    def _deserialise(self, plan: Plan) -> Any:
+        api = self._place.api
+        data = plan.read()
+        options = plan.sidecar.key.options
+        mend = (
+            f"remove it with `munit-edge engines prune {self._directory} --all` and run again to "
+            "build it anew"
+        )
+        try:
+            check_header(
+                str(plan.path),
+                data,
+                api.flavour,
+                api.version,
+                version_compatible=options.version_compatible,
+            )
+        except EngineError as exc:
+            raise EngineError(f"{exc}: {mend}") from exc
+        with api.log.listen() as messages:
+            runtime = self._open_runtime()
+            if options.version_compatible:
+                # Such a plan brings its own runtime along. It is this user's, from a private
+                # folder, and has the hash that was written down when it was built.
+                runtime.engine_host_code_allowed = True
+            engine = runtime.deserialize_cuda_engine(data)
+        if engine is None:
+            told = errors_of(messages) or "it gave no reason"
+            raise EngineError(
+                f"{api.title} does not take the plan {plan.path} ({told}): {mend}; {_MEMORY_MEND}"
+            )
+        return engine
+
+    def _open_runtime(self) -> Any:
+        """The Runtime, made when the first plan is there; the GPU was asked for long before."""
+        if self._runtime is None:
+            api = self._place.api
+            try:
+                self._runtime = api.module.Runtime(api.logger)
+            except TypeError as exc:  # the binding's way of saying that it got none
+                raise EngineError(f"{api.title} cannot start its runtime: {exc}") from exc
+        return self._runtime
+
+    def close(self) -> None:
+        """Close every runner and give back what arrays on the GPU do not use."""
+        super().close()
+        self._place.device.release("cudaSetDevice", self._place.device.index)
+        self._place.pool.free()
+        self._runtime = None
+
+
+def open_tensorrt(
+    directory: Path,
+    device: str,
+    flavour: Flavour = "tensorrt",
+    *,
+    tf32: bool = False,
+    cuda_graph: bool = False,
+    warm_up: bool = False,
+) -> TensorRTGraphs:
+    """Open a model directory in TensorRT.
+
+    The newest plan in the user's cache that runs here is taken; where there is none, one is built
+    with the default profile when the graph is first used, which takes minutes. Where only the lean
+    runtime of TensorRT is installed, it runs plans built with `--version-compatible`.
+
+    Args:
+        directory: the model directory.
+        device: "cuda", "cuda:N" or "auto" (the first GPU).
+        flavour: TensorRT, or TensorRT-RTX for RTX cards.
+        tf32: see `munit_edge.engines.devices.Device`; plans with it are others than those without.
+        cuda_graph: see `TensorRTRunner`.
+        warm_up: run each graph once for each of its plan's profiles when it is opened.
+
+    Raises:
+        ConfigError: the device is no GPU.
+        InputError, ModelError: see `munit_edge.model.manifest.read_manifest`.
+        EngineError: there is no GPU, driver or TensorRT that can be used.
+    """
+    manifest = read_manifest(directory)
+    chosen = Device.parse("cuda" if device == "auto" else device)
+    if chosen.kind != "cuda":
+        raise ConfigError(
+            f"engine {flavour} runs on a GPU only: use --device cuda, or --engine onnxruntime"
+        )
+    gpu = open_device(chosen.index)  # first: without a GPU TensorRT would crash the process
+    api = load(flavour)
+    check_cuda_majors(api.wheels, gpu.facts)
+    return TensorRTGraphs(
+        directory, manifest, api, gpu, tf32=tf32, cuda_graph=cuda_graph, warm_up=warm_up
+    )
+
+
+def check_cuda_majors(wheels: str, facts: DeviceFacts) -> None:
+    """Make sure that wheels of TensorRT and cuda-bindings are for one major version of CUDA.
+
+    TensorRT that did not come from pip, as on a Jetson, cannot be asked.
+
+    Args:
+        wheels: beginning of the names of TensorRT's wheels, such as "tensorrt".
+        facts: of the GPU, and what drives it.
+
+    Raises:
+        EngineError: they are mixed.
+    """
+    majors = [major for major in _CUDA_MAJORS if _is_installed(f"{wheels}-cu{major}")]
+    if len(majors) > 1:
+        found = " and ".join(f"{wheels}-cu{major}" for major in majors)
+        raise EngineError(
+            f"{found} are both installed and overwrite each other: run `pip list` and "
+            f"`pip uninstall` all that begin with {wheels}-cu, then install one of them"
+        )
+    if majors and majors[0] != facts.cuda_major:
+        raise EngineError(
+            f"{wheels}-cu{majors[0]} is for CUDA {majors[0]} and the installed cuda-bindings is "
+            f"for CUDA {facts.cuda_major}: run "
+            f"`pip install 'cuda-bindings>={majors[0]},<{majors[0] + 1}'`"
+        )
+
+
+def _dtype_name(member: Any) -> str:
+    """NumPy's name of a TensorRT type."""
+    name = str(member.name)
+    return _DTYPES.get(name, name)
+
+
+def _is_installed(wheel: str) -> bool:
+    for part in ("", "-libs", "-bindings"):
+        try:
+            importlib.metadata.version(wheel + part)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        return True
+    return False
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What an execution context was set to."""
+
+    shapes: Shapes
+    """Of the inputs."""
+    keep: bool
+    """The outputs stay on the GPU."""
+    addresses: tuple[int, ...]
+    """Of all inputs and outputs."""
+
+
+class _Port:
+    """Memory of one input or output, on both sides of the bus."""
+
+    def __init__(self, spec: TensorEntry, device: CudaDevice) -> None:
+        self.name = spec.name
+        self.dtype = np.dtype(spec.dtype)
+        self.shape: Shape = ()
+        self._host = HostBuffer(device)
+        self._device = DeviceBuffer(device)
+        self._on_device = False
+
+    @property
+    def address(self) -> int:
+        """Where the graph reads or writes it."""
+        return self._device.address if self._on_device else self._host.device_address
+
+    def reserve(self, shape: Shape, *, on_device: bool) -> None:
+        """Make room.
+
+        Args:
+            shape: of the array.
+            on_device: it comes from or stays in the GPU's memory, so that the host's is not needed.
+        """
+        self.shape = shape
+        self._on_device = on_device or not self._host.mapped
+        if self._on_device:
+            self._device.reserve(self._nbytes)
+        if not on_device:
+            self._host.reserve(self._nbytes)
+
+    def queue_upload(self, array: Array | CudaArray, stream: Stream) -> None:
+        """Bring an input to where the graph reads it."""
+        if isinstance(array, CudaArray):
+            for offset, address, nbytes in array.pieces():
+                stream.move(self.address + offset, address, nbytes)
+            return
+        self._host.array(self.shape, self.dtype)[...] = array
+        if self._on_device:
+            stream.upload(self.address, self._host.address, self._nbytes)
+
+    def queue_download(self, stream: Stream) -> None:
+        """Bring an output to the host."""
+        if self._on_device:
+            stream.download(self._host.address, self.address, self._nbytes)
+
+    def result(self) -> Array:
+        """A copy of the output, once the stream was waited for."""
+        copied: Array = self._host.array(self.shape, self.dtype).copy()
+        return copied
+
+    def free(self) -> None:
+        """Give the memory back."""
+        self._host.free()
+        self._device.free()
+
+    @property
+    def _nbytes(self) -> int:
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+
+class _SayOnce:
+    """Tells that a build has begun: nobody should think that the program hangs."""
+
+    def __init__(self, graph: str, place: Place) -> None:
+        self._line = (
+            f"building the {place.api.title} plan of {graph} for {place.device.facts.name}; this "
+            "may take minutes and happens once (`munit-edge export trt` does it beforehand)"
+        )
+        self._said = False
+
+    def phase_start(self, phase: str, parent: str | None, num_steps: int) -> None:
+        """The first phase is worth a line."""
+        if not self._said:
+            self._said = True
+            logging.getLogger(__name__).warning(self._line)
+
+    def step(self, phase: str, index: int) -> None:
+        """Not told."""
+
+    def phase_finish(self, phase: str) -> None:
+        """Not told."""

@@ -1,0 +1,1 @@
+"""The networks of a checkpoint in torch, without an export."""

@@ -1,0 +1,153 @@
+"""torch: runs a checkpoint as it is, without export. Slower to start; the reference for parity."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from munit_edge.engines.base import Array, GraphSet, Runner
+from munit_edge.engines.devices import Device
+from munit_edge.errors import EngineError
+from munit_edge.extras import require
+from munit_edge.model.config import Domain, GraphKind, TensorIO, graph_name
+from munit_edge.model.manifest import TensorEntry, graph_tensors, is_model_directory
+
+if TYPE_CHECKING:
+    from munit_edge.trainer.checkpoint import Checkpoint
+
+
+class TorchRunner(Runner):
+    """One graph as a torch module."""
+
+    def __init__(
+        self,
+        name: str,
+        module: Any,
+        inputs: tuple[TensorEntry, ...],
+        outputs: tuple[TensorEntry, ...],
+        device: Device,
+    ) -> None:
+        super().__init__(name, inputs, outputs)
+        self._torch: Any = require("torch", "running a checkpoint")
+        self._on = device
+        self._device = str(device)
+        self._module: Any = module.to(self._device)
+
+    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        torch = self._torch
+        arrays = [np.ascontiguousarray(feeds[spec.name]) for spec in self.inputs]
+        try:
+            with torch.inference_mode(), _multiplying(torch, self._on):
+                # A copy: torch refuses read-only arrays, and callers keep theirs.
+                tensors = [torch.tensor(array, device=self._device) for array in arrays]
+                results = self._module(*tensors)
+                if not isinstance(results, tuple):
+                    results = (results,)
+                arrays = [result.cpu().numpy() for result in results]
+        except RuntimeError as exc:
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
+            raise EngineError(f"torch failed in graph {self.name} on {shapes}: {exc}") from exc
+        return {spec.name: array for spec, array in zip(self.outputs, arrays, strict=True)}
+
+    def close(self) -> None:
+        """Free the module."""
+        self._module = None
+
+
+class TorchGraphs(GraphSet):
+    """The graphs of a checkpoint in torch."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: Device,
+        weights: Literal["average", "live"] | None = None,
+        *,
+        io: TensorIO = "uint8",
+    ) -> None:
+        super().__init__(
+            checkpoint.config,
+            io,
+            checkpoint.weights_sha256(weights),
+            engine="torch",
+            device=str(device),
+        )
+        self._generators = checkpoint.generators(weights)
+        self._on = device
+
+    def _open(self, kind: GraphKind, domain: Domain) -> Runner:
+        from munit_edge.trainer.graphs import build_graph
+
+        module = build_graph(self._generators, kind, domain, self.io)
+        inputs, outputs = graph_tensors(self.config, kind, domain, self.io)
+        return TorchRunner(graph_name(kind, domain), module, inputs, outputs, self._on)
+
+
+_MULTIPLYING = threading.Lock()
+"""How torch multiplies is a setting of the process, and a run on a GPU changes it for a while."""
+
+
+@contextlib.contextmanager
+def _multiplying(torch: Any, device: Device) -> Iterator[None]:
+    """Let convolutions and matrix products round to TF32, or not; torch's own default is mixed."""
+    if device.kind == "cpu":
+        yield
+        return
+    places = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    with _MULTIPLYING:
+        before = [place.allow_tf32 for place in places]
+        for place in places:
+            place.allow_tf32 = device.tf32
+        try:
+            yield
+        finally:
+            for place, allowed in zip(places, before, strict=True):
+                place.allow_tf32 = allowed
+
+
+def open_torch(
+    path: Path,
+    device: str,
+    weights: Literal["average", "live"] | None = None,
+    *,
+    tf32: bool = False,
+) -> TorchGraphs:
+    """Open a checkpoint, or the newest one of a run folder, in torch.
+
+    Args:
+        path: checkpoint or run folder.
+        device: "cpu", "cuda", "cuda:N" or "auto" (CUDA where there is one).
+        weights: which weights; None takes the average where there is one.
+        tf32: see `munit_edge.engines.devices.Device`.
+
+    Raises:
+        ConfigError: TF32 is asked for on a CPU.
+        InputError, ModelError: see `munit_edge.trainer.checkpoint.open_checkpoint`.
+        EngineError: torch is not installed, has no such device, or `path` is a model directory.
+    """
+    if is_model_directory(path):
+        raise EngineError(
+            f"{path} is a model directory and the torch engine runs checkpoints: "
+            "use --engine onnxruntime, or name the checkpoint"
+        )
+    torch = require("torch", "running a checkpoint")
+    from munit_edge.trainer.checkpoint import open_checkpoint
+
+    if device == "auto":
+        chosen = replace(Device("cuda" if torch.cuda.is_available() else "cpu"), tf32=tf32)
+    else:
+        chosen = Device.parse(device, tf32=tf32)
+    if chosen.kind == "cuda" and chosen.index >= torch.cuda.device_count():
+        reason = (
+            f"torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices"
+            if torch.version.cuda
+            else f"torch {torch.__version__} is built without CUDA"
+        )
+        raise EngineError(f"device '{device}' cannot be used: {reason}; use --device cpu")
+    return TorchGraphs(open_checkpoint(path), chosen, weights)

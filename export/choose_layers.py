@@ -1,0 +1,203 @@
+"""Reduced precision from a wish to layers: what stays in float32, and what the gate measured."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from munit_edge.engines.base import GraphSet
+from munit_edge.errors import ConfigError
+from munit_edge.export.calibration import Pictures
+from munit_edge.export.emulated_half import ArithmeticGraphs, Watch
+from munit_edge.export.half_precision import (
+    HalfPrecision,
+    half_type,
+    in_half,
+    layer_names,
+    matching,
+)
+from munit_edge.export.options import ExportOptions
+from munit_edge.export.quality_gate import (
+    Bench,
+    Measure,
+    Measurement,
+    OnTrial,
+    gate_error,
+    layer_losses,
+    layers_to_keep,
+)
+from munit_edge.export.quantise import CalibratedGraph, EightBits, QuantisedGraphs, calibrate
+from munit_edge.model.manifest import GateEntry, Manifest, TensorRange
+from munit_edge.trainer.checkpoint import Checkpoint
+from munit_edge.trainer.torch_api import nn, torch
+
+NAMED_TENSORS = 8
+"""Tensors whose range goes into the manifest."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which layers are reduced, and the proof."""
+
+    reduced: tuple[str, ...]
+    gate: GateEntry
+
+
+class Float32:
+    """The model in float32 on the user's pictures: what reduced precision is compared with.
+
+    Args:
+        checkpoint: where the model is from.
+        generators: both generators in float32, spectral norm folded in.
+        pictures: of both domains.
+        on_trial: told the name of each layer that is about to be measured alone.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        generators: nn.ModuleDict,
+        pictures: Pictures,
+        on_trial: OnTrial = lambda layer: None,
+    ) -> None:
+        self.on_trial = on_trial
+        self.checkpoint = checkpoint
+        self.generators = generators
+        self.pictures = pictures
+        watched = copy.deepcopy(generators)  # hooks would be copied and exported with the weights
+        self.watch = Watch(watched)
+        graphs = ArithmeticGraphs(watched, checkpoint.config, "")
+        self.bench = Bench(graphs, pictures.gate)
+
+
+def choose_half(model: Float32, precision: HalfPrecision, options: ExportOptions) -> Choice:
+    """Which layers run in 16 bits.
+
+    Raises:
+        GateError: the translations lose more than allowed; names what loses most.
+        ConfigError: a layer to keep does not exist.
+    """
+    names = layer_names(model.generators)
+    config = model.checkpoint.config
+    limit = float(torch.finfo(half_type(precision)).max)
+
+    def measure(
+        layers: Collection[str],
+        changed: Collection[str] | None = None,
+        count: int | None = None,
+    ) -> Measurement:
+        kept = [name for name in names if name not in layers]
+        typed = in_half(model.generators, precision, kept)
+        watch = Watch(typed, layers)
+        with ArithmeticGraphs(typed, config, "", precision=precision) as graphs:
+            found = model.bench.measure(graphs, changed, count)
+        overflows = tuple(
+            f"{tensor} (largest in fp32 {model.watch.largest.get(tensor, 0):.3g}, {precision} "
+            f"holds {limit:.5g})"
+            for tensor in watch.non_finite
+        )
+        return Measurement(found.results, overflows or found.faults)
+
+    reduced, found = _choose(names, options, measure, model.on_trial)
+    nearest = sorted(model.watch.largest.items(), key=lambda item: -item[1])
+    ranges = tuple(
+        TensorRange(tensor=name, largest=largest, limit=limit)
+        for name, largest in nearest
+        if name.rpartition(".")[0] in reduced
+    )
+    return Choice(reduced, _entry(model.bench, names, reduced, found, options, ranges))
+
+
+def choose_eight_bits(
+    model: Float32,
+    precision: EightBits,
+    directory: Path,
+    manifest: Manifest,
+    exported: GraphSet,
+    options: ExportOptions,
+) -> tuple[Choice, dict[str, CalibratedGraph]]:
+    """Which layers run in 8 bits, and the calibrated graphs to write them from.
+
+    Args:
+        model: what to compare with.
+        precision: which 8-bit type.
+        directory: where the float32 graphs lie.
+        manifest: what they are.
+        exported: the same graphs, opened.
+        options: threshold and wishes.
+
+    Raises:
+        GateError, ConfigError: as `choose_half`.
+    """
+    graphs = calibrate(directory, manifest, exported, model.pictures.calibration)
+    names = [layer for graph in graphs.values() for layer in graph.nodes]
+
+    def measure(
+        layers: Collection[str],
+        changed: Collection[str] | None = None,
+        count: int | None = None,
+    ) -> Measurement:
+        with QuantisedGraphs(graphs, manifest, layers, precision) as candidate:
+            return model.bench.measure(candidate, changed, count)
+
+    reduced, found = _choose(names, options, measure, model.on_trial)
+    return Choice(reduced, _entry(model.bench, names, reduced, found, options, ())), graphs
+
+
+def measure_files(model: Float32, exported: GraphSet, choice: Choice) -> GateEntry:
+    """The same measurement with the exported 16-bit files in ONNX Runtime.
+
+    Raises:
+        GateError: they do not reach the threshold that the networks reached.
+    """
+    gate = choice.gate
+    found = model.bench.measure(exported)
+    if not found.holds(gate.min_psnr_db):
+        raise gate_error(f"the exported files in {gate.precision}", found, gate.min_psnr_db, [])
+    arithmetic = "onnxruntime-rounded" if gate.precision == "bf16" else "onnxruntime"
+    update = {"arithmetic": arithmetic, "results": found.results, "ranges": ()}
+    return gate.model_copy(update=update)
+
+
+def _choose(
+    names: Sequence[str], options: ExportOptions, measure: Measure, on_trial: OnTrial
+) -> tuple[tuple[str, ...], Measurement]:
+    keep = set(matching(names, options.keep_fp32))
+    reduced = tuple(name for name in names if name not in keep)
+    if not reduced:
+        raise ConfigError("--keep-fp32 keeps every layer: use --precision fp32, or keep fewer")
+    found = measure(reduced)
+    if found.holds(options.min_psnr):
+        return reduced, found
+    losses = layer_losses(measure, reduced, on_trial)
+    if not options.auto_mixed:
+        raise gate_error(options.precision, found, options.min_psnr, losses)
+    count = len(layers_to_keep(losses, options.min_psnr))
+    for kept in range(count, len(losses)):
+        worst = {layer for layer, _ in losses[:kept]}
+        reduced = tuple(name for name in names if name not in keep | worst)
+        found = measure(reduced)
+        if found.holds(options.min_psnr):
+            return reduced, found
+    raise gate_error(options.precision, found, options.min_psnr, losses)
+
+
+def _entry(
+    bench: Bench,
+    names: Sequence[str],
+    reduced: Collection[str],
+    found: Measurement,
+    options: ExportOptions,
+    ranges: tuple[TensorRange, ...],
+) -> GateEntry:
+    return GateEntry(
+        precision=options.precision,
+        arithmetic="rounded-float32" if options.precision in {"fp16", "bf16"} else "onnxruntime",
+        min_psnr_db=options.min_psnr,
+        pictures=min(len(pictures) for pictures in bench.pictures.values()),
+        results=found.results,
+        kept_fp32=tuple(name for name in names if name not in reduced),
+        ranges=ranges[:NAMED_TENSORS],
+    )

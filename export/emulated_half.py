@@ -1,0 +1,149 @@
+"""What float16 and bfloat16 do, shown on a CPU.
+
+Every operator on 16-bit tensors computes in float32 and its result is rounded through the type.
+Weights and inputs are 16-bit tensors, so they are rounded already; a result beyond float16's 65504
+becomes infinite as it does on a device. True half arithmetic on a CPU takes a hundred times as
+long, and ONNX Runtime's CPU provider computes half graphs in float32 throughout, which hides an
+overflow; bfloat16 convolutions it has none.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from munit_edge.engines.base import Array, GraphSet, Runner
+from munit_edge.engines.devices import Device
+from munit_edge.engines.torch.runner import TorchRunner
+from munit_edge.export.half_precision import layers
+from munit_edge.model.config import Domain, GraphKind, ModelConfig, TensorIO, graph_name
+from munit_edge.model.manifest import Precision, graph_tensors
+from munit_edge.trainer.graphs import build_graph
+from munit_edge.trainer.networks import ConvBlock
+from munit_edge.trainer.torch_api import Tensor, TorchDispatchMode, nn, torch, tree_map
+
+
+class HalfArithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While it is entered, operators on 16-bit tensors compute in float32 and round the result."""
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one operator."""
+        kwargs = kwargs or {}
+        aten = torch.ops.aten
+        half = _half_type((args, kwargs))
+        if func in (aten._to_copy.default, aten.to.dtype) or half is None:
+            return func(*args, **kwargs)
+        widen = functools.partial(_retype, before=half, after=torch.float32)
+        narrow = functools.partial(_retype, before=torch.float32, after=half)
+        return tree_map(narrow, func(*tree_map(widen, args), **tree_map(widen, kwargs)))
+
+
+class Watch:
+    """Notes the largest value of every tensor that a reduced type could lose.
+
+    Attributes:
+        largest: largest finite magnitude by tensor, such as `decoder_b.up.0.conv`.
+        non_finite: numbers of NaN and infinite values, for tensors that had any.
+
+    Args:
+        generators: what to watch.
+        chosen: names of the layers; None: all.
+    """
+
+    def __init__(self, generators: nn.ModuleDict, chosen: Collection[str] | None = None) -> None:
+        self.largest: dict[str, float] = {}
+        self.non_finite: dict[str, int] = {}
+        for layer, name, module in _watched(generators):
+            if chosen is None or layer in chosen:
+                module.register_forward_hook(self._hook(name))
+
+    def _hook(self, name: str) -> Any:
+        def note(module: nn.Module, args: Any, output: Tensor) -> None:
+            values = output.float()
+            finite = values.isfinite()
+            bad = int((~finite).sum())
+            if bad:
+                self.non_finite[name] = self.non_finite.get(name, 0) + bad
+                values = values[finite]
+            if values.numel():
+                self.largest[name] = max(self.largest.get(name, 0.0), float(values.abs().max()))
+
+        return note
+
+
+class ArithmeticGraphs(GraphSet):
+    """Generators in torch, typed as they are; half layers compute as `HalfArithmetic` says.
+
+    Args:
+        generators: float32, or typed by `munit_edge.export.half_precision.in_half`.
+        config: their configuration.
+        model_id: SHA-256 of configuration and weights.
+        precision: that of `generators`; content codes of fp16 are float16.
+        io: pictures at the graphs' borders.
+    """
+
+    def __init__(
+        self,
+        generators: nn.ModuleDict,
+        config: ModelConfig,
+        model_id: str,
+        *,
+        precision: Precision = "fp32",
+        io: TensorIO = "uint8",
+    ) -> None:
+        super().__init__(config, io, model_id, engine="torch", device="cpu")
+        self._generators = generators
+        self._precision = precision
+
+    def _open(self, kind: GraphKind, domain: Domain) -> Runner:
+        module = build_graph(self._generators, kind, domain, self.io)
+        inputs, outputs = graph_tensors(
+            self.config, kind, domain, self.io, precision=self._precision
+        )
+        return _Runner(graph_name(kind, domain), module, inputs, outputs, Device("cpu"))
+
+
+class _Runner(TorchRunner):
+    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        with HalfArithmetic():  # type: ignore[no-untyped-call]
+            return super()._run(feeds)
+
+
+def _watched(generators: nn.ModuleDict) -> Iterator[tuple[str, str, nn.Module]]:
+    """Layer, tensor, and the module that gives it."""
+    for name, module in layers(generators):
+        if not isinstance(module, ConvBlock):
+            yield name, f"{name}.output", module
+            continue
+        yield name, f"{name}.conv", module.conv
+        if not isinstance(module.norm, nn.Identity):
+            yield name, f"{name}.norm", module.norm
+
+
+def _floats(values: Any) -> Iterator[Tensor]:
+    if isinstance(values, torch.Tensor):
+        if values.is_floating_point():
+            yield values
+    elif isinstance(values, (list, tuple)):
+        for value in values:
+            yield from _floats(value)
+    elif isinstance(values, dict):
+        yield from _floats(list(values.values()))
+
+
+def _half_type(values: Any) -> torch.dtype | None:
+    """The 16-bit type of all floating-point tensors; None where they are of another or several."""
+    types = {tensor.dtype for tensor in _floats(values)}
+    return types.pop() if types in ({torch.float16}, {torch.bfloat16}) else None
+
+
+def _retype(value: Any, before: torch.dtype, after: torch.dtype) -> Any:
+    is_meant = isinstance(value, torch.Tensor) and value.dtype == before
+    return value.to(after) if is_meant else value

@@ -1,0 +1,132 @@
+"""Networks typed for 16 bits: which layers run in them, and the casts around those that do not.
+
+A layer is a convolution with its activation, or the sum of a residual block; its name is that of
+the graph and of the module: `decoder_b.up.0`, `content_encoder_a.residual.3.sum`. Norms, the AdaIN
+arithmetic, the style encoder's mean and head, the MLP, the last tanh and the rounding to bytes stay
+in float32 whatever is asked for. Every operator casts what it takes, if it has to, and not what it
+gives: so no two casts follow each other.
+"""
+
+from __future__ import annotations
+
+import copy
+import fnmatch
+from collections.abc import Collection, Iterator, Sequence
+from typing import Literal
+
+from munit_edge.errors import ConfigError
+from munit_edge.model.config import DOMAINS, GRAPH_KINDS
+from munit_edge.trainer.networks import ConvBlock, Decoder, ResidualBlock, StyleEncoder
+from munit_edge.trainer.torch_api import Tensor, nn, torch
+
+
+def networks(generators: nn.ModuleDict) -> Iterator[tuple[str, nn.Module]]:
+    """The six networks by the names of their graphs, such as `decoder_b`."""
+    for domain in DOMAINS:
+        for kind in GRAPH_KINDS:
+            yield f"{kind}_{domain}", generators[domain].get_submodule(kind)
+
+
+def layers(generators: nn.ModuleDict) -> Iterator[tuple[str, nn.Module]]:
+    """Every layer that can run in a reduced type, with its name: `ConvBlock`s and sums."""
+    for graph, network in networks(generators):
+        for name, module in network.named_modules():
+            if isinstance(module, ConvBlock):
+                yield f"{graph}.{name}", module
+            elif isinstance(module, ResidualBlock):
+                yield f"{graph}.{name}.sum", module
+
+
+def layer_names(generators: nn.ModuleDict) -> list[str]:
+    """The names of `layers`."""
+    return [name for name, _ in layers(generators)]
+
+
+def matching(names: Sequence[str], patterns: Sequence[str]) -> frozenset[str]:
+    """The layers that `patterns` name: by glob, or by a module that contains them.
+
+    Raises:
+        ConfigError: a pattern names no layer.
+    """
+    found = set()
+    for pattern in patterns:
+        hits = [name for name in names if _is_in(name, pattern)]
+        if not hits:
+            some = ", ".join(names[:: max(1, len(names) // 4)][:4])
+            raise ConfigError(
+                f"--keep-fp32 '{pattern}' names no layer of this model: names look like {some}; "
+                "* stands for any letters"
+            )
+        found.update(hits)
+    return frozenset(found)
+
+
+HalfPrecision = Literal["fp16", "bf16"]
+
+
+def half_type(precision: HalfPrecision) -> torch.dtype:
+    """The 16-bit type that a precision stands for."""
+    return torch.float16 if precision == "fp16" else torch.bfloat16
+
+
+def in_half(
+    generators: nn.ModuleDict, precision: HalfPrecision, keep: Collection[str] = ()
+) -> nn.ModuleDict:
+    """A copy of both generators with every layer in 16 bits but those in `keep`.
+
+    Content codes are float16 in fp16 whatever is kept; in bf16, which NumPy does not have, they are
+    float32. Style codes are float32.
+
+    Args:
+        generators: both generators in float32, spectral norm folded in.
+        precision: which 16-bit type.
+        keep: names of layers, as `layers` gives them.
+    """
+    typed = copy.deepcopy(generators)
+    for name, module in layers(typed):
+        dtype = torch.float32 if name in keep else half_type(precision)
+        if isinstance(module, ConvBlock):
+            # The last activation and all behind it are float32.
+            _type_block(module, dtype, torch.float32 if name.endswith(".to_image") else dtype)
+        else:
+            _cast_input(module, dtype)
+            _cast_output(module.get_submodule("block_1"), dtype)
+    for graph, network in networks(typed):
+        if isinstance(network, Decoder):
+            _cast_output(network.to_image.conv, torch.float32)
+        elif isinstance(network, StyleEncoder):
+            _cast_output(network.down[-1] if len(network.down) else network.stem, torch.float32)
+        elif graph.startswith("content_encoder"):
+            _cast_output(network, torch.float16 if precision == "fp16" else torch.float32)
+    return typed
+
+
+def _type_block(block: ConvBlock, dtype: torch.dtype, activation_dtype: torch.dtype) -> None:
+    block.conv.to(dtype)
+    _cast_input(block.conv, dtype)
+    if not isinstance(block.norm, nn.Identity):
+        _cast_input(block.norm, torch.float32)
+    if not isinstance(block.activation, nn.Identity):
+        block.activation.to(activation_dtype)
+        _cast_input(block.activation, activation_dtype)
+
+
+def _cast_input(module: nn.Module, dtype: torch.dtype) -> None:
+    def cast(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return args[0].to(dtype), *args[1:]
+
+    module.register_forward_pre_hook(cast)
+
+
+def _cast_output(module: nn.Module, dtype: torch.dtype) -> None:
+    def cast(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output.to(dtype)
+
+    module.register_forward_hook(cast)
+
+
+def _is_in(name: str, pattern: str) -> bool:
+    parts = name.split(".")
+    return any(
+        fnmatch.fnmatchcase(".".join(parts[:end]), pattern) for end in range(1, len(parts) + 1)
+    )

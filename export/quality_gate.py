@@ -1,0 +1,256 @@
+"""The gate: translations in reduced precision against those in float32, on the user's pictures.
+
+What loses most is found by reducing one layer at a time: errors of single layers nearly add up, so
+the same numbers say how many of the worst must stay in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from munit_edge.engines.base import GraphSet, Runner
+from munit_edge.errors import GateError
+from munit_edge.images.difference import mean_squared_error, psnr_db, ssim
+from munit_edge.images.io import Images
+from munit_edge.model.config import (
+    DIRECTIONS,
+    DOMAINS,
+    GRAPH_KINDS,
+    Direction,
+    Domain,
+    GraphKind,
+    split_direction,
+)
+from munit_edge.model.manifest import GateResult
+from munit_edge.model.normalisation import bytes_from_floats, floats_from_bytes
+from munit_edge.styles.codes import sample_styles
+
+NUM_SAMPLED_STYLES = 2
+"""Random styles for each picture, besides that of one reference picture."""
+LOSS_PICTURES = 2
+"""Pictures of each domain that the loss of a single layer is measured on."""
+NAMED_LAYERS = 5
+"""Layers that a failed gate names."""
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the gate found."""
+
+    results: tuple[GateResult, ...]
+    """One for each direction."""
+    faults: tuple[str, ...] = ()
+    """Codes and tensors with NaN or infinite values."""
+
+    @property
+    def psnr_db(self) -> float:
+        """Of the direction that lost most."""
+        return min(result.psnr_db for result in self.results)
+
+    def holds(self, min_psnr_db: float) -> bool:
+        """Whether nothing overflowed and both directions reach the threshold."""
+        return not self.faults and self.psnr_db >= min_psnr_db
+
+
+@dataclass
+class Bench:
+    """Pictures, styles, and what float32 makes of them.
+
+    Args:
+        reference: the model in float32.
+        pictures: of each domain, uint8 [1, H, W, C] each.
+    """
+
+    reference: GraphSet
+    pictures: dict[Domain, list[Images]]
+    _codes: dict[tuple[GraphKind, Domain, int], Array] = field(default_factory=dict)
+    _expected: dict[tuple[Direction, int, int], Images] = field(default_factory=dict)
+
+    def measure(
+        self, candidate: GraphSet, changed: Collection[str] | None = None, count: int | None = None
+    ) -> Measurement:
+        """Translate with `candidate` and compare.
+
+        Args:
+            candidate: the model in reduced precision.
+            changed: names of the graphs that differ from the reference; None: all.
+            count: pictures of each domain to use; None: all.
+        """
+        graphs = changed
+        if graphs is None:
+            graphs = [f"{kind}_{domain}" for domain in DOMAINS for kind in GRAPH_KINDS]
+        faults: dict[str, None] = {}
+        results = tuple(
+            self._compare(candidate, graphs, direction, count, faults) for direction in DIRECTIONS
+        )
+        return Measurement(results, tuple(faults))
+
+    def _compare(
+        self,
+        candidate: GraphSet,
+        changed: Collection[str],
+        direction: Direction,
+        count: int | None,
+        faults: dict[str, None],
+    ) -> GateResult:
+        errors, similarities = [], []
+        source, target = split_direction(direction)
+        involved = {f"content_encoder_{source}", f"style_encoder_{target}", f"decoder_{target}"}
+        for index in range(len(self.pictures[source][:count])):
+            found = (
+                self._translations(candidate, changed, direction, index, faults)
+                if involved & set(changed)
+                else self._expectations(direction, index)
+            )
+            for got, expected in zip(found, self._expectations(direction, index), strict=True):
+                errors.append(mean_squared_error(got, expected))
+                similarities.append(ssim(got, expected))
+        return GateResult(
+            direction=direction,
+            translations=len(errors),
+            psnr_db=psnr_db(float(np.mean(errors))),
+            worst_psnr_db=psnr_db(max(errors)),
+            ssim=float(np.mean(similarities)),
+            worst_ssim=min(similarities),
+        )
+
+    def _expectations(self, direction: Direction, index: int) -> Iterator[Images]:
+        for number in range(NUM_SAMPLED_STYLES + 1):
+            key = (direction, index, number)
+            if key not in self._expected:
+                made = self._translations(self.reference, (), direction, index, {})
+                for i, image in enumerate(made):
+                    self._expected[direction, index, i] = image
+            yield self._expected[key]
+
+    def _translations(
+        self,
+        candidate: GraphSet,
+        changed: Collection[str],
+        direction: Direction,
+        index: int,
+        faults: dict[str, None],
+    ) -> Iterator[Images]:
+        """The picture in every style, uint8 [H, W, C] each."""
+        source, target = split_direction(direction)
+        graphs = candidate if f"decoder_{target}" in changed else self.reference
+
+        def code(kind: GraphKind, domain: Domain, index: int) -> Array:
+            if f"{kind}_{domain}" not in changed:
+                return self._reference_code(kind, domain, index)
+            found = encode(candidate.runner(kind, domain), self.pictures[domain][index])
+            if not np.isfinite(found).all():
+                faults[f"{kind}_{domain}"] = None
+            return found
+
+        content = code("content_encoder", source, index)
+        guided = code("style_encoder", target, index % len(self.pictures[target]))
+        sampled = sample_styles(NUM_SAMPLED_STYLES, self.reference.config.style_dim, seed=index)
+        for style in [*sampled, guided[0]]:
+            yield decode(graphs.runner("decoder", target), content, style[None])
+
+    def _reference_code(self, kind: GraphKind, domain: Domain, index: int) -> Array:
+        key = (kind, domain, index)
+        if key not in self._codes:
+            runner = self.reference.runner(kind, domain)
+            self._codes[key] = encode(runner, self.pictures[domain][index])
+        return self._codes[key]
+
+
+def encode(runner: Runner, image: Images) -> Array:
+    """The code of one picture, uint8 [1, H, W, C]."""
+    fed = image if runner.inputs[0].dtype == "uint8" else floats_from_bytes(image)
+    return _run_one(runner, {"image": fed})
+
+
+def decode(runner: Runner, content: Array, style: Array) -> Images:
+    """The picture of one content code and one style code: uint8 [H, W, C]."""
+    image = _run_one(runner, {"content": content, "style": style})
+    found: Images = (bytes_from_floats(image) if image.dtype != np.uint8 else image)[0]
+    return found
+
+
+OnTrial = Callable[[str], None]
+
+
+class Measure(Protocol):
+    """Measures the model with only some layers reduced; the rest as `Bench.measure`."""
+
+    def __call__(
+        self,
+        layers: Collection[str],
+        changed: Collection[str] | None = None,
+        count: int | None = None,
+    ) -> Measurement:
+        """Reduce `layers` and measure."""
+
+
+def layer_losses(
+    measure: Measure, layers: Sequence[str], on_trial: OnTrial
+) -> list[tuple[str, float]]:
+    """How much each layer costs when it alone is reduced: (name, mean squared error), worst first.
+
+    Args:
+        measure: the measurement.
+        layers: which to try.
+        on_trial: told the name of each layer before it is tried.
+    """
+    losses = []
+    for layer in layers:
+        on_trial(layer)
+        found = measure([layer], [layer.partition(".")[0]], LOSS_PICTURES)
+        error = max(_squared_error(result.psnr_db) for result in found.results)
+        losses.append((layer, float("inf") if found.faults else error))
+    return sorted(losses, key=lambda loss: -loss[1])
+
+
+def layers_to_keep(losses: Sequence[tuple[str, float]], min_psnr_db: float) -> list[str]:
+    """The fewest of the worst layers without which the sum of the losses reaches the threshold."""
+    budget = _squared_error(min_psnr_db)
+    for count in range(1, len(losses)):
+        if sum(error for _, error in losses[count:]) <= budget:
+            return [layer for layer, _ in losses[:count]]
+    return [layer for layer, _ in losses]
+
+
+def gate_error(
+    precision: str, found: Measurement, min_psnr_db: float, losses: Sequence[tuple[str, float]]
+) -> GateError:
+    """The error of a gate that does not hold; names what loses most."""
+    measured = ", ".join(f"{r.direction} {r.psnr_db:.1f} dB" for r in found.results)
+    overflow = f"; NaN or infinite values in {', '.join(found.faults)}" if found.faults else ""
+    named = [f"{layer} ({_told(error)})" for layer, error in losses[:NAMED_LAYERS]]
+    worst = f"; most is lost by {', '.join(named)}" if named else ""
+    return GateError(
+        f"{precision} changes the translations too much, so nothing was written: PSNR against fp32 "
+        f"is {measured}, {min_psnr_db:g} dB are asked for{overflow}{worst}; keep "
+        "such layers with --keep-fp32 NAME, let --auto-mixed choose, or lower --min-psnr"
+    )
+
+
+def _told(error: float) -> str:
+    return "overflows" if np.isinf(error) else f"{psnr_db(error):.1f} dB alone"
+
+
+def _squared_error(psnr: float) -> float:
+    return float(255**2 / 10 ** (psnr / 10))
+
+
+def _run_one(runner: Runner, feeds: dict[str, Array]) -> Array:
+    """Run a graph of one output on a batch of one, repeated where the graph's batch is fixed."""
+    cast = {
+        spec.name: np.repeat(
+            feeds[spec.name].astype(spec.dtype, copy=False),
+            spec.shape[0] if isinstance(spec.shape[0], int) else 1,
+            axis=0,
+        )
+        for spec in runner.inputs
+    }
+    return next(iter(runner.run(cast).values()))[:1]

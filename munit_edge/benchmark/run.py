@@ -1,0 +1,417 @@
+"""Speed, memory and quality of models on every engine that is found here.
+
+Every number comes from a process of its own: the first call is really the first, memory is that of
+one graph (or one translation) only, and an engine that crashes or hangs is one failed row.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from munit_edge.benchmark.child import CONTENT_FILE, INPUTS_FILE, Answer, Measured, Part, Request
+from munit_edge.benchmark.inputs import write_inputs
+from munit_edge.benchmark.options import BenchmarkOptions, SizeHW
+from munit_edge.benchmark.report import BenchmarkReport, BenchmarkRow, Case, Subject, graph_name
+from munit_edge.doctor.examine import Report
+from munit_edge.doctor.selftest import PLAN_ENGINES, why_no_plans
+from munit_edge.engines.factory import ENGINES, open_graphs
+from munit_edge.errors import ConfigError, InputError
+from munit_edge.files.locks import scratch_folder
+from munit_edge.files.names import stored_name
+from munit_edge.files.paths import exists
+from munit_edge.images.difference import mean_squared_error, psnr_db
+from munit_edge.images.io import Images
+from munit_edge.model.config import Direction, Domain, GraphKind, ModelConfig, split_direction
+from munit_edge.model.manifest import Manifest, is_model_directory, read_manifest
+from munit_edge.settings import StrictModel
+from munit_edge.system import child
+from munit_edge.system.cores import usable_cores
+from munit_edge.system.power import power_modes
+
+PREPARE_TIMEOUT_S = 3600.0
+"""Time for building a model's plans, which is not measured."""
+PROVIDER_ENGINE = "onnxruntime-tensorrt"
+TENSORRT_PROVIDER = "TensorrtExecutionProvider"
+BUILDING_ENGINES = (*PLAN_ENGINES, PROVIDER_ENGINE)
+"""Engines that build plans before they run, and need a GPU."""
+PARTS: tuple[Part, ...] = ("content_encoder", "style_encoder", "decoder", "translation")
+
+
+class Contestant(StrictModel):
+    """A subject with what it takes to measure it."""
+
+    subject: Subject
+    """Model, engine, device."""
+    path: Path
+    """Model directory or checkpoint."""
+    fault: str | None = None
+    """Why it cannot be measured; None: try it."""
+
+
+def run_benchmark(
+    options: BenchmarkOptions,
+    examined: Report,
+    *,
+    on_start: Callable[[int], None] = lambda total: None,
+    on_row: Callable[[BenchmarkRow], None] = lambda row: None,
+) -> BenchmarkReport:
+    """Measure every model on every engine that is found, one after the other.
+
+    Args:
+        options: what is wanted.
+        examined: what the doctor found on this machine.
+        on_start: called with the number of rows to come.
+        on_row: called with each row that is done.
+
+    Raises:
+        ConfigError: an engine is not known or has nothing to run, or the models do not go together.
+        InputError, ModelError: a model cannot be read.
+    """
+    _check_engines(options)
+    contestants, left_out = find_contestants(options, examined)
+    config = _common_config(options, [c.path for c in contestants])
+    reference = _find_reference(options)
+    load_before = os.getloadavg()[0]
+    num_tables = len(options.sizes) * len(options.batches)
+    on_start(num_tables * sum(len(list(_work(options, c))) for c in contestants))
+    rows: list[BenchmarkRow] = []
+    prepared: dict[str, str | None] = {}
+    with scratch_folder() as folder:
+        for size in options.sizes:
+            for batch in options.batches:
+                write_inputs(folder / INPUTS_FILE, config, options, size, batch)
+                bench = _Bench(options, folder, reference, size, batch, prepared)
+                for contestant in contestants:
+                    for row in bench.rows(contestant):
+                        rows.append(row)
+                        on_row(row)
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return BenchmarkReport(
+        direction=options.direction,
+        picture=str(options.image or "drawn"),
+        cores=usable_cores(),
+        threads_wanted=int(threads) if threads.isdigit() else None,
+        power_modes=power_modes(),
+        load_average=(load_before, os.getloadavg()[0]),
+        rows=tuple(rows),
+        notes=(*left_out, *_missing_psnr(rows, reference)),
+        doctor=examined,
+    )
+
+
+def find_contestants(
+    options: BenchmarkOptions, examined: Report
+) -> tuple[list[Contestant], list[str]]:
+    """Who is measured on this machine, and notes on who is not.
+
+    An engine that was asked for by name and cannot be used is a contestant with a fault.
+    """
+    found: list[Contestant] = []
+    left_out: dict[str, None] = {}
+    for path, label in zip(options.models, _labels(options.models), strict=True):
+        precision, engines = _kind(path)
+        for engine in options.engines or engines:
+            if engine not in engines:
+                continue  # torch takes checkpoints, the others model directories
+            devices, reason = _devices(engine, options.device, examined)
+            if reason and not options.engines:
+                left_out[f"{engine} is not measured: {reason}"] = None
+            elif reason:
+                devices = [""]
+            for device in devices:
+                rounded = options.tf32 and device.startswith("cuda") and precision == "fp32"
+                subject = Subject(
+                    model=label,
+                    precision="tf32" if rounded else precision,
+                    engine=engine,
+                    device=device,
+                )
+                found.append(Contestant(subject=subject, path=path, fault=reason or None))
+    idle = [e for e in options.engines if e not in {c.subject.engine for c in found}]
+    if idle:
+        raise ConfigError(
+            f"--engine {' and '.join(idle)} has nothing to run: torch takes a checkpoint or run "
+            "folder, the other engines a model directory; name one of those, too"
+        )
+    if not found:
+        raise ConfigError(
+            f"there is no engine for this: {'; '.join(left_out)}; see `munit-edge doctor`"
+        )
+    return found, list(left_out)
+
+
+class _Bench:
+    """Everything of one size and batch."""
+
+    def __init__(
+        self,
+        options: BenchmarkOptions,
+        folder: Path,
+        reference: Path | None,
+        size: SizeHW,
+        batch: int,
+        prepared: dict[str, str | None],
+    ) -> None:
+        self._options = options
+        self._folder = folder
+        self._reference = reference
+        self._size, self._batch = size, batch
+        self._prepared = prepared
+        self._wanted: dict[int, tuple[str, Images] | None] = {}
+
+    def rows(self, contestant: Contestant) -> Iterator[BenchmarkRow]:
+        """Every part with every number of styles; without the parts where nothing can run."""
+        for styles, part in _work(self._options, contestant):
+            case = Case(size_hw=self._size, batch=self._batch, styles=styles)
+            row = BenchmarkRow(
+                subject=contestant.subject,
+                case=case,
+                part=part,
+                name=graph_name(part, self._options.direction),
+                file_bytes=_file_bytes(contestant.path, part, self._options.direction),
+            )
+            fault = contestant.fault or self._prepare(contestant)
+            yield row.model_copy(
+                update={"fault": fault} if fault else self._measured(contestant, row)
+            )
+
+    def _measured(self, contestant: Contestant, row: BenchmarkRow) -> dict[str, Any]:
+        kept = {"content_encoder": CONTENT_FILE, "translation": "translation.npy"}
+        request = self._request(contestant, row.part, row.case.styles, kept.get(row.part, ""))
+        answer = self._ask(request)
+        if answer.measured is None:
+            return {"fault": answer.fault}
+        outcome: dict[str, Any] = {"measured": answer.measured}
+        num = row.case.batch * (1 if row.part.endswith("encoder") else row.case.styles)
+        outcome["images_per_s"] = 1000 * num / answer.measured.latency.p50_ms
+        if row.part == "translation":
+            outcome |= self._compared(contestant, row, answer.measured)
+        return outcome
+
+    def _compared(
+        self, contestant: Contestant, row: BenchmarkRow, found: Measured
+    ) -> dict[str, Any]:
+        subject = contestant.subject
+        if contestant.path == self._reference and _is_reference_engine(subject):
+            return {"is_reference": True}
+        wanted = self._wanted_translation(row.case.styles)
+        if wanted is None or wanted[0] != found.model_id:
+            return {}
+        got = np.load(self._folder / "translation.npy")
+        return {"psnr_db": psnr_db(mean_squared_error(got, wanted[1]))}
+
+    def _wanted_translation(self, styles: int) -> tuple[str, Images] | None:
+        """The model's identity and its translations in fp32 on the CPU; None: not to be had."""
+        if self._reference is not None and styles not in self._wanted:
+            name = "wanted.npy"
+            contestant = Contestant(
+                subject=Subject(model="", precision="fp32", engine="onnxruntime", device="cpu"),
+                path=self._reference,
+            )
+            request = self._request(contestant, "translation", styles, name)
+            answer = self._ask(request.model_copy(update={"runs": 1, "seconds": 1e-9}))
+            found = answer.measured
+            self._wanted[styles] = (
+                None if found is None else (found.model_id, np.load(self._folder / name))
+            )
+        return self._wanted.get(styles)
+
+    def _request(self, contestant: Contestant, part: Part, styles: int, kept: str) -> Request:
+        return Request(
+            model=stored_name(os.path.realpath(contestant.path)),
+            engine=contestant.subject.engine,
+            device=contestant.subject.device,
+            tf32=self._options.tf32 and contestant.subject.device.startswith("cuda"),
+            direction=self._options.direction,
+            part=part,
+            styles=styles,
+            folder=str(self._folder),
+            write_to=kept,
+            runs=self._options.runs,
+            seconds=self._options.seconds,
+        )
+
+    def _ask(self, request: Request) -> Answer:
+        if request.part == "content_encoder":
+            (self._folder / CONTENT_FILE).unlink(missing_ok=True)
+        elif request.part == "decoder" and not (self._folder / CONTENT_FILE).exists():
+            return Answer(fault="the content encoder failed, and there is nothing to decode")
+        limit = self._options.timeout_s
+        try:
+            told = child.call(
+                "munit_edge.benchmark.child.measure_here",
+                request.model_dump_json(),
+                timeout_s=limit,
+            )
+        except child.ChildError as exc:
+            return Answer(fault=str(exc))
+        return Answer.model_validate_json(told)
+
+    def _prepare(self, contestant: Contestant) -> str | None:
+        """Plans are built before anything is measured; why that failed, or None."""
+        if contestant.subject.engine not in BUILDING_ENGINES:
+            return None
+        key = contestant.subject.label
+        if key not in self._prepared:
+            request = self._request(contestant, "translation", 1, "")
+            try:
+                told = child.call(
+                    "munit_edge.benchmark.child.prepare_here",
+                    request.model_dump_json(),
+                    timeout_s=PREPARE_TIMEOUT_S,
+                )
+            except child.ChildError as exc:
+                told = str(exc)
+            self._prepared[key] = told or None
+        return self._prepared[key]
+
+
+def _work(options: BenchmarkOptions, contestant: Contestant) -> Iterator[tuple[int, Part]]:
+    """Styles and part; encoders know nothing of the number of styles and are measured once."""
+    for index, styles in enumerate(options.styles):
+        for part in PARTS:
+            repeated = index > 0 and part.endswith("encoder")
+            if part == "translation" or not (repeated or contestant.fault):
+                yield styles, part
+
+
+def _check_engines(options: BenchmarkOptions) -> None:
+    for engine in options.engines:
+        if engine == "auto" or engine not in ENGINES:
+            known = ", ".join(name for name in ENGINES if name != "auto")
+            raise ConfigError(f"engine '{engine}' is not known: use {known}")
+
+
+def _kind(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Precision of a model, and the engines that take it."""
+    if not exists(path):
+        raise InputError(f"model {path} does not exist: name a model directory or a checkpoint")
+    if not is_model_directory(path):
+        return "fp32", ("torch",)
+    manifest = read_manifest(path)
+    return _precision(manifest), tuple(e for e in ENGINES if e not in ("auto", "torch"))
+
+
+def _precision(manifest: Manifest) -> str:
+    """The lowest precision that any graph has: layers kept in fp32 do not rename a model."""
+    named = [entry.precision for entry in manifest.graphs if entry.precision != "fp32"]
+    return named[0] if named else "fp32"
+
+
+def _devices(engine: str, wanted: str, examined: Report) -> tuple[list[str], str]:
+    """Where an engine is measured; if nowhere, the reason."""
+    told = {answer.subject: answer for answer in examined.answers}
+    package = "onnxruntime" if engine == PROVIDER_ENGINE else engine
+    answer = next((answer for subject, answer in told.items() if subject == package), None)
+    if answer is None or not answer.installed:
+        return [], f"{package} is not installed"
+    if answer.facts is None:
+        return [], f"{package} is broken: {answer.fault}"
+    if wanted == "cpu" and engine in BUILDING_ENGINES:
+        return [], "it runs on GPUs only"
+    if engine == PROVIDER_ENGINE:
+        if TENSORRT_PROVIDER not in answer.facts.providers:
+            return [], "this onnxruntime has no TensorRT provider"
+        return [_gpu(wanted)], ""
+    if answer.subject in PLAN_ENGINES:
+        reason = why_no_plans(examined, answer.subject)
+        return ([], reason) if reason else ([_gpu(wanted)], "")
+    if wanted != "all":
+        return [_gpu(wanted) if wanted != "cpu" else "cpu"], ""
+    # A build for GPUs that cannot use this one is tried all the same: its row says why.
+    usable = answer.facts.gpus or answer.facts.gpu_fault
+    return (["cpu", "cuda:0"] if usable else ["cpu"]), ""
+
+
+def _gpu(wanted: str) -> str:
+    return "cuda:0" if wanted in ("all", "cuda") else wanted
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    """The last part of each path, or all of it where two would be called the same."""
+    names = [Path(os.path.realpath(path)).name for path in paths]
+    return [
+        str(path) if names.count(name) > 1 else name
+        for path, name in zip(paths, names, strict=True)
+    ]
+
+
+def _common_config(options: BenchmarkOptions, paths: Sequence[Path]) -> ModelConfig:
+    """The channels that pictures need: all models must take the same.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    configs = {path: _config(path) for path in dict.fromkeys(paths)}
+    (first, config), *others = configs.items()
+    for path, other in others:
+        if (other.channels_a, other.channels_b) != (config.channels_a, config.channels_b):
+            raise ConfigError(
+                f"{first} and {path} take pictures of different channels: measure them one by one"
+            )
+    return config
+
+
+def _config(path: Path) -> ModelConfig:
+    if is_model_directory(path):
+        return read_manifest(path).model
+    with open_graphs(path, "torch", "cpu") as graphs:
+        return graphs.config
+
+
+def _find_reference(options: BenchmarkOptions) -> Path | None:
+    if options.reference is None:
+        directories = [path for path in options.models if is_model_directory(path)]
+        fp32 = (path for path in directories if _precision(read_manifest(path)) == "fp32")
+        return next(fp32, None)
+    precision = _precision(read_manifest(options.reference))
+    if precision != "fp32":
+        raise ConfigError(
+            f"--reference {options.reference} is {precision}: name the fp32 model directory of the "
+            "same checkpoint"
+        )
+    return options.reference
+
+
+def _is_reference_engine(subject: Subject) -> bool:
+    return subject.engine == "onnxruntime" and subject.device == "cpu"
+
+
+def _missing_psnr(rows: Sequence[BenchmarkRow], reference: Path | None) -> Iterator[str]:
+    if reference is None:
+        yield (
+            "PSNR is left out: none of the models is an fp32 model directory, name one with "
+            "--reference"
+        )
+        return
+    lacking = {
+        row.subject.label: None
+        for row in rows
+        if row.part == "translation" and row.measured and row.psnr_db is None
+        if not row.is_reference
+    }
+    if lacking:
+        yield (
+            f"no PSNR of {', '.join(lacking)}: {reference} is of another checkpoint, or did not "
+            "run in ONNX Runtime on the CPU"
+        )
+
+
+def _file_bytes(path: Path, part: Part, direction: Direction) -> int | None:
+    if not is_model_directory(path):
+        return None
+    manifest = read_manifest(path)
+    source, target = split_direction(direction)
+    graphs: dict[Part, tuple[tuple[GraphKind, Domain], ...]] = {
+        "content_encoder": (("content_encoder", source),),
+        "style_encoder": (("style_encoder", target),),
+        "decoder": (("decoder", target),),
+        "translation": (("content_encoder", source), ("decoder", target)),
+    }
+    files = [manifest.graph(kind, domain).file for kind, domain in graphs[part]]
+    return sum((path / file).stat().st_size for file in files)

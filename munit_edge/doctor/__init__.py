@@ -1,0 +1,1 @@
+"""What this machine can run, and a self-test that shows it."""

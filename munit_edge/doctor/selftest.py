@@ -1,0 +1,306 @@
+"""The self-test: a tiny model that is shipped with its expected outputs, on every engine here.
+
+selftest_model/
+    checkpoint/             seeded random weights, for torch and for the exporter
+    model/                  the same as a model directory, made by our exporter
+    model_PRECISION/        the same in reduced precision, without what only b2a needs
+    expected.npz            pictures, a style, and what torch on a CPU made of them
+    expected_PRECISION.npz  what the graphs with 8 bits make of them, computed by their definition
+
+Each trial runs in a process of its own (`munit_edge.doctor.selftest_child`), so that an engine that
+crashes or hangs is a failed trial.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from munit_edge.doctor.examine import Report
+from munit_edge.engines.probe import Answer, Subject
+from munit_edge.files.atomic import atomic_file
+from munit_edge.files.locks import scratch_folder
+from munit_edge.model.manifest import Precision
+from munit_edge.settings import StrictModel
+from munit_edge.system import child
+from munit_edge.system.latency import Latency
+
+FOLDER = Path(__file__).with_name("selftest_model")
+CHECKPOINT_FOLDER = "checkpoint"
+
+TIMEOUT_S = 600.0
+"""Time for one trial: TensorRT builds six graphs, torch traces them."""
+
+Status = Literal["ok", "failed", "not tested"]
+Task = Literal["run", "export", "build"]
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""Precisions of the shipped graphs."""
+PLAN_ENGINES: tuple[Subject, ...] = ("tensorrt", "tensorrt-rtx")
+"""Engines that build plans, and need a GPU to run them."""
+RTX_CAPABILITIES = tuple(f"({number})" for number in ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1"))
+"""Compute capabilities that TensorRT-RTX builds for, as the driver's answer ends with them."""
+EXPORTED: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+"""Precisions that are exported; all but fp32 have to pass the export's own gate, too."""
+BF16_TENSORRT = (10, 9)
+"""First TensorRT that is documented for operator sets above 20; bf16 graphs have 22."""
+
+
+class Check(StrictModel):
+    """One output against the expected one."""
+
+    name: str
+    """A graph, such as `decoder_b`, or a whole translation, `a2b` or `b2a`."""
+    worst: float | None
+    """Largest difference: 8-bit levels of a picture, absolute of a code. None: not comparable,
+    since the shape differs or a number is not finite."""
+    tolerance: float
+    """Largest difference that passes."""
+    latency: Latency
+    """Time of one call with the small picture that is shipped: it tells nothing of other models."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the output is the expected one."""
+        return self.worst is not None and self.worst <= self.tolerance
+
+
+class Trial(StrictModel):
+    """What an engine is asked for."""
+
+    name: str
+    """Such as "onnxruntime cpu int8" or "export fp32"."""
+    engine: str
+    """Engine that runs the graphs, or builds them."""
+    device: str
+    """Where: "cpu" or "cuda:0"."""
+    task: Task = "run"
+    """`run` the shipped graphs; `export` them again and run those; `build` plans, not run here."""
+    precision: Precision = "fp32"
+    """Of the graphs."""
+
+
+class Result(StrictModel):
+    """What came of a trial."""
+
+    name: str
+    """Name of the trial; of the engine where nothing of it was tried."""
+    status: Status
+    """`failed`: an output differs, or the engine did not run although it looked usable; `not
+    tested`: it is not here, or has no such precision."""
+    detail: str
+    """What happened, in a line."""
+    checks: tuple[Check, ...] = ()
+    """Every output that was compared."""
+
+
+class SelftestReport(StrictModel):
+    """What `munit-edge doctor --selftest` writes: attach it to an issue."""
+
+    format_version: Literal[1] = 1
+    """Version of this layout."""
+    doctor: Report
+    """The machine."""
+    results: tuple[Result, ...]
+    """One for each trial."""
+
+    @property
+    def failed(self) -> tuple[Result, ...]:
+        """The trials that failed."""
+        return tuple(result for result in self.results if result.status == "failed")
+
+
+class Request(StrictModel):
+    """What the child is asked for."""
+
+    trial: Trial
+    """The trial."""
+    folder: str
+    """The model and its expected outputs."""
+
+
+def graphs_folder(precision: Precision) -> str:
+    """Name of the folder of the shipped graphs in one precision."""
+    return "model" if precision == "fp32" else f"model_{precision}"
+
+
+def run_selftest(
+    report: Report,
+    *,
+    folder: Path = FOLDER,
+    on_begin: Callable[[str], None] = lambda name: None,
+    on_trial: Callable[[str], None] = lambda name: None,
+) -> SelftestReport:
+    """Run the tiny model through every engine that the doctor found usable, in every precision.
+
+    Args:
+        report: what the doctor found.
+        folder: the model and its expected outputs.
+        on_begin: called with the name of each trial before it is run.
+        on_trial: called with the name of each trial that has ended.
+    """
+    results = []
+    for planned in plan(report):
+        on_begin(planned.name)
+        result = planned if isinstance(planned, Result) else run_trial(planned, folder)
+        results.append(result)
+        on_trial(result.name)
+    return SelftestReport(doctor=report, results=tuple(results))
+
+
+def run_trial(trial: Trial, folder: Path = FOLDER) -> Result:
+    """Run one trial in a process of its own; whatever happens there, this returns."""
+    request = Request(trial=trial, folder=str(folder.resolve()))
+    with scratch_folder() as cache:
+        try:
+            told = child.call(
+                "munit_edge.doctor.selftest_child.run_trial_here",
+                request.model_dump_json(),
+                timeout_s=TIMEOUT_S,
+                # Nothing is left of plans built for this.
+                environment={"MUNIT_EDGE_CACHE": str(cache)},
+            )
+        except child.ChildError as exc:
+            return Result(name=trial.name, status="failed", detail=str(exc))
+    return Result.model_validate_json(told)
+
+
+def plan(report: Report) -> Iterator[Trial | Result]:
+    """The trials for this machine; a result at once for what cannot be tried, with the reason."""
+    for engine, device, reason in _places(report):
+        if reason:
+            yield Result(name=engine, status="not tested", detail=reason)
+            continue
+        # torch runs the checkpoint, whose weights are float32.
+        for precision in PRECISIONS if engine != "torch" else PRECISIONS[:1]:
+            name = f"{engine} {device.partition(':')[0]} {precision}"
+            reason = _too_old_for(precision, engine, report)
+            if reason:
+                yield Result(name=name, status="not tested", detail=reason)
+            else:
+                yield Trial(name=name, engine=engine, device=device, precision=precision)
+    yield from _exports(report)
+    yield from _builds(report)
+
+
+def why_no_plans(report: Report, flavour: Subject) -> str:
+    """Why one of `PLAN_ENGINES` cannot be used on this machine; "" where it can."""
+    told = _told(report)
+    return _unusable(told, flavour, "cuda-bindings") or _no_gpu_for(flavour, told["driver"])
+
+
+def write_report(path: Path, report: SelftestReport, *, replace: bool = True) -> None:
+    """Write the report as JSON, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written, or is there and `replace` is false.
+    """
+    with atomic_file(path, replace=replace) as partial:
+        partial.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+class _Place(NamedTuple):
+    """An engine on a device, and why it cannot be used ("": it can)."""
+
+    engine: str
+    device: str
+    reason: str
+
+
+def _places(report: Report) -> Iterator[_Place]:
+    told = _told(report)
+    for engine in ("onnxruntime", "torch"):
+        yield _Place(engine, "cpu", _unusable(told, engine))
+        facts = told[engine].facts
+        if facts and facts.gpus:
+            yield _Place(engine, "cuda:0", "")
+    yield _Place("onnxruntime-tensorrt", "cuda:0", _why_no_provider(told))
+    for flavour in PLAN_ENGINES:
+        yield _Place(flavour, "cuda:0", why_no_plans(report, flavour))
+
+
+def _exports(report: Report) -> Iterator[Trial | Result]:
+    reason = _unusable(_told(report), "torch", "onnxruntime") or _absent(
+        report, "onnx", "onnxscript"
+    )
+    if reason:
+        yield Result(name="export", status="not tested", detail=reason)
+        return
+    for precision in EXPORTED:
+        yield Trial(
+            name=f"export {precision}",
+            engine="onnxruntime",
+            device="cpu",
+            task="export",
+            precision=precision,
+        )
+
+
+def _builds(report: Report) -> Iterator[Trial | Result]:
+    reason = _unusable(_told(report), "tensorrt-rtx")
+    if reason:
+        yield Result(name="tensorrt-rtx build", status="not tested", detail=reason)
+        return
+    for precision in PRECISIONS:
+        yield Trial(
+            name=f"tensorrt-rtx build {precision}",
+            engine="tensorrt-rtx",
+            device="cpu",
+            task="build",
+            precision=precision,
+        )
+
+
+def _told(report: Report) -> dict[Subject, Answer]:
+    return {answer.subject: answer for answer in report.answers}
+
+
+def _unusable(told: dict[Subject, Answer], *subjects: Subject) -> str:
+    for subject in subjects:
+        answer = told[subject]
+        if not answer.installed:
+            return f"{subject} is not installed"
+        if answer.facts is None:
+            return f"{subject} is broken, see above"
+    return ""
+
+
+def _why_no_provider(told: dict[Subject, Answer]) -> str:
+    """Why ONNX Runtime's TensorRT provider cannot be used; "" where it can."""
+    facts = told["onnxruntime"].facts
+    if facts is None:
+        return _unusable(told, "onnxruntime")
+    if "TensorrtExecutionProvider" not in facts.providers:
+        return "the installed onnxruntime has no TensorRT provider"
+    return (
+        _unusable(told, "cuda-bindings")
+        or _no_gpu_for("onnxruntime-tensorrt", told["driver"])
+        or (facts.tensorrt_fault or "")
+    )
+
+
+def _no_gpu_for(engine: str, driver: Answer) -> str:
+    gpus = driver.facts.gpus if driver.facts else ()
+    if not gpus:
+        return "there is no NVIDIA GPU that can be used"
+    if engine == "tensorrt-rtx" and not gpus[0].endswith(RTX_CAPABILITIES):
+        return f"TensorRT-RTX is for RTX cards, not for {gpus[0]}"
+    return ""
+
+
+def _too_old_for(precision: Precision, engine: str, report: Report) -> str:
+    """Why this version of an engine is not asked for a precision; "": it is."""
+    if precision != "bf16" or engine != "tensorrt":
+        return ""
+    facts = _told(report)["tensorrt"].facts
+    version = facts.version if facts else ""
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) >= BF16_TENSORRT:
+        return ""
+    return f"TensorRT {version} is documented for operator sets up to 20, and bf16 graphs have 22"
+
+
+def _absent(report: Report, *packages: str) -> str:
+    absent = [name for name in packages if name not in report.packages]
+    return f"not installed: {', '.join(absent)}" if absent else ""

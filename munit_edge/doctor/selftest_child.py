@@ -1,0 +1,264 @@
+"""One trial of the self-test, in a process of its own: `munit_edge.doctor.selftest` starts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from munit_edge.doctor.selftest import (
+    CHECKPOINT_FOLDER,
+    Check,
+    Request,
+    Result,
+    Trial,
+    graphs_folder,
+)
+from munit_edge.engines.base import GraphSet
+from munit_edge.engines.factory import open_graphs
+from munit_edge.errors import ModelError, UnsupportedGraphError
+from munit_edge.files.atomic import atomic_file
+from munit_edge.files.locks import scratch_folder
+from munit_edge.model.config import DOMAINS, Direction, split_direction
+from munit_edge.model.manifest import Precision, read_manifest
+from munit_edge.system import child
+from munit_edge.system.latency import measure
+from munit_edge.translator import Translator
+
+Arrays = dict[str, NDArray[Any]]
+
+OWN_EXPECTED: frozenset[Precision] = frozenset({"int8", "fp8"})
+"""Precisions whose graphs say what they compute so exactly that their outputs are expected; fp16
+and bf16 round as the engine likes, and are compared with fp32."""
+_ALL_DIRECTIONS: tuple[Direction, ...] = ("a2b", "b2a")
+_REDUCED_DIRECTIONS: tuple[Direction, ...] = ("a2b",)
+BUILT_FOR = "8.9"
+"""Compute capability for which TensorRT-RTX builds the plans that are only built: it has fp8."""
+
+
+class Tolerance(NamedTuple):
+    """How far an output may be from the expected one."""
+
+    levels: float
+    """Of a picture, in 8-bit levels."""
+    part: float
+    """Of a code, as a part of its largest value (at least of 1)."""
+
+    def of(self, expected: NDArray[Any]) -> float:
+        """The largest difference that passes."""
+        if expected.dtype == np.uint8:
+            return self.levels
+        return self.part * max(1.0, float(np.abs(expected).max()))
+
+
+CPU_TOLERANCE = Tolerance(levels=1.0, part=1e-4)
+"""fp32 on a CPU: two roundings meet one half."""
+GPU_TOLERANCE = Tolerance(levels=4.0, part=2e-2)
+"""fp32 on a GPU, where the order of sums differs: loose, as long as nothing ran on one."""
+
+_ON_CPU: dict[Precision, Tolerance] = {
+    "fp32": CPU_TOLERANCE,
+    "fp16": Tolerance(levels=2.0, part=5e-3),
+    "bf16": Tolerance(levels=4.0, part=4e-2),
+    "int8": Tolerance(levels=3.0, part=2.5e-2),
+    "fp8": Tolerance(levels=4.0, part=2.5e-2),
+}
+"""Measured in ONNX Runtime: fp16 1 level and 1.2e-3; bf16 (copies of the files that round) 1 level
+and 9e-3; int8 and fp8 0 levels and 3e-7. Numbers of 8 bits jump where they are rounded: with all
+steps 1e-4 larger or smaller int8 moved by 3 levels and 1.8e-2, fp8 by 4 levels and 2e-5. The graphs
+in fp32 are 4 levels and 3e-2 from int8, 18 levels and 0.14 from fp8."""
+_ON_GPU: dict[Precision, Tolerance] = {
+    "fp32": GPU_TOLERANCE,
+    "fp16": GPU_TOLERANCE,
+    "bf16": Tolerance(levels=4.0, part=4e-2),
+    "int8": Tolerance(levels=6.0, part=5e-2),
+    "fp8": Tolerance(levels=16.0, part=0.15),
+}
+"""Of other kernels, some of which sum fp8 in less than float32: with all steps 1e-3 larger or
+smaller int8 moved by 4 levels and 2.3e-2, fp8 by 13 levels and 0.13."""
+
+
+def tolerance(precision: Precision, device: str) -> Tolerance:
+    """What an output may differ by.
+
+    Args:
+        precision: of the graphs.
+        device: where they run, such as "cpu" or "cuda:0".
+    """
+    return (_ON_CPU if device == "cpu" else _ON_GPU)[precision]
+
+
+def run_trial_here(request: str) -> str:
+    """In the child: a `Request` as JSON in, the `Result` as JSON out."""
+    asked = Request.model_validate_json(request)
+    return _try(asked.trial, Path(asked.folder)).model_dump_json()
+
+
+def directions(precision: Precision) -> tuple[Direction, ...]:
+    """The directions of the shipped graphs: in reduced precision one, or the wheel would swell."""
+    return _ALL_DIRECTIONS if precision == "fp32" else _REDUCED_DIRECTIONS
+
+
+def compute(
+    graphs: GraphSet, given: Mapping[str, NDArray[Any]], precision: Precision = "fp32"
+) -> Arrays:
+    """Outputs of every graph and translation of `directions(precision)`, by name.
+
+    Args:
+        graphs: of the tiny model.
+        given: `image_a`, `image_b`: uint8 [1, H, W, 3]; `style`: float32 [1, style_dim].
+        precision: of the graphs.
+    """
+    return {name: call() for name, call in _calls(graphs, given, precision)}
+
+
+def read_expected(folder: Path, precision: Precision = "fp32") -> Arrays:
+    """The inputs, and the outputs that graphs of a precision have to give, by name.
+
+    Raises:
+        ModelError: a file is missing or damaged.
+    """
+    files = ["expected.npz"]
+    if precision in OWN_EXPECTED:
+        files.append(expected_file(precision))
+    found: Arrays = {}
+    for name in files:
+        try:
+            with np.load(folder / name, allow_pickle=False) as file:
+                found |= dict(file)
+        except (OSError, ValueError) as exc:
+            raise ModelError(f"{folder / name} cannot be read: install munit-edge again") from exc
+    return found
+
+
+def expected_file(precision: Precision) -> str:
+    """Name of the file of expected outputs of one precision."""
+    return "expected.npz" if precision not in OWN_EXPECTED else f"expected_{precision}.npz"
+
+
+def write_pictures(given: Mapping[str, NDArray[Any]], folder: Path) -> tuple[Path, ...]:
+    """The shipped pictures as files, a folder for each domain: the export's gate reads them."""
+    for domain in DOMAINS:
+        with atomic_file(folder / domain / "picture.png") as path:
+            Image.fromarray(given[f"image_{domain}"][0]).save(path)
+    return tuple(folder / domain for domain in DOMAINS)
+
+
+def _try(trial: Trial, folder: Path) -> Result:
+    try:
+        if trial.task == "build":
+            return _build(trial, folder / graphs_folder(trial.precision))
+        with scratch_folder() as scratch:
+            model = _model(trial, folder, scratch)
+            with open_graphs(model, trial.engine, trial.device) as graphs:
+                checks = tuple(_checks(graphs, trial, folder))
+    except UnsupportedGraphError as exc:
+        return Result(name=trial.name, status="not tested", detail=str(exc))
+    except Exception as exc:  # whatever an engine raises is its result
+        return Result(name=trial.name, status="failed", detail=child.words(exc))
+    faults = [
+        f"{check.name} differs by {'?' if check.worst is None else f'{check.worst:.3g}'} "
+        f"(tolerance {check.tolerance:.3g})"
+        for check in checks
+        if not check.passed
+    ]
+    if faults:
+        return Result(name=trial.name, status="failed", detail="; ".join(faults), checks=checks)
+    return Result(name=trial.name, status="ok", detail=_summary(checks), checks=checks)
+
+
+def _build(trial: Trial, model: Path) -> Result:
+    """Plans of every graph through our own builder; a GPU is not needed, so none is run."""
+    from munit_edge.engines.tensorrt.builder import BuildOptions
+    from munit_edge.engines.tensorrt.cache import BuildRequest, find_or_build
+
+    manifest = read_manifest(model)
+    options = BuildOptions(target="tensorrt-rtx", compute_capabilities=(BUILT_FOR,))
+    plans = [
+        find_or_build(model, manifest, entry, BuildRequest(options=options))
+        for entry in manifest.graphs
+    ]
+    seconds = sum(plan.sidecar.build_seconds for plan in plans)
+    detail = (
+        f"{len(plans)} plans built in {seconds:.1f} s for compute capability {BUILT_FOR}; none was "
+        "run"
+    )
+    return Result(name=trial.name, status="ok", detail=detail)
+
+
+def _model(trial: Trial, folder: Path, scratch: Path) -> Path:
+    """What the trial opens; an export makes it first."""
+    if trial.task == "export":
+        from munit_edge.export.model_directory import export_model
+        from munit_edge.export.options import ExportOptions
+
+        options = ExportOptions(stats_graphs=False)
+        if trial.precision != "fp32":
+            pictures = write_pictures(read_expected(folder), scratch)
+            options = ExportOptions(
+                precision=trial.precision, calibration=pictures, stats_graphs=False
+            )
+        export_model(folder / CHECKPOINT_FOLDER, scratch / "model", options)
+        return scratch / "model"
+    return folder / (
+        CHECKPOINT_FOLDER if trial.engine == "torch" else graphs_folder(trial.precision)
+    )
+
+
+def _checks(graphs: GraphSet, trial: Trial, folder: Path) -> Iterator[Check]:
+    expected = read_expected(folder, trial.precision)
+    allowed = tolerance(trial.precision, graphs.device)
+    for name, call in _calls(graphs, expected, trial.precision):
+        yield Check(
+            name=name,
+            worst=_difference(call(), expected[name]),
+            tolerance=allowed.of(expected[name]),
+            latency=measure(call, max_s=0.5),
+        )
+
+
+def _difference(got: NDArray[Any], wanted: NDArray[Any]) -> float | None:
+    if got.shape != wanted.shape:
+        return None
+    worst = float(np.abs(got.astype(np.float64) - wanted.astype(np.float64)).max())
+    return worst if np.isfinite(worst) else None
+
+
+def _calls(
+    graphs: GraphSet, given: Mapping[str, NDArray[Any]], precision: Precision
+) -> Iterator[tuple[str, Callable[[], NDArray[Any]]]]:
+    """Every output by name, and what makes it from `image_a`, `image_b` and `style`."""
+    translator = Translator(graphs)
+    for direction in directions(precision):
+        source, target = split_direction(direction)
+        image, reference = given[f"image_{source}"], given[f"image_{target}"]
+        content = translator.encode_content(image, source)
+        encoded = translator.encode_style(reference, target)
+        yield f"content_encoder_{source}", _bind(_codes, translator, image, source)
+        yield f"style_encoder_{target}", _bind(translator.encode_style, reference, target)
+        yield f"decoder_{target}", _bind(translator.decode, content, encoded, target)
+        yield direction, _bind(translator.translate, image, direction, styles=given["style"])
+
+
+def _codes(translator: Translator, image: NDArray[Any], domain: Any) -> NDArray[Any]:
+    return np.asarray(translator.encode_content(image, domain).codes)
+
+
+def _bind(
+    function: Callable[..., NDArray[Any]], *arguments: Any, **options: Any
+) -> Callable[[], NDArray[Any]]:
+    return lambda: function(*arguments, **options)
+
+
+def _summary(checks: tuple[Check, ...]) -> str:
+    translations = [check for check in checks if check.name in ("a2b", "b2a")]
+    levels = max(check.worst or 0.0 for check in translations)
+    mean_ms = sum(check.latency.p50_ms for check in translations) / len(translations)
+    return (
+        f"{len(checks)} outputs as expected; a translation differs by at most {levels:.2g} of 255 "
+        f"levels and takes {mean_ms:.2f} ms"
+    )

@@ -1,0 +1,31 @@
+"""Files that lines are appended to, such as a log: never through a link."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from munit_edge.errors import OutputError
+from munit_edge.files.system_errors import output_errors
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """Open a file for reading and appending; it is made if it is not there.
+
+    Raises:
+        OutputError: it is a link or no regular file, which may lead anywhere, or cannot be opened.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+    # A link fails, a pipe does not wait for a reader. Neither flag is known everywhere.
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    if path.is_symlink():
+        raise OutputError(f"{path} is a link, which is not followed: remove it")
+    with output_errors(path):
+        descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OutputError(f"{path} is no regular file: remove it")
+    return cast("BinaryIO", os.fdopen(descriptor, "a+b"))

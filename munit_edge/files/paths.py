@@ -1,0 +1,150 @@
+"""What lies at a path that a user named; whatever the system answers is told in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from munit_edge.errors import InputError
+from munit_edge.files.names import storable
+from munit_edge.files.system_errors import input_errors, unusable
+
+_ABSENT = (errno.ENOENT, errno.ENOTDIR)
+WRITER_WAIT_S = 10.0
+"""Seconds until a named pipe that nobody writes into is given up."""
+
+_SPECIAL = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file to read, without waiting for ever for somebody to write it.
+
+    A pipe has `WRITER_WAIT_S` to find a writer. What has one is read to its end, as usual.
+
+    Raises:
+        OSError: the system refuses, it is a device, or a pipe without a writer.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise OSError(errno.ENXIO, "it is a device, and no file", str(path))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        if stat.S_ISFIFO(mode) and not _has_writer(descriptor):
+            raise OSError(errno.ENODATA, "nobody writes into this pipe", str(path))
+        os.set_blocking(descriptor, True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def _has_writer(descriptor: int) -> bool:
+    """Whether a pipe holds data, or had a writer, within the time that it is given."""
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN | select.POLLHUP)
+    return bool(waiting.poll(WRITER_WAIT_S * 1000))
+
+
+@contextlib.contextmanager
+def utf8_name(path: Path) -> Iterator[str]:
+    """A name of a file or folder for libraries that take UTF-8 only, good within the block.
+
+    Most paths are UTF-8. Others are reached through a descriptor: that of the folder where it can
+    be, so that what lies beside a file is found there.
+
+    Raises:
+        OSError: there is nothing of that name, or it cannot be read.
+    """
+    if storable(path) == str(path):
+        yield str(path)
+        return
+    through_folder = storable(path.name) == path.name
+    descriptor = os.open(path.parent if through_folder else path, os.O_RDONLY)
+    try:
+        yield f"/proc/self/fd/{descriptor}" + (f"/{path.name}" if through_folder else "")
+    finally:
+        os.close(descriptor)
+
+
+def exists(path: Path) -> bool:
+    """Whether something is at `path`, links followed.
+
+    Unlike `Path.exists`, whose answer depends on the version of Python where the system refuses.
+
+    Raises:
+        InputError: the system refuses to say (name too long, no permission, disk or network).
+    """
+    return _status(path) is not None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is at `path`; see `exists`.
+
+    Raises:
+        InputError: the system refuses to say.
+    """
+    status = _status(path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file is at `path`; see `exists`.
+
+    Raises:
+        InputError: the system refuses to say.
+    """
+    status = _status(path)
+    return status is not None and stat.S_ISREG(status.st_mode)
+
+
+def require_folder(path: Path, called: str, mend: str) -> None:
+    """Check that `path` is a folder.
+
+    Args:
+        path: the folder.
+        called: what it is for, the start of the message, such as "data folder".
+        mend: what to do, its end.
+
+    Raises:
+        InputError: it is none, or the system refuses to say.
+    """
+    if not is_folder(path):
+        kind = "is not a folder" if exists(path) else "does not exist"
+        raise InputError(f"{called} {path} {kind}: {mend}")
+
+
+def held_by(folder: Path) -> str:
+    """The first few names in a folder, for a message that says what it holds instead.
+
+    Raises:
+        InputError: the system refuses to say.
+    """
+    with input_errors(folder):
+        return ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+
+
+def special_kind(mode: int) -> str | None:
+    """What a file is that waits for others when it is opened ("a pipe"); None: it does not wait."""
+    return next((name for is_kind, name in _SPECIAL if is_kind(mode)), None)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError as exc:
+        if exc.errno in _ABSENT:
+            return None
+        raise unusable(path, exc) from exc
+    except ValueError as exc:
+        raise unusable(path, exc) from exc

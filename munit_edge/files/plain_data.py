@@ -1,0 +1,356 @@
+"""Reading JSON and YAML: plain data that is safe to check and to show, or a `ConfigError`.
+
+Every file that the program reads as data comes through here, its own as well as the user's. What
+gets through holds nothing that could stop the code behind it: it is shallow, its keys are text and
+unique, its numbers are finite and of usual size, its text has no NUL and no surrogates but those
+that stand for a path's bytes.
+
+YAML is read as in version 1.2 where 1.1 surprises: only `true` and `false` are booleans (`no`, `on`
+and `off` are text, and count as booleans where a boolean is wanted), `1e-4` is a number, `1:30` and
+dates are text. No tags, and no second document.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from munit_edge.errors import ConfigError
+from munit_edge.files.paths import open_file
+from munit_edge.files.system_errors import unusable
+
+MAX_JSON_BYTES = 64 * 2**20
+"""A JSON file of ours has some hundred kilobytes at most."""
+MAX_YAML_BYTES = 2**20
+"""A configuration has a few kilobytes, and a megabyte takes seconds to parse."""
+MAX_DEPTH = 64
+"""Levels of mappings and lists; Python's own limit is met by code that works on deeper data."""
+MAX_YAML_VALUES = 100_000
+"""Values with aliases written out: a few lines can stand for more than any memory holds."""
+MAX_MERGED = 16
+"""Mappings in one merge key (`<<`)."""
+MAX_BITS = 128
+"""Of a whole number."""
+MAX_SHOWN = 120
+"""Characters of a value in a message."""
+
+# UTF-32's little-endian mark begins with UTF-16's.
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+_YAML = "tag:yaml.org,2002:"
+_KEPT_TAGS = {_YAML + name for name in ("null", "bool", "int", "float", "str", "seq", "map")}
+_FLOAT = re.compile(
+    r"""[-+]?(?:[0-9][0-9_]*)?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?$
+       |[-+]?[0-9][0-9_]*\.?(?:[eE][-+]?[0-9]+)$
+       |[-+]?[0-9][0-9_]*\.$
+       |[-+]?\.(?:inf|Inf|INF)$
+       |\.(?:nan|NaN|NAN)$""",
+    re.VERBOSE,
+)
+_RESOLVERS = (
+    ("bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), "tTfF"),
+    ("float", _FLOAT, "-+0123456789."),
+    (
+        "int",
+        re.compile(
+            r"[-+]?(?:0|0[0-7_]+|[1-9][0-9_]*|0b_*[01][01_]*|0x_*[0-9a-fA-F][0-9a-fA-F_]*)$"
+        ),
+        "-+0123456789",
+    ),
+    ("merge", re.compile(r"<<$"), "<"),
+    ("null", re.compile(r"(?:~|null|Null|NULL|)$"), "~nN\0"),
+)
+
+
+def read_json(path: Path) -> Any:
+    """The data in a JSON file.
+
+    Raises:
+        ConfigError: the file cannot be read, is not JSON, or holds data as told above.
+    """
+    return parse_json(_read(path, MAX_JSON_BYTES), str(path))
+
+
+def parse_json(data: bytes | str, source: str) -> Any:
+    """The data in JSON text.
+
+    Args:
+        data: the text, or its bytes.
+        source: what messages call it, such as the file's path.
+
+    Raises:
+        ConfigError: it is not JSON, or holds data as told above.
+    """
+    text = data if isinstance(data, str) else decode_text(data, source)
+    if not text.strip():
+        raise ConfigError(f"{source} is empty")
+    try:
+        found = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except json.JSONDecodeError as exc:
+        where = f"line {exc.lineno}, column {exc.colno}"
+        raise ConfigError(f"{source} is not JSON: {exc.msg} in {where}{_guess(text)}") from exc
+    except RecursionError as exc:
+        raise ConfigError(f"{source} {_TOO_DEEP}") from exc
+    except ValueError as exc:  # of the hooks, or a number with thousands of digits
+        raise ConfigError(f"{source}: {_plainly(exc)}") from exc
+    _check(found, source, max_values=None)
+    return found
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, cannot be read, is not YAML or holds no mapping.
+    """
+    raw = _read(path, MAX_YAML_BYTES, "configuration file ")
+    data = parse_yaml(raw, str(path))
+    if data is None:
+        raise ConfigError(f"{path} is empty: it must hold settings, one `key: value` a line")
+    if not isinstance(data, dict):
+        guess = _guess(decode_text(raw, str(path)))
+        raise ConfigError(f"{path}: expected keys and values, got {type(data).__name__}{guess}")
+    return data
+
+
+def parse_yaml(data: bytes | str, source: str) -> Any:
+    """The data in YAML text; None for text without any.
+
+    Args:
+        data: the text, or its bytes.
+        source: what messages call it, such as the file's path.
+
+    Raises:
+        ConfigError: it is not YAML, or holds data as told above.
+    """
+    text = data if isinstance(data, str) else decode_text(data, source)
+    try:
+        found = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"{source} is not YAML: {_yaml_fault(exc, text)}") from exc
+    except RecursionError as exc:
+        raise ConfigError(f"{source} {_TOO_DEEP}") from exc
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as exc:
+        # A number with thousands of digits, or a tag that its value does not fit.
+        raise ConfigError(f"{source} is not YAML: {_plainly(exc)}") from exc
+    _check(found, source, max_values=MAX_YAML_VALUES)
+    return found
+
+
+def dump_yaml(data: Any) -> str:
+    """Plain data as YAML that `parse_yaml` reads back."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False)
+
+
+def decode_text(data: bytes, source: str) -> str:
+    """Text in UTF-8, or in what its byte order mark says, without that mark.
+
+    Raises:
+        ConfigError: the bytes are not such text.
+    """
+    mark = next((mark for mark in _BYTE_ORDER_MARKS if data.startswith(mark)), b"")
+    encoding = _BYTE_ORDER_MARKS.get(mark, "utf-8")
+    try:
+        return data[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as exc:
+        line = data.count(b"\n", 0, exc.start) + 1
+        if b"\0" in data[:1024]:
+            raise ConfigError(f"{source} is a binary file, not text") from exc
+        raise ConfigError(
+            f"{source} is not UTF-8 text (byte 0x{data[exc.start]:02x} in line {line}): "
+            "save it with the encoding UTF-8"
+        ) from exc
+
+
+def shown(value: Any) -> str:
+    """A value as Python writes it, cut to what fits into a message."""
+    return cut(repr(value))
+
+
+def shown_path(path: Path) -> str:
+    """A path for a message, cut and with control characters escaped."""
+    return cut(str(path))
+
+
+_TOO_DEEP = f"is nested too deeply: at most {MAX_DEPTH} levels are read"
+
+
+def cut(text: str, most: int = MAX_SHOWN) -> str:
+    """Text for a message: its beginning, and how long it is; control characters escaped."""
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
+def _read(path: Path, limit: int, what: str = "") -> bytes:
+    try:
+        with open_file(path) as file:
+            data = file.read(limit + 1)
+    except FileNotFoundError as exc:
+        raise ConfigError(f"{what}{shown_path(path)} does not exist") from exc
+    except IsADirectoryError as exc:
+        raise ConfigError(f"{path} is a folder: name a file") from exc
+    except (OSError, ValueError) as exc:  # ValueError: a path with a NUL
+        raise ConfigError(str(unusable(path, exc))) from exc
+    if len(data) > limit:
+        raise ConfigError(
+            f"{shown_path(path)} has more than {limit // 2**20} MiB: it is something else"
+        )
+    return data
+
+
+def _check(data: Any, source: str, *, max_values: int | None) -> None:
+    """Refuse what the module's docstring excludes."""
+    waiting: list[tuple[Any, tuple[str, ...]]] = [(data, ())]
+    values = 0
+    while waiting:
+        value, place = waiting.pop()
+        values += 1
+        if len(place) > MAX_DEPTH:
+            raise ConfigError(f"{source} {_TOO_DEEP}")
+        if max_values is not None and values > max_values:
+            raise ConfigError(f"{source} holds more than {max_values} values, aliases written out")
+        if isinstance(value, dict):
+            for key, item in value.items():
+                fault = None if isinstance(key, str) else "is not text: put it in quotes"
+                if fault := fault or _fault(key):
+                    raise ConfigError(f"{source}: the key {shown(key)}{_at(place)} {fault}")
+                waiting.append((item, (*place, key)))
+        elif isinstance(value, list):
+            waiting.extend((item, (*place, str(i))) for i, item in enumerate(value))
+        elif fault := _fault(value):
+            raise ConfigError(
+                f"{source}: the value{_at(place)} {fault}" if place else f"{source} {fault}"
+            )
+
+
+def _fault(value: Any) -> str | None:
+    if isinstance(value, str):
+        if "\0" in value:
+            return "holds a NUL character"
+        try:
+            # What Python makes of bytes in a path that are not UTF-8 is text of a kind.
+            value.encode(errors="surrogateescape")
+        except UnicodeEncodeError:
+            return "holds half of a surrogate pair, which no text has"
+    elif isinstance(value, float) and not math.isfinite(value):
+        return f"is {value}, which is not finite"
+    elif isinstance(value, int) and value.bit_length() > MAX_BITS:
+        return f"is a number with more than {MAX_BITS} bits"
+    return None
+
+
+def _at(place: tuple[str, ...]) -> str:
+    return f" of '{cut('.'.join(place))}'" if place else ""
+
+
+def _guess(text: str) -> str:
+    """What text that is no data may be."""
+    begin = text.lstrip()[:200].lower()
+    if begin.startswith("version https://git-lfs"):
+        return ": it is a pointer of Git LFS; fetch the file itself with `git lfs pull`"
+    if begin.startswith(("<!doctype", "<html", "<?xml")):
+        return ": it is a web page; download the file itself"
+    return ""
+
+
+def _plainly(exc: Exception) -> str:
+    if "integer string conversion" in str(exc):
+        return "a number has too many digits"
+    if isinstance(exc, LookupError):
+        return "a value does not fit its tag"
+    return cut(" ".join(str(exc).split()))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {shown(twice)} is there twice")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"it holds {name}, which is not finite")
+
+
+def _yaml_fault(exc: yaml.YAMLError, text: str) -> str:
+    """One line: what is wrong, where, and what to do about the usual faults."""
+    if isinstance(exc, yaml.reader.ReaderError):
+        line = text.count("\n", 0, exc.position) + 1
+        return f"the character U+{int(exc.character):04X} in line {line} is not allowed"
+    if not isinstance(exc, yaml.MarkedYAMLError):
+        return _plainly(exc)
+    problem = " ".join(str(exc.problem or exc.context).split()).removeprefix("but ")
+    mark = exc.problem_mark or exc.context_mark
+    where = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
+    return f"{cut(problem)}{where}{_yaml_help(problem, text)}"
+
+
+def _yaml_help(problem: str, text: str) -> str:
+    if guess := _guess(text):
+        return guess
+    if r"'\t'" in problem:
+        return ": use spaces instead of tabs"
+    if "another document" in problem:
+        return ": only one document is read, remove the rest from `---` on"
+    if "escape character" in problem:
+        return r": in double quotes write \\ for \, or use single quotes"
+    if "could not determine a constructor" in problem:
+        return ": tags are not read, remove it"
+    if "expected ':'" in problem and "\uff1a" in text:
+        return ": the colon must be ':', not the wide one"
+    return ": the character U+00A0 is no space" if "\u00a0" in text else ""
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data alone; a key that is there twice is an error."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if (first := lines.get(key.value)) is not None:
+                problem = f"the key {shown(key.value)} is there twice, first in line {first}"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            lines[key.value] = key.start_mark.line + 1
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        for key, value in node.value:
+            merged = key.tag == _YAML + "merge" and isinstance(value, yaml.SequenceNode)
+            if merged and len(value.value) > MAX_MERGED:
+                problem = f"a merge key takes {MAX_MERGED} mappings at most"
+                raise yaml.constructor.ConstructorError(None, None, problem, value.start_mark)
+        super().flatten_mapping(node)
+        if len(node.value) > MAX_YAML_VALUES:
+            problem = f"merge keys make more than {MAX_YAML_VALUES} values"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that either version of YAML would read as something else."""
+
+
+_Loader.yaml_constructors = {
+    tag: make for tag, make in _Loader.yaml_constructors.items() if tag is None or tag in _KEPT_TAGS
+}
+_Loader.yaml_implicit_resolvers = {}
+for _name, _pattern, _first in _RESOLVERS:
+    _Loader.add_implicit_resolver(
+        _YAML + _name, _pattern, ["" if letter == "\0" else letter for letter in _first]
+    )
+_Dumper.add_implicit_resolver(_YAML + "float", _FLOAT, list("-+0123456789."))

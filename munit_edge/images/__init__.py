@@ -1,0 +1,1 @@
+"""Image files and arrays: formats, folders, sheets and sample data."""

@@ -1,0 +1,202 @@
+"""One picture that shows many: inputs on the left, styles on top, results between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from munit_edge.images.io import Images, Picture, on_white
+
+CELL = 192
+"""Height and width in pixels of the square that each picture is fitted into."""
+MIN_CELL = 48
+MAX_SIDE = 12_000
+"""Sheets are at most about this wide (pixels): many columns get smaller cells."""
+
+_MARGIN = 20
+_GAP = 8
+_LABEL_HEIGHT = 22
+_FONT_SIZE = 13
+_WHITE = (255, 255, 255)
+_INK = (60, 60, 60)
+_FRAME = (225, 225, 225)
+_FRAME_ALPHA = 80
+_GREY = (118, 118, 118)
+"""Text that is read as well on white as on black."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """What stands above one column of results."""
+
+    label: str
+    """Name of the style."""
+    reference: Images | None = None
+    """Thumbnail of the picture that the style was taken from."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One input and its results, as thumbnails."""
+
+    label: str
+    """Name of the input."""
+    pictures: tuple[Images, ...]
+    """The input, then one result for each column."""
+
+
+def cell_size(num_columns: int, side: int = CELL) -> int:
+    """Side in pixels of a sheet's cells.
+
+    Args:
+        num_columns: columns of results.
+        side: longer side of a typical picture in pixels; small ones are enlarged 4 times at most.
+    """
+    fitting = (MAX_SIDE - 2 * _MARGIN) // (num_columns + 1) - _GAP
+    return max(MIN_CELL, min(CELL, fitting, 4 * side))
+
+
+def thumbnail(picture: Picture, cell: int = CELL) -> Images:
+    """A picture fitted into a square of `cell` pixels, its proportions kept; alpha is on white.
+
+    Args:
+        picture: 1, 3 or 4 channels, any size.
+        cell: side of the square in pixels.
+
+    Returns:
+        uint8 [h, w, 3] where the longer of h and w is `cell`.
+    """
+    pixels, alpha = picture.pixels, picture.alpha
+    if pixels.shape[2] == 4:
+        pixels, alpha = pixels[..., :3], pixels[..., 3]
+    if alpha is not None:
+        pixels = on_white(pixels, alpha)
+    pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+    height, width = pixels.shape[:2]
+    scale = cell / max(height, width)
+    size = tuple(max(1, round(side * scale)) for side in (width, height))
+    # Much enlarged pictures keep their pixels: what the model made, not what a filter adds.
+    resample = Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS
+    return np.array(Image.fromarray(pixels).resize(size, resample))
+
+
+def contact_sheet(columns: Sequence[Column], rows: Sequence[Row], cell: int = CELL) -> Images:
+    """Lay thumbnails out in a grid on white.
+
+    Args:
+        columns: the styles, at least one.
+        rows: inputs with one result for each style, at least one.
+        cell: side of the squares that the thumbnails were fitted into (pixels).
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    step = cell + _GAP
+    guided = any(column.reference is not None for column in columns)
+    header = _LABEL_HEIGHT + (step + _LABEL_HEIGHT if guided else 0)
+    row_step = step + _LABEL_HEIGHT
+    width = 2 * _MARGIN + (len(columns) + 1) * step - _GAP
+    height = 2 * _MARGIN + header + len(rows) * row_step - _GAP
+    sheet = Image.new("RGB", (width, height), _WHITE)
+    draw = ImageDraw.Draw(sheet)
+    for index, column in enumerate(columns):
+        x = _MARGIN + (index + 1) * step
+        _label(draw, column.label, x, _MARGIN, cell)
+        if column.reference is not None:
+            _paste(sheet, column.reference, x, _MARGIN + _LABEL_HEIGHT, cell)
+    for row_index, row in enumerate(rows):
+        y = _MARGIN + header + row_index * row_step
+        for index, picture in enumerate(row.pictures):
+            _paste(sheet, picture, _MARGIN + index * step, y, cell)
+        _label(draw, row.label, _MARGIN, y + cell + 2, cell)
+    return np.array(sheet)
+
+
+def gallery(items: Sequence[tuple[str, Images]], columns: int, cell: int = CELL) -> Images:
+    """Lay thumbnails out on white, row by row, each with its label below.
+
+    Args:
+        items: labels and thumbnails, at least one.
+        columns: thumbnails in a row.
+        cell: side of the squares that the thumbnails were fitted into (pixels).
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    columns = min(columns, len(items))
+    rows = -(-len(items) // columns)
+    step, row_step = cell + _GAP, cell + _GAP + _LABEL_HEIGHT
+    size = (2 * _MARGIN + columns * step - _GAP, 2 * _MARGIN + rows * row_step - _GAP)
+    sheet = Image.new("RGB", size, _WHITE)
+    draw = ImageDraw.Draw(sheet)
+    for index, (label, picture) in enumerate(items):
+        x, y = _MARGIN + index % columns * step, _MARGIN + index // columns * row_step
+        _paste(sheet, picture, x, y, cell)
+        _label(draw, label, x, y + cell + 2, cell)
+    return np.array(sheet)
+
+
+def labelled_grid(
+    headers: Sequence[str], rows: Sequence[Sequence[tuple[Images, str]]], cell: int = CELL
+) -> Images:
+    """Lay thumbnails of one size out under headers, on a clear ground for light and dark pages.
+
+    Args:
+        headers: what stands above the columns.
+        rows: for each column a thumbnail, and what stands below it; at least one row.
+        cell: side of the square that the thumbnails were fitted into (pixels).
+
+    Returns:
+        uint8 [H, W, 4].
+    """
+    height, width = rows[0][0][0].shape[:2]
+    step, row_step = max(width, cell // 2) + _GAP, height + _GAP + _LABEL_HEIGHT
+    size = (len(headers) * step + _GAP, _LABEL_HEIGHT + len(rows) * row_step + _GAP)
+    sheet = Image.new("RGBA", size, (*_GREY, 0))
+    draw = ImageDraw.Draw(sheet)
+    for column, header in enumerate(headers):
+        x = _GAP + column * step
+        _label(draw, header, x, 2, step - _GAP, _GREY)
+        for row, cells in enumerate(rows):
+            picture, caption = cells[column]
+            left, y = x + (step - _GAP - width) // 2, _LABEL_HEIGHT + row * row_step
+            frame = (left - 1, y - 1, left + width, y + height)
+            draw.rectangle(frame, outline=(*_GREY, _FRAME_ALPHA))
+            sheet.paste(Image.fromarray(picture), (left, y))
+            _label(draw, caption, x, y + height + 2, step - _GAP, _GREY)
+    return np.array(sheet)
+
+
+def _paste(sheet: Image.Image, picture: Images, x: int, y: int, cell: int) -> None:
+    """Put a thumbnail into the middle of the cell at (x, y), with a thin frame."""
+    height, width = picture.shape[:2]
+    x, y = x + (cell - width) // 2, y + (cell - height) // 2
+    frame = (x - 1, y - 1, x + width, y + height)
+    ImageDraw.Draw(sheet).rectangle(frame, outline=_FRAME)
+    sheet.paste(Image.fromarray(picture), (x, y))
+
+
+def _label(
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    x: int,
+    y: int,
+    cell: int,
+    ink: tuple[int, int, int] = _INK,
+) -> None:
+    """Write `text`, cut to the cell's width, into the middle above or below it."""
+    font = _font()
+    # The built-in font knows Latin letters only.
+    text = text.encode("latin-1", "replace").decode("latin-1")
+    while len(text) > 1 and font.getlength(text) > cell:
+        text = text.rstrip(".")[:-1] + "..."
+    draw.text((x + (cell - font.getlength(text)) / 2, y), text, fill=ink, font=font)
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(_FONT_SIZE)

@@ -1,0 +1,391 @@
+"""Pictures in and out: reading, resizing, padding, writing.
+
+Everything inside munit-edge is uint8 [H, W, C] with 1, 3 or 4 channels. Reading turns the picture
+upright (EXIF), refuses decompression bombs before decoding and names what is wrong with a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+from munit_edge.errors import ConfigError, InputError, OutputError, UnreadableImageError
+from munit_edge.files.atomic import atomic_file
+from munit_edge.files.paths import open_file
+from munit_edge.images.kinds import UnsupportedPicture
+from munit_edge.images.opening import (
+    OpenedPicture,
+    damaged,
+    open_picture,
+    pixels_by_header,
+    unsupported,
+)
+from munit_edge.images.pixel_formats import Images, Picture, profile_fits, to_picture
+from munit_edge.settings import closest
+
+__all__ = [
+    "FORMATS",
+    "ImageFormat",
+    "Images",
+    "Picture",
+    "check_size",
+    "count_pixels",
+    "decode_image",
+    "encode_image",
+    "image_format",
+    "keeps_alpha",
+    "on_white",
+    "pad_to",
+    "read_bytes",
+    "read_image",
+    "resize_picture",
+    "resize_shorter",
+    "size_fault",
+    "write_image",
+]
+
+ImageFormat = Literal["png", "jpg", "webp"]
+FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
+
+DEFAULT_MAX_MEGAPIXELS = 100.0
+"""Larger pictures are refused unless the caller allows them."""
+
+_ORIENTATION_TAG = 0x0112
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """How Pillow writes one format."""
+
+    name: str
+    options: dict[str, int | bool]
+    max_side: int
+    """Largest height and width in pixels that the format can hold."""
+
+
+_ENCODERS: dict[ImageFormat, _Encoder] = {
+    # Level 1 takes a quarter of the time of Pillow's default and makes photos 3 % larger.
+    "png": _Encoder("PNG", {"compress_level": 1}, 2**31 - 1),
+    "jpg": _Encoder("JPEG", {"quality": 95, "subsampling": 0}, 65_535),
+    "webp": _Encoder("WEBP", {"quality": 95, "exact": True}, 16_383),
+}
+
+
+def read_image(
+    path: Path, channels: int, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+) -> Picture:
+    """Read a picture file upright, in the form that a domain takes.
+
+    Args:
+        path: PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, AVIF or TGA, and HEIC where
+            pillow-heif is installed; of frames and pages the first.
+        channels: 1 grey, 3 RGB (alpha is kept beside it) or 4 RGBA.
+        max_megapixels: larger pictures are refused before they are decoded (million pixels).
+
+    Raises:
+        UnreadableImageError: the file is missing, empty, truncated, no picture, or of a kind that
+            is not read.
+        InputError: the picture is larger than allowed.
+    """
+    try:
+        with open_file(path) as file:
+            return _decode(file, channels, str(path), max_megapixels)
+    except OSError as exc:
+        raise UnreadableImageError(f"{path} cannot be opened: {exc.strerror or exc}") from exc
+
+
+def read_bytes(path: Path) -> bytes:
+    """A picture file's bytes, for `decode_image`.
+
+    Raises:
+        UnreadableImageError: the file cannot be read.
+    """
+    try:
+        with open_file(path) as file:
+            return file.read()
+    except OSError as exc:
+        raise UnreadableImageError(f"{path} cannot be opened: {exc.strerror or exc}") from exc
+
+
+def count_pixels(path: Path) -> int:
+    """Height times width as the file's header says; 0 where it does not say."""
+    if not path.is_file():  # a pipe can be read once only
+        return 0
+    try:
+        with _pillows_guard_lifted(), open_file(path) as file:
+            return pixels_by_header(file)
+    except Exception:  # whoever decodes it says what is wrong
+        return 0
+
+
+def decode_image(
+    data: bytes, channels: int, *, name: str, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+) -> Picture:
+    """The same as `read_image` for a file's bytes; messages call them `name`."""
+    return _decode(io.BytesIO(data), channels, name, max_megapixels)
+
+
+def resize_shorter(image: Images, size: int) -> Images:
+    """Resize so that the shorter side has `size` pixels; the longer one is rounded down.
+
+    The filter is Pillow's bilinear, which averages over all of the source when it makes a picture
+    smaller: what MUNIT's public releases resize with, in training and in testing.
+
+    Args:
+        image: uint8 [H, W, C].
+        size: pixels, at least 1.
+    """
+    before = image.shape[0], image.shape[1]
+    height, width = shorter_side_to(before, size)
+    if (height, width) == before:
+        return image
+    resized = _to_pillow(image).resize((width, height), Image.Resampling.BILINEAR)
+    return np.array(resized).reshape(height, width, image.shape[2])
+
+
+def shorter_side_to(size_hw: tuple[int, int], size: int) -> tuple[int, int]:
+    """Height and width that `resize_shorter` gives a picture of `size_hw`."""
+    height, width = size_hw
+    shorter = min(size_hw)
+    return max(1, height * size // shorter), max(1, width * size // shorter)
+
+
+def resize_picture(picture: Picture, size: int) -> Picture:
+    """`resize_shorter` for pixels and alpha."""
+    alpha = picture.alpha
+    if alpha is not None:
+        alpha = resize_shorter(alpha[..., None], size)[..., 0]
+    return replace(picture, pixels=resize_shorter(picture.pixels, size), alpha=alpha)
+
+
+def check_size(height: int, width: int, max_megapixels: float, name: str) -> None:
+    """Refuse what has more pixels than allowed.
+
+    Raises:
+        InputError: it has.
+    """
+    if height * width > max_megapixels * 1e6:
+        raise InputError(
+            f"{name} has {width} x {height} pixels, {height * width / 1e6:.1f} megapixels, and "
+            f"{max_megapixels:g} are allowed: make it smaller, or raise --max-megapixels if you "
+            "trust it"
+        )
+
+
+def check_resized(size_hw: tuple[int, int], size: int, max_megapixels: float, name: str) -> None:
+    """Refuse what would have more pixels than allowed after `resize_shorter`.
+
+    Raises:
+        InputError: it would.
+    """
+    height, width = shorter_side_to(size_hw, size)
+    if height * width > max_megapixels * 1e6:
+        raise InputError(
+            f"{name} has {size_hw[1]} x {size_hw[0]} pixels and would have {width} x {height}, "
+            f"{height * width / 1e6:.1f} megapixels, with a shorter side of {size}, and "
+            f"{max_megapixels:g} are allowed: cut it to a less narrow shape, or raise "
+            "--max-megapixels"
+        )
+
+
+def pad_to(images: Images, size_hw: tuple[int, int]) -> Images:
+    """Pad by reflection at the bottom and on the right.
+
+    Crop the result back with ``padded[..., :height, :width, :]``.
+
+    Args:
+        images: uint8 [..., H, W, C], any H and W from 1 up.
+        size_hw: height and width of the result (pixels), not below H and W.
+    """
+    below, right = (new - old for new, old in zip(size_hw, images.shape[-3:-1], strict=True))
+    if not below and not right:
+        return images
+    before = [(0, 0)] * (images.ndim - 3)
+    # NumPy reflects again and again where the padding is wider than the picture.
+    return np.pad(images, [*before, (0, below), (0, right), (0, 0)], mode="reflect")
+
+
+def image_format(name: str) -> ImageFormat:
+    """The format that a user calls `name`: png, jpg (jpeg) or webp.
+
+    Raises:
+        ConfigError: it is another.
+    """
+    wanted = name.lower().removeprefix(".").replace("jpeg", "jpg")
+    for known in FORMATS:
+        if known == wanted:
+            return known
+    raise ConfigError(f"format '{name}' is not known: {closest(wanted, list(FORMATS))}")
+
+
+def keeps_alpha(format: ImageFormat) -> bool:  # noqa: A002
+    """Whether files of a format can be transparent."""
+    return format != "jpg"
+
+
+def on_white(pixels: Images, alpha: Images) -> Images:
+    """Lay pixels [H, W, C] with alpha [H, W] on white: uint8 [H, W, C]."""
+    share = alpha[..., None].astype(np.float32) / 255
+    return np.asarray(np.rint(255 - (255 - pixels.astype(np.float32)) * share), np.uint8)
+
+
+def size_fault(height: int, width: int, format: ImageFormat) -> str | None:  # noqa: A002
+    """Why a format cannot hold a picture of so many pixels, and what to do; None: it can."""
+    encoder = _ENCODERS[format]
+    if max(height, width) <= encoder.max_side:
+        return None
+    return (
+        f"{encoder.name} holds at most {encoder.max_side} pixels a side and the picture has "
+        f"{width} x {height}: use --format png"
+    )
+
+
+def encode_image(picture: Picture, format: ImageFormat) -> bytes:  # noqa: A002
+    """A picture file as bytes; the same picture gives the same bytes.
+
+    JPEG and WebP are written with quality 95. Where the format has no alpha the picture is laid on
+    white. The colour profile is kept when it fits the pixels that are written.
+
+    Raises:
+        OutputError: the format cannot hold a picture of this size.
+    """
+    buffer = io.BytesIO()
+    _save(picture, format, buffer)
+    return buffer.getvalue()
+
+
+def _save(picture: Picture, format: ImageFormat, file: IO[bytes]) -> None:  # noqa: A002
+    encoder = _ENCODERS[format]
+    height, width = picture.pixels.shape[:2]
+    if fault := size_fault(height, width, format):
+        raise OutputError(fault)
+    image = _with_alpha(picture, keeps_alpha(format))
+    if format == "webp" and image.mode in ("L", "LA"):
+        image = image.convert(image.mode.replace("L", "RGB"))
+    profile = picture.icc_profile if profile_fits(picture.icc_profile, image.mode) else None
+    image.save(file, encoder.name, icc_profile=profile, **encoder.options)
+
+
+def write_image(path: Path, picture: Picture, *, replace: bool = True) -> None:
+    """Write a picture file, whole or not at all, in the format that the suffix names.
+
+    Raises:
+        ConfigError: the suffix names no format that can be written.
+        OutputError: the file cannot be written, or is there and `replace` is false.
+    """
+    format = image_format(path.suffix)  # noqa: A001
+    with atomic_file(path, replace=replace) as partial, partial.open("wb") as file:
+        _save(picture, format, file)
+
+
+def _decode(file: IO[bytes], channels: int, name: str, max_megapixels: float) -> Picture:
+    if not file.seekable():  # a pipe
+        file = io.BytesIO(file.read())
+    if not file.read(1):
+        raise UnreadableImageError(f"{name} is empty (0 bytes): copy or download it again")
+    file.seek(0)
+    with _pillows_guard_lifted():
+        opened = open_picture(file, name)
+        with opened.image as image:
+            check_size(image.height, image.width, max_megapixels, name)
+            return _load(opened, channels, name)
+
+
+def _load(opened: OpenedPicture, channels: int, name: str) -> Picture:
+    image = opened.image
+    try:
+        image.load()
+        if opened.profile is not None:
+            image.info["icc_profile"] = opened.profile
+        picture = to_picture(image, channels, opened.encoding)
+    except MemoryError as exc:
+        raise InputError(
+            f"{name} needs more memory than there is ({image.width} x {image.height} pixels): "
+            "make it smaller"
+        ) from exc
+    except UnsupportedPicture as exc:
+        raise unsupported(name, str(exc), image.format) from exc
+    except Exception as exc:  # and on damaged pixels
+        raise damaged(name, exc, image.format) from exc
+    return replace(_upright(picture, _orientation(image)), frames=opened.frames)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8; 1 where there is none, or nonsense."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # damaged EXIF data is no reason to refuse the picture
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(picture: Picture, orientation: int) -> Picture:
+    alpha = picture.alpha
+    return replace(
+        picture,
+        pixels=_turn(picture.pixels, orientation),
+        alpha=None if alpha is None else _turn(alpha, orientation),
+    )
+
+
+def _turn(array: Images, orientation: int) -> Images:
+    """Undo an EXIF orientation: 5 to 8 swap the sides, and half of each kind mirror."""
+    if orientation >= 5:
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return np.ascontiguousarray(array)
+
+
+def _to_pillow(pixels: Images) -> Image.Image:
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _with_alpha(picture: Picture, keep: bool) -> Image.Image:
+    """Pillow image L, LA, RGB or RGBA; alpha is laid on white unless it is kept."""
+    pixels, alpha = picture.pixels, picture.alpha
+    if pixels.shape[2] == 4:
+        pixels, alpha = pixels[..., :3], pixels[..., 3]
+    if alpha is None:
+        return _to_pillow(pixels)
+    if not keep:
+        return _to_pillow(on_white(pixels, alpha))
+    image = _to_pillow(pixels)
+    image.putalpha(Image.fromarray(alpha))
+    return image
+
+
+_guard_lock = threading.Lock()
+_guard_users = 0
+_guard_limit: int | None = None
+
+
+@contextlib.contextmanager
+def _pillows_guard_lifted() -> Iterator[None]:
+    """Within the block only our own size limit counts.
+
+    Pillow keeps its limit in a global and warns or raises by it. It is lifted when the first thread
+    enters and put back when the last one leaves.
+    """
+    global _guard_users, _guard_limit
+    with _guard_lock:
+        if _guard_users == 0:
+            _guard_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _guard_users += 1
+    try:
+        yield
+    finally:
+        with _guard_lock:
+            _guard_users -= 1
+            if _guard_users == 0:
+                Image.MAX_IMAGE_PIXELS = _guard_limit

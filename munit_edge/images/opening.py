@@ -1,0 +1,196 @@
+"""Opening a picture file: what Pillow makes of it, and what the file says besides.
+
+Nothing of Pillow's global settings is touched; its limit on pixels is lifted by `images`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import IO
+
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import PREFIXES
+
+from munit_edge.errors import UnreadableImageError
+from munit_edge.images.heif import EXTRA as HEIF_EXTRA
+from munit_edge.images.heif import PILLOW_FORMAT, can_read_heif, heif_fault, is_heif
+from munit_edge.images.kinds import READABLE, UnsupportedPicture, hdr_transfer, jpeg_fault, kind_of
+from munit_edge.images.pixel_formats import PLAIN, Encoding
+from munit_edge.images.png_chunks import SIGNATURE, read_chunks
+from munit_edge.images.tiff import TiffPicture, count_pages
+
+# Formats that hold pictures and nothing that runs: Pillow hands EPS to Ghostscript, for one.
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "TGA")
+_ANIMATED = ("GIF", "WEBP", "AVIF")
+_HEAD_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class OpenedPicture:
+    """A picture whose header was read."""
+
+    image: Image.Image
+    encoding: Encoding = PLAIN
+    frames: int = 1
+    """Frames or pages in the file; the image is the first."""
+    profile: bytes | None = None
+    """Colour profile that Pillow has not read."""
+
+
+def open_picture(file: IO[bytes], name: str) -> OpenedPicture:
+    """Read the header of a picture file.
+
+    Args:
+        file: at its start, seekable, not empty.
+        name: what messages call it.
+
+    Raises:
+        UnreadableImageError: it is no picture, damaged, or of a kind that is not read.
+    """
+    head = file.read(_HEAD_BYTES)
+    file.seek(0)
+    try:
+        return _open(file, head)
+    except UnsupportedPicture as exc:
+        raise unsupported(name, str(exc), _format_of(head)) from exc
+    except UnidentifiedImageError as exc:
+        raise _unidentified(name, head) from exc
+    except Exception as exc:  # decoders raise anything at all on damaged headers
+        raise damaged(name, exc, _format_of(head)) from exc
+
+
+def pixels_by_header(file: IO[bytes]) -> int:
+    """Height times width as the header says, without a look at anything else.
+
+    Raises:
+        Exception: any at all; whoever opens the picture says what is wrong.
+    """
+    head = file.read(24)
+    if head.startswith(SIGNATURE):  # Pillow would unpack its texts
+        return int.from_bytes(head[16:20], "big") * int.from_bytes(head[20:24], "big")
+    file.seek(0)
+    with Image.open(file, formats=_formats(head)) as image:
+        return int(image.height * image.width)
+
+
+def unsupported(name: str, what: str, format: str | None) -> UnreadableImageError:  # noqa: A002
+    """The error of a sound file, of the named format, of a kind that is not read."""
+    kind = format or "picture"
+    return UnreadableImageError(
+        f"{name} is {_article(kind)} {kind} with {what}, which is not read: convert it to 8-bit "
+        "RGB or grey, for example with an image editor"
+    )
+
+
+def damaged(name: str, exc: Exception, format: str | None) -> UnreadableImageError:  # noqa: A002
+    """The error of a file, of the named format, whose decoder failed."""
+    cause = " ".join(str(exc).split()) or type(exc).__name__
+    if "nsupported" in cause or "not supported" in cause:
+        return unsupported(name, f"a coding that is not supported ({cause})", format)
+    return UnreadableImageError(f"{name} is damaged ({cause}): copy or download it again")
+
+
+def _formats(head: bytes) -> tuple[str, ...]:
+    """The formats that are tried; HEIC's libraries are loaded for files that may be HEIC only."""
+    return (*_FORMATS, PILLOW_FORMAT) if is_heif(head) and can_read_heif() else _FORMATS
+
+
+def _article(noun: str) -> str:
+    return "an" if noun.startswith(("A", "E", "I", "O", "U", "MNG", "MP4")) else "a"
+
+
+def _format_of(head: bytes) -> str | None:
+    kind = kind_of(head)
+    return kind[0] if kind else None
+
+
+def _unidentified(name: str, head: bytes) -> UnreadableImageError:
+    if is_heif(head) and not can_read_heif():
+        if fault := heif_fault():
+            return UnreadableImageError(
+                f"{name} is a HEIC picture, and pillow-heif is installed but cannot be loaded "
+                f"({fault}): install it again, or make it JPEG"
+            )
+        return UnreadableImageError(
+            f"{name} is a HEIC picture: run `pip install '{HEIF_EXTRA}'`, or make it JPEG"
+        )
+    kind = kind_of(head)
+    if kind is None:
+        return UnreadableImageError(f"{name} is no picture that can be read: use {READABLE}")
+    what, is_read = kind
+    if not is_read and not is_heif(head):
+        return UnreadableImageError(
+            f"{name} is {_article(what)} {what}, which is not read: use {READABLE}"
+        )
+    fault = jpeg_fault(head) if what == "JPEG" else None
+    if fault:
+        return unsupported(name, fault, what)
+    return UnreadableImageError(
+        f"{name} is damaged (its header cannot be read as {what}): copy or download it again"
+    )
+
+
+def _open(file: IO[bytes], head: bytes) -> OpenedPicture:
+    if head.startswith(SIGNATURE):
+        return _open_png(file)
+    if head.startswith(tuple(PREFIXES)):
+        if head[8:10] == b"CR":  # Canon's; Pillow would take the preview
+            raise UnsupportedPicture("camera raw samples")
+        return _open_tiff(file)
+    opened = OpenedPicture(Image.open(file, formats=_formats(head)))
+    kind = opened.image.format
+    if kind in ("BMP", "TGA"):
+        opaque = kind == "TGA" and not head[17] & 0x0F  # so many bits are alpha
+        return replace(opened, encoding=Encoding(opaque=opaque, blank_is_opaque=True))
+    fault = jpeg_fault(head) if kind == "JPEG" else None
+    if fault:
+        raise UnsupportedPicture(fault)
+    if kind == "AVIF":
+        _refuse_hdr(_avif_transfer(head))
+    if kind == PILLOW_FORMAT:
+        _refuse_hdr(opened.image.info.get("nclx_profile", {}).get("transfer_characteristics"))
+        # No seek, as in `_count_frames`: the main picture is open, and need not be the first.
+        return replace(opened, frames=int(getattr(opened.image, "n_frames", 1)))
+    if kind in _ANIMATED:
+        return replace(opened, frames=_count_frames(opened.image))
+    return opened
+
+
+def _open_png(file: IO[bytes]) -> OpenedPicture:
+    file, facts = read_chunks(file)
+    image = Image.open(file, formats=("PNG",))
+    transparent = image.info.get("transparency")
+    if image.mode == "L" and isinstance(transparent, int):
+        # As the samples: Pillow spreads those of 1, 2 and 4 bits over 0 to 255.
+        most = 2**facts.depth - 1
+        image.info["transparency"] = (transparent & most) * 255 // most
+    elif image.mode == "RGB" and facts.depth == 16 and isinstance(transparent, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
+    encoding = Encoding(exponent=facts.exponent)
+    return OpenedPicture(image, encoding, facts.frames, facts.profile)
+
+
+def _open_tiff(file: IO[bytes]) -> OpenedPicture:
+    image = TiffPicture(file)
+    return OpenedPicture(image, image.encoding, count_pages(file))
+
+
+def _avif_transfer(head: bytes) -> int | None:
+    """AVIF says in a box how its numbers stand for light, by a code of ITU-T H.273."""
+    place = head.find(b"colrnclx")
+    return None if place < 0 else int.from_bytes(head[place + 10 : place + 12], "big")
+
+
+def _refuse_hdr(transfer: int | None) -> None:
+    name = None if transfer is None else hdr_transfer(transfer)
+    if name:
+        raise UnsupportedPicture(f"HDR colours ({name})")
+
+
+def _count_frames(image: Image.Image) -> int:
+    try:
+        frames = int(getattr(image, "n_frames", 1))
+        image.seek(0)
+    except Exception:  # a damaged list of frames: the first one is what counts
+        return 1
+    return frames

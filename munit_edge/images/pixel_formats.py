@@ -1,0 +1,211 @@
+"""From any kind of Pillow picture to plain 8-bit pixels.
+
+Greys of 16 bits, floats, palettes, CMYK, LAB and transparency of every kind end as uint8 pixels of
+1, 3 or 4 channels, an alpha plane and, where it still fits, the colour profile.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps
+
+from munit_edge.images.kinds import UnsupportedPicture
+
+Images = NDArray[np.uint8]
+Mode = Literal["L", "RGB"]
+
+_DEEP_GREYS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+_PROFILE_SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
+"""Signature of the colour space, bytes 16 to 20 of a profile, that fits pixels of each mode."""
+_BAND_PIXELS = 1 << 20
+
+
+_MAX_OVERSHOOT = 2
+"""Floats up to so many times white are white that resampling has pushed over it."""
+_SPREAD_BELOW_ZERO = 0.1
+"""Part of the samples that may lie between -2 and -0.05, in floats whose white is 1."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What samples mean, where the mode of a Pillow image does not say."""
+
+    white: int = 65535
+    """White of integers of more than 8 bits."""
+    inverted: bool = False
+    """Whether grey 0 is white."""
+    exponent: float = 1.0
+    """Colours of 0 to 1 to this power are sRGB's, near enough."""
+    opaque: bool = False
+    """Whether the alpha channel is no alpha."""
+    blank_is_opaque: bool = False
+    """Whether an alpha channel that is 0 everywhere is none: programs left it empty."""
+
+
+PLAIN = Encoding()
+"""Samples that mean what Pillow's mode says."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture and what travels beside its pixels."""
+
+    pixels: Images
+    """uint8 [H, W, C]."""
+    alpha: Images | None = None
+    """uint8 [H, W], 0 transparent to 255 opaque; None: there was none, or `pixels` has it."""
+    icc_profile: bytes | None = None
+    """Colour profile of `pixels`; None: sRGB, or not known."""
+    frames: int = 1
+    """Frames or pages of the file that it is the first of."""
+
+
+def to_picture(image: Image.Image, channels: int, encoding: Encoding = PLAIN) -> Picture:
+    """Decoded pixels of a Pillow image in the form that a domain takes.
+
+    - Grey of more than 8 bits becomes round(255 * value / white), clipped. Colours of 16 bits have
+      lost their lower bytes to Pillow already.
+    - Floats: white is 1 when nothing finite is above 2, else 255 when nothing is above 510. What
+      is above white is white; what is below 0, or not a number, is black.
+    - Pixels that fit neither the domain's mode nor its profile go through the picture's own profile
+      to sRGB, CMYK and LAB above all; without a usable profile by Pillow's plain formula.
+    - What is fully transparent has no colour: beside an alpha plane it is white.
+
+    Args:
+        image: a loaded picture of any mode.
+        channels: 1 grey, 3 RGB, 4 RGBA (opaque where the picture has no alpha).
+        encoding: what the file says of the samples.
+
+    Raises:
+        UnsupportedPicture: floats of which nothing tells what is black and what is white.
+    """
+    colour, alpha = _split_alpha(image, encoding.white)
+    if encoding.opaque or (encoding.blank_is_opaque and alpha is not None and not alpha.any()):
+        alpha = None
+    if encoding.inverted:
+        colour = ImageOps.invert(colour)
+    if encoding.exponent != 1:
+        colour = colour.point(_curve(encoding.exponent) * len(colour.getbands()))
+    mode: Mode = "L" if channels == 1 else "RGB"
+    colour, profile = _to_mode(colour, mode, image.info.get("icc_profile"))
+    pixels = _pixels(colour)
+    if channels == 4:
+        opaque = np.full(pixels.shape[:2], 255, np.uint8) if alpha is None else alpha
+        return Picture(np.dstack([pixels, opaque]), None, profile)
+    if alpha is not None:
+        pixels[alpha == 0] = 255
+    return Picture(pixels, alpha, profile)
+
+
+def profile_fits(profile: bytes | None, mode: str) -> bool:
+    """Whether a colour profile describes pixels of a Pillow mode (alpha does not matter)."""
+    base = mode.removesuffix("A")
+    return profile is not None and profile[16:20] == _PROFILE_SPACES.get(base)
+
+
+def _pixels(image: Image.Image) -> Images:
+    """Pixels [H, W, C] of an image in mode L or RGB.
+
+    Band by band: an array of the whole is made from a copy of all bytes, which counts with large
+    photos.
+    """
+    width, height = image.size
+    pixels = np.empty((height, width, len(image.getbands())), np.uint8)
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(height, top + rows)
+        band = np.asarray(image.crop((0, top, width, bottom)))
+        pixels[top:bottom] = band.reshape(bottom - top, width, -1)
+    return pixels
+
+
+def _curve(exponent: float) -> list[int]:
+    return [round(255 * (value / 255) ** exponent) for value in range(256)]
+
+
+def _split_alpha(image: Image.Image, white: int) -> tuple[Image.Image, Images | None]:
+    """Colour in mode L, RGB, CMYK or LAB, and alpha [H, W] where there is transparency."""
+    if image.mode in _DEEP_GREYS:
+        return _deep_grey(image, white)
+    if image.mode == "F":
+        return _float_grey(image), None
+    grey = image.mode in ("1", "L", "LA", "La")
+    if image.has_transparency_data:
+        full = image.convert("LA" if grey else "RGBA")
+        alpha = np.array(full.getchannel("A"))
+        return full.convert("L" if grey else "RGB"), alpha
+    mode = "L" if grey else "RGB"
+    if image.mode in ("CMYK", "LAB", mode):  # Pillow would copy the picture to its own mode
+        return image, None
+    return image.convert(mode), None
+
+
+def _deep_grey(image: Image.Image, white: int) -> tuple[Image.Image, Images | None]:
+    values = np.asarray(image)
+    if white > np.iinfo(np.int32).max:  # Pillow's 32 bits are signed
+        values = values.astype(np.int32).view(np.uint32)
+    values = values.astype(np.int64)
+    grey = np.clip((values * 255 + white // 2) // white, 0, 255).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    alpha = None
+    if isinstance(transparent, int):
+        alpha = np.where(values == transparent, 0, 255).astype(np.uint8)
+    return Image.fromarray(grey), alpha
+
+
+def _float_grey(image: Image.Image) -> Image.Image:
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0)
+    shares = np.clip(values / _white_of_floats(values), 0, 1)
+    return Image.fromarray(np.rint(shares * 255).astype(np.uint8))
+
+
+def _white_of_floats(values: NDArray[np.float64]) -> int:
+    """1 or 255; infinite values are highlights and do not count.
+
+    Raises:
+        UnsupportedPicture: it is neither.
+    """
+    finite = values[np.abs(values) < np.finfo(np.float32).max]
+    top = float(finite.max(initial=0))
+    if top > 255 * _MAX_OVERSHOOT:
+        raise UnsupportedPicture(f"floats up to {top:g}, where white is 1 or 255")
+    positive = finite[finite > 0]
+    if top > _MAX_OVERSHOOT:
+        if np.median(positive) <= 1:
+            raise UnsupportedPicture(f"floats up to {top:g} that are mostly below 1, such as HDR's")
+        return 255
+    if np.mean((finite < -0.05) & (finite > -2)) > _SPREAD_BELOW_ZERO:
+        raise UnsupportedPicture("floats around 0, where black is 0")
+    return 1
+
+
+def _to_mode(
+    colour: Image.Image, mode: Mode, profile: bytes | None
+) -> tuple[Image.Image, bytes | None]:
+    """`colour` in `mode`, and the profile that then holds."""
+    if colour.mode == mode:
+        return colour, profile if profile_fits(profile, mode) else None
+    through_profile = _to_srgb(colour, profile)
+    if through_profile is None and colour.mode == "LAB":  # Pillow has no formula of its own for it
+        through_profile = _profiled(colour, ImageCms.createProfile("LAB"))
+    return (through_profile or colour).convert(mode), None
+
+
+def _to_srgb(colour: Image.Image, profile: bytes | None) -> Image.Image | None:
+    """`colour` through its profile to sRGB; None without a profile that can be used."""
+    if profile is None or not profile_fits(profile, colour.mode):
+        return None
+    try:
+        return _profiled(colour, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    except (ImageCms.PyCMSError, OSError):
+        return None  # a damaged profile is no reason to refuse the picture
+
+
+def _profiled(colour: Image.Image, profile: Any) -> Image.Image | None:
+    srgb = ImageCms.createProfile("sRGB")
+    return ImageCms.profileToProfile(colour, profile, srgb, outputMode="RGB")

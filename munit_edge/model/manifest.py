@@ -1,0 +1,426 @@
+"""The manifest: what a model directory says of itself, and the check that its files are whole.
+
+model/
+munit_edge.json          this manifest
+content_encoder_a.onnx   ... three graphs for each domain
+styles/*.json            saved style codes (optional)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import mmap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from munit_edge.errors import ConfigError, InputError, ModelError
+from munit_edge.files.atomic import sha256
+from munit_edge.files.paths import exists, is_file, is_folder
+from munit_edge.files.plain_data import read_json, shown
+from munit_edge.files.replacing import FolderKind
+from munit_edge.model.config import (
+    DOMAINS,
+    GRAPH_KINDS,
+    STATS_KINDS,
+    Direction,
+    Domain,
+    GraphKind,
+    ModelConfig,
+    TensorIO,
+    graph_name,
+)
+from munit_edge.model.graph_files import check_self_contained
+from munit_edge.model.norm_statistics import num_rows
+from munit_edge.settings import StrictModel, validate
+
+MANIFEST_FILE = "munit_edge.json"
+STYLES_FOLDER = "styles"
+"""Where a model directory keeps saved styles (`munit_edge.styles.saved`)."""
+MAX_NAME = 255
+"""Characters of a graph's file name."""
+FORMAT_VERSION: Literal[1] = 1
+
+Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
+
+
+class TensorEntry(StrictModel):
+    """One input or output of a graph."""
+
+    name: str
+    """`image`, `content`, `style`, `norm_stats`, `norm_stats_out` or `core`."""
+    dtype: Literal["uint8", "float16", "float32"]
+    """Element type; content codes of fp16 graphs are float16, nothing else is. Of bf16 graphs they
+    are float32: NumPy has no bfloat16."""
+    shape: tuple[int | str, ...]
+    """A number where the size is fixed, a name where it is free."""
+
+
+class GraphEntry(StrictModel):
+    """One graph of the model directory."""
+
+    kind: GraphKind
+    """Which of the domain's."""
+    domain: Domain
+    """Whose."""
+    file: str
+    """File name inside the model directory."""
+    sha256: str
+    """Hash of the file, hexadecimal."""
+    opset: int
+    """ONNX operator set."""
+    precision: Precision = "fp32"
+    """Type of the convolutions; what loses most by it may still be float32 (`GateEntry`)."""
+    inputs: tuple[TensorEntry, ...]
+    """In the order of the graph."""
+    outputs: tuple[TensorEntry, ...]
+    """In the order of the graph."""
+
+    @property
+    def name(self) -> str:
+        """What the graph is called, such as `decoder_b`."""
+        return graph_name(self.kind, self.domain)
+
+
+class ParityEntry(StrictModel):
+    """One comparison of the exported graphs with the networks in torch."""
+
+    check: str
+    """Graph (`decoder_b`) or direction (`a2b`)."""
+    batch: int
+    """Images in the batch."""
+    size_hw: tuple[int, int]
+    """Image height and width in pixels."""
+    worst: float
+    """Largest difference: 8-bit levels of a picture, absolute of a code."""
+    tolerance: float
+    """Largest difference that passes."""
+    unit: Literal["levels", "absolute"]
+    """What `worst` and `tolerance` count."""
+
+
+class TensorRange(StrictModel):
+    """How near one tensor comes to the end of a type's range."""
+
+    tensor: str
+    """Module that gives it, such as `decoder_b.up.0.conv`."""
+    largest: float
+    """Largest magnitude on the gate's pictures, in float32."""
+    limit: float
+    """Largest magnitude that the type holds."""
+
+
+class GateResult(StrictModel):
+    """Translations in reduced precision against those in float32, of one direction."""
+
+    direction: Direction
+    """Which way."""
+    translations: int
+    """Pictures times styles."""
+    psnr_db: float
+    """Of the mean squared error of all of them (dB, 255 levels; 100 stands for no difference)."""
+    worst_psnr_db: float
+    """Of the translation that lost most."""
+    ssim: float
+    """Mean structural similarity, 1: the same."""
+    worst_ssim: float
+    """Of the translation that lost most."""
+
+
+class GateEntry(StrictModel):
+    """Proof that reduced precision does not hurt, on pictures of the user."""
+
+    precision: Precision
+    """What was tried."""
+    arithmetic: Literal["rounded-float32", "onnxruntime", "onnxruntime-rounded"]
+    """`rounded-float32`: every operator of the networks computed in float32 and rounded through the
+    type, so that an overflow is infinite. `onnxruntime`: the exported files themselves.
+    `onnxruntime-rounded`: copies of the bf16 files that compute in float32 and round through
+    bfloat16, in which ONNX Runtime's CPU provider has no convolutions."""
+    min_psnr_db: float
+    """What `psnr_db` must reach in both directions."""
+    pictures: int
+    """Pictures of each domain that were translated."""
+    results: tuple[GateResult, ...]
+    """One for each direction."""
+    kept_fp32: tuple[str, ...] = ()
+    """Layers that stayed in float32 by wish, or because the gate needed it."""
+    ranges: tuple[TensorRange, ...] = ()
+    """The tensors that come nearest to the end of the type's range, nearest first."""
+
+
+class StylePrior(StrictModel):
+    """What random styles are drawn from."""
+
+    distribution: Literal["normal"] = "normal"
+    """Independent normal numbers."""
+    mean: float = 0.0
+    """Mean of each number."""
+    standard_deviation: float = 1.0
+    """Standard deviation of each number."""
+
+
+class Normalisation(StrictModel):
+    """How bytes and the networks' numbers in [-1, 1] belong together; it is inside uint8 graphs."""
+
+    divisor: float = 127.5
+    """Network value = byte / divisor - offset."""
+    offset: float = 1.0
+    """See `divisor`; back: byte = round(clip((value + offset) * divisor, 0, 255))."""
+
+
+class SizeRules(StrictModel):
+    """What image sizes the graphs take, in pixels; the host pads by reflection and crops back."""
+
+    multiple: int = Field(ge=1)
+    """Height and width given to the content encoder are multiples of this."""
+    content_minimum: int = Field(ge=1)
+    """Smallest height and width for the content encoder."""
+    style_minimum: int = Field(ge=1)
+    """Smallest height and width for the style encoder."""
+
+
+class Manifest(StrictModel):
+    """Contents of `munit_edge.json`."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    """Version of this layout."""
+    model: ModelConfig
+    """The networks' configuration."""
+    io: TensorIO
+    """Pictures at the graphs' borders: uint8 NHWC, or float32 NCHW in [-1, 1]."""
+    sizes: SizeRules
+    """Image sizes."""
+    normalisation: Normalisation = Normalisation()
+    """Bytes to numbers."""
+    style_prior: StylePrior = StylePrior()
+    """Random styles."""
+    graphs: tuple[GraphEntry, ...]
+    """Three for each domain."""
+    parity: tuple[ParityEntry, ...]
+    """Proof of the export; of an int8 or fp8 model, of its graphs before quantisation, of a bf16
+    model, of copies that round (`GateEntry.arithmetic`)."""
+    gate: tuple[GateEntry, ...] = ()
+    """Proof of reduced precision; none for fp32."""
+    folded: bool = False
+    """Whether the decoders have fewer multiplications than the networks as they were trained."""
+    weights: Literal["average", "live"]
+    """Which weights of the checkpoint were exported."""
+    checkpoint_sha256: str
+    """Hash of configuration and weights: the model's identity, the same in every export."""
+    checkpoint_iteration: int
+    """Optimiser steps behind the weights."""
+    origin: str
+    """Program that trained the weights."""
+    licence_note: str | None = None
+    """Terms that come with foreign weights."""
+    versions: dict[str, str]
+    """Versions of the programs that made the export."""
+
+    def graph(self, kind: GraphKind, domain: Domain) -> GraphEntry:
+        """The entry of one graph.
+
+        Raises:
+            ModelError: the manifest lists none.
+        """
+        for entry in self.graphs:
+            if entry.kind == kind and entry.domain == domain:
+                return entry
+        raise ModelError(
+            f"the manifest lists no {graph_name(kind, domain)}: export the model again"
+        )
+
+
+def _model_files(data: Mapping[str, Any]) -> frozenset[str]:
+    """Names of the files that an export writes; the manifest's contents do not change them."""
+    kinds = (*GRAPH_KINDS, *STATS_KINDS)
+    graphs = [f"{graph_name(kind, domain)}.onnx" for kind in kinds for domain in DOMAINS]
+    return frozenset([MANIFEST_FILE, *graphs])
+
+
+MODEL_DIRECTORY = FolderKind(
+    name="model directory",
+    marker=MANIFEST_FILE,
+    keys=frozenset(["format_version", "graphs"]),
+    files=_model_files,
+    carried=frozenset([STYLES_FOLDER]),
+)
+"""What `export` makes. Saved styles are the user's and stay, those of another model, too: they are
+refused when they are used."""
+
+
+def graph_tensors(
+    config: ModelConfig,
+    kind: GraphKind,
+    domain: Domain,
+    io: TensorIO,
+    *,
+    batch: int | None = None,
+    size_hw: tuple[int | None, int | None] = (None, None),
+    precision: Precision = "fp32",
+) -> tuple[tuple[TensorEntry, ...], tuple[TensorEntry, ...]]:
+    """Inputs and outputs of one graph.
+
+    A decoder of free batch takes several styles for each content code, in order: `results` is a
+    multiple of `batch`.
+
+    Args:
+        config: the model's configuration.
+        kind: which of the graphs.
+        domain: whose.
+        io: pictures at its border.
+        batch: fixed batch; None: free.
+        size_hw: fixed image height and width in pixels; None: free.
+        precision: type of the convolutions; fp16 graphs pass float16 content codes.
+    """
+    num: int | str = batch or "batch"
+    height, width = size_hw[0] or "height", size_hw[1] or "width"
+    channels = config.channels(domain)
+    shape = (num, height, width, channels) if io == "uint8" else (num, channels, height, width)
+    image = TensorEntry(name="image", dtype=io, shape=shape)
+    factor = config.size_multiple
+    content_hw = tuple(
+        size // factor if size else name
+        for size, name in zip(size_hw, ("content_height", "content_width"), strict=True)
+    )
+    content_shape = (num, config.content_channels, *content_hw)
+    dtype: Literal["float16", "float32"] = "float16" if precision == "fp16" else "float32"
+    content = TensorEntry(name="content", dtype=dtype, shape=content_shape)
+    style = TensorEntry(name="style", dtype="float32", shape=(num, config.style_dim))
+    if kind == "content_encoder":
+        return (image,), (content,)
+    if kind == "style_encoder":
+        return (image,), (style,)
+    if kind == "decoder":
+        if batch is None:
+            style, image = _of_results(style), _of_results(image)
+        return (content, style), (image,)
+    stats_shape = (num, num_rows(config, kind), 2)
+    stats = TensorEntry(name="norm_stats", dtype="float32", shape=stats_shape)
+    measured = TensorEntry(name="norm_stats_out", dtype="float32", shape=stats_shape)
+    core = TensorEntry(name="core", dtype="float32", shape=(num, 1, *content_hw))
+    if kind == "content_encoder_stats":
+        return (image, stats, core), (content, measured)
+    return (content, style, stats, core), (image, measured)
+
+
+def _of_results(tensor: TensorEntry) -> TensorEntry:
+    """A tensor of a decoder with one item for each result, several for each content code."""
+    return tensor.model_copy(update={"shape": ("results", *tensor.shape[1:])})
+
+
+def size_rules(config: ModelConfig) -> SizeRules:
+    """The size rules of a model."""
+    return SizeRules(
+        multiple=config.size_multiple,
+        content_minimum=config.content_min_size,
+        style_minimum=config.style_min_size,
+    )
+
+
+def is_model_directory(path: Path) -> bool:
+    """Whether `path` looks like a model directory."""
+    return is_file(path / MANIFEST_FILE)
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read and check the manifest of a model directory; graph files are checked when opened.
+
+    Raises:
+        InputError: there is no model directory at that path.
+        ModelError: the manifest is damaged or of an unknown version.
+    """
+    path = directory / MANIFEST_FILE
+    try:
+        data = read_json(path)
+    except ConfigError as exc:
+        if not isinstance(exc.__cause__, (FileNotFoundError, NotADirectoryError)):
+            raise ModelError(f"{exc}: export the model again") from exc
+        what = f"it has no {MANIFEST_FILE}" if is_folder(directory) else "it is a file"
+        what = what if exists(directory) else "there is nothing of that name"
+        raise InputError(
+            f"{directory} is no model directory: {what}; make one with `munit-edge export onnx`"
+        ) from exc
+    version = data.get("format_version") if isinstance(data, dict) else None
+    if version != FORMAT_VERSION:
+        raise ModelError(
+            f"{path} has format version {shown(version)} and this munit-edge reads "
+            f"{FORMAT_VERSION}: export the model again or install the munit-edge that wrote it"
+        )
+    try:
+        return validate(Manifest, data, str(path))
+    except ConfigError as exc:
+        raise ModelError(f"{exc}; export the model again") from exc
+
+
+def read_graph(directory: Path, entry: GraphEntry) -> bytes:
+    """The bytes of a graph file, after its hash was compared with the manifest.
+
+    Raises:
+        ModelError: the file is missing, not the one that was exported, or would load another file.
+    """
+    path = _graph_path(directory, entry)
+    with _read_errors(path):
+        data = path.read_bytes()
+    _check_hash(path, entry, hashlib.sha256(data).hexdigest())
+    check_self_contained(data, str(path))
+    return data
+
+
+def checked_graph(directory: Path, entry: GraphEntry) -> Path:
+    """The path of a graph file, after its hash was compared with the manifest.
+
+    For engines that read the file themselves: its bytes need not be held besides.
+
+    Raises:
+        ModelError: the file is missing, not the one that was exported, or would load another file.
+    """
+    path = _graph_path(directory, entry)
+    with _read_errors(path):
+        found = sha256(path)
+    _check_hash(path, entry, found)
+    with _read_errors(path), path.open("rb") as file:
+        if not file.read(1):
+            check_self_contained(b"", str(path))
+        # What is skipped over is not read, and nothing is copied.
+        with (
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as view,
+        ):
+            check_self_contained(view, str(path))
+    return path
+
+
+def _graph_path(directory: Path, entry: GraphEntry) -> Path:
+    if Path(entry.file).name != entry.file or len(entry.file) > MAX_NAME or "\0" in entry.file:
+        raise ModelError(
+            f"the manifest names {shown(entry.file)}, which is no file in {directory}: "
+            "export the model again"
+        )
+    return directory / entry.file
+
+
+@contextlib.contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise ModelError(f"{path} cannot be read ({exc.strerror}): export the model again") from exc
+
+
+def _check_hash(path: Path, entry: GraphEntry, found: str) -> None:
+    if found != entry.sha256:
+        raise ModelError(
+            f"{path} is not the file that was exported: its SHA-256 is {found[:12]}..., the "
+            f"manifest says {entry.sha256[:12]}...; copy the model directory again or export it"
+        )
+
+
+def manifest_json(manifest: Manifest) -> str:
+    """The manifest as indented JSON text."""
+    data: dict[str, Any] = manifest.model_dump(mode="json")
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,108 @@
+"""Statistics of the norms as data: what `*_stats` graphs take and give, and how parts are joined.
+
+A norm divides what it gets by its deviation, measured over the whole picture. The `*_stats` graphs
+take means and variances from outside instead (`norm_stats`) and tell what they measured themselves
+(`norm_stats_out`), so that parts of a picture, or frames of a video, can share them.
+
+Both are float32 [batch, K, 2], mean and biased variance, K rows in the order in which the network
+computes its norms: one row for each channel of an instance norm (AdaIN's too), one for a layer
+norm. A negative variance asks the graph to use its own mean and variance for that row.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from munit_edge.model.config import GraphKind, ModelConfig
+
+NormStatistics = NDArray[np.float32]
+"""float32 [batch, K, 2]: mean and biased variance; a negative variance stands for "your own"."""
+
+MEAN, VARIANCE = 0, 1
+_OWN = -1.0
+
+
+class NormLayer(NamedTuple):
+    """One norm of a network."""
+
+    num_rows: int
+    """Rows of statistics: channels of an instance norm, 1 of a layer norm."""
+    num_channels: int
+    """Channels that it normalises."""
+
+
+def norm_layers(config: ModelConfig, kind: GraphKind) -> tuple[NormLayer, ...]:
+    """The norms of a content encoder or decoder, in the order of their rows.
+
+    Args:
+        config: the model's configuration.
+        kind: `content_encoder` or `decoder`, or their `_stats` twins.
+    """
+    content = config.content_channels
+    residual = [content] * (2 * config.num_res_blocks)
+    if kind in ("content_encoder", "content_encoder_stats"):
+        stages = range(config.num_downsamples + 1)
+        widths = [config.capped(config.width * 2**stage) for stage in stages]
+        return tuple(NormLayer(channels, channels) for channels in [*widths, *residual])
+    assert kind in ("decoder", "decoder_stats"), "a style encoder has no norms"
+    layer_norm = config.architecture == "munit"
+    up = [content // 2**stage for stage in range(1, config.num_downsamples + 1)]
+    return (
+        *(NormLayer(channels, channels) for channels in residual),
+        *(NormLayer(1 if layer_norm else channels, channels) for channels in up),
+    )
+
+
+def num_rows(config: ModelConfig, kind: GraphKind) -> int:
+    """K: rows of statistics of a content encoder or decoder."""
+    return sum(layer.num_rows for layer in norm_layers(config, kind))
+
+
+def own_statistics(config: ModelConfig, kind: GraphKind, batch: int) -> NormStatistics:
+    """What makes a `*_stats` graph behave as the plain one: each norm measures for itself."""
+    return np.full((batch, num_rows(config, kind), 2), _OWN, dtype=np.float32)
+
+
+class Joined:
+    """Statistics of parts that do not overlap, joined to those of the whole.
+
+    By the parallel rule of Chan, Golub and LeVeque (1979) in float64: exact but for rounding.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._mean: NDArray[np.float64] | float = 0.0
+        self._squares: NDArray[np.float64] | float = 0.0
+
+    def add(self, measured: NormStatistics, count: int) -> None:
+        """Take in one part.
+
+        Args:
+            measured: [..., K, 2] of that part.
+            count: its size, in any unit that is the same for all parts.
+        """
+        part = measured.astype(np.float64)
+        total = self._count + count
+        difference = part[..., MEAN] - self._mean
+        self._squares += part[..., VARIANCE] * count
+        self._squares += difference**2 * (self._count * count / total)
+        self._mean += difference * (count / total)
+        self._count = total
+
+    def result(self) -> NormStatistics:
+        """The statistics of everything taken in."""
+        assert self._count, "nothing was measured"
+        variance = np.asarray(self._squares) / self._count
+        return np.stack([np.asarray(self._mean), variance], axis=-1).astype(np.float32)
+
+
+def largest_change(before: NormStatistics, after: NormStatistics) -> float:
+    """How far statistics moved, in deviations: of means and of deviations, the largest of all."""
+    deviation = np.sqrt(np.maximum(after[..., VARIANCE], 1e-10, dtype=np.float64))
+    old = np.sqrt(np.maximum(before[..., VARIANCE], 0, dtype=np.float64))
+    moved = np.abs(after[..., MEAN].astype(np.float64) - before[..., MEAN])
+    stretched = np.abs(np.sqrt(np.maximum(after[..., VARIANCE], 0, dtype=np.float64)) - old)
+    return float((np.maximum(moved, stretched) / deviation).max())

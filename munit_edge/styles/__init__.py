@@ -1,0 +1,1 @@
+"""Style codes: sampling, files, and how a command chooses them."""

@@ -1,0 +1,185 @@
+"""Style codes as numbers: drawn from the prior N(0, I), spread over it, and between two codes.
+
+`style_files` and `saved_styles` keep codes, `style_prior` tells how far they are from the prior.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from munit_edge.errors import ConfigError, InputError
+from munit_edge.model.config import ModelConfig
+
+Styles = NDArray[np.float32]
+Codes = NDArray[np.float64]
+
+MAX_SPREAD = 1024
+"""Most codes that `spread_styles` gives."""
+_POOL = 4096
+"""Samples of the prior that `spread_styles` chooses from: always as many, so that the first codes
+do not depend on how many are wanted."""
+_SMALL_SINE = 1e-4
+"""Sine of the angle below which two directions count as one, or as opposite."""
+
+
+def sample_styles(count: int, style_dim: int, seed: int = 0) -> Styles:
+    """Random style codes, float32 [count, style_dim] from N(0, 1).
+
+    NumPy's PCG64 draws them, so a seed gives the same numbers on every backend; the first codes of
+    a longer draw are those of a shorter one.
+
+    Raises:
+        ConfigError: `count` is below 1 or `seed` is negative.
+    """
+    if count < 1:
+        raise ConfigError(f"the number of styles is {count}: it must be at least 1")
+    if seed < 0:
+        raise ConfigError(f"the seed is {seed}: it must not be negative")
+    generator = np.random.Generator(np.random.PCG64(seed))
+    return generator.standard_normal((count, style_dim), dtype=np.float32)
+
+
+def spread_styles(count: int, style_dim: int, seed: int = 0) -> Styles:
+    """Style codes that lie well apart and are still typical of the prior.
+
+    Of 4096 samples the half whose length is nearest to the middle is kept: spread over all of
+    them, the codes would be the outliers. Of these the first is taken, and then again and again
+    the one that is farthest from all taken so far (Gonzalez, "Clustering to minimize the maximum
+    intercluster distance", Theoretical Computer Science 38, 1985), which keeps the least distance
+    between two codes at half of the best possible or more. The first codes of a longer list are
+    those of a shorter one.
+
+    Args:
+        count: 1 to `MAX_SPREAD`.
+        style_dim: numbers in a code.
+        seed: as in `sample_styles`.
+
+    Returns:
+        float32 [count, style_dim].
+
+    Raises:
+        ConfigError: `count` or `seed` is out of range.
+    """
+    if not 1 <= count <= MAX_SPREAD:
+        raise ConfigError(f"{count} styles cannot be spread: ask for 1 to {MAX_SPREAD}")
+    pool: Codes = sample_styles(_POOL, style_dim, seed).astype(np.float64)
+    lengths = np.linalg.norm(pool, axis=1)
+    low, high = np.quantile(lengths, (0.25, 0.75))
+    pool = pool[(lengths >= low) & (lengths <= high)]
+    chosen = [0]
+    distance = _squared_distance(pool, 0)
+    for _ in range(count - 1):
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, _squared_distance(pool, chosen[-1]))
+    return np.asarray(pool[chosen], np.float32)
+
+
+def interpolate_styles(
+    start: Styles, end: Styles, frames: int, *, spherical: bool = True
+) -> Styles:
+    """Style codes on the way from `start` to `end`, both included, at even steps.
+
+    With t from 0 to 1 and w the angle between the two codes,
+
+        spherical:  code(t) = ((1 - t) |start| + t |end|) direction(t)
+                    direction(t) = (sin((1 - t) w) start/|start| + sin(t w) end/|end|) / sin(w)
+        linear:     code(t) = (1 - t) start + t end
+
+    The direction moves along the great circle (Shoemake, "Animating rotation with quaternion
+    curves", SIGGRAPH 1985) and the length in a straight line. Between two samples of the prior
+    this keeps lengths that samples have; the middle of a straight line is too short by a factor of
+    about the square root of two. Where there is no one great circle, between codes in one
+    direction, in opposite ones, or a code of zeros, the straight line is taken.
+
+    Args:
+        start: float32 [style_dim].
+        end: float32 [style_dim].
+        frames: number of codes, at least 2.
+        spherical: for samples; False: straight, as for codes of pictures, averages above all.
+
+    Returns:
+        float32 [frames, style_dim]; the first and last are `start` and `end` themselves.
+
+    Raises:
+        ConfigError: `frames` is below 2.
+        InputError: the two codes have different shapes, or a number is not finite.
+    """
+    if frames < 2:
+        raise ConfigError(f"the number of frames is {frames}: both ends are frames, so 2 at least")
+    codes = _between(start, end, np.linspace(0, 1, frames), spherical)
+    codes[0], codes[-1] = start, end
+    return np.asarray(codes, np.float32)
+
+
+def style_between(start: Styles, end: Styles, t: float, *, spherical: bool = True) -> Styles:
+    """One code of the path of `interpolate_styles`, float32 [style_dim], at t from 0 to 1.
+
+    Raises:
+        InputError: the two codes have different shapes, or a number is not finite.
+    """
+    return np.asarray(_between(start, end, np.array([t]), spherical)[0], np.float32)
+
+
+def _between(start: Styles, end: Styles, t: Codes, spherical: bool) -> Codes:
+    """Codes on the path from `start` to `end` at positions `t`, [len(t), style_dim]."""
+    if start.shape != end.shape:
+        raise InputError(
+            f"the styles to interpolate have shapes {start.shape} and {end.shape}: both must be "
+            "codes of one model"
+        )
+    ends = np.stack([_one_code(start), _one_code(end)])
+    return _on_the_sphere(ends, t[:, None]) if spherical else _straight(ends, t[:, None])
+
+
+def check_styles(styles: Styles, config: ModelConfig) -> Styles:
+    """`styles` as float32 [S, style_dim].
+
+    Raises:
+        InputError: the shape is another, or a number is not finite.
+    """
+    codes = np.asarray(styles, dtype=np.float32)
+    if codes.ndim != 2 or codes.shape[1] != config.style_dim or not len(codes):
+        raise InputError(
+            f"style codes have shape {codes.shape}: this model takes [styles, {config.style_dim}]"
+        )
+    if not np.isfinite(codes).all():
+        raise InputError("a style code holds a number that is not finite")
+    return codes
+
+
+def _squared_distance(pool: Codes, index: int) -> Codes:
+    """Of every code in the pool from one of them."""
+    # In float64, and without a matrix product: the choice is then the same on every machine.
+    distance: Codes = np.square(pool - pool[index]).sum(axis=1)
+    return distance
+
+
+def _one_code(code: Styles) -> Codes:
+    if code.ndim != 1 or not np.isfinite(code).all():
+        raise InputError(
+            f"a style to interpolate has shape {code.shape}: it takes one code [style_dim] of "
+            "finite numbers"
+        )
+    return code.astype(np.float64)
+
+
+def _straight(ends: Codes, t: Codes) -> Codes:
+    """The linear path of `interpolate_styles` between two rows at t [frames, 1]."""
+    codes: Codes = (1 - t) * ends[0] + t * ends[1]
+    return codes
+
+
+def _on_the_sphere(ends: Codes, t: Codes) -> Codes:
+    """The spherical path of `interpolate_styles` between two rows at t [frames, 1]."""
+    lengths = np.linalg.norm(ends, axis=1)
+    if not lengths.all():
+        return _straight(ends, t)
+    first, last = ends / lengths[:, None]
+    # Not the inverse of the cosine, which is inexact for small angles.
+    angle = 2 * np.arctan2(np.linalg.norm(first - last), np.linalg.norm(first + last))
+    if np.sin(angle) < _SMALL_SINE:
+        return _straight(ends, t)
+    directions = (np.sin((1 - t) * angle) * first + np.sin(t * angle) * last) / np.sin(angle)
+    codes: Codes = ((1 - t) * lengths[0] + t * lengths[1]) * directions
+    return codes

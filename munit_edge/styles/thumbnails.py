@@ -1,0 +1,98 @@
+"""What a style looks like in a list: its reference pictures, kept small, or its numbers as bars."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from munit_edge.images.contact_sheet import thumbnail
+from munit_edge.images.io import Images, Picture
+from munit_edge.styles.codes import Styles
+
+SIDE = 96
+"""Longer side in pixels of a thumbnail."""
+MAX_BYTES = 3000
+"""Of its file; in base64 that is 4000 letters."""
+MAX_PICTURES = 4
+"""Of several reference pictures so many are shown, two in a row."""
+
+_QUALITIES = (90, 80, 65, 50, 30, 20, 10)
+"""JPEG qualities, until one is small enough; 10 always is: 96 x 96 pixels of noise give 1.6 kB."""
+_MAX_READ_SIDE = 512
+"""A style file comes from anywhere: larger pictures in it are not decoded."""
+_REACH = 3.0
+"""Numbers of a code that reach a bar's full height; 3 in 1000 random ones are larger."""
+_BACKGROUND, _AXIS = (246, 246, 246), (190, 190, 190)
+_POSITIVE, _NEGATIVE = (66, 103, 172), (201, 104, 62)
+
+
+def pack_thumbnail(pictures: Sequence[Picture]) -> str:
+    """The first reference pictures as one small JPEG file, in base64.
+
+    Args:
+        pictures: at least one; more than `MAX_PICTURES` are not shown.
+
+    Returns:
+        At most 4000 letters.
+    """
+    image = Image.fromarray(_side_by_side(pictures[:MAX_PICTURES]))
+    for quality in _QUALITIES:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=quality)
+        if file.tell() <= MAX_BYTES:
+            break
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def unpack_thumbnail(text: str) -> Images | None:
+    """What `pack_thumbnail` packed, uint8 [h, w, 3]; None where it is damaged."""
+    try:
+        data = base64.b64decode(text, validate=True)
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            if max(image.size) > _MAX_READ_SIDE:
+                return None
+            return np.array(image.convert("RGB"))
+    except (ValueError, OSError, SyntaxError):  # what Pillow raises for damaged files
+        return None
+
+
+def draw_code(code: Styles, side: int = SIDE) -> Images:
+    """A style code [style_dim] as bars, so that a style without a picture can be recognised.
+
+    Args:
+        code: the numbers; above zero upwards, 3 is the full height.
+        side: of the square in pixels.
+
+    Returns:
+        uint8 [side, side, 3].
+    """
+    image = Image.new("RGB", (side, side), _BACKGROUND)
+    draw = ImageDraw.Draw(image)
+    middle, reach = side / 2, 0.44 * side
+    step = 0.88 * side / len(code)
+    for index, number in enumerate(np.clip(code / _REACH, -1, 1)):
+        left = 0.06 * side + index * step
+        top, bottom = sorted((middle, middle - reach * float(number)))
+        fill = _POSITIVE if number > 0 else _NEGATIVE
+        draw.rectangle((left, top, left + max(1.0, 0.8 * step), bottom), fill=fill)
+    draw.line((0, middle, side, middle), fill=_AXIS)
+    return np.array(image)
+
+
+def _side_by_side(pictures: Sequence[Picture]) -> Images:
+    """One picture alone; several in rows of two, on white."""
+    if len(pictures) == 1:
+        return thumbnail(pictures[0], SIDE)
+    cell = SIDE // 2
+    canvas = np.full((-(-len(pictures) // 2) * cell, SIDE, 3), 255, np.uint8)
+    for index, picture in enumerate(pictures):
+        small = thumbnail(picture, cell - 2)
+        height, width = small.shape[:2]
+        row, column = divmod(index, 2)
+        top, left = row * cell + (cell - height) // 2, column * cell + (cell - width) // 2
+        canvas[top : top + height, left : left + width] = small
+    return canvas

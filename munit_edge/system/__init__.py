@@ -1,0 +1,1 @@
+"""Processes, threads, limits and facts of the machine."""

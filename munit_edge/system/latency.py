@@ -1,0 +1,57 @@
+"""How long a call takes, measured so that two measurements can be compared."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+
+from munit_edge.settings import StrictModel
+
+
+class Latency(StrictModel):
+    """Times of single calls, after the warm-up."""
+
+    p50_ms: float
+    """Median, in milliseconds."""
+    p90_ms: float
+    """90 of 100 calls took no longer (nearest rank), in milliseconds."""
+    p95_ms: float
+    """The same of 95 calls."""
+    p99_ms: float
+    """The same of 99 calls; with fewer than 100 calls the slowest one."""
+    n: int
+    """Calls measured."""
+
+
+def measure(
+    call: Callable[[], object], *, warmup: int = 3, runs: int = 20, max_s: float = math.inf
+) -> Latency:
+    """Time a call that returns when its work is done, such as `Runner.run`.
+
+    Args:
+        call: what to time; work still under way on a GPU when it returns is not measured.
+        warmup: calls before the first that counts.
+        runs: calls that count, at least 1.
+        max_s: stop early after so many seconds of counted calls.
+    """
+    for _ in range(warmup):
+        call()
+    times: list[float] = []
+    while not times or (len(times) < runs and sum(times) < max_s):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    times.sort()
+    return Latency(
+        p50_ms=1000 * statistics.median(times),
+        p90_ms=_nearest_rank_ms(times, 90),
+        p95_ms=_nearest_rank_ms(times, 95),
+        p99_ms=_nearest_rank_ms(times, 99),
+        n=len(times),
+    )
+
+
+def _nearest_rank_ms(ordered_s: list[float], percent: int) -> float:
+    return 1000 * ordered_s[math.ceil(percent * len(ordered_s) / 100) - 1]

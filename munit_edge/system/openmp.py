@@ -1,0 +1,61 @@
+"""How the threads of OpenMP wait for each other; torch's kernels use them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import time
+from pathlib import Path
+
+from munit_edge.system.cores import usable_cores
+
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
+"""Environment variables that decide it. OpenMP reads them once, when its library is loaded."""
+
+_LOOKS = 5
+_BETWEEN_LOOKS_S = 0.004
+
+
+def choose_waiting(root: Path = Path("/")) -> None:
+    """Let threads that wait sleep instead of spinning where other programs want the cores.
+
+    By default GNU's OpenMP spins for some milliseconds. On idle cores that is right: small networks
+    train almost twice as fast. On cores that other programs keep busy a spinning thread holds back
+    the one that it waits for: training takes several times as long (docs/benchmarks.md). What the
+    user has chosen is kept.
+
+    Call it before torch is imported; processes that are started later, such as workers that load
+    images, inherit it. Load that comes later changes nothing any more.
+
+    Args:
+        root: where the system's files are looked up.
+    """
+    if any(name in os.environ for name in WAITING):
+        return
+    if _others_running(root) + usable_cores(root) > (os.cpu_count() or 1):
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+
+
+def _others_running(root: Path) -> float:
+    """Threads of other programs that run or could run now; 0 where the system does not say."""
+    counts = []
+    for look in range(_LOOKS):
+        if look:
+            time.sleep(_BETWEEN_LOOKS_S)
+        try:
+            text = (root / "proc/loadavg").read_text(encoding="ascii")
+            counts.append(int(text.split()[3].partition("/")[0]) - _own_running(root))
+        except (OSError, ValueError, IndexError):
+            return 0
+    return statistics.median(counts)
+
+
+def _own_running(root: Path) -> int:
+    """Threads of this process that run, at least this one: NumPy's own may still be starting."""
+    running = 0
+    for file in (root / "proc/self/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            text = file.read_text(encoding="ascii", errors="replace")
+            running += text.rpartition(")")[2][1] == "R"
+    return max(1, running)

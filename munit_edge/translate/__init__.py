@@ -1,0 +1,1 @@
+"""Image files to image files: options, outputs, the run, its log, tiles."""

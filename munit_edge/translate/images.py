@@ -1,0 +1,163 @@
+"""Pictures in, pictures out: one result for each style, with alpha and colour profile kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from munit_edge.engines.base import take_rows
+from munit_edge.errors import InputError
+from munit_edge.images.io import Images, Picture, pad_to
+from munit_edge.model.config import Direction, split_direction
+from munit_edge.styles.codes import Styles
+from munit_edge.system.heap import heap_kept_smallest
+from munit_edge.system.threads import Stopwatch
+from munit_edge.translate.tile_choice import WHOLE, TileChoice, TileWish, choose_core, memory_of
+from munit_edge.translate.tiles import OnPart, TiledTranslation, TileStatistics, ignore_part
+from munit_edge.translator import Content, Translator
+
+
+class PictureTranslator:
+    """Translates pictures in one direction with one set of styles.
+
+    Args:
+        translator: the opened model.
+        direction: "a2b" or "b2a".
+        codes: float32 [S, style_dim], the styles.
+        tile: which pictures are cut into tiles, and how large; see `tile_choice`.
+        tile_stats: where the statistics of a picture in tiles come from.
+        say: told in words what a picture in tiles takes, before the work starts.
+
+    Attributes:
+        channels: channels of the pictures that come in.
+        busy: the time that the engine took so far.
+    """
+
+    def __init__(
+        self,
+        translator: Translator,
+        direction: Direction,
+        codes: Styles,
+        *,
+        tile: TileWish = "off",
+        tile_stats: TileStatistics = "thumbnail",
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._translator = translator
+        self._tile = tile
+        self._memory = memory_of(translator.device) if tile == "auto" else 0
+        self._statistics = tile_stats
+        self._tiled = TiledTranslation(translator, direction, statistics=tile_stats, say=say)
+        self._source, self._target = split_direction(direction)
+        self._codes = codes
+        self.channels = translator.config.channels(self._source)
+        self.busy = Stopwatch()
+
+    @property
+    def pixels_at_once(self) -> int:
+        """Pixels of pictures that are good to translate together."""
+        return self._translator.pixels_at_once
+
+    def padded_size(self, picture: Picture) -> tuple[int, int]:
+        """Height and width that the engine sees; pictures of one such size may go together.
+
+        Raises:
+            InputError: the picture is larger than the model's graphs take.
+        """
+        size = picture.pixels.shape[0], picture.pixels.shape[1]
+        return self._translator.padded_size(size, self._source)
+
+    def translate(
+        self, pictures: Sequence[Picture], name: str, on_part: OnPart = ignore_part
+    ) -> Iterator[tuple[Picture, float]]:
+        """All results of the first picture, one for each style in order, then those of the next.
+
+        They are computed a few at a time, as they are asked for. With each comes its share of the
+        engine's time in seconds.
+
+        Args:
+            pictures: of one padded size.
+            name: what messages call the first.
+            on_part: told how many of the pictures are done, parts of one included.
+
+        Raises:
+            InputError: there is too little memory.
+            EngineError: the engine failed.
+        """
+        height, width = self.padded_size(pictures[0])
+        core = self.choice(pictures[0].pixels.shape[:2]).core
+        try:
+            if core is None:
+                yield from self._whole(pictures, (height, width), on_part)
+            else:
+                yield from self._in_tiles(pictures, core, name, on_part)
+        except MemoryError as exc:
+            height, width = pictures[0].pixels.shape[:2]
+            raise InputError(
+                f"{name} needs more memory than there is ({width} x {height} pixels): cut it into "
+                "smaller tiles with --tile, or make it smaller with --size"
+            ) from exc
+
+    def choice(self, size_hw: tuple[int, ...]) -> TileChoice:
+        """Whether a picture of this height and width is cut into tiles, and how.
+
+        The same for one size as long as this object lives: memory is looked up once.
+        """
+        height, width = size_hw
+        opened = self._translator
+        size = height, width
+        core = choose_core(self._tile, size, opened.config, opened.engine, self._memory)
+        return WHOLE if core is None else TileChoice(core, self._statistics)
+
+    def _in_tiles(
+        self, pictures: Sequence[Picture], core: int, name: str, on_part: OnPart
+    ) -> Iterator[tuple[Picture, float]]:
+        for number, picture in enumerate(pictures):
+            results = self._tiled.translate(
+                picture.pixels,
+                self._codes,
+                core=core,
+                name=name,
+                on_part=lambda part, note, before=number: on_part(before + part, note),  # type: ignore[misc]
+            )
+            for _ in self._codes:
+                with self.busy, heap_kept_smallest():
+                    pixels = next(results)
+                yield _finished(pixels, picture), self.busy.last
+
+    def _whole(
+        self, pictures: Sequence[Picture], size_hw: tuple[int, int], on_part: OnPart
+    ) -> Iterator[tuple[Picture, float]]:
+        height, width = size_hw
+        num_styles = len(self._codes)
+        at_once = max(1, self.pixels_at_once // (height * width))
+        images_at_once, styles_at_once = max(1, at_once // num_styles), min(at_once, num_styles)
+        content = self._encode(pictures, (height, width))
+        share = self.busy.last / (len(pictures) * num_styles)
+        for first in range(0, len(pictures), images_at_once):
+            rows = range(first, min(first + images_at_once, len(pictures)))
+            part = Content(take_rows(content.codes, rows), content.size_hw)
+            for start in range(0, num_styles, styles_at_once):
+                results = self._decode(part, self._codes[start : start + styles_at_once])
+                seconds = share + self.busy.last / (results.shape[0] * results.shape[1])
+                on_part(first + len(rows) * (start + results.shape[1]) / num_styles, "")
+                for row, of_picture in zip(rows, results, strict=True):
+                    for pixels in of_picture:
+                        yield _finished(pixels, pictures[row]), seconds
+
+    def _encode(self, pictures: Sequence[Picture], size_hw: tuple[int, int]) -> Content:
+        images = np.stack([pad_to(picture.pixels, size_hw) for picture in pictures])
+        with self.busy:
+            return self._translator.encode_content(images, self._source)
+
+    def _decode(self, content: Content, codes: Styles) -> Images:
+        with self.busy:
+            return self._translator.decode(content, codes, self._target)
+
+
+def _finished(pixels: Images, source: Picture) -> Picture:
+    """A result cut to the size of its input, with what the input brings along."""
+    height, width = source.pixels.shape[:2]
+    alpha = None if pixels.shape[2] == 4 else source.alpha
+    return Picture(pixels[:height, :width], alpha, source.icc_profile)

@@ -1,0 +1,267 @@
+"""The record of a folder of results: one JSON line for each input, and what is done already."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from pydantic import ValidationError
+
+from munit_edge.files.appending import open_to_append
+from munit_edge.files.names import stored_name
+from munit_edge.files.system_errors import output_errors
+from munit_edge.settings import StrictModel
+from munit_edge.styles.codes import Styles
+from munit_edge.translate.tile_choice import WHOLE, TileChoice
+
+LOG_FILE = "munit-edge-log.jsonl"
+"""Name of the record inside the folder of results."""
+
+NOT_FINISHED = "not finished: results of an earlier run are being replaced"
+"""Error of a line that is followed by another one of the same input, unless the run was killed."""
+REPLACED = "replaced: a run with this file as its output has written it"
+"""Error of a line about a file that another run was told to write."""
+
+
+class LogEntry(StrictModel):
+    """One line: what became of one input."""
+
+    input: str
+    """Path of the picture; what is not UTF-8 in paths is escaped, see `names.stored_name`."""
+    sha256: str | None
+    """Hash of its file, hexadecimal; null: it could not be read."""
+    settings: str
+    """Hash of everything else that decides the results (`settings_hash`), besides the tiles."""
+    outputs: tuple[str, ...] = ()
+    """Paths of its results below this folder, one for each style in order."""
+    size: tuple[int, int] | None = None
+    """Height and width of the results in pixels."""
+    tile: int | None = None
+    """Largest core in pixels of the tiles that it was cut into; null: it was translated whole."""
+    tile_stats: str | None = None
+    """Where the statistics of these tiles came from; null: it was translated whole."""
+    seconds: float
+    """Time for reading, translating and writing."""
+    error: str | None = None
+    """Why there are no results; null: there are."""
+    shown: tuple[str, ...] = ()
+    """Of a contact sheet, whose line has no input: the inputs that it shows."""
+
+
+class TranslateLog:
+    """Appends to the record of a folder, and knows what it said before.
+
+    Every line is handed to the system at once, so what a killed run finished is known. Lines that
+    cannot be read, such as the last one of a machine that lost its power, count as not written.
+
+    Args:
+        folder: of the results; it is there. None: no record is kept, and nothing is known.
+        settings: of this run, see `settings_hash`.
+
+    Raises:
+        OutputError: the record cannot be opened.
+    """
+
+    def __init__(self, folder: Path | None, settings: str) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._last_writer: dict[str, LogEntry] = {}
+        self._file: BinaryIO | None = None
+        if folder is None:
+            return
+        path = folder / LOG_FILE
+        self._file = open_to_append(path)
+        with output_errors(path):
+            self._last_writer = _read_log(self._file)
+            if not _ends_whole(self._file):
+                self._file.write(b"\n")
+
+    @property
+    def earlier(self) -> Mapping[str, LogEntry]:
+        """For every result the last line of an earlier run that names it."""
+        return self._last_writer
+
+    def find_done(self, outputs: Sequence[Path], sha256: str) -> LogEntry | None:
+        """The line that wrote all of `outputs` from such a file with these settings.
+
+        None: there is none, another run has replaced one of them or begun to, or one is gone.
+        """
+        entries = {self._last_writer.get(name) for name in self._names(outputs)}
+        entry = entries.pop()
+        if entries or entry is None or entry.error is not None:
+            return None
+        if (entry.sha256, entry.settings) != (sha256, self._settings):
+            return None
+        return entry if all(path.is_file() for path in outputs) else None
+
+    def begin(self, path: Path, sha256: str, outputs: Sequence[Path]) -> None:
+        """Append a line that results are about to be replaced, if an earlier line names any.
+
+        So that they do not count as the earlier run's, should this one be killed between two.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        if any(name in self._last_writer for name in self._names(outputs)):
+            self.write(path, sha256, outputs, None, 0.0, NOT_FINISHED)
+
+    def write(
+        self,
+        path: Path,
+        sha256: str | None,
+        outputs: Sequence[Path],
+        size: tuple[int, int] | None,
+        seconds: float,
+        error: str | None,
+        tiles: TileChoice = WHOLE,
+    ) -> None:
+        """Append the line of one input.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self._append(
+            LogEntry(
+                input=stored_name(path),
+                sha256=sha256,
+                settings=self._settings,
+                outputs=tuple(self._names(outputs)),
+                size=size,
+                tile=tiles.core,
+                tile_stats=tiles.statistics,
+                seconds=seconds,
+                error=error,
+            )
+        )
+
+    def write_sheet(self, path: Path, inputs: Iterable[Path]) -> None:
+        """Append the line of a contact sheet that shows `inputs`.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self._append(
+            LogEntry(
+                input="",
+                sha256=None,
+                settings=self._settings,
+                outputs=tuple(self._names([path])),
+                seconds=0.0,
+                shown=tuple(map(stored_name, inputs)),
+            )
+        )
+
+    def write_replaced(self, path: Path) -> None:
+        """Append a line that the file `path` is no longer what an earlier line says.
+
+        It names no input, so no run takes the file for a result of its own.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        names = tuple(self._names([path]))
+        entry = LogEntry(
+            input="", sha256=None, settings="", outputs=names, seconds=0.0, error=REPLACED
+        )
+        self._append(entry)
+
+    def _append(self, entry: LogEntry) -> None:
+        if self._file is None or self._folder is None:
+            return
+        with output_errors(self._folder / LOG_FILE):
+            self._file.write(entry.model_dump_json().encode() + b"\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None and self._folder is not None:
+            with output_errors(self._folder / LOG_FILE):
+                self._file.close()
+
+    def __enter__(self) -> TranslateLog:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _names(self, outputs: Iterable[Path]) -> list[str]:
+        folder = self._folder
+        return [stored_name(p.relative_to(folder).as_posix()) for p in outputs] if folder else []
+
+
+def recording_folders(path: Path) -> list[Path]:
+    """Folders whose records name the file `path`: those above it, by their real paths.
+
+    Records that cannot be read, such as those of other users, are passed over.
+    """
+    real = _real(path)
+    folders = []
+    for folder in real.parents:
+        log = folder / LOG_FILE
+        with contextlib.suppress(OSError):
+            if log.is_symlink() or not log.is_file():
+                continue
+            with log.open("rb") as file:
+                if stored_name(real.relative_to(folder).as_posix()) in _read_log(file):
+                    folders.append(folder)
+    return folders
+
+
+def disown(path: Path) -> None:
+    """Tell the records that name the file `path` that it is no longer what they say.
+
+    Raises:
+        OutputError: a record cannot be written.
+    """
+    for folder in recording_folders(path):
+        with TranslateLog(folder, "") as log:
+            log.write_replaced(_real(path))
+
+
+def _real(path: Path) -> Path:
+    """A path without links but that of its own name."""
+    return Path(os.path.realpath(path.parent), path.name)
+
+
+def settings_hash(model: str, styles: Styles, settings: dict[str, object]) -> str:
+    """SHA-256 of what decides the results besides the input.
+
+    Args:
+        model: identity of the model.
+        styles: float32 [S, style_dim].
+        settings: options that change the results.
+    """
+    text = json.dumps([model, settings], sort_keys=True)
+    return hashlib.sha256(text.encode() + styles.tobytes()).hexdigest()
+
+
+def _read_log(file: BinaryIO) -> dict[str, LogEntry]:
+    """For every result the last line that names it."""
+    last_writer: dict[str, LogEntry] = {}
+    file.seek(0)
+    for line in file:
+        try:
+            entry = LogEntry.model_validate_json(line)
+        except ValidationError:
+            continue
+        last_writer.update(dict.fromkeys(entry.outputs, entry))
+    return last_writer
+
+
+def _ends_whole(file: BinaryIO) -> bool:
+    """Whether the file is empty or its last line ends."""
+    if not file.seek(0, os.SEEK_END):
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"

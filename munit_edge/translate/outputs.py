@@ -1,0 +1,151 @@
+"""What a run will read and write: every name is decided before any work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from munit_edge.errors import OutputError
+from munit_edge.files.atomic import make_folder
+from munit_edge.files.replacing import same_file
+from munit_edge.files.system_errors import output_errors
+from munit_edge.images.folders import ImageFile
+from munit_edge.images.io import ImageFormat
+from munit_edge.translate.log import LOG_FILE
+from munit_edge.translate.options import TranslateOptions
+from munit_edge.translate.sheets import SHEET_ROWS
+
+_USUAL_LIMITS = {"PC_NAME_MAX": 255, "PC_PATH_MAX": 4096}
+_SHOWN_NAME = 60
+"""Characters of a name in a message about its length."""
+SHEET_NAME = "contact_sheet"
+"""What the files of contact sheets begin with."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One input and the files that its results go to."""
+
+    path: Path
+    outputs: tuple[Path, ...]
+    """One for each style: stem_00.png, stem_01.png, ..."""
+    fault: str | None = None
+    """Why they cannot be written, whatever is in the picture; a whole sentence."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that will be read and written."""
+
+    inputs: tuple[Planned, ...]
+    sheets: tuple[Path, ...]
+    """contact_sheet.png, contact_sheet-2.png, ...; empty without a grid."""
+
+
+def plan_results(files: Sequence[ImageFile], num_styles: int, options: TranslateOptions) -> Plan:
+    """Decide every name before any work, and make the folder `options.output`.
+
+    No two results can share a name: stems differ, each result ends in its style's number, and the
+    name of a contact sheet does not.
+
+    Raises:
+        OutputError: a result is there already or would replace an input, there are several for one
+            file, or the folder cannot be made.
+    """
+    assert options.output is not None, "without it the result goes to standard output"
+    if options.to_file:
+        inputs, folder = (
+            _one_file(options.output, files, num_styles, options),
+            options.output.parent,
+        )
+    else:
+        folder, suffix = options.output, options.result_format
+        inputs = tuple(
+            Planned(file.path, tuple(_result_paths(folder / file.stem, num_styles, suffix)))
+            for file in files
+        )
+    num_sheets = -(-len(files) // SHEET_ROWS) if options.grid else 0
+    numbers = ("" if page == 1 else f"-{page}" for page in range(1, num_sheets + 1))
+    sheets = tuple(folder / f"{SHEET_NAME}{number}.{options.result_format}" for number in numbers)
+    outputs = [*(path for planned in inputs for path in planned.outputs), *sheets]
+    read = [*(file.path for file in files), *options.style_images]
+    _refuse_to_replace_inputs(read, outputs)
+    if not options.overwrite:
+        _refuse_to_replace_results(outputs, folder, options.keeps_done)
+    make_folder(folder)
+    limits = _limit(folder, "PC_NAME_MAX"), _limit(folder, "PC_PATH_MAX")
+    return Plan(tuple(_with_fault(planned, folder, limits) for planned in inputs), sheets)
+
+
+def _with_fault(planned: Planned, folder: Path, limits: tuple[int, int]) -> Planned:
+    """With what is wrong with the names of the results.
+
+    Args:
+        planned: an input.
+        folder: of the results.
+        limits: bytes that its file system allows a name, and a path.
+    """
+    for path in planned.outputs:
+        parts = path.relative_to(folder).parts
+        long, whole = max(len(os.fsencode(p)) for p in parts), len(os.fsencode(path.absolute()))
+        if long > limits[0] or whole >= limits[1]:
+            what = "name" if long > limits[0] else "path"
+            needed, allowed = (long, limits[0]) if long > limits[0] else (whole, limits[1] - 1)
+            name = planned.path.name
+            shown = name if len(name) <= _SHOWN_NAME else f"{name[:_SHOWN_NAME]}..."
+            fault = (
+                f"{planned.path.parent / shown} would have results with too long a {what} "
+                f"({needed} bytes, and {folder} takes {allowed}): shorten its name"
+            )
+            return replace(planned, fault=fault)
+    return planned
+
+
+def _limit(folder: Path, name: str) -> int:
+    """Bytes that the file system of a folder allows a name, or a path."""
+    try:
+        return os.pathconf(folder, name)
+    except (OSError, ValueError):  # it does not say
+        return _USUAL_LIMITS[name]
+
+
+def _one_file(
+    output: Path, files: Sequence[ImageFile], num_styles: int, options: TranslateOptions
+) -> tuple[Planned, ...]:
+    try:
+        options.refuse_several(len(files), num_styles)
+    except ValueError as exc:
+        raise OutputError(str(exc)) from exc
+    return tuple(Planned(file.path, (output,)) for file in files)
+
+
+def _result_paths(stem: Path, num_styles: int, suffix: ImageFormat) -> Iterator[Path]:
+    for index in range(num_styles):
+        yield stem.with_name(f"{stem.name}_{index:02d}.{suffix}")
+
+
+def _refuse_to_replace_inputs(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+    kept = {os.path.realpath(path) for path in inputs}
+    for path in outputs:
+        there = os.path.lexists(path)
+        if there and (os.path.realpath(path) in kept or any(same_file(path, i) for i in inputs)):
+            raise OutputError(f"{path} is an input and would be replaced: name another output")
+
+
+def _refuse_to_replace_results(outputs: Sequence[Path], folder: Path, keep: bool) -> None:
+    """With `keep` results are replaced where a log says that an earlier run wrote here."""
+    with output_errors(folder):
+        has_log = (folder / LOG_FILE).is_file()
+    existing = [path for path in outputs if os.path.lexists(path)]
+    if not existing or (keep and has_log):
+        return
+    more = f" and {len(existing) - 1} more results exist" if len(existing) > 1 else " exists"
+    if keep:
+        mend = f"no {LOG_FILE} there says how it was made: name another folder or pass --overwrite"
+    elif has_log:
+        mend = "name another folder, --resume to keep what is done, or --overwrite"
+    else:
+        mend = "name another folder or pass --overwrite"
+    raise OutputError(f"{existing[0]}{more} already: {mend}")

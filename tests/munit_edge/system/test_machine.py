@@ -1,0 +1,116 @@
+"""The machine's own facts: read from files and from programs that a test puts there."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from munit_edge.system import machine
+from munit_edge.system.machine import look_at_machine
+
+RELEASE = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder in which programs are found; /bin/sh needs no search."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def write_program(path: Path, lines: str) -> None:
+    path.write_text(f"#!/bin/sh\n{lines}\n")
+    path.chmod(0o755)
+
+
+def write_system(root: Path, release: str = RELEASE, board: str = "Jetson AGX Orin\0") -> Path:
+    (root / "etc").mkdir(parents=True)
+    (root / "etc/nv_tegra_release").write_text(release)
+    (root / "proc/device-tree").mkdir(parents=True)
+    (root / "proc/device-tree/model").write_text(board)
+    return root
+
+
+def test_an_empty_system_is_described_without_an_error(tmp_path: Path, programs: Path) -> None:
+    found = look_at_machine(tmp_path / "empty")
+    assert (found.jetson, found.smi, found.platform.processor) == (None, None, "")
+    assert found.python.executable == sys.executable
+    assert found.platform.num_cores == os.cpu_count()
+
+
+def test_a_jetson_with_its_package(tmp_path: Path, programs: Path) -> None:
+    write_program(programs / "dpkg-query", "printf '6.2.1+b38'")
+    jetson = look_at_machine(write_system(tmp_path / "root")).jetson
+    assert jetson is not None
+    assert (jetson.board, jetson.l4t, jetson.jetpack) == ("Jetson AGX Orin", "36.4.3", "6.2.1")
+
+
+@pytest.mark.parametrize(
+    ("release", "jetpack"),
+    [
+        (RELEASE, "6.1 or 6.2"),
+        ("# R39 (release), REVISION: 2.0, GCID: 1", "7.2"),
+        ("# R99 (release), REVISION: 1.0, GCID: 1", ""),
+    ],
+    ids=["6", "7.2", "unknown"],
+)
+def test_a_jetsons_container_has_only_the_release(
+    tmp_path: Path, programs: Path, release: str, jetpack: str
+) -> None:
+    write_program(programs / "dpkg-query", "echo no such package >&2; exit 1")
+    jetson = look_at_machine(write_system(tmp_path / "root", release)).jetson
+    assert jetson is not None
+    assert jetson.jetpack == jetpack
+
+
+def test_another_board_is_no_jetson(tmp_path: Path, programs: Path) -> None:
+    write_system(tmp_path / "root", "something else", "Raspberry Pi 5\0")
+    assert look_at_machine(tmp_path / "root").jetson is None
+
+
+def test_gpus_of_nvidia_smi(tmp_path: Path, programs: Path) -> None:
+    rows = "NVIDIA H100, 580.65.06, 81559, 9.0\\nOrin (nvgpu), 540.4.0, [N/A], [N/A]\\n"
+    write_program(programs / "nvidia-smi", f"printf '{rows}'")
+    smi = look_at_machine(tmp_path).smi
+    assert smi is not None
+    server, jetson = smi.gpus
+    assert (server.name, server.driver) == ("NVIDIA H100", "580.65.06")
+    assert (server.memory_mib, server.compute_capability) == (81559, "9.0")
+    assert (jetson.memory_mib, jetson.compute_capability) == (None, None)
+
+
+def test_gpus_on_the_bus_are_seen_without_a_driver(tmp_path: Path, programs: Path) -> None:
+    devices = {
+        "01:00.0": ("0x10de", "0x030000"),
+        "01:00.1": ("0x10de", "0x040300"),  # its sound device
+        "02:00.0": ("0x10de", "0x030200"),
+        "00:02.0": ("0x8086", "0x030000"),
+    }
+    for name, (vendor, kind) in devices.items():
+        folder = tmp_path / "sys/bus/pci/devices" / name
+        folder.mkdir(parents=True)
+        (folder / "vendor").write_text(f"{vendor}\n")
+        (folder / "class").write_text(f"{kind}\n")
+    assert look_at_machine(tmp_path).pci_gpus == 2
+
+
+def test_an_nvidia_smi_that_fails(tmp_path: Path, programs: Path) -> None:
+    write_program(programs / "nvidia-smi", "echo Driver/library version mismatch; exit 18")
+    smi = look_at_machine(tmp_path).smi
+    assert smi is not None
+    assert smi.fault == "nvidia-smi ended with code 18: Driver/library version mismatch"
+
+
+def test_an_nvidia_smi_that_hangs(
+    tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "PROGRAM_TIMEOUT_S", 0.2)
+    write_program(programs / "nvidia-smi", "while :; do :; done")
+    smi = look_at_machine(tmp_path).smi
+    assert smi is not None
+    assert smi.fault == "nvidia-smi gave no answer within 0.2 s"

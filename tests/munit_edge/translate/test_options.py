@@ -1,0 +1,87 @@
+"""Options of a translation: what goes together and what does not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from munit_edge.errors import ConfigError
+from munit_edge.settings import validate
+from munit_edge.translate.options import TranslateOptions
+
+FILES = {"inputs": ["x.png"], "output": "out", "direction": "a2b"}
+STREAM = {"inputs": ["-"], "direction": "a2b"}
+
+
+def options(base: dict[str, Any], **changes: Any) -> TranslateOptions:
+    return validate(TranslateOptions, {**base, **changes}, "options")
+
+
+def test_number_of_random_styles() -> None:
+    assert options(FILES).num_random_styles == 4
+    assert options(FILES, styles=7).num_random_styles == 7
+    assert options(STREAM).num_random_styles == 1
+    assert options(STREAM, grid=True).num_random_styles == 4
+    assert options(STREAM, styles=7, grid=True).num_random_styles == 7
+
+
+def test_folders_skip_and_files_stop_unless_told_otherwise(tmp_path: Path) -> None:
+    assert not options(FILES).skips_unreadable
+    assert options(FILES, inputs=["x.png", tmp_path]).skips_unreadable
+    assert options(FILES, on_error="skip").skips_unreadable
+    assert not options(FILES, inputs=[tmp_path], on_error="stop").skips_unreadable
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"style_images": ["r.png"]},
+        {"saved_styles": ["s.json"]},
+        {"style_images": ["r.png", "q.png"], "saved_styles": ["s.json", "red"]},
+        {"interpolate": ["red", "7"], "frames": 2},
+    ],
+)
+def test_styles_from_pictures_and_files_go_together(changes: dict[str, Any]) -> None:
+    assert options(FILES, **changes).guided
+    assert options(STREAM, **changes).guided
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "fault"),
+    [
+        (FILES, {"style_images": ["r.png"], "styles": 2}, "--styles is for random styles"),
+        (FILES, {"saved_styles": ["s.json"], "seed": 0}, "--seed is for random styles"),
+        (FILES, {"interpolate": ["x", "y"], "spread": 3}, "--spread is for random styles"),
+        (FILES, {"styles": 2, "spread": 3}, "--styles and --spread both say how many"),
+        (FILES, {"interpolate": ["x", "y"], "saved_styles": ["z"]}, "names its two styles itself"),
+        (FILES, {"frames": 3}, "--frames is for --interpolate"),
+        (FILES, {"interpolate": ["x", "y"], "frames": 1}, "'frames' is 1"),
+        (FILES, {"spread": 0}, "'spread' is 0"),
+        (
+            FILES,
+            {"style_images": ["r"], "styles": 1, "seed": 1},
+            "--styles and --seed is for random styles",
+        ),
+        (FILES, {"output": None}, "-o is missing: name a folder"),
+        (FILES, {"inputs": ["x.png", "-"]}, "name no other input"),
+        (FILES, {"inputs": ["-", "-"]}, "name no other input"),
+        (FILES, {"inputs": []}, "inputs"),
+        (STREAM, {"output": "out"}, "goes to standard output: leave out -o"),
+        (STREAM, {"json_lines": True, "recursive": True}, "leave out --json and --recursive"),
+        (STREAM, {"overwrite": True}, "leave out --overwrite"),
+        (STREAM, {"on_error": "skip"}, "leave out --on-error"),
+        (FILES, {"styles": 0}, "'styles' is 0"),
+        (FILES, {"seed": -1}, "'seed' is -1"),
+        (FILES, {"size": 0}, "'size' is 0"),
+        (FILES, {"max_megapixels": 0}, "'max_megapixels' is 0"),
+        (FILES, {"direction": "b2c"}, "'direction' is 'b2c'"),
+        (FILES, {"format": "gif"}, "'format' is 'gif'"),
+    ],
+)
+def test_contradictions_are_refused(
+    base: dict[str, Any], changes: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        options(base, **changes)
+    assert fault in str(caught.value)
+    assert "\n" not in str(caught.value)

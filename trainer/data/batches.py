@@ -1,0 +1,241 @@
+"""Training images: which ones an iteration sees, and how they are prepared.
+
+Everything random is drawn from (seed, what for, which place in the run) and from nothing else. The
+batch of an iteration is therefore the same after a resume and with any number of worker processes.
+Needs no torch.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from munit_edge.errors import InputError, MunitEdgeError
+from munit_edge.files.names import storable
+from munit_edge.images.io import Images, check_resized, read_image, resize_shorter
+from munit_edge.model.config import DOMAINS, Domain
+from munit_edge.trainer.config import DataConfig, TrainConfig
+from munit_edge.trainer.data.cache import PictureCache, cache_size
+from munit_edge.trainer.data.image_sets import ImageSet, ImageSets
+
+# What random numbers are for: each purpose and each domain draws from a stream of its own.
+_ORDER, _CROP, _STYLE, _AUGMENTATION = range(4)
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """Prepared pictures of one iteration."""
+
+    images: dict[Domain, Images]
+    """uint8 [B, H, W, C]."""
+    broken: tuple[str, ...]
+    """What was wrong with pictures that had to be skipped; others stand in for them."""
+    frames: dict[str, int] = field(default_factory=dict)
+    """Pictures that have more frames or pages than the first, which is used, and how many."""
+    flat: tuple[str, ...] = ()
+    """Pictures, read for the first time, that have one colour only."""
+
+
+@dataclass
+class _Seen:
+    """What reading the pictures of a batch has shown; see `RawBatch`."""
+
+    broken: list[str] = field(default_factory=list)
+    frames: dict[str, int] = field(default_factory=dict)
+    flat: list[str] = field(default_factory=list)
+
+
+# ----------------------------------------------------------------------------------------------
+# Which images an iteration sees
+
+
+class TrainingBatches:
+    """The batch of any iteration, by its number (from 1).
+
+    Each domain is gone through in an order of its own, shuffled anew for every round. Several
+    processes share a batch: the first ones of its images belong to process 0, and so on.
+    """
+
+    def __init__(
+        self, sets: ImageSets, config: TrainConfig, process: int = 0, num_processes: int = 1
+    ) -> None:
+        self._sets = sets
+        self._config = config
+        self._process = process
+        self._num_processes = num_processes
+        holders = max(1, config.data.workers) * num_processes
+        # Empty when the workers are given it: each of them fills its own.
+        self._cache = PictureCache(cache_size(holders) if config.data.cache else 0)
+
+    def __getitem__(self, iteration: int) -> RawBatch | MunitEdgeError:
+        """The batch, or the error that stops training: worker processes hand errors over whole."""
+        try:
+            return self.batch(iteration)
+        except MunitEdgeError as exc:
+            return exc
+
+    def batch(self, iteration: int) -> RawBatch:
+        """The batch of `iteration`.
+
+        Raises:
+            InputError: no picture of a domain can be read.
+        """
+        size = self._config.batch_size
+        first = ((iteration - 1) * self._num_processes + self._process) * size
+        seen = _Seen()
+        images = {
+            domain: np.stack([self._picture(domain, first + i, seen) for i in range(size)])
+            for domain in DOMAINS
+        }
+        return RawBatch(images, tuple(seen.broken), seen.frames, tuple(seen.flat))
+
+    def _picture(self, domain: Domain, position: int, seen: _Seen) -> Images:
+        """The picture at a place of the whole run, or the next one that can be read."""
+        pictures = self._sets[domain]
+        seed, stream = self._config.seed, DOMAINS.index(domain)
+        count = len(pictures.names)
+        epoch, offset = divmod(position, count)
+        order = _permutation(seed, stream, epoch, count)
+        for k in range(count):
+            try:
+                picture = self._fitted(domain, int(order[(offset + k) % count]), seen)
+            except InputError as exc:
+                seen.broken.append(storable(str(exc)))
+                continue
+            random = _random(seed, _CROP, stream, position)
+            return augment(picture, self._config.data, random)
+        raise InputError(
+            f"no picture of domain {domain} in {pictures.folder} can be read: {seen.broken[-1]}"
+        )
+
+    def _fitted(self, domain: Domain, index: int, seen: _Seen) -> Images:
+        """A picture at its working size, out of memory where it is there."""
+        kept = self._cache.get(domain, index)
+        if kept is not None:
+            return kept
+        path = self._sets[domain].path(index)
+        picture, frames = _read_fitted(path, domain, self._config)
+        if frames > 1:
+            seen.frames[str(path)] = frames
+        if (picture == picture[:1, :1]).all():
+            seen.flat.append(str(path))
+        self._cache.offer(domain, index, picture)
+        return picture
+
+
+@functools.lru_cache(maxsize=8)
+def _permutation(seed: int, stream: int, epoch: int, count: int) -> NDArray[np.int64]:
+    return _random(seed, _ORDER, stream, epoch).permutation(count)
+
+
+def draw_styles(
+    seed: int, iteration: int, use: int, count: int, style_dim: int
+) -> NDArray[np.float32]:
+    """Style codes from N(0, 1) for one iteration, float32 [count, style_dim].
+
+    Args:
+        seed: of the run.
+        iteration: counted from 1.
+        use: tells the draws of one iteration apart.
+        count: how many.
+        style_dim: numbers in each.
+    """
+    random = _random(seed, _STYLE, use, iteration)
+    return random.standard_normal((count, style_dim), dtype=np.float32)
+
+
+def draw_augmentations(
+    seed: int, iteration: int, count: int, num_draws: int
+) -> NDArray[np.float32]:
+    """Uniform numbers in [0, 1) for one iteration, float32 [count, num_draws].
+
+    Args:
+        seed: of the run.
+        iteration: counted from 1.
+        count: images that are changed.
+        num_draws: numbers for each.
+    """
+    random = _random(seed, _AUGMENTATION, 0, iteration)
+    return random.random((count, num_draws), dtype=np.float32)
+
+
+def _random(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
+
+
+# ----------------------------------------------------------------------------------------------
+# How they are prepared
+
+
+def augment(picture: Images, config: DataConfig, random: np.random.Generator) -> Images:
+    """Crop and perhaps mirror what `fit` made: [H, W, C] -> [crop_height, crop_width, C]."""
+    top = int(random.integers(picture.shape[0] - config.crop_height + 1))
+    left = int(random.integers(picture.shape[1] - config.crop_width + 1))
+    mirror = bool(random.integers(2)) and config.flip
+    return _crop(picture, config, top, left)[:, :: -1 if mirror else 1]
+
+
+def centre_crop(picture: Images, config: DataConfig) -> Images:
+    """The same without chance, for pictures to look at: the middle, not mirrored."""
+    top = (picture.shape[0] - config.crop_height) // 2
+    left = (picture.shape[1] - config.crop_width) // 2
+    return _crop(picture, config, top, left)
+
+
+def first_pictures(
+    pictures: ImageSet, domain: Domain, config: TrainConfig, count: int
+) -> tuple[tuple[str, ...], Images]:
+    """The middles of the first `count` pictures that can be read, or fewer.
+
+    Returns:
+        Their names, and uint8 [N, H, W, C].
+
+    Raises:
+        InputError: none can be read.
+    """
+    found: dict[str, Images] = {}
+    fault = ""
+    for i, name in enumerate(pictures.names):
+        try:
+            picture, _ = _read_fitted(pictures.path(i), domain, config)
+            found[name] = centre_crop(picture, config.data)
+        except InputError as exc:
+            fault = str(exc)
+        if len(found) == count:
+            break
+    if not found:
+        raise InputError(f"no picture of domain {domain} in {pictures.folder} can be read: {fault}")
+    return tuple(found), np.stack(list(found.values()))
+
+
+def fit(picture: Images, config: DataConfig, domain: Domain, name: str = "the picture") -> Images:
+    """Resize to the configured shorter side, or to more where the crop needs it.
+
+    Raises:
+        InputError: the result, which the message calls `name`, would have more pixels than
+            allowed.
+    """
+    height, width = picture.shape[:2]
+    shorter = min(height, width)
+    wanted = config.shorter_side(domain) or shorter
+    needed = max(
+        -(-config.crop_height * shorter // height), -(-config.crop_width * shorter // width)
+    )
+    size = max(wanted, needed)
+    check_resized((height, width), size, config.max_megapixels, name)
+    return resize_shorter(picture, size)
+
+
+def _read_fitted(path: Path, domain: Domain, config: TrainConfig) -> tuple[Images, int]:
+    """A picture at its working size, and how many frames or pages its file has."""
+    limit = config.data.max_megapixels
+    read = read_image(path, config.model.channels(domain), max_megapixels=limit)
+    return fit(read.pixels, config.data, domain, str(path)), read.frames
+
+
+def _crop(picture: Images, config: DataConfig, top: int, left: int) -> Images:
+    return picture[top : top + config.crop_height, left : left + config.crop_width]

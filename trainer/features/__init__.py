@@ -1,0 +1,1 @@
+"""Networks with public weights that measure images: VGG, Inception, LPIPS."""

@@ -1,0 +1,167 @@
+"""LPIPS: how different two pictures look to a network.
+
+Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018,
+equation 1: features of five layers, each place scaled to length 1, their squared differences
+weighted by channel, the mean over the places, summed over the layers.
+
+Weights have torchvision's names (`features.0.weight`, ...) and those of the `lpips` package
+(`lin0.model.1.weight`, ...), in two files or, as that package saves the whole, in one
+(`net.slice1.0.weight`, ...). How many channels a layer has is read off the weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from munit_edge.errors import ModelError
+from munit_edge.trainer.features.vgg import BLOCKS, DEVIATION, MEAN, feature_index
+from munit_edge.trainer.torch_api import F, Tensor, nn, torch
+
+LpipsVersion = Literal["0.0", "0.1"]
+"""0.0 shows the networks pictures in [-1, 1], as the first release did; 0.1 shows them as they were
+trained. The linear layers of both are fitted to that."""
+
+EXPECTED = (
+    "needed are weights of AlexNet or VGG-16 with torchvision's names (features.0.weight, ...) and "
+    "the linear layers of the lpips package (lin0.model.1.weight to lin4.model.1.weight), in one "
+    "file or two"
+)
+
+_EPSILON = 1e-10
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A convolution with ReLU."""
+
+    place: int
+    """In torchvision's `features`."""
+    kernel: int
+    stride: int = 1
+    pool: int | None = None
+    """Size of the maximum pooling before it, with stride 2."""
+    compared: bool = True
+    """Whether its output is one of the five."""
+
+
+_ALEXNET = (
+    _Layer(0, 11, stride=4),
+    _Layer(3, 5, pool=3),
+    _Layer(6, 3, pool=3),
+    _Layer(8, 3),
+    _Layer(10, 3),
+)
+
+
+def _vgg() -> Iterator[_Layer]:
+    number = 0
+    for block, size in enumerate(BLOCKS):
+        for i in range(size):
+            pool = 2 if block and not i else None
+            yield _Layer(feature_index(number), 3, pool=pool, compared=i == size - 1)
+            number += 1
+
+
+class Lpips(nn.Module):
+    """Pairs of pictures -> distances. Its weights are fixed."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, tensors: Mapping[str, Tensor], version: LpipsVersion, source: str) -> None:
+        """Build it from weights.
+
+        Args:
+            tensors: of both parts, by name.
+            version: of the linear layers.
+            source: what to call the files in messages.
+
+        Raises:
+            ModelError: a weight is missing, or does not fit the others.
+        """
+        super().__init__()
+        named = {_plain_name(name): value for name, value in tensors.items()}
+        first = _tensor(named, "features.0.weight", source)
+        is_alexnet = first.ndim == 4 and first.shape[2] == _ALEXNET[0].kernel
+        self.trunk = "AlexNet" if is_alexnet else "VGG-16"
+        """Name of the network."""
+        self.min_size = 31 if is_alexnet else 16
+        """Smallest height and width in pixels that it takes."""
+        self._layers = _ALEXNET if is_alexnet else tuple(_vgg())
+        self._convolutions, self._channel_weights = nn.ModuleList(), nn.ParameterList()
+        channels = 3
+        for layer in self._layers:
+            convolution = _convolution(named, layer, channels, source)
+            channels = convolution.out_channels
+            self._convolutions.append(convolution)
+            if layer.compared:
+                name = f"lin{len(self._channel_weights)}.model.1.weight"
+                weight = _tensor(named, name, source)
+                _check(name, weight, (1, channels, 1, 1), source)
+                self._channel_weights.append(weight)
+        scaled = version == "0.1"
+        self.register_buffer("mean", torch.tensor(MEAN if scaled else (0.5,) * 3)[:, None, None])
+        self.register_buffer(
+            "deviation", torch.tensor(DEVIATION if scaled else (0.5,) * 3)[:, None, None]
+        )
+        self.eval().requires_grad_(False)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """RGB [B, 3, H, W] in [0, 1] twice, H and W at least `min_size` -> [B]."""
+        pairs = zip(self._features(first), self._features(second), strict=True)
+        parts = [
+            F.conv2d((_to_length_1(x) - _to_length_1(y)) ** 2, weight).mean(dim=(1, 2, 3))
+            for weight, (x, y) in zip(self._channel_weights, pairs, strict=True)
+        ]
+        return torch.stack(parts).sum(dim=0)
+
+    def _features(self, image: Tensor) -> list[Tensor]:
+        x, found = (image - self.mean) / self.deviation, []
+        for layer, convolution in zip(self._layers, self._convolutions, strict=True):
+            if layer.pool is not None:
+                x = F.max_pool2d(x, layer.pool, 2)
+            x = F.relu(convolution(x))
+            if layer.compared:
+                found.append(x)
+        return found
+
+
+def _to_length_1(features: Tensor) -> Tensor:
+    length = features.square().sum(dim=1, keepdim=True).sqrt()
+    return features / (length + _EPSILON)
+
+
+def _plain_name(name: str) -> str:
+    """Torchvision's name of a layer that the lpips package saved."""
+    return re.sub(r"^net\.slice\d+\.", "features.", name)
+
+
+def _convolution(
+    tensors: Mapping[str, Tensor], layer: _Layer, inputs: int, source: str
+) -> nn.Conv2d:
+    name = f"features.{layer.place}"
+    weight, bias = (_tensor(tensors, f"{name}.{part}", source) for part in ("weight", "bias"))
+    outputs = weight.shape[0] if weight.ndim else 0
+    _check(f"{name}.weight", weight, (outputs, inputs, layer.kernel, layer.kernel), source)
+    _check(f"{name}.bias", bias, (outputs,), source)
+    padding = 2 if layer.kernel > 3 else 1
+    convolution = nn.Conv2d(inputs, outputs, layer.kernel, layer.stride, padding)
+    convolution.load_state_dict({"weight": weight, "bias": bias})
+    return convolution
+
+
+def _tensor(tensors: Mapping[str, Tensor], name: str, source: str) -> Tensor:
+    if name not in tensors:
+        raise ModelError(f"{source} has no {name}: {EXPECTED}")
+    return tensors[name].float()
+
+
+def _check(name: str, value: Tensor, shape: tuple[int, ...], source: str) -> None:
+    if tuple(value.shape) != shape:
+        raise ModelError(
+            f"{source}: {name} has shape {tuple(value.shape)} where {shape} follows from the "
+            f"layers before it: {EXPECTED}"
+        )

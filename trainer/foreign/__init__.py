@@ -1,0 +1,1 @@
+"""Checkpoints of other MUNIT programs and their conversion."""

@@ -1,0 +1,277 @@
+"""Public MUNIT checkpoints -> munit-edge checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from munit_edge.errors import ConfigError, ModelError
+from munit_edge.extras import require
+from munit_edge.files.plain_data import read_yaml
+from munit_edge.files.replacing import FolderTarget
+from munit_edge.model.config import DOMAINS, ModelConfig
+from munit_edge.trainer.checkpoint import (
+    CONVERTED_CHECKPOINT,
+    CheckpointInfo,
+    Weights,
+    build_discriminators,
+    build_generators,
+    listed,
+    not_finite,
+    save_checkpoint,
+)
+from munit_edge.trainer.foreign.checkpoint import (
+    ForeignCheckpoint,
+    ForeignWeights,
+    read_foreign_checkpoint,
+)
+from munit_edge.trainer.foreign.config import (
+    IMAGINAIRE,
+    MUNIT,
+    is_imaginaire_yaml,
+    is_munit_yaml,
+    model_config_from_imaginaire,
+    model_config_from_munit,
+)
+from munit_edge.trainer.foreign.hints import disagreements, implied_pre_activation
+from munit_edge.trainer.foreign.names import NameMap, discriminator_names, generator_names
+from munit_edge.trainer.networks import fold_spectral_norm
+from munit_edge.trainer.torch_api import Tensor, nn
+
+LICENCE_NOTES = {
+    MUNIT: (
+        "NVlabs/MUNIT and its released weights are licensed CC BY-NC-SA 4.0: "
+        "non-commercial use only, share alike"
+    ),
+    IMAGINAIRE: (
+        "NVlabs/imaginaire and its released weights are under the NVIDIA Source Code License: "
+        "non-commercial use only, for research or evaluation"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was found and written."""
+
+    program: str
+    """Program that trained the weights."""
+    iteration: int | None
+    """Training iterations, where the checkpoint tells."""
+    config: ModelConfig
+    generators: nn.ModuleDict
+    average: nn.ModuleDict | None
+    """Moving average, where the checkpoint has one and it was wanted."""
+    discriminators: nn.ModuleDict | None
+    notes: list[str] = field(default_factory=list)
+    """What the user should look at."""
+
+    @property
+    def licence_note(self) -> str:
+        """Terms that come with such weights."""
+        return LICENCE_NOTES[self.program]
+
+
+def convert_checkpoint(
+    checkpoint: Path,
+    config: Path,
+    out: Path,
+    *,
+    weights: Weights | None = None,
+    overwrite: bool = False,
+) -> Conversion:
+    """Convert a public checkpoint into a checkpoint folder.
+
+    Args:
+        checkpoint: `gen_*.pt` of NVlabs/MUNIT (`dis_*.pt` beside it is taken along) or
+            `*_checkpoint.pt` of NVlabs/imaginaire.
+        config: the YAML file that the model was trained with.
+        out: the folder to make.
+        weights: "average" keeps the moving average beside the live weights, and everything that
+            opens the result prefers it; "live" leaves it out. None: "average" where there is one.
+        overwrite: replace an earlier conversion.
+
+    Raises:
+        InputError: there is no such file.
+        ConfigError: the configuration cannot be used, or is another program's.
+        ModelError: the checkpoint is damaged, foreign, has no average although it is asked for, or
+            does not fit the configuration: all missing, unknown and mis-shaped tensors are listed.
+        OutputError: `out` exists and is not to be replaced, holds an input, or cannot be written.
+        MissingExtraError: torch or safetensors is not installed.
+    """
+    for package in ("torch", "safetensors"):
+        require(package, "converting checkpoints")
+    target = FolderTarget(out, CONVERTED_CHECKPOINT, overwrite, (checkpoint, config))
+    target.check()
+    settings = read_yaml(config)
+    model = model_config(settings, str(config))
+    foreign = read_foreign_checkpoint(checkpoint)
+    _check_program(foreign, model, config)
+    conversion = adopt(foreign, model, str(config), weights=weights)
+    info = CheckpointInfo(
+        iteration=conversion.iteration or 0,
+        origin=conversion.program,
+        licence_note=conversion.licence_note,
+    )
+    save_checkpoint(
+        out,
+        model,
+        info,
+        generators=conversion.generators,
+        average=conversion.average,
+        discriminators=conversion.discriminators,
+        replacing=target.replacing,
+    )
+    return conversion
+
+
+def model_config(data: Mapping[str, Any], source: str) -> ModelConfig:
+    """The model that a configuration file of either program describes.
+
+    Raises:
+        ConfigError: it is of neither program, or holds settings that are not supported.
+    """
+    if is_munit_yaml(data):
+        return model_config_from_munit(data, source)
+    if is_imaginaire_yaml(data):
+        return model_config_from_imaginaire(data, source)
+    raise ConfigError(
+        f"{source} is a configuration file of neither {MUNIT} nor {IMAGINAIRE}: name the YAML file "
+        "that the model was trained with"
+    )
+
+
+def adopt(
+    foreign: ForeignCheckpoint, config: ModelConfig, source: str, *, weights: Weights | None = None
+) -> Conversion:
+    """Networks of ours with the weights of a public checkpoint.
+
+    Args:
+        foreign: what the checkpoint holds.
+        config: the model that its configuration file describes.
+        source: what messages call the configuration, such as its path.
+        weights: see `convert_checkpoint`.
+
+    Raises:
+        ModelError: no average although it is asked for, or the tensors do not fit `config`.
+    """
+    if weights == "average" and foreign.average is None:
+        raise ModelError(f"{foreign.path} has no moving average: use --weights live")
+    faults = _Faults()
+    names = generator_names(config)
+    generators = build_generators(config)
+    faults.load(generators, names, foreign.live)
+    average = None
+    if foreign.average is not None and weights != "live":
+        average = build_generators(config)
+        folded = not any(name.endswith(".weight_orig") for name in foreign.average.tensors)
+        if folded:
+            fold_spectral_norm(average)
+        faults.load(average, names, foreign.average)
+        fold_spectral_norm(average)
+    discriminators = None
+    if foreign.discriminators is not None:
+        discriminators = build_discriminators(config)
+        dis_names = discriminator_names(config.discriminator)
+        faults.load(discriminators, dis_names, foreign.discriminators)
+    if faults:
+        hints = _hints(foreign, config) or ["name the configuration that it was trained with"]
+        text = "; ".join([*hints, *faults.texts()])
+        raise ModelError(f"{foreign.path} does not fit {source}: {text}")
+    if faults.not_finite:
+        raise ModelError(
+            f"{foreign.path} holds values that are not finite in {len(faults.not_finite)} of "
+            f"{faults.loaded} tensors ({listed(faults.not_finite)}): the training that wrote it "
+            "had diverged; take an earlier checkpoint"
+        )
+    return Conversion(
+        program=foreign.program,
+        iteration=foreign.iteration,
+        config=config,
+        generators=generators,
+        average=average,
+        discriminators=discriminators,
+        notes=_notes(foreign, config),
+    )
+
+
+class _Faults:
+    """Loads networks and gathers every tensor that does not fit."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[str]] = {
+            "missing": [],
+            "unknown": [],
+            "of another shape": [],
+            "not real numbers": [],
+        }
+        self.not_finite: list[str] = []
+        """Tensors that fit and hold a NaN or an infinity."""
+        self.loaded = 0
+        """Tensors that were looked at."""
+
+    def __bool__(self) -> bool:
+        return any(self._found.values())
+
+    def texts(self) -> list[str]:
+        found = self._found | {"not finite": self.not_finite}
+        return [f"{kind}: {listed(names)}" for kind, names in found.items() if names]
+
+    def load(self, networks: nn.ModuleDict, names: NameMap, weights: ForeignWeights) -> None:
+        """Copy `weights` into `networks`, unless something does not fit."""
+        wanted = {
+            weights.prefixes[domain] + names.foreign(name): (f"{domain}.{name}", value)
+            for domain in DOMAINS
+            for name, value in networks[domain].state_dict().items()
+        }
+        ignored = {prefix + name for prefix in weights.prefixes.values() for name in names.ignored}
+        given = weights.tensors
+        self._found["missing"] += [name for name in wanted if name not in given]
+        self._found["unknown"] += [n for n in given if n not in wanted and n not in ignored]
+        self.loaded += len(wanted)
+        for name, (_, value) in wanted.items():
+            if name in given:
+                self._check(name, given[name], value)
+        if not self:
+            networks.load_state_dict({ours: given[name] for name, (ours, _) in wanted.items()})
+
+    def _check(self, name: str, given: Tensor, wanted: Tensor) -> None:
+        if given.shape != wanted.shape:
+            shapes = f"{tuple(given.shape)} instead of {tuple(wanted.shape)}"
+            self._found["of another shape"].append(f"{name} {shapes}")
+        elif not given.is_floating_point():
+            self._found["not real numbers"].append(name)
+        elif not_finite({name: given}):
+            self.not_finite.append(name)
+
+
+def _check_program(foreign: ForeignCheckpoint, model: ModelConfig, config: Path) -> None:
+    expected = MUNIT if model.architecture == "munit" else IMAGINAIRE
+    if foreign.program != expected:
+        raise ConfigError(
+            f"{config} is a configuration file of {expected}, but {foreign.path} is a checkpoint "
+            f"of {foreign.program}: name the YAML file that the model was trained with"
+        )
+
+
+def _hints(foreign: ForeignCheckpoint, config: ModelConfig) -> list[str]:
+    def shapes(weights: ForeignWeights) -> dict[str, dict[str, tuple[int, ...]]]:
+        return {domain: weights.shapes(domain) for domain in DOMAINS}
+
+    discriminators = None if foreign.discriminators is None else shapes(foreign.discriminators)
+    return disagreements(config, shapes(foreign.live), discriminators)
+
+
+def _notes(foreign: ForeignCheckpoint, config: ModelConfig) -> list[str]:
+    if foreign.program != IMAGINAIRE:
+        return list(foreign.notes)
+    pre_activation = implied_pre_activation(foreign.live.tensors)
+    if pre_activation is None or pre_activation == config.pre_activation:
+        return []
+    implied, configured = ("true", "false") if pre_activation else ("false", "true")
+    return [
+        f"the order of the tensors suggests gen.pre_act = {implied}, the config says {configured} "
+        "and was followed: translations are wrong if it is not what the model was trained with"
+    ]

@@ -1,0 +1,179 @@
+"""The numbers of a run over its iterations: a file that only grows, and thinned for drawing.
+
+`curves.jsonl` has a JSON object a line: `iteration`, and each number under its name; null where it
+was not finite. A line is written at once, so a run that is killed loses the last one at most; a
+resumed run drops what lies after the checkpoint that it goes on from. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from munit_edge.files.appending import open_to_append
+from munit_edge.files.atomic import atomic_file
+from munit_edge.files.system_errors import output_errors
+
+MAX_POINTS = 256
+"""A thinned curve has this many points at most, and half as many after thinning."""
+
+_LARGEST = 1e300
+_DIGITS = 6
+
+
+class Point(NamedTuple):
+    """Neighbouring numbers of a curve as one."""
+
+    iteration: float
+    """The middle of theirs."""
+    mean: float
+    low: float
+    """The smallest of them."""
+    high: float
+    """The largest of them."""
+
+
+@dataclass
+class _Bucket:
+    """Numbers that become one point."""
+
+    first: int
+    last: int
+    count: int
+    total: float
+    low: float
+    high: float
+
+    def add(self, other: _Bucket) -> None:
+        self.last = other.last
+        self.count += other.count
+        self.total += other.total
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+
+    def point(self) -> Point:
+        return Point((self.first + self.last) / 2, self.total / self.count, self.low, self.high)
+
+
+class Curve:
+    """One number over the iterations, thinned evenly as it grows: memory stays bounded."""
+
+    def __init__(self) -> None:
+        self._buckets: list[_Bucket] = []
+        self._per_bucket = 1
+        self.latest = math.nan
+        """The number that was added last."""
+
+    def add(self, iteration: int, value: float) -> None:
+        """Add the finite number of an iteration later than those before."""
+        self.latest = value
+        new = _Bucket(iteration, iteration, 1, value, value, value)
+        if self._buckets and self._buckets[-1].count < self._per_bucket:
+            self._buckets[-1].add(new)
+            return
+        self._buckets.append(new)
+        if len(self._buckets) > MAX_POINTS:
+            self._thin()
+
+    @property
+    def points(self) -> list[Point]:
+        """At most `MAX_POINTS`, each of equally many numbers but the last."""
+        return [bucket.point() for bucket in self._buckets]
+
+    def _thin(self) -> None:
+        """Join every two neighbours; the odd last one is filled by the numbers to come."""
+        self._per_bucket *= 2
+        for one, other in zip(self._buckets[::2], self._buckets[1::2], strict=False):
+            one.add(other)
+        self._buckets = self._buckets[::2]
+
+
+class Curves:
+    """All curves of a run by name, in the order of their first numbers."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Curve] = {}
+        self.last_iteration = 0
+        """Of the last numbers."""
+
+    def add(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Add the numbers of an iteration; what is not finite is left out."""
+        self.last_iteration = iteration
+        for name, value in values.items():
+            if math.isfinite(value):
+                self.by_name.setdefault(name, Curve()).add(iteration, value)
+
+
+class CurveFile:
+    """The file of a run's numbers, open for more."""
+
+    def __init__(self, path: Path, iteration: int) -> None:
+        """Take over what is there up to `iteration`, and drop the rest.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        self.path = path
+        self.curves = Curves()
+        """What the file holds, thinned."""
+        with atomic_file(path) as partial, partial.open("w", encoding="utf-8") as kept:
+            for line, at, values in _lines(path):
+                if at <= iteration:
+                    kept.write(line + "\n")
+                    self.curves.add(at, values)
+
+    def add(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Write the numbers of an iteration.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        short = {name: _short(value) for name, value in values.items()}
+        shown = {name: value if math.isfinite(value) else None for name, value in short.items()}
+        line = json.dumps({"iteration": iteration} | shown, separators=(",", ":"))
+        with output_errors(self.path), open_to_append(self.path) as file:
+            file.write(line.encode() + b"\n")
+        self.curves.add(iteration, short)
+
+
+def read_curves(path: Path) -> Curves:
+    """The numbers in a run's file, thinned; none where there is no file."""
+    curves = Curves()
+    for _, iteration, values in _lines(path):
+        curves.add(iteration, values)
+    return curves
+
+
+def _lines(path: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
+    """Each whole line with its iteration and numbers: a killed run may have left half of one."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                values: Any = json.loads(line)
+                iteration = int(values.pop("iteration"))
+            except (
+                AttributeError,
+                LookupError,
+                OverflowError,
+                RecursionError,
+                TypeError,
+                ValueError,
+            ):
+                continue
+            numbers = {k: float(v) for k, v in values.items() if _is_number(v)}
+            yield line.rstrip("\n"), iteration, numbers
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number that can be drawn: of usual size, finite."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) < _LARGEST
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

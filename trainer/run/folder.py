@@ -1,0 +1,290 @@
+"""The folder of a training run, and whether a run may begin or go on in it.
+
+RUN/
+  train.yaml       the run's configuration (`TrainConfig`)
+  checkpoints/     <iteration, 8 digits>/: the newest and the best (`munit_edge.trainer.checkpoint`)
+  images/          <iteration, 8 digits>_<direction>.png: picture grids
+  tensorboard/     loss curves and picture grids
+  curves.jsonl     every logged number (`munit_edge.trainer.run.curves`)
+  run.json         how the run has gone (`munit_edge.trainer.run.record`)
+  index.html       all of this to look at (`munit_edge.trainer.run.page`)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from munit_edge.errors import ConfigError, InputError, MunitEdgeError, OutputError
+from munit_edge.files.atomic import atomic_file
+from munit_edge.files.locks import HIDDEN_PREFIX, PARTIAL_PREFIX, remove_folder, sweep
+from munit_edge.files.paths import exists, is_file, is_folder
+from munit_edge.files.replacing import holds
+from munit_edge.files.system_errors import input_errors, output_errors
+from munit_edge.model.config import DIRECTIONS
+from munit_edge.trainer.checkpoint import CHECKPOINT_FILES, CHECKPOINTS_FOLDER, saved_checkpoints
+from munit_edge.trainer.config import TrainConfig
+from munit_edge.trainer.config_files import dump_train_config, read_train_config
+from munit_edge.trainer.run.record import read_record
+
+CONFIG_FILE = "train.yaml"
+IMAGES_FOLDER = "images"
+TENSORBOARD_FOLDER = "tensorboard"
+CURVE_FILE = "curves.jsonl"
+RECORD_FILE = "run.json"
+PAGE_FILE = "index.html"
+
+MAY_CHANGE = (
+    "iterations",
+    "batch_size",
+    "log_interval",
+    "image_interval",
+    "num_display_images",
+    "num_display_styles",
+    "checkpoint_interval",
+    "keep_checkpoints",
+    "best_by",
+    "evaluation",
+    "trackers",
+    "on_non_finite",
+    "data.root",
+    "data.train_a",
+    "data.train_b",
+    "data.test_a",
+    "data.test_b",
+    "data.workers",
+    "data.cache",
+    "loss.perceptual_file",
+    "speed.compile",
+    "speed.channels_last",
+)
+"""Keys that a resumed run may change: the steps stay the same, to rounding. Images and the file of
+the perceptual loss may have moved, but the training state remembers the images' names and the
+weights; `batch_size` may be divided over more processes, or fewer, and the training state remembers
+the product."""
+
+
+_WRITTEN = re.compile(
+    rf"{CHECKPOINTS_FOLDER}/(\d{{8}}|{re.escape(PARTIAL_PREFIX)}[^/]*)/"
+    rf"({'|'.join(map(re.escape, sorted(CHECKPOINT_FILES)))})"
+    rf"|{IMAGES_FOLDER}/\d{{8}}_[^/]+\.png"
+    rf"|{TENSORBOARD_FOLDER}/(.+/)?(events\.out\.tfevents\.[^/]+|hparams\.yml)"
+)
+"""What runs write in these folders."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The run's configuration."""
+        return self.path / CONFIG_FILE
+
+    @property
+    def curve_file(self) -> Path:
+        """Every logged number."""
+        return self.path / CURVE_FILE
+
+    @property
+    def record_file(self) -> Path:
+        """How the run has gone."""
+        return self.path / RECORD_FILE
+
+    @property
+    def page(self) -> Path:
+        """The page to look at."""
+        return self.path / PAGE_FILE
+
+    def checkpoint(self, iteration: int) -> Path:
+        """Folder of the checkpoint after `iteration`."""
+        return self.path / CHECKPOINTS_FOLDER / f"{iteration:08d}"
+
+    def picture(self, iteration: int, name: str) -> Path:
+        """File of a picture grid drawn after `iteration`."""
+        return self.path / IMAGES_FOLDER / f"{iteration:08d}_{name}.png"
+
+    def drawn(self, up_to: int) -> list[int]:
+        """Iterations up to `up_to` with picture grids for both directions, the newest last.
+
+        Later ones are of a session that was killed behind its last checkpoint.
+        """
+        names = {path.name for path in (self.path / IMAGES_FOLDER).glob("*.png")}
+        found = {int(name[:8]) for name in names if re.match(r"\d{8}_", name)}
+        return sorted(
+            i
+            for i in found
+            if i <= up_to and all(self.picture(i, d).name in names for d in DIRECTIONS)
+        )
+
+    def check_free(self, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
+        """Check that a new run may begin here.
+
+        Args:
+            overwrite: whether an earlier run may be replaced.
+            inputs: what the new run reads; none of it may be of the earlier run.
+
+        Raises:
+            OutputError: a run is here already and `overwrite` is false, something else is here, or
+                the earlier run holds an input.
+        """
+        if self._is_run():
+            if overwrite:
+                self._check_removable(inputs)
+            else:
+                raise OutputError(
+                    f"{self.path} holds a training run already: pass --resume to go on with it, "
+                    "--overwrite to begin anew, or name another folder"
+                )
+        elif exists(self.path) and not self._is_empty():
+            raise OutputError(
+                f"{self.path} exists and is no training run: name a new or empty folder"
+            )
+
+    def _is_empty(self) -> bool:
+        """Whether a folder is here that holds nothing but locks and what a killed run has left."""
+        with input_errors(self.path):
+            return is_folder(self.path) and all(
+                entry.name.startswith(HIDDEN_PREFIX) for entry in self.path.iterdir()
+            )
+
+    def _is_run(self) -> bool:
+        """Whether `munit-edge train` has begun a run here; a train.yaml alone may be a user's."""
+        if not is_file(self.config_file):
+            return False
+        with contextlib.suppress(MunitEdgeError, OSError, ValueError):
+            text = self.config_file.read_text(encoding="utf-8")
+            if text == dump_train_config(read_train_config(self.config_file)):
+                return True
+        with contextlib.suppress(MunitEdgeError, OSError):
+            if read_record(self.record_file).sessions:
+                return True
+        # Without its record, and with a configuration that another version wrote or a user edited.
+        return bool(saved_checkpoints(self.path))
+
+    def _check_removable(self, inputs: Iterable[Path]) -> None:
+        for path in (*self._files, *self._folders):
+            if path.is_symlink():
+                raise OutputError(
+                    f"{path} is a link, which --overwrite does not follow: remove it, or name "
+                    "another folder"
+                )
+            given = next((given for given in inputs if holds(path, given)), None)
+            if given is not None:
+                raise OutputError(
+                    f"{given} is an input and belongs to the run that --overwrite would remove: "
+                    "name another folder, or copy it elsewhere first"
+                )
+
+    def check_is_run(self) -> None:
+        """Check that a run has begun here.
+
+        Raises:
+            InputError: none has.
+        """
+        if not self._is_run():
+            raise InputError(
+                f"{self.path} holds no training run: name a folder that `munit-edge train` made"
+            )
+
+    def check_resumable(self, config: TrainConfig) -> None:
+        """Check that the run here may go on with `config`.
+
+        Raises:
+            InputError: no run is here.
+            ConfigError: `config` differs from the run's where it may not.
+        """
+        if not self._is_run():
+            raise InputError(f"{self.path} holds no training run to resume: leave out --resume")
+        changed = differing_keys(read_train_config(self.config_file), config)
+        if forbidden := [text for key, text in changed.items() if key not in MAY_CHANGE]:
+            raise ConfigError(
+                f"the run in {self.path} was begun with other settings: {'; '.join(forbidden)}. "
+                f"Resume with {self.config_file}, or begin a new run in another folder"
+            )
+
+    def begin(self, config: TrainConfig, *, anew: bool) -> None:
+        """Write the configuration; with `anew` remove an earlier run first.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        with output_errors(self.path):
+            if anew:
+                self._remove_run()
+            for folder in (CHECKPOINTS_FOLDER, IMAGES_FOLDER):
+                sweep(self.path / folder)
+        with atomic_file(self.config_file) as partial:
+            partial.write_text(dump_train_config(config), encoding="utf-8")
+
+    def prune(self, keep: int, best: Path | None = None) -> None:
+        """Remove all checkpoints but the newest `keep`, and `best`."""
+        for path in saved_checkpoints(self.path)[:-keep]:
+            if path != best:
+                with output_errors(path):
+                    remove_folder(path)
+
+    @property
+    def _files(self) -> tuple[Path, ...]:
+        return self.config_file, self.curve_file, self.record_file, self.page
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        names = (CHECKPOINTS_FOLDER, IMAGES_FOLDER, TENSORBOARD_FOLDER)
+        return tuple(self.path / name for name in names)
+
+    def _remove_run(self) -> None:
+        """Remove what runs write, and nothing else.
+
+        The configuration stays until the new one replaces it: it tells that this is a run.
+        """
+        for file in self._files:
+            if file != self.config_file:
+                file.unlink(missing_ok=True)
+        for top in self._folders:
+            for folder, _, files in os.walk(top, topdown=False):
+                for file in (Path(folder, name) for name in files):
+                    if _WRITTEN.fullmatch(file.relative_to(self.path).as_posix()):
+                        file.unlink()
+                with contextlib.suppress(OSError):  # it holds files of the user
+                    Path(folder).rmdir()
+
+
+def differing_keys(old: TrainConfig, new: TrainConfig) -> dict[str, str]:
+    """What differs between two configurations: dotted key -> "key was X and is Y"."""
+    before, after = (_flat(config.model_dump(mode="json")) for config in (old, new))
+    return {
+        key: f"{key} was {before.get(key)!r} and is {after.get(key)!r}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    }
+
+
+def flat_settings(config: TrainConfig) -> dict[str, Any]:
+    """A configuration by dotted key, as numbers, words and truth values; empty where null."""
+    flat = _flat(config.model_dump(mode="json"))
+    simple = (bool, int, float, str)
+    return {
+        key: value if isinstance(value, simple) else "" if value is None else str(value)
+        for key, value in flat.items()
+    }
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys; places for images stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        name = prefix + key
+        if isinstance(value, Mapping) and name not in MAY_CHANGE:
+            flat |= _flat(value, f"{name}.")
+        else:
+            flat[name] = value
+    return flat

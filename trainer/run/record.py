@@ -1,0 +1,114 @@
+"""How a run has gone so far, in `run.json`: its sessions, speed, and what was left out.
+
+A session is what one start of the program did; each `--resume` begins another. Needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from munit_edge.errors import ConfigError, ModelError
+from munit_edge.files.atomic import atomic_file
+from munit_edge.files.plain_data import read_json
+from munit_edge.model.config import Domain
+from munit_edge.settings import StrictModel, validate
+
+SessionState = Literal["training", "finished", "stopped", "failed", "killed"]
+
+
+MAX_TIME = 2.0**37
+"""Seconds since 1970 that a calendar has a date for."""
+
+
+class Session(StrictModel):
+    """One start of the program."""
+
+    state: SessionState = "training"
+    """`stopped`: by a signal; `killed`: it said nothing at its end, as the next one found."""
+    note: str = ""
+    """The signal, or the error."""
+    device: str
+    """Where it computed, such as "cpu" or "cuda:0 (NVIDIA H100)"."""
+    processes: int = Field(1, ge=1)
+    """How many trained together."""
+    machine: str
+    """Processor and cores of the first process."""
+    software: str
+    """Versions that matter."""
+    images: dict[Domain, int]
+    """Training images of each domain."""
+    started: float = Field(ge=0, le=MAX_TIME)
+    """Seconds since 1970."""
+    updated: float = Field(ge=0, le=MAX_TIME)
+    """When this was written last, in the same unit."""
+    first_iteration: int = Field(ge=0)
+    """Iterations done before it."""
+    iteration: int = Field(ge=0)
+    """Iterations done, those before it too."""
+    images_per_second: float | None = None
+    """Images of both domains together, of late; None: no iteration was done."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return max(0.0, self.updated - self.started)
+
+
+class RunRecord(StrictModel):
+    """All of a run."""
+
+    sessions: tuple[Session, ...] = ()
+    """The oldest first."""
+    skipped_updates: int = Field(0, ge=0)
+    """Updates left out because a loss or gradient was not finite."""
+    broken_images: tuple[str, ...] = ()
+    """What was wrong with files that could not be read."""
+
+    @property
+    def iteration(self) -> int:
+        """Iterations done."""
+        return self.sessions[-1].iteration if self.sessions else 0
+
+    def begun(self, session: Session) -> RunRecord:
+        """With one more session; one before it that said nothing at its end was killed."""
+        ended = tuple(
+            s.model_copy(update={"state": "killed"}) if s.state == "training" else s
+            for s in self.sessions
+        )
+        return self.model_copy(update={"sessions": (*ended, session)})
+
+    def with_latest(self, changes: Mapping[str, Any]) -> RunRecord:
+        """With `changes` to the last session."""
+        *earlier, latest = self.sessions
+        changed = latest.model_copy(update=dict(changes))
+        return self.model_copy(update={"sessions": (*earlier, changed)})
+
+
+def read_record(path: Path) -> RunRecord:
+    """The record in a file; an empty one where there is none.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    if not path.is_file():
+        return RunRecord()
+    try:
+        return validate(RunRecord, read_json(path), str(path))
+    except ConfigError as exc:
+        raise ModelError(
+            f"{path} is damaged ({exc}): remove it, only the run's page needs it"
+        ) from exc
+
+
+def write_record(path: Path, record: RunRecord) -> None:
+    """Write it, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with atomic_file(path) as partial:
+        partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
