@@ -77,7 +77,7 @@ def _described(module: Any) -> dict[str, Any]:
 
 
 def test_every_name_in_use_is_in_the_table() -> None:
-    source = (ROOT / "engines" / "cuda_runtime.py").read_text()
+    source = (ROOT / "engines" / "cuda.py").read_text()
     used = set(re.findall(r"\bcuda[A-Z]\w+", source))
     assert used <= {part for name in NAMES for part in name.split(".")}
 

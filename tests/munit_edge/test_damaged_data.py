@@ -32,7 +32,7 @@ from munit_edge.trainer.run.state import saved_values
 from munit_edge.translate.log import LOG_FILE, TranslateLog
 from munit_edge.video.parts import LEDGER, Parts
 
-SELFTEST = Path(munit_edge.__file__).parent / "selftest_model"
+SELFTEST = Path(munit_edge.__file__).parent / "doctor" / "selftest_model"
 WRONG: tuple[Any, ...] = (None, [], {}, [[{}]], "x", "", -1, 0.5, True, 10**40, "../x", "x" * 5000)
 TEXTS = {
     "empty": b"",

@@ -20,7 +20,7 @@ from munit_edge.model.manifest import MANIFEST_FILE, checked_graph, read_graph, 
 from munit_edge.translator import Translator
 
 FLOAT = TensorProto.FLOAT
-SELFTEST = Path(munit_edge.__file__).parent / "selftest_model"
+SELFTEST = Path(munit_edge.__file__).parent / "doctor" / "selftest_model"
 
 
 def tensor(*, external: bool = True) -> TensorProto:
