@@ -14,9 +14,9 @@ from munit_edge.model.manifest import MANIFEST_FILE, is_model_directory
 if TYPE_CHECKING:
     from munit_edge.engines.tensorrt.api import Flavour
 
-Engine = Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx", "torch"]
+Engine = Literal["auto", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
-_GPU_ENGINES = ("onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx")
+_GPU_ENGINES = ("tensorrt", "tensorrt-rtx")
 
 
 def open_graphs(
@@ -32,10 +32,9 @@ def open_graphs(
 
     Args:
         path: model directory; for torch a checkpoint or run folder.
-        engine: one of `ENGINES`; "onnxruntime-tensorrt" is ONNX Runtime with its TensorRT provider.
-            "auto" takes ONNX Runtime for a model directory and torch for a checkpoint or run
-            folder. TensorRT is taken only by name, since it may have to build its plans first,
-            which takes minutes.
+        engine: one of `ENGINES`. "auto" takes ONNX Runtime for a model directory and torch for a
+            checkpoint or run folder. TensorRT is taken only by name, since it may have to build its
+            engines first, which takes minutes.
         device: "cpu", "cuda", "cuda:N" or "auto".
         tf32: see `munit_edge.engines.devices.Device`; GPUs only.
         cuda_graph: see `munit_edge.engines.tensorrt.runner.TensorRTRunner`; TensorRT only.
@@ -88,9 +87,9 @@ def _opener(engine: str) -> _Opener:
         from munit_edge.engines.torch.runner import open_torch
 
         return open_torch
-    from munit_edge.engines.onnxruntime.runner import open_onnxruntime, open_onnxruntime_tensorrt
+    from munit_edge.engines.onnxruntime.runner import open_onnxruntime
 
-    return open_onnxruntime if engine == "onnxruntime" else open_onnxruntime_tensorrt
+    return open_onnxruntime
 
 
 def _looks_like_checkpoint(path: Path) -> bool:

@@ -73,9 +73,8 @@ class Translator:
 
         Args:
             path: model directory; with torch a checkpoint or run folder.
-            engine: "auto", "onnxruntime", "onnxruntime-tensorrt" (its TensorRT provider),
-                "tensorrt", "tensorrt-rtx" or "torch"; "auto" is ONNX Runtime for a model directory,
-                torch for a checkpoint or run folder.
+            engine: "auto", "onnxruntime", "tensorrt", "tensorrt-rtx" or "torch"; "auto" is ONNX
+                Runtime for a model directory, torch for a checkpoint or run folder.
             device: "auto", "cpu", "cuda" or "cuda:N". A device that cannot be used is an error;
                 only "auto" chooses, and `device` says what it took.
             tf32: let float32 convolutions round what they multiply to 10 bits: faster on NVIDIA's

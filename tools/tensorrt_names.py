@@ -39,12 +39,11 @@ BINDINGS = {  # label -> (package, version, module)
     ),
 }
 CLASSES = (
-    *("Builder", "BuilderFlag", "ComputeCapability", "DataType", "EngineInspector"),
+    *("Builder", "BuilderFlag", "ComputeCapability", "DataType"),
     *("ExecutionContextAllocationStrategy", "HardwareCompatibilityLevel", "IBuilderConfig"),
     *("ICudaEngine", "IExecutionContext", "IHostMemory", "ILogger", "INetworkDefinition"),
     *("IOptimizationProfile", "IProgressMonitor", "IRuntimeConfig", "ITensor", "ITimingCache"),
-    *("LayerInformationFormat", "Logger", "MemoryPoolType", "NetworkDefinitionCreationFlag"),
-    *("OnnxParser", "OnnxParserRefitter", "ParserError", "ProfilingVerbosity", "Refitter"),
+    *("Logger", "MemoryPoolType", "NetworkDefinitionCreationFlag", "OnnxParser", "ParserError"),
     *("Runtime", "TensorFormat", "TensorIOMode", "TensorLocation"),
 )
 # Symbols of the libraries for which "nothing" would be read as a failure when importing.

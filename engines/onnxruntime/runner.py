@@ -1,11 +1,11 @@
-"""ONNX Runtime: CPU, CUDA and TensorRT, and never one when another was asked for."""
+"""ONNX Runtime on the CPU or on CUDA, and never on one when the other was asked for."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,14 +13,10 @@ from munit_edge.engines.base import AnyArray, Array, GraphSet, Runner
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime.arrays import OrtMemory, picking_graph
 from munit_edge.engines.onnxruntime.session import first_line, open_session
-from munit_edge.errors import ConfigError, EngineError, UnsupportedGraphError
+from munit_edge.errors import EngineError, UnsupportedGraphError
 from munit_edge.extras import require
 from munit_edge.model.config import Domain, GraphKind
 from munit_edge.model.manifest import GraphEntry, Manifest, checked_graph, read_manifest
-
-if TYPE_CHECKING:
-    from munit_edge.engines.onnxruntime.provider_plans import CacheClaim
-    from munit_edge.engines.onnxruntime.tensorrt_provider import TensorRTProvider
 
 
 class OnnxRuntimeRunner(Runner):
@@ -32,7 +28,6 @@ class OnnxRuntimeRunner(Runner):
         device: where to run; a session that lands elsewhere is an error.
         memory: of that device, shared by the runners of a graph set whose outputs stay there;
             None: outputs go to the host.
-        tensorrt: options of the TensorRT provider; None: it is not used.
 
     Raises:
         ModelError: it is not an ONNX graph.
@@ -45,17 +40,12 @@ class OnnxRuntimeRunner(Runner):
         entry: GraphEntry,
         device: Device,
         memory: OrtMemory | None = None,
-        tensorrt: Mapping[str, str] | None = None,
     ) -> None:
         name = entry.name
         super().__init__(name, entry.inputs, entry.outputs)
         self._memory = memory or OrtMemory(device)
         self._keeps = memory is not None
-        if tensorrt is not None:
-            # Its plans grow by the smallest and largest size of each input, and such contents and
-            # styles need not go together.
-            self.several_styles = False
-        self._session: Any = open_session(model, name, device, tensorrt)
+        self._session: Any = open_session(model, name, device)
 
     def run(self, feeds: Mapping[str, AnyArray]) -> dict[str, Array]:
         """See `Runner.run`; feeds that are on the device are read there."""
@@ -104,7 +94,6 @@ class OnnxRuntimeGraphs(GraphSet):
         device: where to run.
         keep_content: leave what `Runner.run_on_device` computes in the device's memory; None: on a
             GPU, where copying costs.
-        tensorrt: run by this provider; None: by the device's own.
     """
 
     def __init__(
@@ -114,13 +103,12 @@ class OnnxRuntimeGraphs(GraphSet):
         device: Device,
         *,
         keep_content: bool | None = None,
-        tensorrt: TensorRTProvider | None = None,
     ) -> None:
         super().__init__(
             manifest.model,
             manifest.io,
             manifest.checkpoint_sha256,
-            engine="onnxruntime-tensorrt" if tensorrt else "onnxruntime",
+            engine="onnxruntime",
             device=str(device),
         )
         self._directory = directory
@@ -128,8 +116,6 @@ class OnnxRuntimeGraphs(GraphSet):
         self._on = device
         keeps = device.kind != "cpu" if keep_content is None else keep_content
         self._memory = OrtMemory(device) if keeps else None
-        self._tensorrt = tensorrt
-        self._claims: list[CacheClaim] = []
 
     def _open(self, kind: GraphKind, domain: Domain) -> Runner:
         entry = self._manifest.graph(kind, domain)
@@ -140,25 +126,13 @@ class OnnxRuntimeGraphs(GraphSet):
                 "--precision fp16, int8 or fp32"
             )
         graph = checked_graph(self._directory, entry)
-        return OnnxRuntimeRunner(graph, entry, self._on, self._memory, self._options(entry))
-
-    def _options(self, entry: GraphEntry) -> dict[str, str] | None:
-        """Options of the TensorRT provider, whose plans are then this process's until `close`."""
-        if self._tensorrt is None:
-            return None
-        from munit_edge.engines.onnxruntime.tensorrt_provider import claim
-
-        claimed = claim(self._tensorrt, entry)
-        self._claims.append(claimed)
-        return self._tensorrt.options(entry, cached=claimed.granted)
+        return OnnxRuntimeRunner(graph, entry, self._on, self._memory)
 
     def close(self) -> None:
         """Close every runner and give back the device's memory."""
         super().close()
         if self._memory:
             self._memory.close()
-        while self._claims:
-            self._claims.pop().release()
 
 
 def open_onnxruntime(directory: Path, device: str, *, tf32: bool = False) -> OnnxRuntimeGraphs:
@@ -181,34 +155,6 @@ def open_onnxruntime(directory: Path, device: str, *, tf32: bool = False) -> Onn
     else:
         chosen = Device.parse(device, tf32=tf32)
     return OnnxRuntimeGraphs(directory, manifest, chosen)
-
-
-def open_onnxruntime_tensorrt(
-    directory: Path, device: str, *, tf32: bool = False
-) -> OnnxRuntimeGraphs:
-    """Open a model directory in ONNX Runtime with its TensorRT provider.
-
-    Args:
-        directory: the model directory.
-        device: "cuda", "cuda:N" or "auto" (the first GPU).
-        tf32: see `munit_edge.engines.devices.Device`.
-
-    Raises:
-        ConfigError: the device is no GPU, or an earlier model of this process settled TF32.
-        InputError, ModelError: see `munit_edge.model.manifest.read_manifest`.
-        EngineError: there is no usable GPU, or this ONNX Runtime and the installed TensorRT do not
-            go together.
-    """
-    from munit_edge.engines.onnxruntime.tensorrt_provider import open_provider
-
-    manifest = read_manifest(directory)
-    chosen = Device.parse("cuda" if device == "auto" else device, tf32=tf32)
-    if chosen.kind != "cuda":
-        raise ConfigError(
-            "engine onnxruntime-tensorrt runs on a GPU only: use --device cuda, or --engine "
-            "onnxruntime"
-        )
-    return OnnxRuntimeGraphs(directory, manifest, chosen, tensorrt=open_provider(chosen))
 
 
 def _cuda_works() -> bool:

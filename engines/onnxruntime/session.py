@@ -13,7 +13,7 @@ import importlib.metadata
 import io
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,13 @@ from munit_edge.system.heap import give_back_freed_memory
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 CPU_PROVIDER = "CPUExecutionProvider"
-TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 
 _LOG_WARNINGS = 2  # ONNX Runtime's default
 _LOG_FATAL_ONLY = 4
 _PURPOSE = "running ONNX graphs"
 
 
-def open_session(
-    model: bytes | Path, name: str, device: Device, tensorrt: Mapping[str, str] | None = None
-) -> Any:
+def open_session(model: bytes | Path, name: str, device: Device) -> Any:
     """An `onnxruntime.InferenceSession` on exactly `device`.
 
     Libraries of CUDA and cuDNN that pip installed are found.
@@ -45,11 +42,10 @@ def open_session(
         model: the graph's file, or its bytes, which the session then holds besides the weights.
         name: what to call the graph in messages.
         device: where to run.
-        tensorrt: options of the TensorRT provider; None: it is not used.
 
     Raises:
         ModelError: it is not an ONNX graph.
-        EngineError: the session did not get the device, or not the provider.
+        EngineError: the session did not get the device.
         UnsupportedGraphError: this ONNX Runtime has no code for one of the graph's operators in
             its type.
     """
@@ -62,8 +58,6 @@ def open_session(
         load_cuda_libraries()
         cuda = {"device_id": str(device.index), "use_tf32": str(int(device.tf32))}
         providers.insert(0, (CUDA_PROVIDER, cuda))
-    if tensorrt is not None:
-        providers.insert(0, (TENSORRT_PROVIDER, dict(tensorrt)))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_FATAL_ONLY  # what goes wrong is raised, with the reason
     options.intra_op_num_threads = usable_cores()
@@ -92,7 +86,7 @@ def open_session(
             f"graph {name} is not a valid ONNX file ({first_line(exc)}): export the model again"
         ) from exc
     if session.get_providers()[0] != providers[0][0]:
-        raise EngineError(_fell_back(onnxruntime, session, device, tensorrt is not None))
+        raise EngineError(_fell_back(onnxruntime, session, device))
     give_back_freed_memory()
     return session
 
@@ -115,7 +109,7 @@ def load_cuda_libraries() -> None:
 
 
 def provider_library(onnxruntime: Any, provider: str) -> Path:
-    """Where the library of a provider ("cuda", "tensorrt", "shared") is, if it is there."""
+    """Where the library of a provider ("cuda", "shared") is, if it is there."""
     folder = Path(str(onnxruntime.__file__)).parent / "capi"
     return folder / f"libonnxruntime_providers_{provider}.so"
 
@@ -175,10 +169,9 @@ def _installed_wheels() -> list[str]:
     return found
 
 
-def _fell_back(onnxruntime: Any, session: Any, device: Device, tensorrt: bool) -> str:
+def _fell_back(onnxruntime: Any, session: Any, device: Device) -> str:
     """Why a session is not where it was wanted, and what to do."""
-    provider = "tensorrt" if tensorrt else "cuda"
-    reason = _library_fault(onnxruntime, provider) or "ONNX Runtime gave no reason"
+    reason = _library_fault(onnxruntime, "cuda") or "ONNX Runtime gave no reason"
     if "libcuda.so" in reason:
         mend = "install NVIDIA's driver (in a container pass `--gpus all`)"
     else:
@@ -186,12 +179,10 @@ def _fell_back(onnxruntime: Any, session: Any, device: Device, tensorrt: bool) -
             f"run `pip install 'onnxruntime-gpu[cuda,cudnn]=={onnxruntime.__version__}'`, which "
             "brings the libraries of CUDA that it was built for, or install them in the system"
         )
-    wanted = f"the TensorRT provider on {device}" if tensorrt else f"device '{device}'"
-    other = "--engine tensorrt" if tensorrt else "--device cpu"
     instead = session.get_providers()[0].removesuffix("ExecutionProvider")
     return (
-        f"{wanted} cannot be used, ONNX Runtime fell back to {instead} ({reason}): {mend}, "
-        f"or use {other}"
+        f"device '{device}' cannot be used, ONNX Runtime fell back to {instead} ({reason}): "
+        f"{mend}, or use --device cpu"
     )
 
 

@@ -97,7 +97,7 @@ class TensorRT:
     version: str
     """Version of the binding, such as "10.3.0"."""
     logger: Any
-    """The process's `ILogger`: give it to every Builder, OnnxParser, Runtime and Refitter."""
+    """The process's `ILogger`: give it to every Builder, OnnxParser and Runtime."""
     log: Log
     """What that logger hears."""
     is_lean: bool = False

@@ -54,10 +54,6 @@ class BuildOptions(StrictModel):
     """The plan also runs on later TensorRT versions of the same major, or on 11 from 10."""
     hardware_compatibility: HardwareCompatibility = "none"
     """Which other GPUs may run the plan."""
-    strip_weights: bool = False
-    """Leave the weights out of the plan; `tensorrt_refit` puts them back when it is opened."""
-    detailed: bool = False
-    """Keep layer details in the plan for a report."""
 
     @field_validator("compute_capabilities")
     @classmethod
@@ -76,11 +72,10 @@ class BuildOptions(StrictModel):
                 "the machine that it runs on"
             )
         if self.target == "tensorrt-rtx":
-            names = ("version_compatible", "hardware_compatibility", "strip_weights", "detailed")
+            names = ("version_compatible", "hardware_compatibility")
             lacking = [n for n in names if getattr(self, n) != type(self).model_fields[n].default]
             if lacking:
-                names_of = {"detailed": "report"}  # as on the command line
-                words = " and ".join(f"--{names_of.get(n, n).replace('_', '-')}" for n in lacking)
+                words = " and ".join(f"--{name.replace('_', '-')}" for name in lacking)
                 raise ValueError(
                     f"TensorRT-RTX has no {words}: leave it out, or use --target tensorrt on "
                     "a machine with a GPU"
@@ -248,11 +243,6 @@ class _Build:
             config.clear_flag(trt.BuilderFlag.TF32)
         if options.version_compatible:
             config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-        if options.strip_weights:
-            config.set_flag(trt.BuilderFlag.STRIP_PLAN)
-            config.set_flag(trt.BuilderFlag.REFIT_IDENTICAL)  # the same weights come back
-        if options.detailed:
-            config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         if options.hardware_compatibility != "none":
             config.hardware_compatibility_level = self._hardware_level()
         if options.target == "tensorrt-rtx":

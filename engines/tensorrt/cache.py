@@ -5,7 +5,6 @@
         decoder_b-<ONNX hash>-<key>.json      its sidecar: built from what, for what; its hash
         timing-<TensorRT, GPU, CUDA>.cache    what TensorRT measured, for the next build
         locks/                                one file for each graph: two processes build once
-        onnxruntime/                          its TensorRT provider's: see provider_plans
 
 <cache> is $MUNIT_EDGE_CACHE, or the platform's cache folder. A plan is handed out only when its
 sidecar fits this machine and its bytes have the sidecar's hash; otherwise the reason is said and it

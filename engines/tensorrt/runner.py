@@ -36,7 +36,6 @@ from munit_edge.engines.devices import Device
 from munit_edge.engines.tensorrt.api import Flavour, Message, TensorRT, errors_of, load
 from munit_edge.engines.tensorrt.builder import BuildOptions
 from munit_edge.engines.tensorrt.cache import BuildRequest, Plan, find_or_build
-from munit_edge.engines.tensorrt.header import check_header
 from munit_edge.engines.tensorrt.profile_choice import (
     PixelAxes,
     PlanProfile,
@@ -45,10 +44,9 @@ from munit_edge.engines.tensorrt.profile_choice import (
     batch_limits,
     choose_profile,
 )
-from munit_edge.engines.tensorrt.refit import refit_engine
 from munit_edge.errors import ConfigError, EngineError
 from munit_edge.model.config import Domain, GraphKind
-from munit_edge.model.manifest import GraphEntry, Manifest, TensorEntry, read_graph, read_manifest
+from munit_edge.model.manifest import GraphEntry, Manifest, TensorEntry, read_manifest
 
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8"}
 _MEMORY_MEND = (
@@ -395,9 +393,6 @@ class TensorRTGraphs(GraphSet):
         plan = find_or_build(self._directory, self._manifest, entry, request, progress=progress)
         place.device.activate()
         engine = self._deserialise(plan)
-        if plan.sidecar.key.options.strip_weights:
-            onnx = read_graph(self._directory, entry)
-            refit_engine(place.api, entry.name, engine, onnx)
         runner = TensorRTRunner(engine, entry, self._axes(kind), place, cuda_graph=self._cuda_graph)
         if self._warm_up:
             runner.warm_up()
@@ -411,24 +406,9 @@ class TensorRTGraphs(GraphSet):
     def _deserialise(self, plan: Plan) -> Any:
         api = self._place.api
         data = plan.read()
-        options = plan.sidecar.key.options
-        mend = (
-            f"remove it with `munit-edge engines prune {self._directory} --all` and run again to "
-            "build it anew"
-        )
-        try:
-            check_header(
-                str(plan.path),
-                data,
-                api.flavour,
-                api.version,
-                version_compatible=options.version_compatible,
-            )
-        except EngineError as exc:
-            raise EngineError(f"{exc}: {mend}") from exc
         with api.log.listen() as messages:
             runtime = self._open_runtime()
-            if options.version_compatible:
+            if plan.sidecar.key.options.version_compatible:
                 # Such a plan brings its own runtime along. It is this user's, from a private
                 # folder, and has the hash that was written down when it was built.
                 runtime.engine_host_code_allowed = True
@@ -436,7 +416,9 @@ class TensorRTGraphs(GraphSet):
         if engine is None:
             told = errors_of(messages) or "it gave no reason"
             raise EngineError(
-                f"{api.title} does not take the plan {plan.path} ({told}): {mend}; {_MEMORY_MEND}"
+                f"{api.title} does not take the plan {plan.path} ({told}): remove it with "
+                f"`munit-edge engines prune {self._directory} --all` and run again to build it "
+                f"again; {_MEMORY_MEND}"
             )
         return engine
 

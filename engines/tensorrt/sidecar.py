@@ -133,8 +133,6 @@ def lean_misfit(key: PlanKey) -> str | None:
         return (
             "one was built without --version-compatible, and only TensorRT's lean runtime is here"
         )
-    if key.options.strip_weights:
-        return "one was built with --strip-weights, and the lean runtime cannot put weights back"
     return None
 
 

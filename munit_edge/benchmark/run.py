@@ -35,10 +35,6 @@ from munit_edge.system.power import power_modes
 
 PREPARE_TIMEOUT_S = 3600.0
 """Time for building a model's plans, which is not measured."""
-PROVIDER_ENGINE = "onnxruntime-tensorrt"
-TENSORRT_PROVIDER = "TensorrtExecutionProvider"
-BUILDING_ENGINES = (*PLAN_ENGINES, PROVIDER_ENGINE)
-"""Engines that build plans before they run, and need a GPU."""
 PARTS: tuple[Part, ...] = ("content_encoder", "style_encoder", "decoder", "translation")
 
 
@@ -254,7 +250,7 @@ class _Bench:
 
     def _prepare(self, contestant: Contestant) -> str | None:
         """Plans are built before anything is measured; why that failed, or None."""
-        if contestant.subject.engine not in BUILDING_ENGINES:
+        if contestant.subject.engine not in PLAN_ENGINES:
             return None
         key = contestant.subject.label
         if key not in self._prepared:
@@ -306,18 +302,13 @@ def _precision(manifest: Manifest) -> str:
 def _devices(engine: str, wanted: str, examined: Report) -> tuple[list[str], str]:
     """Where an engine is measured; if nowhere, the reason."""
     told = {answer.subject: answer for answer in examined.answers}
-    package = "onnxruntime" if engine == PROVIDER_ENGINE else engine
-    answer = next((answer for subject, answer in told.items() if subject == package), None)
+    answer = next((answer for subject, answer in told.items() if subject == engine), None)
     if answer is None or not answer.installed:
-        return [], f"{package} is not installed"
+        return [], f"{engine} is not installed"
     if answer.facts is None:
-        return [], f"{package} is broken: {answer.fault}"
-    if wanted == "cpu" and engine in BUILDING_ENGINES:
+        return [], f"{engine} is broken: {answer.fault}"
+    if wanted == "cpu" and engine in PLAN_ENGINES:
         return [], "it runs on GPUs only"
-    if engine == PROVIDER_ENGINE:
-        if TENSORRT_PROVIDER not in answer.facts.providers:
-            return [], "this onnxruntime has no TensorRT provider"
-        return [_gpu(wanted)], ""
     if answer.subject in PLAN_ENGINES:
         reason = why_no_plans(examined, answer.subject)
         return ([], reason) if reason else ([_gpu(wanted)], "")

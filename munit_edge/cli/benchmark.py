@@ -49,7 +49,7 @@ def benchmark(
     engine: Annotated[
         Optional[list[str]],  # noqa: UP045 - Typer reads it on Python 3.10
         typer.Option(
-            help="Only this engine: onnxruntime, onnxruntime-tensorrt, tensorrt, tensorrt-rtx or "
+            help="Only this engine: onnxruntime, tensorrt, tensorrt-rtx or "
             "torch. May be given several times.",
             show_default="every one that is found",
         ),

@@ -14,7 +14,6 @@ from munit_edge.cli.streams import warn, write_json, write_line
 from munit_edge.files.names import stored_name
 
 if TYPE_CHECKING:
-    from munit_edge.engines.onnxruntime.provider_plans import ProviderKey
     from munit_edge.engines.tensorrt.listing import ListedPlan
     from munit_edge.engines.tensorrt.sidecar import Sidecar
     from munit_edge.model.manifest import Manifest
@@ -113,14 +112,8 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
-def _facts(sidecar: Sidecar | ProviderKey) -> tuple[str, str, str, str]:
+def _facts(sidecar: Sidecar) -> tuple[str, str, str, str]:
     """Precision, what a plan was built with, the GPU that it is for, and its sizes."""
-    from munit_edge.engines.tensorrt.sidecar import Sidecar
-
-    if not isinstance(sidecar, Sidecar):
-        with_ = f"onnxruntime {sidecar.onnxruntime}, tensorrt {sidecar.tensorrt}"
-        gpu = f"{sidecar.gpu} ({sidecar.compute_capability})"
-        return sidecar.precision, with_, gpu, "as they came"
     key = sidecar.key
     gpu = f"{key.gpu} ({key.compute_capability})" if key.gpu else ""
     gpu = gpu or ", ".join(key.options.compute_capabilities)

@@ -105,7 +105,7 @@ def evaluate(
     engine: Annotated[
         str,
         typer.Option(
-            help="auto, onnxruntime, onnxruntime-tensorrt, tensorrt, tensorrt-rtx or torch. auto: "
+            help="auto, onnxruntime, tensorrt, tensorrt-rtx or torch. auto: "
             "onnxruntime, or torch for a checkpoint."
         ),
     ] = "auto",

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 import typer
 
 from munit_edge.cli.build_progress import STEPS_OF_A_BUILD, BuildBar
-from munit_edge.cli.outputs import check_files
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import warn, write_json, write_line
 from munit_edge.files.names import stored_name
@@ -114,14 +113,6 @@ def trt(
             "8.0 on, or (TensorRT 10.9 and newer) those of the same one."
         ),
     ] = "none",
-    strip_weights: Annotated[
-        bool,
-        typer.Option(
-            "--strip-weights",
-            help="Leave the weights out of the plans and read them from the ONNX files whenever a "
-            "plan is opened: a smaller cache, slower to open.",
-        ),
-    ] = False,
     compute_capability: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
@@ -132,17 +123,6 @@ def trt(
     device: Annotated[
         str, typer.Option(help="GPU to build on: cuda or cuda:N (tensorrt only).")
     ] = "cuda",
-    report: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(
-            help="Write what TensorRT's inspector says of each plan's layers to this JSON file "
-            "(tensorrt only).",
-            show_default="no report",
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the file of --report.")
-    ] = False,
     json_lines: Annotated[
         bool, typer.Option("--json", help="Print one JSON object for each plan.")
     ] = False,
@@ -159,7 +139,6 @@ def trt(
     from munit_edge.model.manifest import read_manifest
     from munit_edge.settings import validate_options
 
-    check_files({"--report": report}, overwrite=overwrite, inputs=(model,))
     manifest = read_manifest(model)
     entries = _graphs(manifest, directions, stats_graphs=stats_graphs)
     on = Device.parse(device)
@@ -173,8 +152,6 @@ def trt(
         "tf32": tf32,
         "version_compatible": version_compatible,
         "hardware_compatibility": hardware_compatibility,
-        "strip_weights": strip_weights,
-        "detailed": report is not None,
     }
     request = BuildRequest(
         options=validate_options(
@@ -200,8 +177,6 @@ def trt(
             build_bar.finish("built" if plan.built else "was there")
             plans.append(plan)
             _tell(plan, json_lines)
-    if report:
-        _write_report(report, plans, on.index, replace=overwrite)
     if not json_lines:
         _summary(model, plans, time.monotonic() - started, target)
 
@@ -229,28 +204,6 @@ def _graphs(manifest: Manifest, directions: str, *, stats_graphs: bool) -> list[
 def _words(text: str | None) -> tuple[str, ...]:
     """The parts of a list with commas; what was not given has none."""
     return () if text is None else tuple(word.strip() for word in text.split(","))
-
-
-def _write_report(path: Path, plans: list[Plan], device: int, *, replace: bool) -> None:
-    from munit_edge.engines.cuda import open_device
-    from munit_edge.engines.tensorrt.api import load
-    from munit_edge.engines.tensorrt.inspect import inspect_plan
-    from munit_edge.files.atomic import atomic_file
-
-    open_device(device).activate()
-    api = load("tensorrt")
-    graphs = [
-        inspect_plan(
-            api,
-            plan.sidecar.graph,
-            plan.read(),
-            host_code=plan.sidecar.key.options.version_compatible,
-        )
-        for plan in plans
-    ]
-    text = json.dumps({"tensorrt": api.version, "graphs": graphs}, indent=2)
-    with atomic_file(path, replace=replace) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def _tell(plan: Plan, json_lines: bool) -> None:

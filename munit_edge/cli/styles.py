@@ -35,7 +35,7 @@ Model = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Model directory of `munit-edge export`.")
 ]
 Engine = Annotated[
-    Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx"],
+    Literal["auto", "onnxruntime", "tensorrt", "tensorrt-rtx"],
     typer.Option(help="What runs the model, as in `munit-edge translate`."),
 ]
 Device = Annotated[

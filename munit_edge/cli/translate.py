@@ -210,11 +210,10 @@ def translate(
         ),
     ] = False,
     engine: Annotated[
-        Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx", "torch"],
+        Literal["auto", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch"],
         typer.Option(
             help="What runs the model. auto: ONNX Runtime for a model directory. TensorRT builds "
-            "plans that it does not find, which takes minutes (`munit-edge export trt`); "
-            "onnxruntime-tensorrt is ONNX Runtime's provider, which builds its own."
+            "plans that it does not find, which takes minutes (`munit-edge export trt`)."
         ),
     ] = "auto",
     device: Annotated[

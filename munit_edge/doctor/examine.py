@@ -156,8 +156,7 @@ def look_at_cache() -> CacheFacts:
             return CacheFacts(folder=str(folder), fault="it belongs to another user")
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             return CacheFacts(folder=str(folder), fault="you may not write to it")
-        plans = [*folder.rglob("*.plan"), *folder.rglob("*.engine")]  # the latter ONNX Runtime's
-        sizes = [path.stat().st_size for path in plans]
+        sizes = [path.stat().st_size for path in folder.rglob("*.plan")]
     except OSError as exc:
         return CacheFacts(folder=str(folder), fault=exc.strerror or str(exc))
     return CacheFacts(folder=str(folder), num_plans=len(sizes), num_bytes=sum(sizes))
@@ -281,8 +280,6 @@ def _backend(
         return Finding(subject=subject, status="broken", detail=detail, mend=mend)
     if facts.gpu_fault:
         parts.append("no GPU to use")
-    if facts.tensorrt_fault and has_gpu:
-        parts.append(f"--engine onnxruntime-tensorrt cannot be used: {facts.tensorrt_fault}")
     mend = ""
     if subject == "onnxruntime" and has_gpu and "CUDAExecutionProvider" not in facts.providers:
         mend = _for_the_gpu(machine)

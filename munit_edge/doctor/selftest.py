@@ -216,7 +216,6 @@ def _places(report: Report) -> Iterator[_Place]:
         facts = told[engine].facts
         if facts and facts.gpus:
             yield _Place(engine, "cuda:0", "")
-    yield _Place("onnxruntime-tensorrt", "cuda:0", _why_no_provider(told))
     for flavour in PLAN_ENGINES:
         yield _Place(flavour, "cuda:0", why_no_plans(report, flavour))
 
@@ -265,20 +264,6 @@ def _unusable(told: dict[Subject, Answer], *subjects: Subject) -> str:
         if answer.facts is None:
             return f"{subject} is broken, see above"
     return ""
-
-
-def _why_no_provider(told: dict[Subject, Answer]) -> str:
-    """Why ONNX Runtime's TensorRT provider cannot be used; "" where it can."""
-    facts = told["onnxruntime"].facts
-    if facts is None:
-        return _unusable(told, "onnxruntime")
-    if "TensorrtExecutionProvider" not in facts.providers:
-        return "the installed onnxruntime has no TensorRT provider"
-    return (
-        _unusable(told, "cuda-bindings")
-        or _no_gpu_for("onnxruntime-tensorrt", told["driver"])
-        or (facts.tensorrt_fault or "")
-    )
 
 
 def _no_gpu_for(engine: str, driver: Answer) -> str:

@@ -113,8 +113,6 @@ def test_no_gpu_is_one_line(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -
         (("--workspace-mb", "0"), "--workspace-mb 0: it should be"),
         (("--compute-capability", "8.6"), "--compute-capability is for --target tensorrt-rtx"),
         ((*RTX, "--version-compatible"), "TensorRT-RTX has no --version-compatible"),
-        ((*RTX, "--strip-weights"), "TensorRT-RTX has no --strip-weights"),
-        ((*RTX, "--report", "layers.json"), "TensorRT-RTX has no --report"),
         ((*RTX[:3], "8.6, sm86"), "'sm86' is no compute capability: give it as 8.6"),
         ((*RTX[:3], ""), "'' is no compute capability"),
         (("--device", "cpu"), "use cuda or cuda:N"),

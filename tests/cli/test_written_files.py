@@ -25,7 +25,6 @@ WORDS = {
     "evaluate --json": ["evaluate", "model", "--data", "data", "--json"],
     "evaluate --plot": ["evaluate", "model", "--data", "data", "--plot"],
     "benchmark --plot": ["benchmark", "model", "--image", "data/x.png", "--plot"],
-    "export trt --report": ["export", "trt", "model", "--report"],
     "doctor --report": ["doctor", "--selftest", "--report"],
     "styles list --sheet": ["styles", "list", "model", "--sheet"],
     "styles save -o": ["styles", "save", "model", "s", "--domain", "b", "--seed", "1", "-o"],
@@ -70,7 +69,7 @@ def test_an_input_is_never_replaced(case: str, model: Path) -> None:
     ) in text
 
 
-@pytest.mark.parametrize("command", ["evaluate", "benchmark", "export trt", "doctor"])
+@pytest.mark.parametrize("command", ["evaluate", "benchmark", "doctor"])
 def test_overwrite_without_a_file_is_refused(command: str, model: Path) -> None:
     case = next(case for case in WORDS if case.startswith(command))
     words = [word for word in WORDS[case][:-1] if word != "--selftest"]

@@ -9,7 +9,6 @@ from typer.testing import CliRunner
 
 from munit_edge import errors, extras
 from munit_edge.cli.main import app
-from munit_edge.engines import cuda as cuda_runtime
 from munit_edge.engines import gpu_presence
 from munit_edge.engines.gpu_presence import require_gpu
 from munit_edge.engines.probe import Answer, Facts
@@ -51,17 +50,14 @@ def nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         package = module.partition(".")[0]
         raise errors.MissingExtraError(package, extra or extras.EXTRAS[package], purpose)
 
-    for name in ("cuda_runtime", "onnxruntime_runner", "onnxruntime_session", "torch_runner"):
-        monkeypatch.setattr(f"munit_edge.engines.{name}.require", require, raising=False)
-    monkeypatch.setattr("munit_edge.engines.onnxruntime.tensorrt_provider.require", require)
-    monkeypatch.setattr(cuda_runtime, "require", require)
+    for name in ("cuda", "onnxruntime.runner", "onnxruntime.session", "torch.runner"):
+        monkeypatch.setattr(f"munit_edge.engines.{name}.require", require)
 
 
 @pytest.mark.parametrize(
     "options",
     [
         ["--engine", "tensorrt"],
-        ["--engine", "onnxruntime-tensorrt"],
         ["--device", "cuda"],
         ["--device", "cuda:1"],
     ],

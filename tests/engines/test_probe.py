@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hang_guard import HANG_S
 
-from munit_edge.engines import probe
+from munit_edge.engines import probe_child
 from munit_edge.engines.probe import ask
 
 
@@ -100,19 +100,19 @@ class Driver:
 
 
 def test_driver_with_a_gpu() -> None:
-    answer = probe._ask_driver(lambda name: Driver())
+    answer = probe_child._ask_driver(lambda name: Driver())
     assert answer.facts is not None
     assert (answer.facts.version, answer.facts.gpus) == ("12.6", ("Orin (8.7)",))
 
 
 def test_driver_without_a_gpu_is_not_broken() -> None:
-    answer = probe._ask_driver(lambda name: Driver(100))
+    answer = probe_child._ask_driver(lambda name: Driver(100))
     assert answer.facts is not None
     assert answer.facts.gpu_fault == "cuInit: error 100, in the driver's words"
 
 
 def test_driver_that_does_not_fit_its_library() -> None:
-    answer = probe._ask_driver(lambda name: Driver(803))
+    answer = probe_child._ask_driver(lambda name: Driver(803))
     assert (answer.installed, answer.facts) == (True, None)
     assert answer.fault == "cuInit: error 803, in the driver's words"
 
@@ -125,6 +125,6 @@ def test_no_driver_and_a_damaged_one() -> None:
         return loader
 
     gone = "cannot open shared object file: No such file or directory"
-    assert not probe._ask_driver(load(gone)).installed
-    damaged = probe._ask_driver(load("file too short"))
+    assert not probe_child._ask_driver(load(gone)).installed
+    damaged = probe_child._ask_driver(load("file too short"))
     assert (damaged.installed, damaged.fault) == (True, "OSError: libcuda.so.1: file too short")

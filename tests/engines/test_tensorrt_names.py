@@ -23,7 +23,7 @@ TABLE = json.loads((ROOT / "tests/golden/tensorrt_names.json").read_text(encodin
 NAMES: dict[str, dict[str, str]] = TABLE["names"]
 BINDINGS: list[str] = TABLE["bindings"]
 
-FILES = sorted((ROOT / "engines").glob("tensorrt_*.py"))
+FILES = [ROOT / "engines/tensorrt" / name for name in ("api.py", "builder.py", "runner.py")]
 
 # What variables and attributes of these names are, everywhere in those files. With or without a
 # leading underscore.
@@ -34,19 +34,15 @@ CLASSES = {
     "context": "IExecutionContext",
     "engine": "ICudaEngine",
     "error": "ParserError",
-    "inspector": "EngineInspector",
     "logger": "Logger",
     "network": "INetworkDefinition",
     "parser": "OnnxParser",
     "profile": "IOptimizationProfile",
-    "refitter": "Refitter",
     "runtime": "Runtime",
 }
-# Where such a name is another class of theirs.
-OTHER_CLASSES = {"tensorrt_refit.py": {"parser": "OnnxParserRefitter"}}
 # Where such a name is something of ours.
 OURS = {
-    "tensorrt_runner.py": {"config", "profile"},  # the model's, and what a plan was built for
+    "runner.py": {"config", "profile"},  # the model's, and what a plan was built for
 }
 # What methods give that is used without a variable.
 RESULTS = {
@@ -61,9 +57,8 @@ OTHERS = {
 }
 # Functions that only one flavour reaches.
 ONLY = {"_set_capabilities": "tensorrt-rtx"}
-# Files that the lean runtime reaches, which has no builder and no parser. Plans without weights,
-# which need a parser, are never given to it.
-LEAN_FILES = {"tensorrt_api.py", "tensorrt_runner.py"}
+# Files that the lean runtime reaches, which has no builder and no parser.
+LEAN_FILES = {"api.py", "runner.py"}
 
 
 class Use(NamedTuple):
@@ -81,8 +76,7 @@ class Reader(ast.NodeVisitor):
 
     def __init__(self, file: str) -> None:
         ours = OURS.get(file, set())
-        classes = {**CLASSES, **OTHER_CLASSES.get(file, {})}
-        self._classes = {name: found for name, found in classes.items() if name not in ours}
+        self._classes = {name: found for name, found in CLASSES.items() if name not in ours}
         self.uses: list[Use] = []
         self.unknown: list[str] = []
         self._functions: list[str] = []
@@ -163,7 +157,7 @@ def _read_file(file: Path) -> Reader:
     return _read(file.read_text(encoding="utf-8"), file.name)
 
 
-def _faults(uses: list[Use], file: str = "tensorrt_builder.py") -> Iterator[str]:
+def _faults(uses: list[Use], file: str = "builder.py") -> Iterator[str]:
     for use in uses:
         if use.member.startswith("__") or use.owner.startswith("__"):
             continue  # Python's own
@@ -196,7 +190,7 @@ def test_every_variable_that_may_be_tensorrts_is_known(file: Path) -> None:
 
 
 def test_only_these_files_use_the_module() -> None:
-    for file in (ROOT / "engines").glob("*.py"):
+    for file in (ROOT / "engines").rglob("*.py"):
         if file not in FILES:
             assert not re.search(r"\btrt\.|api\.module", file.read_text(encoding="utf-8")), file
 
@@ -244,7 +238,7 @@ def test_names_that_a_binding_lacks_are_found(source: str, fault: str) -> None:
     [
         "def f(thingy: Any): ...",
         "x = trt.Runtime(logger)",
-        "ctx = engine.create_engine_inspector()",
+        "ctx = engine.create_execution_context()",
     ],
 )
 def test_unknown_variables_are_found(source: str) -> None:
@@ -254,7 +248,7 @@ def test_unknown_variables_are_found(source: str) -> None:
 def test_names_that_the_lean_runtime_lacks_are_found() -> None:
     uses = _read("trt.Builder(logger)").uses
     assert not list(_faults(uses))
-    (fault,) = _faults(uses, "tensorrt_runner.py")
+    (fault,) = _faults(uses, "runner.py")
     assert "tensorrt-lean 11.4.0.106 has no Builder" in fault
 
 

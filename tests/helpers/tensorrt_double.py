@@ -1,6 +1,6 @@
 """A double of the TensorRT binding that keeps TensorRT's rules and says when one is broken.
 
-Its plans have a true header and say in JSON what they take. Its engines compute simple sums instead
+Its plans say in JSON what they take. Its engines compute simple sums instead
 of the graphs, on the memory of the CUDA double, when the stream is waited for.
 tests/engines/tensorrt/test_runner.py compares its names with those of the real bindings.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 import json
-import struct
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -51,10 +50,9 @@ def expected(kind: str, feeds: dict[str, Array], sizes: dict[str, int]) -> Array
     return np.repeat(sums[..., None], sizes["channels"], axis=3)
 
 
-def make_plan(description: dict[str, Any], version: tuple[int, ...] = (10, 3, 0, 26)) -> bytes:
+def make_plan(description: dict[str, Any]) -> bytes:
     """A plan of the double."""
-    body = json.dumps(description).encode()
-    return b"ftrt" + struct.pack("<IQQ4B", 0, 2, 28 + len(body), *version) + body
+    return json.dumps(description).encode()
 
 
 class TensorRTDouble:
@@ -96,7 +94,7 @@ class Runtime:
         if self._trt.refuses_plans:
             self._trt.says("Platform specific tag mismatch")
             return None
-        return Engine(self._trt, json.loads(serialized_engine[28:]))
+        return Engine(self._trt, json.loads(serialized_engine))
 
 
 class Engine:

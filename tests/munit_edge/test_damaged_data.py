@@ -14,7 +14,6 @@ import pytest
 from safetensors.torch import save_file
 
 import munit_edge
-from munit_edge.engines.onnxruntime.provider_plans import SIDECAR_FILE, read_key
 from munit_edge.engines.tensorrt.sidecar import read_sidecar
 from munit_edge.errors import ModelError, MunitEdgeError
 from munit_edge.images.sample_data import LABELS_FILE, read_labels
@@ -123,7 +122,6 @@ VALID: dict[str, Any] = {
     "log": {"input": "x", "sha256": None, "settings": "s", "outputs": ["x_00.png"], "seconds": 1},
     "ledger": {"settings": "s"},
     "sidecar": {"graph": "decoder_b", "key": {"onnx_sha256": "0"}},
-    "provider": {"graph": "decoder_b", "onnx_sha256": "0"},
 }
 
 
@@ -147,7 +145,7 @@ def read(kind: str, folder: Path, content: bytes) -> object:
             return opened
         save_file({}, folder / TRAINING_TENSORS_FILE)
         return saved_values(opened.training_state(), folder)
-    path = folder / {"labels": LABELS_FILE, "provider": SIDECAR_FILE}.get(kind, "x.json")
+    path = folder / (LABELS_FILE if kind == "labels" else "x.json")
     if kind == "ledger":
         parts = Parts(folder / "clip.mp4")
         parts.folder.mkdir(exist_ok=True)
@@ -161,7 +159,6 @@ def read(kind: str, folder: Path, content: bytes) -> object:
         "curves": read_curves,
         "log": read_log,
         "sidecar": read_sidecar,
-        "provider": lambda path: read_key(path.parent),
     }
     return readers[kind](path)
 

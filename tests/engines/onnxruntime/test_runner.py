@@ -99,7 +99,7 @@ def test_unknown_device(device: str, tiny_model: Path) -> None:
 
 
 def test_unknown_engine(tiny_model: Path) -> None:
-    with pytest.raises(ConfigError, match="onnxruntime, onnxruntime-tensorrt"):
+    with pytest.raises(ConfigError, match="onnxruntime, tensorrt, tensorrt-rtx"):
         open_graphs(tiny_model, engine="tensorflow")
 
 

@@ -170,7 +170,7 @@ def _newer_sidecar(plan: Path) -> None:
 
 def _edit_sidecar(plan: Path) -> None:
     path = plan.with_suffix(".json")
-    path.write_text(path.read_text().replace('"detailed": false', '"detailed": true'))
+    path.write_text(path.read_text().replace('"optimization_level": 3', '"optimization_level": 4'))
 
 
 @pytest.mark.parametrize("exact", [True, False], ids=["exact", "any"])

@@ -92,15 +92,6 @@ def test_what_to_install_depends_on_the_machine() -> None:
     assert find("JetPack") is None
 
 
-def test_the_tensorrt_provider_of_onnxruntime() -> None:
-    """Why it cannot be used is told where there is a GPU for it; it is no fault."""
-    listed = works("onnxruntime", gpus=("cuda:0",), tensorrt_fault="libnvinfer.so.10: gone")
-    finding = found("onnxruntime", listed, SERVER_DRIVER)
-    assert finding.status == "ok"
-    assert "--engine onnxruntime-tensorrt cannot be used: libnvinfer.so.10: gone" in finding.detail
-    assert "onnxruntime-tensorrt" not in found("onnxruntime", listed).detail
-
-
 def test_gpu() -> None:
     both = found("GPU", SERVER_DRIVER, on=machine(smi=SmiFacts(gpus=(H100,))))
     assert both.status == "ok"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -40,11 +39,9 @@ def report(
     gpus: tuple[str, ...] = (),
     packages: tuple[str, ...] = (),
     version: str = "10.13",
-    providers: tuple[str, ...] = (),
-    tensorrt_fault: str | None = None,
 ) -> Report:
     """What a doctor says who found just these backends (and "driver")."""
-    facts = Facts(version=version, gpus=gpus, providers=providers, tensorrt_fault=tensorrt_fault)
+    facts = Facts(version=version, gpus=gpus)
     return Report(
         created="2026-01-01T00:00:00+00:00",
         munit_edge="0",
@@ -222,7 +219,7 @@ def names(engine: str, *precisions: str) -> list[str]:
 
 def test_plan_follows_what_was_found() -> None:
     planned = list(plan(report()))
-    assert [p.name for p in planned][:3] == ["onnxruntime", "torch", "onnxruntime-tensorrt"]
+    assert [p.name for p in planned][:3] == ["onnxruntime", "torch", "tensorrt"]
     assert all(isinstance(p, Result) for p in planned)
     found = report("onnxruntime", "torch", gpus=("H100",), packages=("onnx", "onnxscript"))
     assert [p.name for p in plan(found) if isinstance(p, Trial)] == [
@@ -232,46 +229,6 @@ def test_plan_follows_what_was_found() -> None:
         *names("torch cuda", "fp32"),
         *names("export", "fp32", "fp16", "int8"),
     ]
-
-
-@pytest.mark.parametrize(
-    ("usable", "facts", "reason"),
-    [
-        ((), {}, "onnxruntime is not installed"),
-        (("onnxruntime",), {}, "the installed onnxruntime has no TensorRT provider"),
-        (("onnxruntime",), {"providers": ("TensorrtExecutionProvider",)}, "cuda-bindings is not"),
-        (
-            ("onnxruntime", "driver", "cuda-bindings"),
-            {"providers": ("TensorrtExecutionProvider",)},
-            "there is no NVIDIA GPU that can be used",
-        ),
-        (
-            ("onnxruntime", "driver", "cuda-bindings"),
-            {
-                "providers": ("TensorrtExecutionProvider",),
-                "gpus": ("NVIDIA L4 (8.9)",),
-                "tensorrt_fault": "EngineError: it needs TensorRT 10",
-            },
-            "it needs TensorRT 10",
-        ),
-    ],
-    ids=["no onnxruntime", "no provider", "no bindings", "no GPU", "no TensorRT"],
-)
-def test_why_onnxruntimes_provider_is_not_tried(
-    usable: tuple[Subject, ...], facts: dict[str, Any], reason: str
-) -> None:
-    (planned,) = (p for p in plan(report(*usable, **facts)) if p.name == "onnxruntime-tensorrt")
-    assert isinstance(planned, Result)
-    assert planned.status == "not tested"
-    assert reason in planned.detail
-
-
-def test_onnxruntimes_provider_is_tried_in_every_precision() -> None:
-    usable: tuple[Subject, ...] = ("onnxruntime", "driver", "cuda-bindings")
-    found = report(*usable, providers=("TensorrtExecutionProvider",), gpus=("NVIDIA L4 (8.9)",))
-    tried = [p for p in plan(found) if isinstance(p, Trial) and p.engine == "onnxruntime-tensorrt"]
-    assert [p.name for p in tried] == names("onnxruntime-tensorrt cuda")
-    assert {p.device for p in tried} == {"cuda:0"}
 
 
 @pytest.mark.parametrize(("version", "tried"), [("10.3.0", False), ("10.13.3", True)])

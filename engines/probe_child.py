@@ -1,0 +1,179 @@
+"""The process that imports one backend and tries its GPU: `munit_edge.engines.probe` starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from munit_edge.engines.devices import Device
+from munit_edge.engines.onnxruntime.arrays import picking_graph
+from munit_edge.engines.onnxruntime.session import CUDA_PROVIDER, open_session
+from munit_edge.engines.probe import Answer, Facts, Subject
+from munit_edge.system.child import words
+
+_MODULES: dict[Subject, tuple[str, ...]] = {
+    "onnxruntime": ("onnxruntime",),
+    "torch": ("torch",),
+    "tensorrt": ("tensorrt", "tensorrt_bindings"),
+    "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
+    "cuda-bindings": ("cuda.bindings.runtime",),
+}
+"""Names of each backend's module; the first one found is taken."""
+
+_NO_DEVICE = 100
+_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
+
+
+def answer(subject: Subject) -> str:
+    """Ask the driver or a backend; returns an `Answer` as JSON."""
+    if subject == "driver":
+        return _ask_driver(ctypes.CDLL).model_dump_json()
+    return _ask_module(subject, _DETAILS[subject]).model_dump_json()
+
+
+def _ask_module(subject: Subject, details: Callable[[ModuleType], Facts]) -> Answer:
+    faults = []
+    for name in _MODULES[subject]:
+        try:
+            module = importlib.import_module(name)
+            if module.__file__ is not None:  # else a folder that only has the name
+                return Answer(subject=subject, installed=True, facts=details(module))
+        except ModuleNotFoundError as exc:
+            # "cuda" without "cuda.bindings" belongs to other packages.
+            if exc.name is None or not f"{name}.".startswith(f"{exc.name}."):
+                faults.append(words(exc))
+        except Exception as exc:  # whatever a foreign package raises is the answer
+            faults.append(words(exc))
+    fault = "; ".join(faults) or None
+    return Answer(subject=subject, installed=bool(faults), fault=fault)
+
+
+def _onnxruntime(module: ModuleType) -> Facts:
+    providers = tuple(module.get_available_providers())
+    with contextlib.suppress(ImportError):
+        importlib.import_module("onnxruntime.capi.build_and_package_info")
+    information = sys.modules.get("onnxruntime.capi.build_and_package_info")
+    gpus: tuple[str, ...] = ()
+    gpu_fault = None
+    if CUDA_PROVIDER in providers:
+        try:
+            open_session(picking_graph(np.dtype(np.float32)), "take", Device("cuda"))
+            gpus = ("cuda:0",)
+        except Exception as exc:  # the words are what counts
+            gpu_fault = words(exc)
+    return Facts(
+        version=module.__version__,
+        cuda=getattr(information, "cuda_version", None) or None,
+        providers=providers,
+        gpus=gpus,
+        gpu_fault=gpu_fault,
+    )
+
+
+def _torch(module: Any) -> Facts:
+    gpus: tuple[str, ...] = ()
+    gpu_fault = None
+    if module.version.cuda:
+        try:
+            module.cuda.init()
+            gpus = tuple(
+                f"{module.cuda.get_device_name(i)} "
+                f"({'.'.join(map(str, module.cuda.get_device_capability(i)))})"
+                for i in range(module.cuda.device_count())
+            )
+            module.zeros(1, device="cuda").add(1).cpu()  # this build has code for this GPU
+        except Exception as exc:  # the words are what counts
+            gpus, gpu_fault = (), words(exc)
+    return Facts(
+        version=module.__version__, cuda=module.version.cuda, gpus=gpus, gpu_fault=gpu_fault
+    )
+
+
+def _tensorrt(module: ModuleType) -> Facts:
+    # Nothing is created: a Runtime without a driver can end the process.
+    return Facts(version=module.__version__)
+
+
+def _cuda_bindings(runtime: Any) -> Facts:
+    import importlib.metadata
+
+    error, count = runtime.cudaGetDeviceCount()
+    gpu_fault = None
+    if int(error):
+        _, text = runtime.cudaGetErrorString(error)
+        gpu_fault = f"cudaGetDeviceCount: {text.decode() if isinstance(text, bytes) else text}"
+    _, built = runtime.cudaRuntimeGetVersion()  # the one in the package: no driver is asked
+    return Facts(
+        version=importlib.metadata.version("cuda-bindings"),
+        cuda=_cuda_version(int(built)) if built else None,
+        gpus=tuple(f"cuda:{i}" for i in range(count or 0)),
+        gpu_fault=gpu_fault,
+    )
+
+
+_DETAILS: dict[Subject, Callable[[ModuleType], Facts]] = {
+    "onnxruntime": _onnxruntime,
+    "torch": _torch,
+    "tensorrt": _tensorrt,
+    "tensorrt-rtx": _tensorrt,
+    "cuda-bindings": _cuda_bindings,
+}
+
+
+def _ask_driver(load: Callable[[str], Any]) -> Answer:
+    """The NVIDIA driver itself, through its own library: no package is needed for it."""
+    try:
+        library = load("libcuda.so.1")
+    except OSError as exc:
+        missing = "cannot open shared object file: No such file" in str(exc)
+        return Answer(
+            subject="driver", installed=not missing, fault=None if missing else words(exc)
+        )
+    version = ctypes.c_int()
+    code = library.cuInit(0)
+    if code == 0:
+        code = library.cuDriverGetVersion(ctypes.byref(version))
+    if code:
+        fault = f"cuInit: error {code}, {_driver_words(library, code)}"
+        if code == _NO_DEVICE:
+            facts = Facts(version="", gpu_fault=fault)
+            return Answer(subject="driver", installed=True, facts=facts)
+        return Answer(subject="driver", installed=True, fault=fault)
+    count = ctypes.c_int()
+    library.cuDeviceGetCount(ctypes.byref(count))
+    return Answer(
+        subject="driver",
+        installed=True,
+        facts=Facts(
+            version=_cuda_version(version.value),
+            gpus=tuple(_driver_gpu(library, index) for index in range(count.value)),
+        ),
+    )
+
+
+def _driver_gpu(library: Any, index: int) -> str:
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    name = ctypes.create_string_buffer(256)
+    library.cuDeviceGet(ctypes.byref(device), index)
+    library.cuDeviceGetName(name, len(name), device)
+    library.cuDeviceGetAttribute(ctypes.byref(major), _CAPABILITY_MAJOR, device)
+    library.cuDeviceGetAttribute(ctypes.byref(minor), _CAPABILITY_MINOR, device)
+    return f"{name.value.decode(errors='replace')} ({major.value}.{minor.value})"
+
+
+def _driver_words(library: Any, code: int) -> str:
+    text = ctypes.c_char_p()
+    library.cuGetErrorString(code, ctypes.byref(text))
+    return (text.value or b"unknown to the driver").decode(errors="replace")
+
+
+def _cuda_version(number: int) -> str:
+    """12060 -> "12.6"."""
+    return f"{number // 1000}.{number % 1000 // 10}"
