@@ -11,11 +11,14 @@ INSTALLED := $(VENV)/.installed
 # .venv has torch only.
 GPU_PYTHON ?= $(BIN)/python
 GPU_CHECK_OPTIONS ?=
+# One process for each core. Each takes whole files, whose fixtures are the slow part, in the order of
+# tests/conftest.py.
+TEST_OPTIONS := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 BENCH_TRAIN_OPTIONS ?=
 BENCH_QUALITY_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format check-py310 golden bench bench-train bench-quality gpu-check edges2handbags venv clean
+.PHONY: help demo test test-all lint format check-py310 golden bench bench-train bench-quality gpu-check edges2handbags venv clean
 
 help:  ## show this list
 	@echo "make TARGET, with PYTHON=python3.12 for another Python than python3:"
@@ -24,8 +27,11 @@ help:  ## show this list
 demo: $(INSTALLED)  ## draw sample data, train, export and translate: a picture after some minutes
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/demo.sh
 
-test: $(INSTALLED)  ## run the tests
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+test: $(INSTALLED)  ## run the tests, without those that repeat others with more values
+	@$(BIN)/python -m pytest $(TEST_OPTIONS) -m "not slow"
+
+test-all: $(INSTALLED)  ## run all tests
+	@$(BIN)/python -m pytest $(TEST_OPTIONS)
 
 lint: $(INSTALLED)  ## check style, formatting and types
 	$(BIN)/ruff check .

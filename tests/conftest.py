@@ -33,6 +33,39 @@ TINY_CONFIGS = {
     ),
 }
 
+LONGEST_FILES = (
+    "parity/test_exported_graphs.py",
+    "cli/test_signals.py",
+    "cli/test_export.py",
+    "docs/test_readme.py",
+    "export/test_tensorrt_takes_graphs.py",
+    "cli/test_translate.py",
+    "trainer/test_ended_runs.py",
+    "cli/test_bad_names.py",
+    "export/test_model_directory.py",
+    "munit_edge/doctor/test_selftest.py",
+    "export/test_half_precision.py",
+    "trainer/test_loop.py",
+    "trainer/fast/test_network_calls.py",
+    "export/test_stats_graphs.py",
+    "cli/test_doctor.py",
+    "trainer/test_distributed.py",
+    "benchmarks/test_quality_benchmark.py",
+    "tools/test_gpu_check.py",
+    "cli/test_translate_folders.py",
+    "cli/test_train.py",
+    "cli/test_translate_leftovers.py",
+    "tools/test_kill_trial.py",
+)
+"""Files that take longest, longest first. Begun last, one would keep one core alone busy."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files: the processes of `make test` take them in this order."""
+    root = Path(__file__).parent
+    rank = {root / name: index for index, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
 
 @pytest.fixture(scope="session")
 def tiny_configs() -> dict[str, ModelConfig]:

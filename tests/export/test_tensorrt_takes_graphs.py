@@ -1,11 +1,13 @@
 """Every graph in every precision, sizes fixed and free, in the vendor's own TensorRT-RTX.
 
 Types are what can fail here: every build is strongly typed. How the builder behaves is in
-tests/engines/tensorrt/test_builder.py.
+tests/engines/tensorrt/test_builder.py. Builds that repeat one with other weights or other types are
+marked `slow`.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,23 +38,39 @@ MODELS = {
     "munit": ("tiny_checkpoint", "tiny_model"),
     "munit-sn": ("tiny_sn_checkpoint", "tiny_sn_model"),
 }
-GRAPHS: list[tuple[GraphKind, Domain]] = [
-    (kind, domain) for domain in DOMAINS for kind in GRAPH_KINDS
-]
 FIXED_HW = (64, 96)
 
 
-def _build(model: Path, kind: GraphKind, domain: Domain, onnx: Any) -> None:
-    """Build the graph with a fixed and a dynamic profile, and again with its sizes fixed."""
+def _builds(*architectures: str, fixed: bool = False, slow_b: bool = False) -> pytest.MarkDecorator:
+    """Parameters for one build of each graph with free sizes, and one with fixed sizes.
+
+    `munit` has the same graphs in both domains: `test_the_domains_of_munit_have_the_same_graphs`.
+    Fixed sizes are built by default only where `fixed` is set, for domain A, and domain B of
+    `munit-sn` unless `slow_b` is set.
+    """
+    builds = []
+    for architecture, domain, kind in itertools.product(architectures, DOMAINS, GRAPH_KINDS):
+        again = domain == "b" and (slow_b or architecture == "munit")
+        for sizes in ("free", "fixed"):
+            slow = again or (sizes == "fixed" and not (fixed and domain == "a"))
+            marks = [pytest.mark.slow] if slow else []
+            builds.append(pytest.param(architecture, kind, domain, sizes, marks=marks))
+    return pytest.mark.parametrize(("architecture", "kind", "domain", "sizes"), builds)
+
+
+def _build(model: Path, kind: GraphKind, domain: Domain, sizes: str, onnx: Any) -> None:
+    """Build the graph with a fixed and a dynamic profile, or with its own sizes fixed."""
     manifest = read_manifest(model)
-    profiles = [
-        *declare_profiles(manifest, sizes="64x96", batch="1"),
-        *declare_profiles(manifest, smallest="32", largest="128", batch="1,2"),
-    ]
-    shapes = graph_profiles(manifest, manifest.graph(kind, domain), profiles)
     name = f"{kind}_{domain}"
-    assert _plan(name, onnx, shapes)[:4] == b"vtrt"
-    assert _plan(name, _with_fixed_sizes(onnx, manifest.model, kind, domain), ())[:4] == b"vtrt"
+    if sizes == "fixed":
+        plan = _plan(name, _with_fixed_sizes(onnx, manifest.model, kind, domain), ())
+    else:
+        profiles = [
+            *declare_profiles(manifest, sizes="64x96", batch="1"),
+            *declare_profiles(manifest, smallest="32", largest="128", batch="1,2"),
+        ]
+        plan = _plan(name, onnx, graph_profiles(manifest, manifest.graph(kind, domain), profiles))
+    assert plan[:4] == b"vtrt"
 
 
 def _plan(name: str, onnx: Any, shapes: Sequence[GraphProfile]) -> bytes:
@@ -77,31 +95,57 @@ def _types(onnx: Any) -> set[int]:
     return {tensor.data_type for tensor in onnx.graph.initializer}
 
 
-@pytest.mark.parametrize(("kind", "domain"), GRAPHS)
-@pytest.mark.parametrize("architecture", MODELS)
+def test_the_domains_of_munit_have_the_same_graphs(tiny_model: Path) -> None:
+    """Their weights differ, which no type or shape depends on: one domain stands for both."""
+    import onnx
+
+    manifest = read_manifest(tiny_model)
+    for kind in GRAPH_KINDS:
+        graph_a, graph_b = (
+            onnx.load(tiny_model / manifest.graph(kind, domain).file) for domain in DOMAINS
+        )
+        assert _without_weights(graph_a) == _without_weights(graph_b)
+
+
+def _without_weights(onnx: Any) -> bytes:
+    graph = onnx.graph
+    graph.name = ""
+    for node in graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    for tensor in graph.initializer:
+        tensor.ClearField("raw_data")
+    return bytes(graph.SerializeToString(deterministic=True))
+
+
+@_builds("munit", "munit-sn", fixed=True)
 def test_fp32_graphs_build(
-    architecture: str, kind: GraphKind, domain: Domain, request: pytest.FixtureRequest
+    architecture: str,
+    kind: GraphKind,
+    domain: Domain,
+    sizes: str,
+    request: pytest.FixtureRequest,
 ) -> None:
     import onnx
 
     model: Path = request.getfixturevalue(MODELS[architecture][1])
     graph = onnx.load(model / read_manifest(model).graph(kind, domain).file)
-    _build(model, kind, domain, graph)
+    _build(model, kind, domain, sizes, graph)
 
 
-@pytest.mark.parametrize(("kind", "domain"), GRAPHS)
-@pytest.mark.parametrize("architecture", MODELS)
+@_builds("munit", "munit-sn")
 def test_fp16_graphs_build(
     architecture: str,
     kind: GraphKind,
     domain: Domain,
+    sizes: str,
     fp16_graph: TinyGraph,
     request: pytest.FixtureRequest,
 ) -> None:
     checkpoint, model = MODELS[architecture]
     graph = fp16_graph(checkpoint, kind, domain)
     assert 10 in _types(graph), "no float16 weights"
-    _build(request.getfixturevalue(model), kind, domain, graph)
+    _build(request.getfixturevalue(model), kind, domain, sizes, graph)
 
 
 @pytest.mark.parametrize(
@@ -123,31 +167,49 @@ def test_graphs_exported_with_fixed_sizes_build(
     assert _plan(f"{kind}_a", graph, ())[:4] == b"vtrt"
 
 
-@pytest.mark.parametrize(("kind", "domain"), GRAPHS)
-def test_bf16_graphs_build(kind: GraphKind, domain: Domain, bf16_model: Path) -> None:
+@_builds("munit-sn")
+def test_bf16_graphs_build(
+    architecture: str, kind: GraphKind, domain: Domain, sizes: str, bf16_model: Path
+) -> None:
     import onnx
 
     graph = onnx.load(bf16_model / read_manifest(bf16_model).graph(kind, domain).file)
     assert 16 in _types(graph), "no bfloat16 weights"
-    _build(bf16_model, kind, domain, graph)
+    _build(bf16_model, kind, domain, sizes, graph)
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp8"])
-@pytest.mark.parametrize(("kind", "domain"), GRAPHS)
-@pytest.mark.parametrize("architecture", MODELS)
-def test_quantised_graphs_build(
+@_builds("munit", "munit-sn")
+def test_int8_graphs_build(
     architecture: str,
     kind: GraphKind,
     domain: Domain,
-    precision: EightBits,
+    sizes: str,
     calibrated: CalibratedModel,
     request: pytest.FixtureRequest,
 ) -> None:
     model = MODELS[architecture][1]
-    calibrated_graph = calibrated(model)[f"{kind}_{domain}"]
-    graph = calibrated_graph.quantised(list(calibrated_graph.nodes), precision)
-    assert {"int8": 3, "fp8": 17}[precision] in _types(graph), "no 8-bit weights"
-    _build(request.getfixturevalue(model), kind, domain, graph)
+    graph = _quantised(calibrated(model)[f"{kind}_{domain}"], "int8")
+    assert 3 in _types(graph), "no int8 weights"
+    _build(request.getfixturevalue(model), kind, domain, sizes, graph)
+
+
+@_builds("munit", "munit-sn", slow_b=True)
+def test_fp8_graphs_build(
+    architecture: str,
+    kind: GraphKind,
+    domain: Domain,
+    sizes: str,
+    calibrated: CalibratedModel,
+    request: pytest.FixtureRequest,
+) -> None:
+    model = MODELS[architecture][1]
+    graph = _quantised(calibrated(model)[f"{kind}_{domain}"], "fp8")
+    assert 17 in _types(graph), "no float8 weights"
+    _build(request.getfixturevalue(model), kind, domain, sizes, graph)
+
+
+def _quantised(calibrated: Any, precision: EightBits) -> Any:
+    return calibrated.quantised(list(calibrated.nodes), precision)
 
 
 def test_a_missing_cast_is_refused(tiny_model: Path) -> None:
@@ -160,4 +222,4 @@ def test_a_missing_cast_is_refused(tiny_model: Path) -> None:
     half = onnx.numpy_helper.to_array(weight).astype(np.float16)
     weight.CopyFrom(onnx.numpy_helper.from_array(half, weight.name))
     with pytest.raises(EngineError, match="graph decoder_b: node"):
-        _build(tiny_model, "decoder", "b", graph)
+        _build(tiny_model, "decoder", "b", "free", graph)

@@ -352,8 +352,15 @@ class Signalling(Recorder):
             os.kill(os.getpid(), self._number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("number", "workers"),
+    [
+        (signal.SIGINT, 0),
+        (signal.SIGTERM, 1),
+        pytest.param(signal.SIGINT, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 0, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_saves_a_checkpoint_that_goes_on_exactly(
     number: signal.Signals, workers: int, data: Path, tmp_path: Path
 ) -> None:
