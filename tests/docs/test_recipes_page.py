@@ -25,7 +25,7 @@ def test_every_recipe_is_listed_with_its_counts() -> None:
         cells = [cell.strip() for cell in row.split("|")]
         assert cells[0] == f"`{model.architecture}`"
         assert cells[2] == f"{parameters:,} parameters"
-        assert cells[3] == f"{decoder.macs / 1e9:.2f}, {decoder.folded_macs / 1e9:.2f} GMAC"
+        assert cells[3] == f"{decoder.macs / 1e9:.2f}, {decoder.folded_macs / 1e9:.2f} GMACs"
 
 
 def test_every_key_of_losses_is_listed_and_exists() -> None:
