@@ -1,4 +1,4 @@
-"""What the pages name is there: commands, options, make targets, files of the Dockerfiles."""
+"""Everything that the pages name exists: commands, options, make targets, files of Dockerfiles."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOCKERFILES = sorted((CHECKOUT / "docker").glob("Dockerfile.*"))
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """The words of each command line, and of each command that is named in the text."""
+    """The words of each command line, and of each command named in the text."""
     text = page.read_text(encoding="utf-8")
     for line in re.findall(r"^\$ (.+)$", text, re.MULTILINE):
         yield shlex.split(line)
@@ -29,7 +29,7 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 
 def faults(words: list[str]) -> Iterator[str]:
-    """What munit-edge has no such command or option for."""
+    """Commands and options in `words` that munit-edge does not have."""
     command: Any = typer.main.get_command(app)
     for word in words[1:]:
         below = getattr(command, "commands", {})
@@ -47,8 +47,8 @@ def faults(words: list[str]) -> Iterator[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_exist(page: Path) -> None:
     found = [words for words in commands(page) if words[0] == "munit-edge"]
-    wrong = {" ".join(words): list(faults(words)) for words in found}
-    assert {line: said for line, said in wrong.items() if said} == {}
+    checked = {" ".join(words): list(faults(words)) for words in found}
+    assert {line: wrong for line, wrong in checked.items() if wrong} == {}
 
 
 def test_wrong_commands_are_noticed() -> None:
@@ -66,9 +66,27 @@ def test_make_targets_exist(page: Path) -> None:
             subprocess.run(command, cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
 
 
+def anchors(text: str) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", [*PAGES, CHECKOUT / "README.md"], ids=lambda page: page.name)
+def test_anchors_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for file, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+        target = page.parent / file if file else page
+        assert anchor in anchors(target.read_text(encoding="utf-8")), f"{file}#{anchor}"
+
+
+def test_anchors_are_read_off_the_headings() -> None:
+    assert anchors("# A page\n## The paper's `x`, and y\ntext") == {"a-page", "the-papers-x-and-y"}
+
+
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda file: file.name)
 def test_dockerfiles_take_the_whole_package(dockerfile: Path) -> None:
-    """What the wheel is built from is copied, and the page says what the image starts from."""
+    """Everything the wheel is built from is copied, and the page names the base image."""
     text = dockerfile.read_text(encoding="utf-8")
     copied = {name for line in re.findall(r"^COPY (.+) \S+$", text, re.M) for name in line.split()}
     assert copied == {

@@ -1,4 +1,4 @@
-"""The README's commands run, in their order, on pictures that they draw themselves."""
+"""The README's commands run, in order, on images that they draw themselves."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SMALLER = {
         "--directions", "a2b",
     ],
 }  # fmt: skip
-"""What the tests add to a command of the README, so that it ends in seconds."""
+"""Options that make a command of the README end in seconds."""
 
 
 def blocks(language: str) -> list[str]:
@@ -49,7 +49,7 @@ def smaller(command: str) -> str:
 
 
 def lacks_gpu(command: str, returncode: int, stderr: str) -> bool:
-    """Whether it ended as TensorRT's commands must on a machine that cannot run plans."""
+    """Whether it ended as TensorRT's commands must on a machine that cannot run engines."""
     one_line = stderr.count("error: ") == 1 and len(stderr.splitlines()) == 1
     builds = "export trt" in command and not is_installed("tensorrt-rtx")
     return (builds or "--engine tensorrt" in command) and returncode == 2 and one_line

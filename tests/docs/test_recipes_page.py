@@ -1,4 +1,4 @@
-"""docs/recipes.md tells the recipes and losses that there are, with their counts."""
+"""docs/recipes.md lists every recipe, with its counts, and every loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PAGE = (CHECKOUT / "docs" / "recipes.md").read_text(encoding="utf-8")
 
 
-def test_every_recipe_is_there_with_its_counts() -> None:
+def test_every_recipe_is_listed_with_its_counts() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (`munit.*)\|$", PAGE, re.MULTILINE))
     assert sorted(rows) == recipe_names()
     for name, row in rows.items():
@@ -25,10 +25,10 @@ def test_every_recipe_is_there_with_its_counts() -> None:
         cells = [cell.strip() for cell in row.split("|")]
         assert cells[0] == f"`{model.architecture}`"
         assert cells[2] == f"{parameters:,} parameters"
-        assert cells[3] == f"{decoder.macs / 1e9:.2f}, {decoder.folded_macs / 1e9:.2f} GMAC"
+        assert cells[3] == f"{decoder.macs / 1e9:.2f}, {decoder.folded_macs / 1e9:.2f} GMACs"
 
 
-def test_keys_of_losses_are_all_there_and_exist() -> None:
+def test_every_key_of_losses_is_listed_and_exists() -> None:
     named = set(re.findall(r"`loss\.(\w+)[`=]", PAGE))
     assert named <= set(LossConfig.model_fields)
     assert set(LossConfig.model_fields) - named == {"gan_convention"}
