@@ -3,17 +3,22 @@
 `munit` follows Huang, Liu, Belongie, Kautz: Multimodal Unsupervised Image-to-Image Translation,
 ECCV 2018, section 5.1 and appendix B. `munit-sn` is the improved variant: spectral norm on the
 convolutions (Miyato et al., 2018), pre-activation residual blocks (He et al., 2016) and AdaIN in
-the up-sampling blocks too. AdaIN is equation 6 of the MUNIT paper.
+the upsampling blocks too. AdaIN is equation 6 of the MUNIT paper.
+
+Which layers a generator has is written in `munit_edge.model.layers`; here stands what they compute.
 
 A translation is ``decoder_b(content_encoder_a(x_a), style)``. Everything is a pure function of its
-arguments: AdaIN parameters travel down the call and are never kept on a module, so one network may
-serve many threads and be traced for export. Nothing branches on a size.
+arguments: AdaIN parameters are passed down the call and never kept on a module, so one network may
+serve many threads and be traced for export. No Python branch depends on a batch or image size: it
+would be frozen into the exported graph. One export bends the first rule, on a copy of a network:
+`trainer.fast.measured_norms` replaces the norms by some that take their statistics from outside.
 
 Shape legend:
     B           batch
+    R           styles for each content
     H, W        image height and width
     h, w        content height and width, H / 2**num_downsamples
-    C           channels where it stands
+    C           channels at that point
     S           style_dim
 
 Order of this file: primitives, blocks, encoders, decoder, generator, discriminators.
@@ -21,10 +26,12 @@ Order of this file: primitives, blocks, encoders, decoder, generator, discrimina
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, cast
 
+from munit_edge.model import layers
 from munit_edge.model.config import Activation, DiscriminatorConfig, ModelConfig, Padding
+from munit_edge.model.layers import Layer, Norm, Stage
 from munit_edge.trainer.fast.up_convolution import UpConv2d
 from munit_edge.trainer.steady_gradients import steady_instance_norm, steady_product
 from munit_edge.trainer.torch_api import F, Tensor, nn, parametrizations, parametrize, torch
@@ -57,17 +64,18 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def activation(name: Activation) -> nn.Module:
-    """A new activation module; `prelu` brings one learned slope."""
+    """A new activation module; `prelu` has one learned slope."""
     return _ACTIVATIONS[name]()
 
 
 def widened(x: Tensor) -> Tensor:
-    """bfloat16, which autocast made, in float32: for norms and outputs. Other types stay."""
+    """bfloat16, which autocast made, as float32; other types unchanged. For norms and outputs."""
+    # Means and variances over a whole image lose too much in the 8 bits of bfloat16's mantissa.
     return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def instance_norm(x: Tensor) -> Tensor:
-    """Each channel of each sample to mean 0, variance 1 (biased): [B, C, H, W] -> the same."""
+    """Normalise each channel of each sample to mean 0, variance 1 (biased): [B, C, H, W]."""
     return steady_instance_norm(widened(x), NORM_EPS)
 
 
@@ -93,21 +101,22 @@ class AffineInstanceNorm(nn.Module):
 
 
 class AdaIN(nn.Module):
-    """Adaptive instance norm: scale * (x - mean) / deviation + shift (MUNIT, equation 6).
+    """Adaptive instance norm: scale * (x - mean) / std + shift (MUNIT, equation 6).
 
-    For several styles of each item of x, given as [B, R, C], the normalisation is done once.
+    With several styles for each item of x, given as [B, R, C], x is normalised once.
     """
 
     def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """[B, C, H, W], scale [B, C], shift [B, C] -> [B, C, H, W]; [B, R, C] -> [B * R, ...]."""
         x = self.normalised(x)
+        # A branch on the rank, which is fixed by the caller, not on a size.
         if scale.ndim == 2:
-            return x * scale[:, :, None, None] + shift[:, :, None, None]
-        x = x[:, None] * scale[..., None, None] + shift[..., None, None]
+            return x * scale[:, :, None, None] + shift[:, :, None, None]  # [B, C, H, W]
+        x = x[:, None] * scale[..., None, None] + shift[..., None, None]  # [B, R, C, H, W]
         return x.flatten(0, 1)  # [B * R, C, H, W]
 
     def normalised(self, x: Tensor) -> Tensor:
-        """What scale and shift are applied to: [B, C, H, W] -> the same."""
+        """The input of scale and shift: [B, C, H, W] -> the same."""
         return instance_norm(x)
 
 
@@ -120,7 +129,7 @@ class LayerNorm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        # Uniform in [0, 1), as the paper's authors began.
+        # Uniform in [0, 1), the authors' initialisation.
         self.weight = nn.Parameter(torch.rand(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
@@ -131,11 +140,11 @@ class LayerNorm(nn.Module):
         centred = x - x.mean(dims, keepdim=True)  # [B, C, H, W]
         num_values = x.shape[1] * x.shape[2] * x.shape[3]
         variance = centred.square().sum(dims, keepdim=True) / (num_values - 1)  # [B, 1, 1, 1]
-        # The root of exactly 0 has no gradient: a constant picture must not make NaN.
-        deviation = variance.clamp_min(torch.finfo(torch.float32).tiny).sqrt()
-        # One factor for each channel: one pass over the picture instead of two.
-        scale = self.weight[:, None, None] / (deviation + NORM_EPS)  # [B, C, 1, 1]
-        if x.requires_grad:
+        # The root has no gradient at exactly 0: a constant image must not give NaN.
+        std = variance.clamp_min(torch.finfo(torch.float32).tiny).sqrt()
+        # One factor for each channel: one pass over the image instead of two.
+        scale = self.weight[:, None, None] / (std + NORM_EPS)  # [B, C, 1, 1]
+        if x.requires_grad:  # bounded gradients where the variance is next to nothing
             return steady_product(centred, scale, variance) + self.bias[:, None, None]
         return centred * scale + self.bias[:, None, None]
 
@@ -146,15 +155,15 @@ def conv2d(
     kernel_size: int,
     *,
     stride: int = 1,
-    up_sampled: bool = False,
+    upsampled: bool = False,
     padding: Padding,
     spectral_norm: bool = False,
 ) -> nn.Module:
     """A convolution that keeps the size, divided by `stride` (kernel 4 has padding 1).
 
-    With `up_sampled` its input is doubled in height and width first.
+    With `upsampled` its input is doubled in height and width first, by nearest neighbour.
     """
-    layer = UpConv2d if up_sampled else nn.Conv2d
+    layer = UpConv2d if upsampled else nn.Conv2d
     conv = layer(
         in_channels,
         out_channels,
@@ -167,12 +176,11 @@ def conv2d(
 
 
 def fold_spectral_norm(module: nn.Module) -> None:
-    """Replace every spectrally normalised weight by its present value, in place.
+    """Replace every spectrally normalised weight by its current value, in place.
 
-    What remains has plain weights: ready to export or to be averaged. Folding is done in eval mode,
-    so the stored singular vectors are used as they are.
+    The network then has plain weights, ready to be exported or averaged.
     """
-    module.eval()
+    module.eval()  # in training mode reading a weight would update its singular vectors
     for child in module.modules():
         if parametrize.is_parametrized(child, "weight"):
             parametrize.remove_parametrizations(child, "weight", leave_parametrized=True)
@@ -185,7 +193,7 @@ def fold_spectral_norm(module: nn.Module) -> None:
 class ConvBlock(nn.Module):
     """Convolution, norm, activation; with `pre_activation`: norm, activation, convolution.
 
-    The block is styled when its norm is AdaIN: then `forward` takes that layer's parameters.
+    Where the norm is AdaIN, `forward` takes the parameters of that layer.
     """
 
     def __init__(
@@ -227,32 +235,49 @@ class ResidualBlock(nn.Module):
         y: Tensor = self.block_1(self.block_0(x, adain_0), adain_1)
         if not adain_0 or adain_0[0].ndim == 2:
             return x + y
+        # One x for the R results of each content.
         return (x[:, None] + y.view(x.shape[0], -1, *y.shape[1:])).flatten(0, 1)
 
 
-def residual_block(
-    channels: int, config: ModelConfig, norm: Callable[[], nn.Module]
-) -> ResidualBlock:
-    """The residual block of `config`: two 3x3 convolutions, each with its norm.
+def conv_block(layer: Layer, config: ModelConfig) -> ConvBlock:
+    """The block of one layer of `munit_edge.model.layers`."""
+    return ConvBlock(
+        conv2d(
+            layer.inputs,
+            layer.outputs,
+            layer.kernel,
+            stride=2 if layer.resampling == "down" else 1,
+            upsampled=layer.resampling == "up",
+            padding=config.padding,
+            spectral_norm=layer.spectral_norm,
+        ),
+        norm=_norm(layer.norm, layer.outputs),
+        activation=activation(cast(Activation, layer.activation)),
+        # A block of `munit-sn` may normalise and activate before it convolves; others never do.
+        pre_activation=config.pre_activation and layer.stage == "residual",
+    )
 
-    Only `munit` has no activation behind the second convolution.
-    """
-    blocks = [
-        ConvBlock(
-            conv2d(
-                channels,
-                channels,
-                3,
-                padding=config.padding,
-                spectral_norm=config.spectral_norm,
-            ),
-            norm=norm(),
-            activation=activation(config.activation) if has_activation else None,
-            pre_activation=config.pre_activation,
-        )
-        for has_activation in (True, config.architecture == "munit-sn")
-    ]
-    return ResidualBlock(*blocks)
+
+def conv_blocks(network: Sequence[Layer], stage: Stage, config: ModelConfig) -> nn.ModuleList:
+    """The blocks of all layers of one stage, in order."""
+    return nn.ModuleList(conv_block(layer, config) for layer in network if layer.stage == stage)
+
+
+def residual_blocks(network: Sequence[Layer], config: ModelConfig) -> nn.ModuleList:
+    """The residual blocks of a network: its `residual` layers, two by two."""
+    blocks = (conv_block(layer, config) for layer in network if layer.stage == "residual")
+    return nn.ModuleList(ResidualBlock(block_0, next(blocks)) for block_0 in blocks)
+
+
+def _norm(kind: Norm, channels: int) -> nn.Module | None:
+    norms: dict[Norm, Callable[[], nn.Module | None]] = {
+        "none": lambda: None,
+        "instance": InstanceNorm,
+        "affine-instance": lambda: AffineInstanceNorm(channels),
+        "adain": AdaIN,
+        "layer": lambda: LayerNorm(channels),
+    }
+    return norms[kind]()
 
 
 # ----------------------------------------------------------------------------------------------
@@ -260,37 +285,14 @@ def residual_block(
 
 
 class ContentEncoder(nn.Module):
-    """What is in the picture: 7x7, stride-2 convolutions, residual blocks, all instance-normed."""
+    """What an image shows: 7x7, stride-2 convolutions, residual blocks, all instance-normed."""
 
     def __init__(self, config: ModelConfig, image_channels: int) -> None:
         super().__init__()
-        affine = config.architecture == "munit-sn"
-
-        def norm(channels: int) -> nn.Module:
-            return AffineInstanceNorm(channels) if affine else InstanceNorm()
-
-        def block(in_channels: int, out_channels: int, kernel_size: int, stride: int) -> ConvBlock:
-            conv = conv2d(
-                in_channels,
-                out_channels,
-                kernel_size,
-                stride=stride,
-                padding=config.padding,
-                spectral_norm=config.spectral_norm,
-            )
-            return ConvBlock(
-                conv, norm=norm(out_channels), activation=activation(config.activation)
-            )
-
-        widths = [config.capped(config.width * 2**i) for i in range(config.num_downsamples + 1)]
-        self.stem = block(image_channels, widths[0], 7, 1)
-        self.down = nn.ModuleList(
-            block(widths[i], widths[i + 1], 4, 2) for i in range(config.num_downsamples)
-        )
-        self.residual = nn.ModuleList(
-            residual_block(widths[-1], config, lambda: norm(widths[-1]))
-            for _ in range(config.num_res_blocks)
-        )
+        self.layers = layers.content_encoder(config, image_channels)
+        self.stem = conv_block(self.layers[0], config)
+        self.down = conv_blocks(self.layers, "down", config)
+        self.residual = residual_blocks(self.layers, config)
 
     def forward(self, image: Tensor) -> Tensor:
         """Image [B, C, H, W] in [-1, 1] -> content [B, content_channels, h, w]."""
@@ -303,35 +305,21 @@ class ContentEncoder(nn.Module):
 
 
 class StyleEncoder(nn.Module):
-    """How the picture looks: convolutions without norm (it would remove the style), global mean."""
+    """How an image looks: convolutions without norm (it would remove the style), global mean."""
 
     def __init__(self, config: ModelConfig, image_channels: int) -> None:
         super().__init__()
-
-        def block(in_channels: int, out_channels: int, kernel_size: int, stride: int) -> ConvBlock:
-            conv = conv2d(
-                in_channels,
-                out_channels,
-                kernel_size,
-                stride=stride,
-                padding=config.padding,
-                spectral_norm=config.spectral_norm,
-            )
-            return ConvBlock(conv, activation=activation(config.activation))
-
-        # Channels double at the first two stride-2 convolutions only; `max_width` is not for here.
-        widths = [config.width * 2 ** min(i, 2) for i in range(config.num_style_downsamples + 1)]
-        self.stem = block(image_channels, widths[0], 7, 1)
-        self.down = nn.ModuleList(
-            block(widths[i], widths[i + 1], 4, 2) for i in range(config.num_style_downsamples)
-        )
-        self.head = nn.Conv2d(widths[-1], config.style_dim, 1)
+        network = layers.style_encoder(config, image_channels)
+        self.stem = conv_block(network[0], config)
+        self.down = conv_blocks(network, "down", config)
+        # Linear: a style code is not bounded, and its prior is N(0, I).
+        self.head = nn.Conv2d(network[-1].inputs, network[-1].outputs, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         """Image [B, C, H, W] in [-1, 1] -> style [B, S]."""
         x = self.stem(image)  # [B, width, H, W]
         for block in self.down:
-            x = block(x)
+            x = block(x)  # halves H and W; doubles C twice, to 4 * width
         x = x.mean((2, 3), keepdim=True)  # [B, 4 * width, 1, 1]
         return widened(self.head(x).flatten(1))
 
@@ -340,23 +328,24 @@ class StyleEncoder(nn.Module):
 # Decoder
 
 
+def _mlp(config: ModelConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """The linear layers behind the style code, and the activations after them."""
+    mlp = layers.style_mlp(config)
+    linear = nn.ModuleList(nn.Linear(layer.inputs, layer.outputs) for layer in mlp)
+    names = [cast(Activation, layer.activation) for layer in mlp]
+    return linear, nn.ModuleList(activation(name) for name in names if name != "none")
+
+
 class SharedAdaINHead(nn.Module):
     """Style code -> parameters of all AdaIN layers, by one MLP (`munit`, appendix B.1).
 
     The last linear layer gives, for each AdaIN layer in order, C shifts and then C scales.
     """
 
-    def __init__(self, config: ModelConfig, adain_channels: list[int]) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        num_outputs = 2 * sum(adain_channels)
-        dims = [config.style_dim, *[config.mlp_dim] * (config.num_mlp_layers - 1), num_outputs]
-        self.linear = nn.ModuleList(
-            nn.Linear(dims[i], dims[i + 1]) for i in range(config.num_mlp_layers)
-        )
-        self.activations = nn.ModuleList(
-            activation(config.activation) for _ in range(config.num_mlp_layers - 1)
-        )
-        self.splits = [c for channels in adain_channels for c in (channels, channels)]
+        self.linear, self.activations = _mlp(config)
+        self.splits = [c for channels in layers.adain_channels(config) for c in (channels,) * 2]
 
     def forward(self, style: Tensor) -> list[AdaINParameters]:
         """Style [B, S] -> (scale [B, C], shift [B, C]) of each AdaIN layer."""
@@ -374,17 +363,11 @@ class SeparateAdaINHead(nn.Module):
     Each linear layer gives C gammas and then C betas; the scale is 1 + gamma.
     """
 
-    def __init__(self, config: ModelConfig, adain_channels: list[int]) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        dims = [config.style_dim, *[config.mlp_dim] * config.num_mlp_layers]
-        self.linear = nn.ModuleList(
-            nn.Linear(dims[i], dims[i + 1]) for i in range(config.num_mlp_layers)
-        )
-        self.activations = nn.ModuleList(
-            activation(config.activation) for _ in range(config.num_mlp_layers)
-        )
+        self.linear, self.activations = _mlp(config)
         self.adain = nn.ModuleList(
-            nn.Linear(config.mlp_dim, 2 * channels) for channels in adain_channels
+            nn.Linear(layer.inputs, layer.outputs) for layer in layers.adain_linears(config)
         )
 
     def forward(self, style: Tensor) -> list[AdaINParameters]:
@@ -392,69 +375,46 @@ class SeparateAdaINHead(nn.Module):
         x = style
         for linear, act in zip(self.linear, self.activations, strict=True):
             x = act(linear(x))  # [B, mlp_dim]
-        # In bfloat16 1 + gamma would lose what gamma is, but for its first bits.
+        # In bfloat16 1 + gamma would keep only the first bits of gamma.
         gammas_and_betas = [widened(layer(x)).chunk(2, dim=1) for layer in self.adain]
         return [(1 + gamma, beta) for gamma, beta in gammas_and_betas]
 
 
 class Decoder(nn.Module):
-    """Content and style -> picture: AdaIN residual blocks, then up-sampling by 2 with a 5x5."""
+    """Content and style -> image: AdaIN residual blocks, then 5x5 convolutions on doubled sides."""
 
     def __init__(self, config: ModelConfig, image_channels: int) -> None:
         super().__init__()
-        improved = config.architecture == "munit-sn"
-        channels = config.content_channels
-        widths = [channels // 2**i for i in range(config.num_downsamples + 1)]
-        adain_channels = [channels] * (2 * config.num_res_blocks)
-        if improved:
-            adain_channels += widths[1:]
-        head = SeparateAdaINHead if improved else SharedAdaINHead
-        self.adain_head = head(config, adain_channels)
-        self.residual = nn.ModuleList(
-            residual_block(channels, config, AdaIN) for _ in range(config.num_res_blocks)
-        )
-        self.up = nn.ModuleList(
-            ConvBlock(
-                conv2d(
-                    widths[i],
-                    widths[i + 1],
-                    5,
-                    up_sampled=True,
-                    padding=config.padding,
-                    spectral_norm=config.spectral_norm,
-                ),
-                norm=AdaIN() if improved else LayerNorm(widths[i + 1]),
-                activation=activation(config.activation),
-            )
-            for i in range(config.num_downsamples)
-        )
-        # Not spectrally normalised: the output's range must stay free.
-        self.to_image = ConvBlock(
-            conv2d(widths[-1], image_channels, 7, padding=config.padding),
-            activation=None if improved else nn.Tanh(),
-        )
+        self.layers = layers.decoder(config, image_channels)
+        head = SeparateAdaINHead if config.architecture == "munit-sn" else SharedAdaINHead
+        self.adain_head = head(config)
+        self.residual = residual_blocks(self.layers, config)
+        self.up = conv_blocks(self.layers, "up", config)
+        self.to_image = conv_block(self.layers[-1], config)
 
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
         """Content [B, content_channels, h, w], style [B * R, S] -> image [B * R, C, H, W].
 
-        Each content has R styles, in order; what does not depend on the style is computed once.
+        Each content has R styles, in order: the first convolution of `munit`, and in both
+        architectures the first normalisation, do not depend on the style and are computed once.
         `munit` ends in tanh, so the image lies in [-1, 1]; `munit-sn` is not bounded.
         """
-        adain = self.adain_head(style)
+        adain = self.adain_head(style)  # (scale [B * R, C], shift [B * R, C]) of each layer
         scale, shift = adain[0]
+        # Only the first AdaIN layer sees one x for R styles; from there on the batch is B * R.
         by_content = (content.shape[0], -1, scale.shape[1])
         adain[0] = scale.view(by_content), shift.view(by_content)  # [B, R, C]
         x = content
         for i, block in enumerate(self.residual):
-            x = block(x, adain[2 * i], adain[2 * i + 1])  # [B, content_channels, h, w]
-        up_adain: list[AdaINParameters] = adain[2 * len(self.residual) :]
+            x = block(x, adain[2 * i], adain[2 * i + 1])  # [B * R, content_channels, h, w]
+        up_adain: list[AdaINParameters] = adain[2 * len(self.residual) :]  # none in `munit`
         for i, block in enumerate(self.up):
             x = block(x, up_adain[i] if up_adain else ())  # doubles H and W, halves C
-        return widened(self.to_image(x))
+        return widened(self.to_image(x))  # [B * R, C, H, W]
 
 
 class Generator(nn.Module):
-    """The auto-encoder of one domain: content encoder, style encoder, decoder."""
+    """The auto-encoder of one domain: content encoder, style encoder, decoder (figure 2)."""
 
     def __init__(self, config: ModelConfig, image_channels: int) -> None:
         super().__init__()
@@ -500,25 +460,6 @@ class PatchNet(nn.Module):
         return self.head(x)  # type: ignore[no-any-return]
 
 
-class MultiScalePatchDiscriminator(nn.Module):
-    """The paper's: the same patch network on an image pyramid made by average pooling."""
-
-    def __init__(self, config: DiscriminatorConfig, image_channels: int) -> None:
-        super().__init__()
-        self.scales = nn.ModuleList(
-            PatchNet(config, image_channels) for _ in range(config.num_scales)
-        )
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """[B, C, H, W] -> one [B, 1, h_i, w_i] for each scale."""
-        outputs = []
-        for i, net in enumerate(self.scales):
-            if i:
-                image = F.avg_pool2d(image, 3, stride=2, padding=1, count_include_pad=False)
-            outputs.append(widened(net(image)))
-        return outputs
-
-
 class SpectralPatchNet(nn.Module):
     """One scale of the improved patch discriminator: 3x3 convolutions with spectral norm."""
 
@@ -550,29 +491,37 @@ class SpectralPatchNet(nn.Module):
         return x
 
 
-class MultiResolutionPatchDiscriminator(nn.Module):
-    """The improved patch discriminator: images halved bilinearly from scale to scale."""
+class PyramidDiscriminator(nn.Module):
+    """Patch networks of their own on an image pyramid (MUNIT, section 5.1; Wang et al., 2018)."""
 
-    def __init__(self, config: DiscriminatorConfig, image_channels: int) -> None:
+    def __init__(
+        self,
+        config: DiscriminatorConfig,
+        net: Callable[[], nn.Module],
+        downsample: Callable[[Tensor], Tensor],
+    ) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(
-            SpectralPatchNet(config, image_channels) for _ in range(config.num_scales)
-        )
+        self.scales = nn.ModuleList(net() for _ in range(config.num_scales))
+        self._downsample = downsample
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """[B, C, H, W] -> one [B, 1, h_i, w_i] for each scale."""
         outputs = []
         for i, net in enumerate(self.scales):
             if i:
-                image = F.interpolate(
-                    image,
-                    scale_factor=0.5,
-                    mode="bilinear",
-                    align_corners=True,
-                    recompute_scale_factor=True,
-                )
+                image = self._downsample(image)  # halves H and W
             outputs.append(widened(net(image)))
         return outputs
+
+
+def _average_pooled(image: Tensor) -> Tensor:
+    return F.avg_pool2d(image, 3, stride=2, padding=1, count_include_pad=False)
+
+
+def _bilinearly_halved(image: Tensor) -> Tensor:
+    return F.interpolate(
+        image, scale_factor=0.5, mode="bilinear", align_corners=True, recompute_scale_factor=True
+    )
 
 
 class DownResidualBlock(nn.Module):
@@ -599,7 +548,7 @@ class DownResidualBlock(nn.Module):
 
 
 class GlobalResidualDiscriminator(nn.Module):
-    """One verdict for the whole image: residual blocks, 4x4 convolution, mean, linear layer."""
+    """One logit for the whole image: residual blocks, 4x4 convolution, mean, linear layer."""
 
     def __init__(self, config: DiscriminatorConfig, image_channels: int) -> None:
         super().__init__()
@@ -626,13 +575,16 @@ class GlobalResidualDiscriminator(nn.Module):
 
 
 def build_discriminator(config: DiscriminatorConfig, image_channels: int) -> nn.Module:
-    """The discriminator that `config.kind` names, for images of `image_channels` channels."""
-    kinds: dict[str, Callable[[DiscriminatorConfig, int], nn.Module]] = {
-        "multiscale-patch": MultiScalePatchDiscriminator,
-        "multiresolution-patch": MultiResolutionPatchDiscriminator,
-        "global-residual": GlobalResidualDiscriminator,
-    }
-    return kinds[config.kind](config, image_channels)
+    """The discriminator of `config.kind`, for images of `image_channels` channels."""
+    if config.kind == "global-residual":
+        return GlobalResidualDiscriminator(config, image_channels)
+    if config.kind == "multiscale-patch":
+        return PyramidDiscriminator(
+            config, lambda: PatchNet(config, image_channels), _average_pooled
+        )
+    return PyramidDiscriminator(
+        config, lambda: SpectralPatchNet(config, image_channels), _bilinearly_halved
+    )
 
 
 def _capped(config: DiscriminatorConfig, channels: int) -> int:

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from munit_edge.errors import ConfigError
+from munit_edge.model import layers
 from munit_edge.settings import StrictModel
 
 Domain = Literal["a", "b"]
@@ -146,17 +147,17 @@ class ModelConfig(StrictModel):
     @property
     def content_min_size(self) -> int:
         """The smallest height and width in pixels that the content encoder and decoder take."""
-        return int(2 ** (self.num_downsamples + 1))
+        return layers.min_size(layers.content_encoder(self, self.channels_a))
 
     @property
     def style_min_size(self) -> int:
         """The smallest height and width in pixels that the style encoder takes."""
-        return int(2**self.num_style_downsamples)
+        return layers.min_size(layers.style_encoder(self, self.channels_a))
 
     @property
     def content_channels(self) -> int:
         """Channels of a content code."""
-        return self.capped(self.width * 2**self.num_downsamples)
+        return layers.content_widths(self)[-1]
 
     def padded_size(self, size_hw: tuple[int, int]) -> tuple[int, int]:
         """Height and width in pixels to which an image of a size is padded."""
@@ -165,10 +166,6 @@ class ModelConfig(StrictModel):
             -(-max(side, self.content_min_size) // multiple) * multiple for side in size_hw
         )
         return height, width
-
-    def capped(self, channels: int) -> int:
-        """`channels`, but at most `max_width`."""
-        return channels if self.max_width is None else min(channels, self.max_width)
 
     def channels(self, domain: Domain) -> int:
         """Image channels of `domain`."""

@@ -11,12 +11,11 @@ norm. A negative variance asks the graph to use its own mean and variance for th
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
 from munit_edge.model.config import GraphKind, ModelConfig
+from munit_edge.model.layers import Layer, content_encoder, decoder
 
 NormStatistics = NDArray[np.float32]
 """float32 [batch, K, 2]: mean and biased variance; a negative variance stands for "your own"."""
@@ -25,40 +24,21 @@ MEAN, VARIANCE = 0, 1
 _OWN = -1.0
 
 
-class NormLayer(NamedTuple):
-    """One norm of a network."""
-
-    num_rows: int
-    """Rows of statistics: channels of an instance norm, 1 of a layer norm."""
-    num_channels: int
-    """Channels that it normalises."""
-
-
-def norm_layers(config: ModelConfig, kind: GraphKind) -> tuple[NormLayer, ...]:
-    """The norms of a content encoder or decoder, in the order of their rows.
+def norm_layers(config: ModelConfig, kind: GraphKind) -> tuple[Layer, ...]:
+    """The layers of a content encoder or decoder that have a norm, in the order of their rows.
 
     Args:
         config: the model's configuration.
         kind: `content_encoder` or `decoder`, or their `_stats` twins.
     """
-    content = config.content_channels
-    residual = [content] * (2 * config.num_res_blocks)
-    if kind in ("content_encoder", "content_encoder_stats"):
-        stages = range(config.num_downsamples + 1)
-        widths = [config.capped(config.width * 2**stage) for stage in stages]
-        return tuple(NormLayer(channels, channels) for channels in [*widths, *residual])
-    assert kind in ("decoder", "decoder_stats"), "a style encoder has no norms"
-    layer_norm = config.architecture == "munit"
-    up = [content // 2**stage for stage in range(1, config.num_downsamples + 1)]
-    return (
-        *(NormLayer(channels, channels) for channels in residual),
-        *(NormLayer(1 if layer_norm else channels, channels) for channels in up),
-    )
+    assert not kind.startswith("style_encoder"), "a style encoder has no norms"
+    network = content_encoder if kind.startswith("content_encoder") else decoder
+    return tuple(layer for layer in network(config, config.channels_a) if layer.norm != "none")
 
 
 def num_rows(config: ModelConfig, kind: GraphKind) -> int:
     """K: rows of statistics of a content encoder or decoder."""
-    return sum(layer.num_rows for layer in norm_layers(config, kind))
+    return sum(1 if layer.norm == "layer" else layer.outputs for layer in norm_layers(config, kind))
 
 
 def own_statistics(config: ModelConfig, kind: GraphKind, batch: int) -> NormStatistics:

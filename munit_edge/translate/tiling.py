@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from munit_edge.errors import ConfigError
 from munit_edge.model.config import ModelConfig
+from munit_edge.model.layers import content_encoder, decoder, receptive_margin
 
 
 class Span(NamedTuple):
@@ -79,18 +80,14 @@ class Grid(NamedTuple):
 
 def encoder_margin(config: ModelConfig) -> int:
     """Pixels around an area that its content depends on, up to a multiple of the content's."""
-    margin = 2 * config.num_res_blocks  # two 3x3 convolutions each, at the content's size
-    for _ in range(config.num_downsamples):
-        margin = 2 * margin + 1  # 4x4 with stride 2
-    return _up(margin + 3, config.size_multiple)  # 7x7
+    margin = receptive_margin(content_encoder(config, config.channels_a))
+    return _up(margin, config.size_multiple)
 
 
 def decoder_margin(config: ModelConfig) -> int:
     """Pixels around an area whose content its picture depends on, up to a multiple."""
-    margin = 3  # 7x7
-    for _ in range(config.num_downsamples):
-        margin = math.ceil((margin + 2) / 2)  # 5x5 after doubling
-    return (margin + 2 * config.num_res_blocks) * config.size_multiple
+    # Its input is the content, whose pixels are `size_multiple` pixels of the image wide.
+    return receptive_margin(decoder(config, config.channels_a)) * config.size_multiple
 
 
 def total_margin(config: ModelConfig) -> int:

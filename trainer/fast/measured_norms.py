@@ -15,6 +15,7 @@ import copy
 from collections.abc import Iterator
 from contextvars import ContextVar
 
+from munit_edge.model.layers import scales
 from munit_edge.trainer.networks import (
     NORM_EPS,
     AdaIN,
@@ -136,13 +137,13 @@ _TWINS: dict[type[nn.Module], type[nn.Module]] = {
 
 def measuring(network: nn.Module) -> nn.Module:
     """A copy of a content encoder or decoder with norms that measure; call it in `run_with`."""
+    assert isinstance(network, (ContentEncoder, Decoder)), type(network)
     twin = copy.deepcopy(network)
-    for stage, enlargement in _stages(twin):
-        for module in stage.modules():
-            if type(module) in _TWINS:
-                # In place: hooks that cast for float16 stay where they are.
-                module.__class__ = _TWINS[type(module)]
-                module.enlargement = enlargement  # type: ignore[assignment]
+    norms = [module for module in twin.modules() if type(module) in _TWINS]
+    for norm, enlargement in zip(norms, _enlargements(network), strict=True):
+        # In place: hooks that cast for float16 stay where they are.
+        norm.__class__ = _TWINS[type(norm)]
+        norm.enlargement = enlargement  # type: ignore[assignment]
     return twin
 
 
@@ -162,15 +163,10 @@ def run_with(norm_stats: Tensor, core: Tensor) -> Iterator[_Run]:
         _current.reset(token)
 
 
-def _stages(network: nn.Module) -> Iterator[tuple[nn.Module, int]]:
-    """Parts of a network, each with its activations along one side of a content pixel."""
-    if isinstance(network, ContentEncoder):
-        factor = 2 ** len(network.down)
-        yield network.stem, factor
-        for index, block in enumerate(network.down, start=1):
-            yield block, factor // 2**index
-    else:
-        assert isinstance(network, Decoder), type(network)
-        for index, block in enumerate(network.up, start=1):
-            yield block, 2**index
-    yield network.residual, 1
+def _enlargements(network: ContentEncoder | Decoder) -> Iterator[int]:
+    """Activations along one side of a content pixel, for the input of each norm."""
+    is_encoder = isinstance(network, ContentEncoder)
+    content = max(reduction for _, reduction in scales(network.layers))  # 1 in a decoder
+    for layer, (enlargement, reduction) in zip(network.layers, scales(network.layers), strict=True):
+        if layer.norm != "none":
+            yield content // reduction if is_encoder else enlargement

@@ -17,7 +17,7 @@ def test_rows_of_the_papers_networks() -> None:
     config = ModelConfig()
     assert num_rows(config, "content_encoder_stats") == 64 + 128 + 256 + 8 * 256
     assert num_rows(config, "decoder_stats") == 8 * 256 + 2  # two layer norms
-    assert [layer.num_channels for layer in norm_layers(config, "decoder")][-2:] == [128, 64]
+    assert [layer.outputs for layer in norm_layers(config, "decoder")][-2:] == [128, 64]
 
 
 def test_rows_where_channels_are_capped_and_every_norm_is_adain() -> None:
