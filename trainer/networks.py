@@ -332,8 +332,8 @@ def _mlp(config: ModelConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
     """The linear layers behind the style code, and the activations after them."""
     mlp = layers.style_mlp(config)
     linear = nn.ModuleList(nn.Linear(layer.inputs, layer.outputs) for layer in mlp)
-    names = [cast(Activation, layer.activation) for layer in mlp]
-    return linear, nn.ModuleList(activation(name) for name in names if name != "none")
+    names = [cast(Activation, layer.activation) for layer in mlp if layer.activation is not None]
+    return linear, nn.ModuleList(activation(name) for name in names)
 
 
 class SharedAdaINHead(nn.Module):

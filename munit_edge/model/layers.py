@@ -84,7 +84,8 @@ class Linear(NamedTuple):
 
     inputs: int
     outputs: int
-    activation: str = "none"
+    activation: str | None = None
+    """An `Activation` of the configuration; None after the last layer."""
 
     @property
     def parameters(self) -> int:

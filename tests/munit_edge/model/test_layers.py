@@ -46,6 +46,13 @@ def test_every_linear_layer_is_listed(config: ModelConfig) -> None:
     ]
 
 
+@pytest.mark.parametrize("architecture", ["munit", "munit-sn"])
+def test_an_mlp_without_activations_has_all_its_layers(architecture: str) -> None:
+    config = ModelConfig(architecture=architecture, width=4, mlp_dim=6, activation="none")
+    image = Decoder(config, 3)(torch.zeros(1, 16, 2, 2), torch.zeros(1, 8))
+    assert image.shape == (1, 3, 8, 8)
+
+
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=list(CONFIGS))
 @pytest.mark.parametrize("encoder", ["content", "style"])
 def test_the_smallest_size_is_the_smallest(config: ModelConfig, encoder: str) -> None:
