@@ -1,11 +1,11 @@
-"""Validated settings: their base class, and messages that say what is wrong and what is allowed."""
+"""Validated settings: their base class, and messages that name the fault and what is allowed."""
 
 from __future__ import annotations
 
 import difflib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -15,9 +15,9 @@ from munit_edge.files.names import storable, stored_name
 from munit_edge.files.plain_data import cut, shown
 
 MAX_MESSAGE = 500
-"""Characters of what is wrong with one value."""
+"""Characters of the description of one fault."""
 MAX_EDITS = 2
-"""Letters by which a misspelt name differs; names that differ more are others."""
+"""Characters by which a misspelt name differs; names that differ more are other names."""
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -28,7 +28,7 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def model_dump_json(self, *, indent: int | None = None, **options: Any) -> str:
-        """JSON; a text with bytes that are not UTF-8, as names of files may have, is escaped.
+        """JSON; text with bytes that are not UTF-8, as file names may have, is escaped.
 
         See `munit_edge.files.names.stored_name`.
         """
@@ -40,7 +40,7 @@ class StrictModel(BaseModel):
 
 
 def _storable(data: Any) -> Any:
-    """Plain data with every text as `stored_name` has it, where it is not UTF-8."""
+    """Plain data; text that is not UTF-8 is escaped as `stored_name` does."""
     if isinstance(data, str):
         return data if storable(data) == data else stored_name(data)
     if isinstance(data, dict):
@@ -49,7 +49,7 @@ def _storable(data: Any) -> Any:
 
 
 def closest(name: str, allowed: list[str]) -> str:
-    """The one of `allowed` that `name` misspells as "did you mean 'x'?", or the whole list."""
+    """A hint: the one of `allowed` that `name` misspells, or the whole list."""
     near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.7)
     if near and _edits(name, near[0]) <= (MAX_EDITS if len(name) > MAX_EDITS**2 else 1):
         return f"did you mean '{near[0]}'?"
@@ -57,7 +57,7 @@ def closest(name: str, allowed: list[str]) -> str:
 
 
 def has_key(model: type[BaseModel], key: str) -> bool:
-    """Whether a dotted key ("model.width") leads to a field of `model`, or of one inside it."""
+    """Whether a dotted key ("model.width") names a field of `model` or of a nested model."""
     *parents, last = key.split(".")
     for part in parents:
         nested = _nested(model, part)
@@ -68,12 +68,12 @@ def has_key(model: type[BaseModel], key: str) -> bool:
 
 
 def validate(model: type[T], data: Any, source: str) -> T:
-    """Build `model` from plain data; every fault goes into one message.
+    """Build `model` from plain data; one message names every fault.
 
     Args:
         model: the configuration class.
-        data: mappings, lists and scalars, as YAML or JSON gives them.
-        source: what the message calls the data, such as the file's path.
+        data: mappings, lists and scalars, as read from YAML or JSON.
+        source: name of the data in the message, such as the file's path.
 
     Raises:
         ConfigError: an unknown key (the closest one is named), a wrong value, a broken rule.
@@ -87,27 +87,56 @@ def validate(model: type[T], data: Any, source: str) -> T:
         raise ConfigError(f"{source}: " + "; ".join(faults)) from exc
 
 
+def option_fields(model: type[BaseModel]) -> list[str]:
+    """Fields of an option model; a model that it holds is replaced by its own fields."""
+    fields = []
+    for name in model.model_fields:
+        held = _held(model, name)
+        fields += [name] if held is None else option_fields(held)
+    return fields
+
+
 def validate_options(
-    model: type[T], wishes: Mapping[str, Any], names: Mapping[str, str] | None = None
+    model: type[T], options: Mapping[str, Any], names: Mapping[str, str] | None = None
 ) -> T:
-    """`validate` for the options of a command: messages call them as the user does.
+    """`validate` for the options of a command, which messages call by their names there.
 
     Args:
-        model: what they are checked by.
-        wishes: the options by field.
-        names: what the user calls the fields that are not called like their options, such as
-            {"timeout_s": "--timeout"}.
+        model: the option model; a field may be a model itself.
+        options: values by field, those of models in the model beside the others.
+        names: the options' names by field, such as {"timeout_s": "--timeout"}; of others it is the
+            field's with hyphens.
 
     Raises:
-        ConfigError: an option cannot be used, or two do not go together.
+        ConfigError: an option cannot be used, or two contradict each other.
     """
     try:
-        return model.model_validate(wishes)
+        return model.model_validate(_nest(model, dict(options)))
     except ValidationError as exc:
         faults = [
-            _describe_option(names or {}, dict(error)) for error in exc.errors(include_url=False)
+            _describe_option(model, names or {}, dict(error))
+            for error in exc.errors(include_url=False)
         ]
         raise ConfigError("; ".join(dict.fromkeys(faults))) from exc
+
+
+def _nest(model: type[BaseModel], options: dict[str, Any]) -> dict[str, Any]:
+    """Options side by side -> options as `model` holds them; `options` loses those of models."""
+    nested = {}
+    for name in model.model_fields:
+        held = _held(model, name)
+        if held is not None:
+            own = {key: options.pop(key) for key in option_fields(held) if key in options}
+            nested[name] = _nest(held, own)
+    return options | nested
+
+
+def _held(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The model that a field always holds, if it is declared as one."""
+    kind = model.model_fields[name].annotation
+    if get_origin(kind) is None and isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind
+    return None
 
 
 def _describe(model: type[BaseModel], error: dict[str, Any]) -> str:
@@ -124,7 +153,7 @@ def _describe(model: type[BaseModel], error: dict[str, Any]) -> str:
 
 
 def _meant(model: type[BaseModel], location: list[str]) -> str:
-    """Which key an unknown one may stand for: the same somewhere else, or one of its place."""
+    """A hint for an unknown key: the same key elsewhere, or a similar one in its place."""
     *parents, last = location
     elsewhere = list(_places(model, last))
     if elsewhere:
@@ -140,13 +169,21 @@ def _places(model: type[BaseModel], key: str, prefix: str = "") -> Iterator[str]
             yield from _places(nested, key, f"{prefix}{name}.")
 
 
-def _describe_option(names: Mapping[str, str], error: dict[str, Any]) -> str:
-    field = next((str(part) for part in error["loc"]), "")
+def _describe_option(
+    model: type[BaseModel], names: Mapping[str, str], error: dict[str, Any]
+) -> str:
+    field = ""
+    for part in error["loc"]:  # the model in the model, then the field, then what is in that
+        held = _held(model, str(part)) if part in model.model_fields else None
+        if held is None:
+            field = str(part)
+            break
+        model = held
     option = names.get(field, f"--{field.replace('_', '-')}")
     message: str = error["msg"].removeprefix("Value error, ")
     if error["type"] != "value_error":
         return f"{option} {error['input']}: {message.replace('Input should', 'it should')}"
-    # What a rule says of several options, or of its own, names them already.
+    # The message of a rule on several options names them already.
     return message if not field or message.startswith("-") else f"{option}: {message}"
 
 
@@ -163,11 +200,15 @@ def _nested(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     if field is None:
         return None
     candidates = [field.annotation, *get_args(field.annotation)]
-    nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+    nested = [
+        c
+        for c in candidates
+        if get_origin(c) is None and isinstance(c, type) and issubclass(c, BaseModel)
+    ]
     return nested[0] if nested else None
 
 
 def _edits(a: str, b: str) -> int:
-    """How many letters are to change, about, to make one of the other."""
+    """About how many characters must change to turn one name into the other."""
     codes = difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes()
     return sum(max(i2 - i1, j2 - j1) for kind, i1, i2, j1, j2 in codes if kind != "equal")

@@ -7,10 +7,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
+from munit_edge.cli.parameters import checked, given_names
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import tell, warn, write_json, write_line
 from munit_edge.errors import ConfigError, InputError, OutputError
@@ -18,8 +19,8 @@ from munit_edge.files.locks import writing_to
 from munit_edge.interrupts import EXIT_CODE_BASE, StopRequest, stop_requests, uninterrupted
 
 if TYPE_CHECKING:
-    from munit_edge.settings import StrictModel
-    from munit_edge.translate.options import TranslateOptions
+    from munit_edge.cli.translate_parameters import Parameters
+    from munit_edge.styles.options import StyleOptions
     from munit_edge.translator import Translator
     from munit_edge.video.frames import Clip
     from munit_edge.video.job import Source, VideoJob, VideoSummary
@@ -28,108 +29,56 @@ if TYPE_CHECKING:
     from munit_edge.video.style_track import StyleTrack
 
 
-_FOR_PICTURES = (
-    *("grid", "format", "on_error", "recursive", "jobs", "watch"),
-    *("tile", "tile_stats"),
-)
-_OPTIONS = {
-    "audio": "--no-audio",
-    "keep_all": "--queue",
-    "source_options": "--source-option",
-}
-"""Options that are called other than their field."""
-
-
-def translate_if_video(
-    model: Path, wishes: dict[str, Any], video: dict[str, Any], opened: Any
-) -> bool:
+def translate_if_video(given: Parameters) -> bool:
     """Translate, if the input is video.
-
-    Args:
-        model: the model.
-        wishes: the options that pictures have.
-        video: the options that only video has.
-        opened: keyword arguments of `Translator.open`.
 
     Returns:
         Whether it is; if not, nothing has been done.
 
     Raises:
-        ConfigError: options of video are given for pictures, or the other way round.
+        ConfigError: options of video are given for images, or the other way round.
     """
-    from munit_edge.settings import validate_options
+    from munit_edge.settings import option_fields
+    from munit_edge.styles.options import StyleOptions
     from munit_edge.translate.options import TranslateOptions
     from munit_edge.video.options import VideoOptions, is_video
     from munit_edge.video.style_track import parse_keys
 
-    inputs: list[str] = wishes["inputs"]
-    given = _given(video, VideoOptions)
-    if not any(is_video(text) for text in inputs) and video["raw_size"] is None:
-        if given:
+    of_images, of_video = option_fields(TranslateOptions), option_fields(VideoOptions)
+    only_video = given_names(given, [name for name in of_video if name not in of_images])
+    if not any(is_video(text) for text in given.inputs) and given.raw_size is None:
+        if only_video:
             raise ConfigError(
-                f"{' and '.join(given)} is for video, and no input is: videos end in .mp4, .mkv, "
-                ".mov and the like, raw RGB on standard input needs --raw-size"
+                f"{' and '.join(only_video)} is for video, and no input is: videos end in .mp4, "
+                ".mkv, .mov and the like, raw RGB on standard input needs --raw-size"
             )
         return False
-    if len(inputs) > 1:
+    if len(given.inputs) > 1:
         raise ConfigError("a video is translated alone: name one input")
-    for_pictures = _given({name: wishes[name] for name in _FOR_PICTURES}, TranslateOptions)
-    if for_pictures:
-        raise ConfigError(f"{' and '.join(for_pictures)} is for pictures: leave it out for video")
-    keys = parse_keys(video["style_keys"]) if video["style_keys"] else ()
+    shared = {"inputs", *option_fields(StyleOptions), *of_video}
+    only_images = given_names(given, [name for name in of_images if name not in shared])
+    if only_images:
+        raise ConfigError(f"{' and '.join(only_images)} is for images: leave it out for video")
+    keys = parse_keys(given.style_keys) if given.style_keys else ()
     if keys:
-        _refuse_other_styles(wishes)
-    options = validate_options(
-        VideoOptions,
-        {
-            "style_keys": keys,
-            "input": inputs[0],
-            "output": wishes["output"],
-            "to_file": wishes["to_file"],
-            "overwrite": wishes["overwrite"],
-            "json_lines": wishes["json_lines"],
-            "resume": wishes["resume"],
-            **{name: value for name, value in video.items() if name != "style_keys"},
-        },
+        _refuse_other_styles(given)
+    style = checked(StyleOptions, given)
+    options = checked(
+        VideoOptions, given, input=given.inputs[0], style_keys=keys, **given.destination()
     )
-    alone = {"inputs": [Path(inputs[0])], "output": Path(), "to_file": False}
-    alone |= {"json_lines": False, "overwrite": False}
-    if options.from_pipe:
-        alone["inputs"] = [Path("standard input")]
-    shared = validate_options(TranslateOptions, {**wishes, **alone})
-    _translate(model, shared.model_copy(update={"styles": shared.styles or 1}), options, opened)
+    _translate(given, style, options)
     return True
 
 
-def _refuse_other_styles(wishes: dict[str, Any]) -> None:
-    names = {"style_images": "--style-image", "saved_styles": "--style"}
-    fields = (*names, "styles", "seed", "spread", "interpolate")
-    given = [names.get(name, f"--{name}") for name in fields if wishes[name] not in (None, (), [])]
-    if given:
-        raise ConfigError(f"--style-keys names its styles itself: leave out {' and '.join(given)}")
+def _refuse_other_styles(given: Parameters) -> None:
+    fields = ["style_images", "saved_styles", "styles", "seed", "spread", "interpolate"]
+    others = given_names(given, fields)
+    if others:
+        raise ConfigError(f"--style-keys names its styles itself: leave out {' and '.join(others)}")
 
 
-def _given(wishes: dict[str, Any], model: type[StrictModel]) -> list[str]:
-    """The options that were given, as far as they differ from the default."""
-    fields = model.model_fields
-    return [
-        _OPTIONS.get(name, f"--{name.replace('_', '-')}")
-        for name, value in wishes.items()
-        if value not in (None, fields[name].default)
-    ]
-
-
-def _translate(model: Path, shared: TranslateOptions, options: VideoOptions, opened: Any) -> None:
-    """Translate one video.
-
-    Args:
-        model: the model.
-        shared: styles, direction and size, as for pictures.
-        options: what is for video only.
-        opened: keyword arguments of `Translator.open`.
-    """
+def _translate(given: Parameters, style: StyleOptions, options: VideoOptions) -> None:
     from munit_edge.model.config import split_direction
-    from munit_edge.translator import Translator
     from munit_edge.video.av_api import pyav
     from munit_edge.video.frame_translator import PlainFrames, SteadyFrames
     from munit_edge.video.job import VideoJob
@@ -139,20 +88,20 @@ def _translate(model: Path, shared: TranslateOptions, options: VideoOptions, ope
         raise OutputError("the result is raw RGB: send standard output to a program, or use -o")
     pyav()
     with contextlib.ExitStack() as stack:
-        translator = stack.enter_context(Translator.open(model, **opened))
-        domain, _ = split_direction(shared.direction)
+        translator = stack.enter_context(given.open_translator())
+        domain, _ = split_direction(style.direction)
         source = open_source(options, translator.config.channels(domain), warn)
-        track = _styles(translator, shared, options)
+        track = _styles(translator, style, options)
         files = None
         if not options.to_pipe:
-            files = _files(translator, track, shared, options, source, stack)
+            files = _files(translator, track, style, options, source, stack)
         if files and options.resume and _complete_already(files):
             return
         kind = SteadyFrames if options.stabilise else PlainFrames
-        frames = kind(translator, shared.direction)
+        frames = kind(translator, style.direction)
         if source.clip.is_live and not options.from_pipe:
             # Before the first frame, so that none is dropped while the engine opens its graphs.
-            frames.warm_up(_result_size(source.clip, shared), track.at(0))
+            frames.warm_up(_result_size(source.clip, style), track.at(0))
         with uninterrupted():  # else parts without a frame would stay
             sinks, skip = _begin(files, track, options)
             for sink in sinks:
@@ -167,29 +116,32 @@ def _translate(model: Path, shared: TranslateOptions, options: VideoOptions, ope
             sinks,
             frames,
             track,
-            size=shared.size,
+            size=style.size,
             duration=options.duration,
             state=frames.state,
         )
         _run(job, skip, source.clip, options, f"{translator.engine} on {translator.device}")
 
 
-def _styles(translator: Translator, shared: TranslateOptions, options: VideoOptions) -> StyleTrack:
+def _styles(translator: Translator, style: StyleOptions, options: VideoOptions) -> StyleTrack:
     from munit_edge.model.config import split_direction
     from munit_edge.styles.choose import choose_styles
     from munit_edge.video.style_track import FixedStyles, MovingStyle
 
     if options.style_keys:
-        _, target = split_direction(shared.direction)
+        _, target = split_direction(style.direction)
         saved = translator.saved_styles
         return MovingStyle(options.style_keys, lambda style: saved.read_one(style, target))
-    return FixedStyles(choose_styles(translator, shared, warn).codes)
+    styles = choose_styles(
+        style, translator.config, translator.encode_style, translator.saved_styles, warn, default=1
+    )
+    return FixedStyles(styles.codes)
 
 
 def _files(
     translator: Translator,
     track: StyleTrack,
-    shared: TranslateOptions,
+    style: StyleOptions,
     options: VideoOptions,
     source: Source,
     stack: contextlib.ExitStack,
@@ -200,26 +152,26 @@ def _files(
         options,
         model=translator.export_id,
         engine=[translator.engine, translator.device],
-        direction=shared.direction,
+        direction=style.direction,
         styles=track.codes.tolist(),
-        size=shared.size,
+        size=style.size,
     )
     return file_sinks(
         options,
         source,
-        size_hw=_result_size(source.clip, shared),
+        size_hw=_result_size(source.clip, style),
         num_styles=track.num_styles,
-        read=[*shared.style_images, *([Path(options.input)] if options.is_file else [])],
+        read=[*style.style_images, *([Path(options.input)] if options.is_file else [])],
         settings=settings,
         lock=lambda path: stack.enter_context(writing_to(path)),
         tell=warn,
     )
 
 
-def _result_size(clip: Clip, shared: TranslateOptions) -> tuple[int, int]:
+def _result_size(clip: Clip, style: StyleOptions) -> tuple[int, int]:
     from munit_edge.images.io import shorter_side_to
 
-    return shorter_side_to(clip.size_hw, shared.size) if shared.size else clip.size_hw
+    return shorter_side_to(clip.size_hw, style.size) if style.size else clip.size_hw
 
 
 def _complete_already(files: Sequence[FileSink]) -> bool:

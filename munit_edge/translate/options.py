@@ -9,16 +9,14 @@ from pydantic import Field, field_validator, model_validator
 
 from munit_edge.errors import ConfigError
 from munit_edge.files.paths import is_folder
-from munit_edge.images.io import DEFAULT_MAX_MEGAPIXELS, ImageFormat, image_format
-from munit_edge.model.config import Direction
+from munit_edge.images.io import ImageFormat, image_format
 from munit_edge.settings import StrictModel
+from munit_edge.styles.options import DEFAULT_STYLES, StyleOptions
 from munit_edge.translate.tile_choice import TileWish
 
 OnError = Literal["stop", "skip"]
 
 STANDARD_STREAM = Path("-")
-DEFAULT_STYLES = 4
-DEFAULT_FRAMES = 8
 _SUFFIXES = ".png, .jpg (.jpeg) and .webp"
 
 
@@ -31,24 +29,8 @@ class TranslateOptions(StrictModel):
     """Folder of the results, or the file of the only one; None with standard input."""
     to_file: bool = False
     """Whether `output` is the file of the only result."""
-    direction: Direction
-    """From which domain to which."""
-    styles: int | None = Field(None, ge=1)
-    """Random styles for each picture; None: 4, or 1 where only one picture can be written."""
-    seed: int | None = Field(None, ge=0)
-    """Seed of the random styles; None: 0."""
-    style_images: tuple[Path, ...] = ()
-    """Pictures of the target domain; each gives one style."""
-    saved_styles: tuple[str, ...] = ()
-    """Saved styles, by name or file; they follow those of `style_images`."""
-    spread: int | None = Field(None, ge=1)
-    """Random styles that lie well apart, as many."""
-    interpolate: tuple[str, str] | None = None
-    """Two styles, each a name, file or seed: the styles from the first to the second."""
-    frames: int | None = Field(None, ge=2)
-    """How many of them, both ends included; None: 8."""
-    size: int | None = Field(None, ge=1)
-    """Shorter side in pixels that inputs and reference pictures are resized to; None: as it is."""
+    style: StyleOptions
+    """The direction and the styles."""
     grid: bool = False
     """Write contact sheets too; with standard input a contact sheet instead of the result."""
     format: ImageFormat | None = None
@@ -61,8 +43,6 @@ class TranslateOptions(StrictModel):
     """Take the folders below input folders too."""
     json_lines: bool = False
     """One JSON object for each input on standard output."""
-    max_megapixels: float = Field(DEFAULT_MAX_MEGAPIXELS, gt=0)
-    """Larger pictures are refused (million pixels)."""
     jobs: int | None = Field(None, ge=1)
     """Threads that read, and as many that write; None: one for each core, 8 at most."""
     resume: bool = False
@@ -82,15 +62,8 @@ class TranslateOptions(StrictModel):
         return self.inputs == (STANDARD_STREAM,)
 
     @property
-    def guided(self) -> bool:
-        """Whether the styles come from pictures or a file rather than from the prior."""
-        return bool(self.style_images or self.saved_styles or self.interpolate)
-
-    @property
-    def num_random_styles(self) -> int:
-        """How many styles to draw when nothing guides them."""
-        if self.styles is not None:
-            return self.styles
+    def default_styles(self) -> int:
+        """Number of random styles where the user names none: 1 if only one can be written."""
         return 1 if (self.from_stdin or self.to_file) and not self.grid else DEFAULT_STYLES
 
     @property
@@ -119,8 +92,8 @@ class TranslateOptions(StrictModel):
 
     def deciding(self) -> dict[str, object]:
         """The options that change the results, besides model, styles and the choice of tiles."""
-        chosen = self.model_dump(mode="json", include={"direction", "size"})
-        return {**chosen, "format": self.result_format}
+        style = self.style
+        return {"direction": style.direction, "size": style.size, "format": self.result_format}
 
     @field_validator("tile", mode="before")
     @classmethod
@@ -132,25 +105,6 @@ class TranslateOptions(StrictModel):
                 f"--tile {tile} cannot be used: give auto, off, or pixels a side such as 1024"
             )
         return tile
-
-    @model_validator(mode="after")
-    def _check_styles(self) -> TranslateOptions:
-        names = ("styles", "spread", "seed")
-        random = [f"--{name}" for name in names if getattr(self, name) is not None]
-        if self.guided and random:
-            raise ValueError(
-                f"{' and '.join(random)} is for random styles, and --style-image, --style and "
-                "--interpolate bring their own: leave one or the other out"
-            )
-        if self.styles is not None and self.spread is not None:
-            raise ValueError("--styles and --spread both say how many: leave one out")
-        if self.interpolate and (self.style_images or self.saved_styles):
-            raise ValueError(
-                "--interpolate names its two styles itself: leave out --style-image and --style"
-            )
-        if self.frames is not None and not self.interpolate:
-            raise ValueError("--frames is for --interpolate: name two styles, or leave it out")
-        return self
 
     @model_validator(mode="after")
     def _check_repetition(self) -> TranslateOptions:
@@ -189,7 +143,7 @@ class TranslateOptions(StrictModel):
                 f"{' and '.join(given)} is for a folder of results and -o {output} is a file: name "
                 f"a folder: -o {output.with_suffix('')}/"
             )
-        self.refuse_several(len(self.inputs), self._num_styles)
+        self.refuse_several(len(self.inputs), self.style.least_styles(self.default_styles))
         return self
 
     def refuse_several(self, num_inputs: int, num_styles: int) -> None:
@@ -211,15 +165,6 @@ class TranslateOptions(StrictModel):
                 f"{'is' if several == ['a folder'] else 'are'} {' and '.join(several)}: name a "
                 f"folder (-o {self.output.with_suffix('')}/), or ask for one picture and one style"
             )
-
-    @property
-    def _num_styles(self) -> int:
-        """How many styles are asked for, as far as the options tell."""
-        if self.interpolate:
-            return self.frames or DEFAULT_FRAMES
-        if self.guided:
-            return len(self.style_images) + len(self.saved_styles)
-        return self.spread or self.num_random_styles
 
     @model_validator(mode="after")
     def _check_streams(self) -> TranslateOptions:

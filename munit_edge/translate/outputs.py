@@ -70,7 +70,7 @@ def plan_results(files: Sequence[ImageFile], num_styles: int, options: Translate
     numbers = ("" if page == 1 else f"-{page}" for page in range(1, num_sheets + 1))
     sheets = tuple(folder / f"{SHEET_NAME}{number}.{options.result_format}" for number in numbers)
     outputs = [*(path for planned in inputs for path in planned.outputs), *sheets]
-    read = [*(file.path for file in files), *options.style_images]
+    read = [*(file.path for file in files), *options.style.style_images]
     _refuse_to_replace_inputs(read, outputs)
     if not options.overwrite:
         _refuse_to_replace_results(outputs, folder, options.keeps_done)

@@ -157,7 +157,7 @@ class TranslateJob:
     ) -> None:
         self._translator = PictureTranslator(
             translator,
-            options.direction,
+            options.style.direction,
             styles.codes,
             tile=options.tile,
             tile_stats=options.tile_stats,
@@ -166,7 +166,7 @@ class TranslateJob:
         self._styles = styles
         self._options = options
         self._settings = settings_hash(translator.export_id, styles.codes, options.deciding())
-        self._channels = translator.config.channels(split_direction(options.direction)[0])
+        self._channels = translator.config.channels(split_direction(options.style.direction)[0])
         # What is wrong with one picture alone ends no folder and no watch that skips such ones.
         skips = options.watch or options.skips_unreadable
         self._survived = InputError if skips else UnreadableImageError
@@ -275,7 +275,7 @@ class TranslateJob:
             options.output,
             log.earlier,
             [path for planned in plan.inputs for path in planned.outputs],
-            [*(planned.path for planned in plan.inputs), *options.style_images],
+            [*(planned.path for planned in plan.inputs), *options.style.style_images],
             settings=self._settings,
             remove=options.overwrite,
         )
@@ -328,9 +328,9 @@ class TranslateJob:
         return done if (done.tile, done.tile_stats) == (now.core, now.statistics) else None
 
     def _decode(self, data: bytes, name: str) -> Picture:
-        limit = self._options.max_megapixels
+        limit = self._options.style.max_megapixels
         picture = decode_image(data, self._channels, name=name, max_megapixels=limit)
-        picture = fit_to_size(picture, self._options, name)
+        picture = fit_to_size(picture, self._options.style.size, limit, name)
         height, width = picture.pixels.shape[:2]
         if fault := size_fault(height, width, self._options.result_format):
             raise InputError(f"{name}: {fault}")
@@ -456,7 +456,7 @@ class TranslateJob:
             if picture is not None:
                 write_image(path, picture, replace=self._options.replaces)
             elif result.cell is not None and result.input.skipped:
-                picture = read_image(path, 3, max_megapixels=self._options.max_megapixels)
+                picture = read_image(path, 3, max_megapixels=self._options.style.max_megapixels)
         except (InputError, OutputError) as exc:
             if not (self._options.skips_unreadable and _is_of_one_result(exc)):
                 raise

@@ -133,7 +133,8 @@ def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
         "    open(path, 'w').write(str(os.getpid()))\n    time.sleep(600)\n    return ''\n"
     )
     pid_file = tmp_path / "pid"
-    program = f"from munit_edge.system import child; child.call('slow.work', {str(pid_file)!r}, timeout_s=900)"
+    call = f"child.call('slow.work', {str(pid_file)!r}, timeout_s=900)"
+    program = f"from munit_edge.system import child; {call}"
     parent = subprocess.Popen(
         [sys.executable, "-c", program],
         cwd=tmp_path,

@@ -340,6 +340,7 @@ import resource, sys
 import numpy as np
 from pathlib import Path
 from munit_edge.styles.choose import StyleSet
+from munit_edge.styles.options import StyleOptions
 from munit_edge.translate.run import TranslateJob
 from munit_edge.translate.options import TranslateOptions
 from munit_edge.translator import Content
@@ -358,7 +359,8 @@ class Engine:
 
 folder, out = map(Path, sys.argv[1:])
 styles = StyleSet(np.zeros((3, 8), np.float32), ("", "", ""), (None, None, None))
-options = TranslateOptions(inputs=(folder,), output=out, direction="a2b", jobs=2, tile="off")
+style = StyleOptions(direction="a2b")
+options = TranslateOptions(inputs=(folder,), output=out, style=style, jobs=2, tile="off")
 job = TranslateJob(Engine(), styles, options)
 count = sum(outcome.error is None for outcome in job.run(job.plan(find_images([folder]))))
 print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from munit_edge.errors import ConfigError
-from munit_edge.settings import validate
+from munit_edge.settings import validate_options
 from munit_edge.translate.options import TranslateOptions
 
 FILES = {"inputs": ["x.png"], "output": "out", "direction": "a2b"}
@@ -14,15 +14,20 @@ STREAM = {"inputs": ["-"], "direction": "a2b"}
 
 
 def options(base: dict[str, Any], **changes: Any) -> TranslateOptions:
-    return validate(TranslateOptions, {**base, **changes}, "options")
+    return validate_options(TranslateOptions, {**base, **changes})
+
+
+def num_styles(base: dict[str, Any], **changes: Any) -> int:
+    checked = options(base, **changes)
+    return checked.style.least_styles(checked.default_styles)
 
 
 def test_number_of_random_styles() -> None:
-    assert options(FILES).num_random_styles == 4
-    assert options(FILES, styles=7).num_random_styles == 7
-    assert options(STREAM).num_random_styles == 1
-    assert options(STREAM, grid=True).num_random_styles == 4
-    assert options(STREAM, styles=7, grid=True).num_random_styles == 7
+    assert num_styles(FILES) == 4
+    assert num_styles(FILES, styles=7) == 7
+    assert num_styles(STREAM) == 1
+    assert num_styles(STREAM, grid=True) == 4
+    assert num_styles(STREAM, styles=7, grid=True) == 7
 
 
 def test_folders_skip_and_files_stop_unless_told_otherwise(tmp_path: Path) -> None:
@@ -42,8 +47,8 @@ def test_folders_skip_and_files_stop_unless_told_otherwise(tmp_path: Path) -> No
     ],
 )
 def test_styles_from_pictures_and_files_go_together(changes: dict[str, Any]) -> None:
-    assert options(FILES, **changes).guided
-    assert options(STREAM, **changes).guided
+    assert options(FILES, **changes).style.guided
+    assert options(STREAM, **changes).style.guided
 
 
 @pytest.mark.parametrize(
@@ -52,11 +57,11 @@ def test_styles_from_pictures_and_files_go_together(changes: dict[str, Any]) -> 
         (FILES, {"style_images": ["r.png"], "styles": 2}, "--styles is for random styles"),
         (FILES, {"saved_styles": ["s.json"], "seed": 0}, "--seed is for random styles"),
         (FILES, {"interpolate": ["x", "y"], "spread": 3}, "--spread is for random styles"),
-        (FILES, {"styles": 2, "spread": 3}, "--styles and --spread both say how many"),
+        (FILES, {"styles": 2, "spread": 3}, "--styles and --spread both set the number of styles"),
         (FILES, {"interpolate": ["x", "y"], "saved_styles": ["z"]}, "names its two styles itself"),
         (FILES, {"frames": 3}, "--frames is for --interpolate"),
-        (FILES, {"interpolate": ["x", "y"], "frames": 1}, "'frames' is 1"),
-        (FILES, {"spread": 0}, "'spread' is 0"),
+        (FILES, {"interpolate": ["x", "y"], "frames": 1}, "--frames 1: it should be "),
+        (FILES, {"spread": 0}, "--spread 0: it should be "),
         (
             FILES,
             {"style_images": ["r"], "styles": 1, "seed": 1},
@@ -65,17 +70,17 @@ def test_styles_from_pictures_and_files_go_together(changes: dict[str, Any]) -> 
         (FILES, {"output": None}, "-o is missing: name a folder"),
         (FILES, {"inputs": ["x.png", "-"]}, "name no other input"),
         (FILES, {"inputs": ["-", "-"]}, "name no other input"),
-        (FILES, {"inputs": []}, "inputs"),
+        (FILES, {"inputs": []}, "--inputs"),
         (STREAM, {"output": "out"}, "goes to standard output: leave out -o"),
         (STREAM, {"json_lines": True, "recursive": True}, "leave out --json and --recursive"),
         (STREAM, {"overwrite": True}, "leave out --overwrite"),
         (STREAM, {"on_error": "skip"}, "leave out --on-error"),
-        (FILES, {"styles": 0}, "'styles' is 0"),
-        (FILES, {"seed": -1}, "'seed' is -1"),
-        (FILES, {"size": 0}, "'size' is 0"),
-        (FILES, {"max_megapixels": 0}, "'max_megapixels' is 0"),
-        (FILES, {"direction": "b2c"}, "'direction' is 'b2c'"),
-        (FILES, {"format": "gif"}, "'format' is 'gif'"),
+        (FILES, {"styles": 0}, "--styles 0: it should be "),
+        (FILES, {"seed": -1}, "--seed -1: it should be "),
+        (FILES, {"size": 0}, "--size 0: it should be "),
+        (FILES, {"max_megapixels": 0}, "--max-megapixels 0: it should be "),
+        (FILES, {"direction": "b2c"}, "--direction b2c: it should be "),
+        (FILES, {"format": "gif"}, "--format gif: it should be "),
     ],
 )
 def test_contradictions_are_refused(

@@ -1,0 +1,63 @@
+"""The options that several commands have, each declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+ModelDirectory = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="Model directory of `munit-edge export`.")
+]
+Direction = Annotated[Literal["a2b", "b2a"], typer.Option(help="From which domain to which.")]
+Spread = Annotated[
+    int | None, typer.Option(metavar="N", help="N random styles that lie well apart.")
+]
+Interpolate = Annotated[
+    tuple[str, str] | None,
+    typer.Option(
+        metavar="FROM TO",
+        help="Styles between two others, each a saved style's NAME or FILE, or a seed.",
+    ),
+]
+Frames = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of styles that --interpolate gives, both ends included.", show_default="8"
+    ),
+]
+ShorterSide = Annotated[
+    int | None,
+    typer.Option(
+        help="Resize the shorter side of images to this many pixels.",
+        show_default="images keep their size",
+    ),
+]
+MaxMegapixels = Annotated[
+    float, typer.Option(help="Refuse larger images before decoding them (million pixels).")
+]
+Engine = Annotated[
+    Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx", "torch"],
+    typer.Option(
+        help="What runs the model. auto: ONNX Runtime for a model directory, torch for a "
+        "checkpoint. TensorRT builds missing engines, which takes minutes (`munit-edge export "
+        "trt`); onnxruntime-tensorrt is ONNX Runtime's provider, which builds its own."
+    ),
+]
+ExportedEngine = Annotated[
+    Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx"],
+    typer.Option(help="What runs the model, as in `munit-edge translate`."),
+]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda or cuda:N. Only auto falls back to another.")
+]
+Tf32 = Annotated[
+    bool,
+    typer.Option(
+        "--tf32",
+        help="Let an NVIDIA GPU round the inputs of float32 convolutions to TF32's 10 bits: "
+        "faster, but results differ from other engines. TensorRT then takes engines of "
+        "`munit-edge export trt --tf32`.",
+    ),
+]
