@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from munit_edge.trainer import losses
-from munit_edge.trainer.config import GanConvention, GanLoss
+from munit_edge.trainer.config import GanConvention, GanLoss, LossConfig
 
 REAL = [torch.tensor([[2.0, 0.0]]), torch.tensor([[0.5]])]
 FAKE = [torch.tensor([[-2.0, 0.5]]), torch.tensor([[1.0]])]
@@ -109,3 +109,9 @@ def test_r1_is_half_the_squared_gradient_of_the_verdict(
     penalty.backward()
     assert weight.grad is not None
     assert torch.allclose(weight.grad, factor**2 * weight.detach())
+
+
+def test_every_loss_of_the_generators_has_a_weight_in_the_configuration() -> None:
+    names = {f"{name}_weight" for name in losses.GENERATOR_LOSSES}
+    assert names <= LossConfig.model_fields.keys()
+    assert losses.GENERATOR_LOSSES.keys() >= losses.EQUATION_5
