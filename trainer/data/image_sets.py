@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from munit_edge.errors import ConfigError, InputError
-from munit_edge.files.paths import held_by, is_folder, require_folder
+from munit_edge.files.paths import is_folder, require_folder
+from munit_edge.images.data_folder import TEST_LAYOUT, TRAINING_LAYOUTS, domain_folders
 from munit_edge.images.folders import picture_files
 from munit_edge.images.left_out import LeftOut
 from munit_edge.model.config import DOMAINS, Domain
@@ -16,11 +17,6 @@ from munit_edge.trainer.config import DataConfig, ImageSource
 from munit_edge.trainer.data.image_lists import listed_names
 
 MIN_TRAINING_IMAGES = 2
-
-_LAYOUTS = {
-    "train": ({"a": "trainA", "b": "trainB"}, {"a": "images_a", "b": "images_b"}),
-    "test": ({"a": "testA", "b": "testB"},),
-}
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,12 @@ def training_images(config: DataConfig) -> ImageSets:
     if config.train_a is not None and config.train_b is not None:
         sets: ImageSets = {"a": find_images(config.train_a), "b": find_images(config.train_b)}
     elif config.root is not None:
-        sets = _in_root(config.root)
+        folders = domain_folders(
+            config.root,
+            *TRAINING_LAYOUTS,
+            needed="a data folder holds trainA and trainB, or images_a and images_b",
+        )
+        sets = {d: find_images(ImageSource(folder=folder)) for d, folder in folders.items()}
     else:
         raise ConfigError(
             "the configuration names no images: pass --data DIR with a folder that holds trainA "
@@ -91,7 +92,7 @@ def display_images(config: DataConfig, training: ImageSets) -> ImageSets:
     for domain in DOMAINS:
         configured = config.test_a if domain == "a" else config.test_b
         if configured is None and config.root is not None:
-            folder = config.root / _LAYOUTS["test"][0][domain]
+            folder = config.root / TEST_LAYOUT[domain]
             configured = ImageSource(folder=folder) if is_folder(folder) else None
         found = None if configured is None else find_images(configured)
         if found is not None and found.names:
@@ -113,15 +114,3 @@ def find_images(source: ImageSource) -> ImageSet:
     found = picture_files(source.folder, recursive=True, left_out=left_out)
     names = sorted(path.relative_to(source.folder).as_posix() for path in found)
     return ImageSet(source.folder, tuple(names), left_out)
-
-
-def _in_root(root: Path) -> ImageSets:
-    require_folder(root, "data folder", "name one that holds trainA and trainB")
-    for layout in _LAYOUTS["train"]:
-        folders = {domain: root / layout[domain] for domain in DOMAINS}
-        if all(is_folder(folder) for folder in folders.values()):
-            return {domain: find_images(ImageSource(folder=folders[domain])) for domain in DOMAINS}
-    raise InputError(
-        f"{root} holds {held_by(root)}: a data folder holds trainA and trainB, or images_a and "
-        "images_b"
-    )
