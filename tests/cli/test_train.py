@@ -107,7 +107,7 @@ def test_large_pictures_and_pictures_of_one_colour_are_named(here: Path) -> None
     result = train("--data", "data", "-o", "run", "--max-megapixels", "0.1")
     assert result.exit_code == 0, result.stderr
     assert "skipped: data/trainA/01.png has 3000 x 2 pixels and would have" in result.stderr
-    assert "data/trainB/01.png has one colour only and teaches nothing" in result.stderr
+    assert "data/trainB/01.png has only one colour: there is nothing to learn from it" in result.stderr
     assert "images of one colour only: 1; remove them if" in result.stderr
     assert "max_megapixels: 0.1" in (here / "run" / "train.yaml").read_text()
 
@@ -117,10 +117,10 @@ def test_large_pictures_and_pictures_of_one_colour_are_named(here: Path) -> None
     [
         ((), "pass --data DIR"),
         (("--data", "none"), "data folder none does not exist"),
-        (("--data", "one"), "domain b has 1 picture in one/trainB"),
+        (("--data", "one"), "domain b has 1 image in one/trainB"),
         (("--data", "data", "--resume"), "holds no training run to resume"),
         (("--data", "data", "--set", "seeed=1"), "unknown key 'seeed': did you mean 'seed'?"),
-        (("--data", "data", "--set", "data.crop_width=4"), "takes at least 8 pixels a side"),
+        (("--data", "data", "--set", "data.crop_width=4"), "needs at least 8 pixels per side"),
         (("--data", "data", "--resume", "--overwrite"), "choose one"),
         (("--data", "data", "-o", "data"), "data exists and is no training run"),
         (("--data", "data", "-o", "tiny.yaml/run"), "cannot write tiny.yaml/run"),

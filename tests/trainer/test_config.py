@@ -49,7 +49,7 @@ def test_unknown_keys_are_named_with_the_closest_one() -> None:
         ),
         ("loss.augment=[color]", "'loss.augment' is 'color': Input should be 'colour'"),
         ("batch_size=0", "'batch_size' is 0"),
-        ("data.train_a={folder: x}", "train_a is given alone"),
+        ("data.train_a={folder: x}", "only train_a is given"),
     ],
 )
 def test_what_cannot_be_is_refused(override: str, words: str) -> None:
@@ -73,7 +73,7 @@ def test_domain_b_may_have_a_size_of_its_own() -> None:
 
 @pytest.mark.parametrize("key", ["model.padding", "model.discriminator.padding"])
 def test_replicate_padding_is_not_compiled(key: str) -> None:
-    assert f"speed.compile does not go with {key} 'replicate'" in refused(
+    assert f"speed.compile does not work with {key} 'replicate'" in refused(
         "speed.compile=true", f"{key}=replicate"
     )
 

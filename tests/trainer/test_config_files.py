@@ -98,7 +98,7 @@ def test_a_file_or_a_recipe_is_named() -> None:
     assert find_config(None, "paper") == RECIPES / "paper.yaml"
     assert find_config(Path("run.yaml"), None) == Path("run.yaml")
     for neither_or_both in ((None, None), (Path("run.yaml"), "paper")):
-        with pytest.raises(ConfigError, match=r"--recipe \(.*edge.*paper\): one of the two"):
+        with pytest.raises(ConfigError, match=r"either .* file or a recipe with --recipe \(.*edge.*paper\)"):
             find_config(*neither_or_both)
 
 
@@ -109,7 +109,7 @@ def test_a_recipe_that_is_not_there_or_named_like_a_file_is_refused_with_the_men
     with pytest.raises(ConfigError, match=r"no recipe 'papr': did you mean 'paper'\?"):
         find_config(None, "papr")
     (tmp_path / "paper").mkdir()  # such as the results of an earlier run
-    with pytest.raises(ConfigError, match="no file paper; for the recipe say --recipe paper"):
+    with pytest.raises(ConfigError, match="no file paper; for the recipe use --recipe paper"):
         find_config(Path("paper"), None)
 
 

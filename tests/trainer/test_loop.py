@@ -151,10 +151,10 @@ def test_a_checkpoint_that_does_not_say_what_it_is_is_not_passed_over(
 ) -> None:
     newest = train(data, tmp_path / "run").checkpoint
     (newest / "checkpoint.json").unlink()
-    with pytest.raises(ModelError, match=r"00000006 is damaged.* away to go on from .*00000003"):
+    with pytest.raises(ModelError, match=r"00000006 is damaged.* away to continue from .*00000003"):
         train(data, tmp_path / "run", resume=True)
     shutil.rmtree(newest.with_name("00000003"))
-    with pytest.raises(ModelError, match=r"00000006 is damaged.* away to begin anew"):
+    with pytest.raises(ModelError, match=r"00000006 is damaged.* away to start again"):
         train(data, tmp_path / "run", resume=True)
 
 
@@ -428,7 +428,7 @@ def test_pictures_of_one_colour_are_named_once_and_do_no_harm(data: Path, tmp_pa
     assert result.iteration == 12
     assert result.flat_images == 2
     assert sorted(display.messages) == [
-        f"{path} has one colour only and teaches nothing" for path in (black, paper)
+        f"{path} has only one colour: there is nothing to learn from it" for path in (black, paper)
     ]
 
 
@@ -439,9 +439,7 @@ def test_a_domain_without_a_readable_picture_stops_the_run(
     write_pictures(data / "testB", 1)
     for file in (data / "trainB").iterdir():
         file.write_bytes(b"")
-    with pytest.raises(
-        InputError, match=r"no picture of domain b in .*trainB can be read: .*empty"
-    ):
+    with pytest.raises(InputError, match=r"no image of domain b in .*trainB can be read: .*empty"):
         train(data, tmp_path / "run", f"data.workers={workers}")
 
 
@@ -465,7 +463,7 @@ def test_resume_and_overwrite_exclude_each_other(data: Path, tmp_path: Path) -> 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_missing_gpu_is_an_error_when_asked_for(data: Path, tmp_path: Path) -> None:
     config = tiny_config(f"data.root={data}")
-    with pytest.raises(EngineError, match="torch finds no CUDA GPU: use --device cpu"):
+    with pytest.raises(EngineError, match="torch finds no CUDA GPU for --device cuda: use --device cpu"):
         prepare_run(config, tmp_path / "run", device="cuda")
     assert prepare_run(config, tmp_path / "run", device="auto").device == "cpu"
 

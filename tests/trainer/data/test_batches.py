@@ -18,7 +18,7 @@ from munit_edge.trainer.data.batches import (
     augment,
     centre_crop,
     draw_styles,
-    first_pictures,
+    first_images,
     fit,
 )
 from munit_edge.trainer.data.image_sets import ImageSets, training_images
@@ -128,7 +128,7 @@ def test_pictures_that_are_too_large_are_skipped_by_name(
     assert "--max-megapixels" in fault
     assert not batches(root, *PLAIN, "batch_size=3").batch(1).broken
     config = tiny_config(f"data.root={root}", *PLAIN, f"data.max_megapixels={limit}")
-    assert first_pictures(training_images(config.data)["a"], "a", config, 3)[0] == (
+    assert first_images(training_images(config.data)["a"], "a", config, 3)[0] == (
         "0.png",
         "2.png",
     )
@@ -162,7 +162,7 @@ def test_nothing_readable_stops_training(tmp_path: Path) -> None:
     for i in range(2):
         (root / "trainB" / f"{i}.png").write_bytes(b"")
     source = batches(root, *PLAIN)
-    with pytest.raises(InputError, match=r"no picture of domain b in .*trainB can be read"):
+    with pytest.raises(InputError, match=r"no image of domain b in .*trainB can be read"):
         source.batch(1)
     # Worker processes hand errors over as they are.
     assert isinstance(source[1], InputError)
@@ -246,16 +246,16 @@ def test_the_middle_is_shown() -> None:
     assert crop[0, 0].tolist() == [1, 2, 0]
 
 
-def test_first_pictures_leave_out_broken_ones(tmp_path: Path) -> None:
+def test_first_images_leave_out_broken_ones(tmp_path: Path) -> None:
     root = numbered(tmp_path, 4)
     (root / "trainA" / "0.png").write_bytes(b"")
     config = tiny_config(f"data.root={root}", *PLAIN)
     sets: ImageSets = training_images(config.data)
-    names, found = first_pictures(sets["a"], "a", config, 2)
+    names, found = first_images(sets["a"], "a", config, 2)
     assert names == ("1.png", "2.png")
     assert found[:, 0, 0, 0].tolist() == [10, 20]
-    assert len(first_pictures(sets["a"], "a", config, 9)[1]) == 3
+    assert len(first_images(sets["a"], "a", config, 9)[1]) == 3
     for name in sets["a"].names:
         (root / "trainA" / name).write_bytes(b"")
-    with pytest.raises(InputError, match=r"no picture of domain a in .* can be read: .* is empty"):
-        first_pictures(sets["a"], "a", config, 2)
+    with pytest.raises(InputError, match=r"no image of domain a in .* can be read: .* is empty"):
+        first_images(sets["a"], "a", config, 2)

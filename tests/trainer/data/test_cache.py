@@ -12,7 +12,7 @@ from munit_edge.errors import InputError
 from munit_edge.model.config import DOMAINS
 from munit_edge.trainer.data import cache as picture_cache
 from munit_edge.trainer.data.batches import TrainingBatches
-from munit_edge.trainer.data.cache import CACHED_SHARE, PictureCache, cache_size
+from munit_edge.trainer.data.cache import CACHED_SHARE, ImageCache, cache_size
 from munit_edge.trainer.data.image_sets import training_images
 
 SIZE = 12
@@ -24,7 +24,7 @@ def picture(value: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 
 def test_what_does_not_fit_is_not_kept() -> None:
-    cache = PictureCache(2 * SIZE + 1)
+    cache = ImageCache(2 * SIZE + 1)
     for i in range(3):
         cache.offer("a", i, picture(i))
     assert [cache.get("a", i) is None for i in range(3)] == [False, False, True]
@@ -32,7 +32,7 @@ def test_what_does_not_fit_is_not_kept() -> None:
 
 
 def test_a_kept_picture_is_a_copy_that_cannot_be_changed() -> None:
-    cache, given = PictureCache(SIZE), picture(7)
+    cache, given = ImageCache(SIZE), picture(7)
     cache.offer("a", 0, given)
     given[:] = 0
     kept = cache.get("a", 0)

@@ -61,10 +61,10 @@ def test_configured_sources(tmp_path: Path) -> None:
 
 def test_one_picture_is_too_few(tmp_path: Path) -> None:
     touch(tmp_path, "trainA/1.png", "trainA/2.png", "trainB/1.png")
-    with pytest.raises(InputError, match=r"domain b has 1 picture in .*at least 2 in each domain"):
+    with pytest.raises(InputError, match=r"domain b has 1 image in .*at least 2 in each domain"):
         training_images(DataConfig(root=tmp_path))
     (tmp_path / "trainB" / "1.png").unlink()
-    with pytest.raises(InputError, match=r"domain b has no pictures in .*trainB"):
+    with pytest.raises(InputError, match=r"domain b has no images in .*trainB"):
         training_images(DataConfig(root=tmp_path))
 
 
@@ -125,7 +125,7 @@ def test_too_few_pictures_beside_other_files(tmp_path: Path) -> None:
     for domain in "ab":
         (tmp_path / f"train{domain.upper()}").mkdir()
         (tmp_path / f"train{domain.upper()}" / "x.nef").touch()
-    with pytest.raises(InputError, match=r"domain a has no pictures in .*\(left out: 1 camera RAW"):
+    with pytest.raises(InputError, match=r"domain a has no images in .*\(left out: 1 camera RAW"):
         training_images(DataConfig(root=tmp_path))
 
 

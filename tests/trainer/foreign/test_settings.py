@@ -149,11 +149,11 @@ def test_foreign_names_on_the_command_line(override: str, words: str) -> None:
         ("iterations=" + "1" * 5000, "the value is not YAML: a number has too many digits"),
         ("iterations=" + "[" * 5000, "the value is nested too deeply"),
         ("iterations=!!python/object:x {}", "tags are not read"),
-        ("data.root=true", "data.root: True is no path: where it is the name, put it in quotes"),
+        ("data.root=true", "data.root: True is not a path: if it is a name, put it in quotes"),
         ("data.root=''", "the path is empty"),
-        ("data.root=C:\\x", "is a path of Windows and does not exist here"),
+        ("data.root=C:\\x", "is a Windows path and does not exist here"),
         ("data.root=$HOME/x/y", "variables are not expanded: write it out"),
-        ("data.root=~nobody-of-this-name/x", "the home of a user who is not known here"),
+        ("data.root=~nobody-of-this-name/x", "the home folder of a user who does not exist here"),
         ('data.root="a\\0b"', "holds a NUL character"),
     ],
 )
@@ -178,8 +178,8 @@ def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         ({"recon_kl_w": 1}, "'recon_kl_w' has no counterpart: it is a loss of UNIT"),
         ({"semantic_w": 0, "class_w": 0}, "NVlabs/MUNIT has no 'class_w', 'semantic_w': settings"),
         ({"max_itr": 3}, "unknown key 'max_itr': did you mean 'max_iter'?"),
-        ({"data_root": r".\small"}, "data_root: '.\\small' is a path of Windows"),
-        ({"data_root": False}, "data_root: False is no path: where it is the name, put it in"),
+        ({"data_root": r".\small"}, "data_root: '.\\small' is a Windows path"),
+        ({"data_root": False}, "data_root: False is not a path: if it is a name, put it in"),
         ({"gen": MUNIT_FILE["gen"] | {"level": 1}, "x_w": 1}, "NVlabs/MUNIT has no 'x_w'"),  # type: ignore[operator]
     ],
 )

@@ -95,7 +95,7 @@ def test_an_iteration_keeps_its_number_of_images(tmp_path: Path) -> None:
 
 def test_weights_without_training_state_are_no_start(tiny_checkpoint: Path, tmp_path: Path) -> None:
     config = tiny_config(f"data.root={write_data(tmp_path)}")
-    with pytest.raises(ModelError, match="holds weights only and cannot be resumed"):
+    with pytest.raises(ModelError, match="holds only weights and cannot be resumed"):
         RunState(config, CPU).restore(
             open_checkpoint(tiny_checkpoint), training_images(config.data)
         )
