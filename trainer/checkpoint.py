@@ -401,7 +401,7 @@ def average_weights(average: nn.ModuleDict, live: nn.ModuleDict, decay: float) -
 
 
 def folded_state(networks: nn.Module) -> dict[str, Tensor]:
-    """State of `networks` as it would be with spectral norm folded in; `networks` is unchanged."""
+    """The state of `networks` with spectral norm folded in; `networks` itself is unchanged."""
     was_training = networks.training
     networks.eval()  # in training, reading a spectrally normalised weight changes its buffers
     state: dict[str, Tensor] = {}
@@ -424,7 +424,7 @@ def _read_values(path: Path) -> dict[str, Any]:
     except ConfigError as exc:
         raise ModelError(f"{exc}: the checkpoint is damaged") from exc
     if not isinstance(data, dict):
-        raise ModelError(f"{path} holds no keys and values: the checkpoint is damaged")
+        raise ModelError(f"{path} does not hold a JSON object: the checkpoint is damaged")
     return data
 
 
@@ -441,6 +441,6 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     safetensors = require("safetensors.torch", "writing checkpoints")
-    # Through memory: our own file system calls carry the system's error number, as for a full disk.
+    # Through memory: Python's own write raises with the system's error number, such as a full disk.
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     path.write_bytes(safetensors.save(plain))

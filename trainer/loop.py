@@ -481,7 +481,7 @@ def prepare_run(
                 f"{config.iterations}: increase it"
             )
         if run.processes.is_first:
-            folder.begin(config, anew=not resume)
+            folder.begin(config, replace=not resume)
         run.held = stack.pop_all()
     return run
 

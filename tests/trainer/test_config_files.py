@@ -98,7 +98,7 @@ def test_a_file_or_a_recipe_is_named() -> None:
     assert find_config(None, "paper") == RECIPES / "paper.yaml"
     assert find_config(Path("run.yaml"), None) == Path("run.yaml")
     for neither_or_both in ((None, None), (Path("run.yaml"), "paper")):
-        with pytest.raises(ConfigError, match=r"either .* file or a recipe with --recipe \(.*edge.*paper\)"):
+        with pytest.raises(ConfigError, match=r"or a recipe with --recipe \(.*edge.*paper\)"):
             find_config(*neither_or_both)
 
 

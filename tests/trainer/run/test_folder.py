@@ -20,7 +20,7 @@ from munit_edge.trainer.run.folder import MAY_CHANGE, RunFolder, differing_keys
 
 def begun(path: Path, *overrides: str) -> RunFolder:
     folder = RunFolder(path)
-    folder.begin(tiny_config(*overrides), anew=True)
+    folder.begin(tiny_config(*overrides), replace=True)
     return folder
 
 
@@ -52,7 +52,7 @@ def test_beginning_anew_removes_the_run_and_nothing_else(tmp_path: Path) -> None
     folder.checkpoint(3).mkdir(parents=True)
     for file in (folder.page, folder.curve_file, folder.record_file):
         file.touch()
-    folder.begin(tiny_config("seed=2"), anew=True)
+    folder.begin(tiny_config("seed=2"), replace=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "train.yaml"]
 
 
@@ -60,7 +60,7 @@ def test_beginning_anew_keeps_files_of_the_user_in_the_runs_folders(tmp_path: Pa
     folder = begun(tmp_path)
     ours = [
         folder.checkpoint(3) / "checkpoint.json",
-        folder.picture(3, "a2b"),
+        folder.grid(3, "a2b"),
         tmp_path / "tensorboard" / "events.out.tfevents.1.host.2.0",
     ]
     mine = [
@@ -71,7 +71,7 @@ def test_beginning_anew_keeps_files_of_the_user_in_the_runs_folders(tmp_path: Pa
     for file in (*ours, *mine):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    folder.begin(tiny_config("seed=2"), anew=True)
+    folder.begin(tiny_config("seed=2"), replace=True)
     assert [file.exists() for file in (*ours, *mine)] == [False] * 3 + [True] * 3
 
 
@@ -111,7 +111,7 @@ def test_resuming_keeps_the_run_and_removes_half_written_checkpoints(tmp_path: P
     folder.checkpoint(3).mkdir(parents=True)
     half = folder.checkpoint(3).with_name(f"{PARTIAL_PREFIX}x")
     half.mkdir()
-    folder.begin(tiny_config("iterations=20"), anew=False)
+    folder.begin(tiny_config("iterations=20"), replace=False)
     assert folder.checkpoint(3).is_dir()
     assert not half.exists()
     assert read_train_config(folder.config_file).iterations == 20
@@ -195,7 +195,7 @@ def test_a_checkpoint_half_removed_is_none(tmp_path: Path, monkeypatch: pytest.M
         folder.prune(1)
     monkeypatch.undo()
     assert saved_checkpoints(tmp_path) == [folder.checkpoint(100)]
-    folder.begin(tiny_config(), anew=False)
+    folder.begin(tiny_config(), replace=False)
     assert list(folder.checkpoint(5).parent.iterdir()) == [folder.checkpoint(100)]
 
 
@@ -213,5 +213,5 @@ def test_a_checkpoint_that_another_program_has_open_ends_no_run(
         patched.setattr(os, "rmdir", busy)
         folder.prune(1)
     assert saved_checkpoints(tmp_path) == [folder.checkpoint(100)]
-    folder.begin(tiny_config(), anew=False)
+    folder.begin(tiny_config(), replace=False)
     assert list(folder.checkpoint(5).parent.iterdir()) == [folder.checkpoint(100)]

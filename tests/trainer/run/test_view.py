@@ -15,7 +15,7 @@ from munit_edge.trainer.loop import prepare_run
 from munit_edge.trainer.run import view as run_view
 from munit_edge.trainer.run.curves import read_curves
 from munit_edge.trainer.run.folder import RunFolder
-from munit_edge.trainer.run.page import read_run, run_page, speed_words
+from munit_edge.trainer.run.page import read_snapshot, page_html, speed_words
 from munit_edge.trainer.run.record import read_record
 from munit_edge.trainer.run.view import Speed
 from munit_edge.trainer.step import Losses, TrainingStep
@@ -46,7 +46,7 @@ def test_a_run_leaves_a_page_of_everything(data: Path, tmp_path: Path) -> None:
     assert session.images == {"a": 5, "b": 5}
     assert session.images_per_second is not None
     page = folder.page.read_text()
-    assert page == run_page(read_run(folder))
+    assert page == page_html(read_snapshot(folder))
     assert 'data-iterations="4,6"' in page
     for title in ("Image reconstruction", "Cycle", "Gradient norms", "Measure: reconstruction"):
         assert f"<h3>{title}</h3>" in page
