@@ -25,7 +25,8 @@ from munit_edge.errors import (
     TrainingError,
 )
 from munit_edge.extras import require
-from munit_edge.files.locks import process_scratch, writing_into
+from munit_edge.files.locks import writing_into
+from munit_edge.files.unfinished import process_scratch
 from munit_edge.images.frame_tally import FrameTally
 from munit_edge.interrupts import (
     StopRequest,

@@ -122,7 +122,7 @@ def test_large_pictures_and_pictures_of_one_colour_are_named(here: Path) -> None
         (("--data", "data", "--set", "seeed=1"), "unknown key 'seeed': did you mean 'seed'?"),
         (("--data", "data", "--set", "data.crop_width=4"), "needs at least 8 pixels per side"),
         (("--data", "data", "--resume", "--overwrite"), "choose one"),
-        (("--data", "data", "-o", "data"), "data exists and is no training run"),
+        (("--data", "data", "-o", "data"), "data exists and is not a training run"),
         (("--data", "data", "-o", "tiny.yaml/run"), "cannot write tiny.yaml/run"),
     ],
 )
@@ -159,7 +159,7 @@ def test_a_run_is_replaced_only_when_asked(here: Path) -> None:
     train("--data", "data", "-o", "run", "--set", "iterations=1")
     again = train("--data", "data", "-o", "run", "--set", "iterations=1")
     assert again.exit_code == 2
-    assert "pass --resume to go on with it, --overwrite to begin anew" in again.stderr
+    assert "pass --resume to continue it, --overwrite to replace it" in again.stderr
     assert (
         train("--data", "data", "-o", "run", "--set", "iterations=2", "--overwrite").exit_code == 0
     )

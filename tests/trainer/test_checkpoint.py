@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from munit_edge.errors import InputError, ModelError, OutputError
-from munit_edge.files.locks import PARTIAL_PREFIX
+from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.model.config import ModelConfig
 from munit_edge.trainer.checkpoint import (
     CheckpointInfo,

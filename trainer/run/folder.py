@@ -22,10 +22,11 @@ from typing import Any
 
 from munit_edge.errors import ConfigError, InputError, MunitEdgeError, OutputError
 from munit_edge.files.atomic import atomic_file
-from munit_edge.files.locks import HIDDEN_PREFIX, PARTIAL_PREFIX, remove_folder, sweep
+from munit_edge.files.held_locks import HIDDEN_PREFIX
 from munit_edge.files.paths import exists, is_file, is_folder
 from munit_edge.files.replacing import holds
 from munit_edge.files.system_errors import input_errors, output_errors
+from munit_edge.files.unfinished import PARTIAL_PREFIX, remove_folder, sweep
 from munit_edge.model.config import DIRECTIONS
 from munit_edge.trainer.checkpoint import CHECKPOINT_FILES, CHECKPOINTS_FOLDER, saved_checkpoints
 from munit_edge.trainer.config import TrainConfig

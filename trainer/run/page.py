@@ -229,9 +229,9 @@ def _grids(run: Snapshot) -> str:
 
 _COLUMNS = (
     '<p class="faint"><small>All grids show the same images and styles. Reconstruction: the input '
-    "encoded and decoded in its own domain. Cycle: translated in style 1 and back in its own style. "
-    "Guided: in the style of the guide, a real image of the other domain. Click to open the file; "
-    "<code>images/</code> holds all grids.</small></p>"
+    "encoded and decoded in its own domain. Cycle: translated in style 1 and back in its own "
+    "style. Guided: in the style of the guide, a real image of the other domain. Click to open the "
+    "file; <code>images/</code> holds all grids.</small></p>"
 )
 
 

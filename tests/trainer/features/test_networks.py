@@ -63,7 +63,7 @@ def test_versions_of_lpips(images: Images, tmp_path: Path, monkeypatch: pytest.M
     assert network.card.name == "LPIPS with AlexNet"
     unknown = "not known to munit-edge"
     assert network.card.version == (
-        f"AlexNet {unknown}; linear layers {unknown}, taken as version 0.1"
+        f"AlexNet {unknown}; linear layers {unknown}, assumed to be version 0.1"
     )
     assert list(network.card.sha256) == ["trunk.pth", "linear.pth"]
     newer = network.distances(images, images[::-1])

@@ -119,8 +119,8 @@ MUNIT_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "fraction": ({"gen.n_res": 4.0}, "gen.n_res is 4.0: allowed: whole numbers"),
     "missing": ({"gen.mlp_dim": None}, "gen.mlp_dim is missing"),
     "unknown": ({"dis.num_scale": 3}, r"dis.num_scale is 3, .*\(did you mean 'num_scales'\?\)"),
-    "part": ({"dis": None}, "the part 'dis' is missing"),
-    "unit": ({"gen.mlp_dim": None, "gen.style_dim": None}, "as for UNIT"),
+    "part": ({"dis": None}, "the section 'dis' is missing"),
+    "unit": ({"gen.mlp_dim": None, "gen.style_dim": None}, "as in UNIT"),
     "newline": ({"gen.a\nb": 1}, r"gen.'a\\nb' is 1"),
 }
 
@@ -161,7 +161,7 @@ IMAGINAIRE_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         {"dis.patch_wise": False, "dis.aggregation": "pool"},
         "dis.aggregation is 'pool': allowed: 'conv'",
     ),
-    "part": ({"dis": None}, "the part 'dis' is missing"),
+    "part": ({"dis": None}, "the section 'dis' is missing"),
 }
 
 TABLE = [

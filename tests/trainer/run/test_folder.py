@@ -12,7 +12,7 @@ import pytest
 from training_runs import tiny_config
 
 from munit_edge.errors import ConfigError, InputError, OutputError
-from munit_edge.files.locks import PARTIAL_PREFIX
+from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.trainer.checkpoint import saved_checkpoints
 from munit_edge.trainer.config_files import read_train_config
 from munit_edge.trainer.run.folder import MAY_CHANGE, RunFolder, differing_keys
@@ -31,7 +31,7 @@ def test_the_configuration_is_kept(tmp_path: Path) -> None:
 
 def test_a_run_is_not_overwritten_unasked(tmp_path: Path) -> None:
     folder = begun(tmp_path / "run")
-    with pytest.raises(OutputError, match="pass --resume to go on with it, --overwrite to begin"):
+    with pytest.raises(OutputError, match="pass --resume to continue it, --overwrite to replace"):
         folder.check_free(overwrite=False)
     folder.check_free(overwrite=True)
 
@@ -39,9 +39,9 @@ def test_a_run_is_not_overwritten_unasked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_other_folders_are_never_taken(overwrite: bool, tmp_path: Path) -> None:
     (tmp_path / "precious.txt").touch()
-    with pytest.raises(OutputError, match="exists and is no training run"):
+    with pytest.raises(OutputError, match="exists and is not a training run"):
         RunFolder(tmp_path).check_free(overwrite=overwrite)
-    with pytest.raises(OutputError, match="exists and is no training run"):
+    with pytest.raises(OutputError, match="exists and is not a training run"):
         RunFolder(tmp_path / "precious.txt").check_free(overwrite=overwrite)
     RunFolder(tmp_path / "new").check_free(overwrite=overwrite)
 
@@ -79,7 +79,7 @@ def test_a_configuration_of_the_user_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "train.yaml").write_text("# my settings\nseed: 3\n")
     (tmp_path / "index.html").write_text("my page")
     folder = RunFolder(tmp_path)
-    with pytest.raises(OutputError, match="exists and is no training run"):
+    with pytest.raises(OutputError, match="exists and is not a training run"):
         folder.check_free(overwrite=True)
     with pytest.raises(InputError, match="holds no training run to resume"):
         folder.check_resumable(tiny_config())
@@ -118,7 +118,7 @@ def test_resuming_keeps_the_run_and_removes_half_written_checkpoints(tmp_path: P
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no training run to resume: leave out --resume"):
+    with pytest.raises(InputError, match="holds no training run to resume: omit --resume"):
         RunFolder(tmp_path).check_resumable(tiny_config())
 
 

@@ -21,7 +21,7 @@ from munit_edge.trainer.losses import gan_discriminator_loss, gan_generator_loss
 from munit_edge.trainer.run.charts import undecided_losses
 from munit_edge.trainer.run.curves import MAX_POINTS, CurveFile
 from munit_edge.trainer.run.folder import RunFolder
-from munit_edge.trainer.run.page import Snapshot, duration, read_snapshot, page_html, write_page
+from munit_edge.trainer.run.page import Snapshot, duration, page_html, read_snapshot, write_page
 from munit_edge.trainer.run.record import RunRecord, Session, write_record
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
@@ -123,7 +123,7 @@ def test_a_run_that_goes_on(tmp_path: Path) -> None:
     assert "trained for 1 h 02 min in one go" in text
     assert "none measured yet (every 3 iterations)" in text
     assert "30 of a, 40 of b" in text
-    assert "The first pictures come after iteration 500." in text
+    assert "The first grids are drawn after iteration 500." in text
     assert "--resume" not in text
 
 
@@ -134,13 +134,13 @@ def test_ends_are_told_with_what_to_do_next(tmp_path: Path) -> None:
         return Elements(page_html(replace(run, record=run.record.with_latest(changes)))).text
 
     way_on = f"munit-edge train '{tmp_path}/my run/train.yaml' -o '{tmp_path}/my run' --resume"
-    assert f"Go on with {way_on}" in shown(state="stopped", note="SIGTERM")
+    assert f"Continue with {way_on}" in shown(state="stopped", note="SIGTERM")
     assert "stopped (SIGTERM)" in shown(state="stopped", note="SIGTERM")
     failed = shown(state="failed", note="loss is nan <in iteration 7>")
     assert "ended with an error" in failed
     assert "loss is nan <in iteration 7>" in failed
     assert f"Next: munit-edge export onnx '{tmp_path}/my run' -o MODEL" in shown(state="finished")
-    assert "the same command and --resume" in shown(state="stopped", processes=4)
+    assert "the same command with --resume" in shown(state="stopped", processes=4)
 
 
 def test_killed_and_resumed_sessions_are_listed(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_charts_with_few_and_many_points(points: int, tmp_path: Path) -> None:
     if points:
         assert "Generators against them" in Elements(page).text
     else:
-        assert "The first numbers come after iteration 1." in Elements(page).text
+        assert "The first values are logged after iteration 1." in Elements(page).text
 
 
 def test_the_best_checkpoint_is_named(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_run_that_has_not_begun(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.begin(tiny_config(), replace=True)
     text = Elements(page_html(read_snapshot(folder))).text
-    assert "not begun" in text
+    assert "not started" in text
     assert "0 of 6 iterations (0 %)" in text
 
 

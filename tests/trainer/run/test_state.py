@@ -89,7 +89,7 @@ def test_an_iteration_keeps_its_number_of_images(tmp_path: Path) -> None:
     sets = training_images(config.data)
     RunState(config, CPU).save(tmp_path / "checkpoint", sets)
     other = RunState(tiny_config("batch_size=3"), CPU)
-    with pytest.raises(ConfigError, match=r"had 4 images .* now have 3: .* batch_size is 4"):
+    with pytest.raises(ConfigError, match=r"has 4 images .* now have 3: .* product is 4"):
         other.restore(open_checkpoint(tmp_path / "checkpoint"), sets)
 
 
@@ -141,5 +141,5 @@ def test_the_weights_of_the_perceptual_loss_may_move_and_not_change(tmp_path: Pa
     sets = training_images(first.data)
     RunState(first, CPU).save(tmp_path / "checkpoint", sets)
     RunState(moved, CPU).restore(open_checkpoint(tmp_path / "checkpoint"), sets)
-    with pytest.raises(InputError, match=r"2\.pth holds other weights than the run began with"):
+    with pytest.raises(InputError, match=r"2\.pth holds other weights than the run started with"):
         RunState(other, CPU).restore(open_checkpoint(tmp_path / "checkpoint"), sets)

@@ -15,7 +15,7 @@ from munit_edge.trainer.loop import prepare_run
 from munit_edge.trainer.run import view as run_view
 from munit_edge.trainer.run.curves import read_curves
 from munit_edge.trainer.run.folder import RunFolder
-from munit_edge.trainer.run.page import read_snapshot, page_html, speed_words
+from munit_edge.trainer.run.page import page_html, read_snapshot, speed_words
 from munit_edge.trainer.run.record import read_record
 from munit_edge.trainer.run.view import Speed
 from munit_edge.trainer.step import Losses, TrainingStep
