@@ -282,10 +282,10 @@ def _check_styles(work: Path) -> Iterator[str]:
 
 def _faulty_images(paths: Iterator[Path], size: tuple[int, int] | None = None) -> Iterator[str]:
     def check(path: Path) -> None:
-        with Image.open(path) as picture:
-            picture.load()
-            if size and picture.size != size:
-                raise ValueError(f"size {picture.size}")
+        with Image.open(path) as image:
+            image.load()
+            if size and image.size != size:
+                raise ValueError(f"size {image.size}")
 
     for path in paths:
         if not path.name.startswith(UNFINISHED):

@@ -220,6 +220,7 @@ class GeneratorObjective(nn.Module):
         c_bab, s_aba = gen_a.encode(x_ba)
         c_aba, s_bab = gen_b.encode(x_ab)
         draws_a, draws_b = (None, None) if draws is None else draws
+        # Each domain's view of the same tensors; the fields have the names of domain a.
         tensors = {
             "a": DomainTensors(
                 x_a=images.a,
@@ -250,6 +251,7 @@ class GeneratorObjective(nn.Module):
         }
         weights = {name: getattr(self.config, f"{name}_weight") for name in GENERATOR_LOSSES}
         losses, weighted = {}, []
+        # The losses of equation 5 are computed at weight 0 too: their curves are always there.
         for name, loss in GENERATOR_LOSSES.items():
             if weights[name] or name in EQUATION_5:
                 for domain in DOMAINS:

@@ -105,7 +105,7 @@ def _take_part(
 
 
 def _join(rank: int, count: int, port: int) -> None:
-    """What a launcher tells its processes."""
+    """The environment that a launcher gives its processes."""
     for name, value in {
         "RANK": rank,
         "LOCAL_RANK": rank,

@@ -82,14 +82,14 @@ def test_the_decoder_of_edge_costs_a_tenth_of_the_papers_at_most() -> None:
         decoder, whole = edge[f"decoder_{domain}"], paper[f"decoder_{domain}"]
         assert decoder.macs <= 0.1 * whole.macs
         assert decoder.folded_macs <= 0.1 * whole.folded_macs
-    told = re.findall(r"\d+\.\d+", (RECIPES / "edge.yaml").read_text().partition("munit-edge")[0])
+    given = re.findall(r"\d+\.\d+", (RECIPES / "edge.yaml").read_text().partition("munit-edge")[0])
     ratio = edge["decoder_a"].macs / paper["decoder_a"].macs
     counts = [edge["decoder_a"].macs, paper["decoder_a"].macs]
     counts += [edge["decoder_a"].folded_macs, paper["decoder_a"].folded_macs]
     for kind in ("content_encoder_a", "style_encoder_a"):
         counts += [edge[kind].macs, paper[kind].macs]
     gmacs = [count / 1e9 for count in counts]
-    assert [float(number) for number in told] == pytest.approx(
+    assert [float(number) for number in given] == pytest.approx(
         [gmacs[0], ratio, *gmacs[1:]], rel=0.005
     )
 

@@ -75,7 +75,7 @@ def test_an_unforeseen_error_where_images_are_prepared_ends_the_run(
     data: Path, tmp_path: Path
 ) -> None:
     assert exit_code(start(run_without_memory_for_pictures, data, tmp_path / "run")) == 1
-    assert "no memory for a picture" in (data / "error.txt").read_text()
+    assert "no memory for an image" in (data / "error.txt").read_text()
 
 
 def _lives(pid: int) -> bool:

@@ -1,4 +1,4 @@
-"""Whole runs: resume, signals, broken pictures, and everything that stops them."""
+"""Whole runs: resume, signals, broken images, and everything that stops a run."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def train(
     return run.train(display or Recorder())
 
 
-def test_a_run_leaves_checkpoints_pictures_and_curves(data: Path, tmp_path: Path) -> None:
+def test_a_run_leaves_checkpoints_images_and_curves(data: Path, tmp_path: Path) -> None:
     path, display = tmp_path / "run", Recorder()
     result = train(data, path, display=display)
 
@@ -168,7 +168,7 @@ def test_a_run_of_another_version_without_a_whole_record_goes_on(
     assert older != settings
     (folder / "train.yaml").write_text(older)
     (folder / "run.json").write_text("{")
-    with pytest.raises(ModelError, match=r"run\.json is damaged .* remove it"):
+    with pytest.raises(ModelError, match=r"run\.json is damaged .* delete it"):
         train(data, folder, resume=True)
     (folder / "train.yaml").write_text(older)
     (folder / "run.json").unlink()
@@ -217,7 +217,7 @@ def test_the_best_checkpoint_stays_too(
 
 @pytest.fixture
 def tested(data: Path) -> Path:
-    """The data with test pictures of the size of the crop."""
+    """The data with test images of the size of the crop."""
     for name in ("testA", "testB"):
         write_pictures(data / name, MIN_PICTURES, (16, 16))
     return data
@@ -249,7 +249,7 @@ def test_numbers_of_evaluate_choose_the_best_checkpoint(tested: Path, tmp_path: 
         f"iteration 4: image_error {found['00000004']['image_error']:.4g}" in display.messages[-1]
     )
 
-    # The command's numbers: pictures of the crop's size are measured as they are.
+    # The numbers of the command: images of the size of the crop are measured unchanged.
     options = EvaluateOptions(data=tested, size=16, styles=2)
     with Translator.open(result.checkpoint, device="cpu") as translator:
         report = evaluate(translator, options, model="run")
@@ -321,12 +321,12 @@ def test_feature_networks_choose_and_are_tried_before_training(
     assert set(measures(tmp_path / "run")["00000001"]) == set(get_args(BestBy)) - {"reconstruction"}
     assert result.best == result.checkpoint
     write_lpips(tmp_path)  # AlexNet
-    with pytest.raises(InputError, match="16 x 16 pixels and LPIPS with AlexNet takes at least 31"):
+    with pytest.raises(InputError, match="16 x 16 pixels and LPIPS with AlexNet needs at least 31"):
         train(tested, tmp_path / "other", *settings)
     assert not (tmp_path / "other").exists()
 
 
-def test_too_few_test_pictures_are_told_before_training(data: Path, tmp_path: Path) -> None:
+def test_too_few_test_images_are_reported_before_training(data: Path, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"has 5 usable images in .* best_by cycle_error needs at least"
     ):
@@ -407,7 +407,7 @@ def test_a_loss_that_is_no_number_stops_the_run(
     assert newest_checkpoint(tmp_path / "run") == saved
 
 
-def test_broken_pictures_are_named_once_skipped_and_counted(data: Path, tmp_path: Path) -> None:
+def test_broken_images_are_named_once_skipped_and_counted(data: Path, tmp_path: Path) -> None:
     (data / "trainA" / "02.png").write_bytes(b"\x89PNG, and no more")
     (data / "trainB" / "00.png").write_bytes(b"")
     display = Recorder()
@@ -418,7 +418,7 @@ def test_broken_pictures_are_named_once_skipped_and_counted(data: Path, tmp_path
     assert all(message.startswith("skipped: ") for message in display.messages)
 
 
-def test_pictures_of_one_colour_are_named_once_and_do_no_harm(data: Path, tmp_path: Path) -> None:
+def test_images_of_one_colour_are_named_once_and_do_no_harm(data: Path, tmp_path: Path) -> None:
     black, paper = data / "trainA" / "02.png", data / "trainB" / "04.png"
     Image.new("RGB", (24, 20)).save(black)
     Image.new("RGB", (24, 20), "white").save(paper)
@@ -433,7 +433,7 @@ def test_pictures_of_one_colour_are_named_once_and_do_no_harm(data: Path, tmp_pa
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_domain_without_a_readable_picture_stops_the_run(
+def test_a_domain_without_a_readable_image_stops_the_run(
     workers: int, data: Path, tmp_path: Path
 ) -> None:
     write_pictures(data / "testB", 1)

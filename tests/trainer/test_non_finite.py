@@ -51,7 +51,7 @@ def advance(state: RunState) -> Losses:
 
 
 def all_of(state: RunState, role: str) -> list[torch.Tensor]:
-    """Weights, buffers, optimiser's state and (of the generators) the moving average."""
+    """Weights, buffers, optimiser's state and (of the generators) the EMA."""
     optimizer = getattr(state.step, f"{role}_optimizer")
     found = list(getattr(state, ROLES[role]).state_dict().values())
     found += [value for values in optimizer.state.values() for value in values.values()]

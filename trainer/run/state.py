@@ -1,4 +1,4 @@
-"""Everything of a run that training changes: made anew, saved and restored here."""
+"""What training changes in a run: networks, optimisers and EMA, created, saved and restored."""
 
 from __future__ import annotations
 

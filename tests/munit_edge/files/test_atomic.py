@@ -151,7 +151,7 @@ def test_a_file_that_appears_meanwhile_stays(
         (errno.EACCES, "permission denied"),
     ],
 )
-def test_errors_say_the_mend(number: int, message: str, tmp_path: Path) -> None:
+def test_errors_say_the_fix(number: int, message: str, tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match=f"cannot write .*file: .*{message}"),
         output_errors(tmp_path / "file"),

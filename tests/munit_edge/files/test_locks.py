@@ -67,7 +67,7 @@ def hidden(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("function", [writing_into, writing_to])
-def test_the_second_is_told_who_has_it(
+def test_the_second_is_reported_who_has_it(
     function: Callable[[Path], contextlib.AbstractContextManager[None]], tmp_path: Path
 ) -> None:
     target = tmp_path / "deep" / "target"

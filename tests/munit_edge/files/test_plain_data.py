@@ -83,11 +83,11 @@ def test_bad_yaml(name: str) -> None:
     text, message = BAD_YAML[name]
     with pytest.raises(ConfigError) as caught:
         parse_yaml(text, "x.yaml")
-    told = str(caught.value)
-    assert told.startswith("x.yaml")
-    assert message in told
-    assert "\n" not in told
-    assert len(told) < 300
+    text = str(caught.value)
+    assert text.startswith("x.yaml")
+    assert message in text
+    assert "\n" not in text
+    assert len(text) < 300
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,8 @@ def refusal(path: Path, *inputs: Path, overwrite: bool = True) -> str:
 
 def test_a_folder_of_the_same_kind_is_replaced_when_asked(model: Path) -> None:
     check(model)
-    mend = "exists already: name another folder or pass --overwrite"
-    assert refusal(model, overwrite=False) == f"{model} {mend}"
+    fix = "exists already: name another folder or pass --overwrite"
+    assert refusal(model, overwrite=False) == f"{model} {fix}"
 
 
 @pytest.mark.parametrize(

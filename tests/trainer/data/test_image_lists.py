@@ -76,7 +76,7 @@ def test_odd_names_are_kept(folder: Path) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\n \r\n\t\n", b"\xef\xbb\xbf", b"\xff\xfe"])
 def test_an_empty_list_is_named(data: bytes, folder: Path) -> None:
-    with pytest.raises(InputError, match=r"list\.txt is empty: write the name of a picture"):
+    with pytest.raises(InputError, match=r"list\.txt is empty: write the name of one image"):
         listed(folder, data)
 
 
@@ -107,7 +107,7 @@ def test_lists_that_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch
         (folder, "it is a folder"),
         (folder / "none.txt", "it does not exist"),
         (folder / ("x" * 300), "too long"),
-        (Path("/dev/zero"), "no file that can be read"),
+        (Path("/dev/zero"), "not a readable file"),
         (folder / "pipe", "nobody writes into this pipe"),
     ):
         with pytest.raises(InputError, match=f"image list .*{word}"):

@@ -19,7 +19,7 @@ from munit_edge.trainer.foreign.config import (
 )
 
 
-def test_each_kind_is_told_from_the_other_and_from_ours() -> None:
+def test_each_kind_is_reported_from_the_other_and_from_ours() -> None:
     ours = {"model": ModelConfig().model_dump(), "data": "x"}
     kinds = [(is_munit_yaml(d), is_imaginaire_yaml(d)) for d in (MUNIT_SETTINGS, ours, None, [1])]
     assert kinds == [(True, False), (False, False), (False, False), (False, False)]

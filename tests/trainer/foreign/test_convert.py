@@ -268,7 +268,7 @@ def test_note_when_the_order_of_tensors_contradicts_pre_act(pre_act: bool, tmp_p
     file.with_name("config.yaml").write_text(yaml.safe_dump(contrary))
     wrong = convert_checkpoint(file, file.with_name("config.yaml"), tmp_path / "wrong")
     assert len(wrong.notes) == 1
-    assert f"suggests gen.pre_act = {str(pre_act).lower()}, the config says" in wrong.notes[0]
+    assert f"suggests gen.pre_act = {str(pre_act).lower()}, but the config says" in wrong.notes[0]
 
 
 def test_sorted_names_say_nothing_about_pre_act(imaginaire: Path) -> None:
@@ -440,7 +440,7 @@ REFUSED: dict[str, tuple[Callable[[Content], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_other_files_are_told_apart(name: str, munit: Path, tmp_path: Path) -> None:
+def test_other_files_are_reported_apart(name: str, munit: Path, tmp_path: Path) -> None:
     change, message = REFUSED[name]
     torch.save(change(torch.load(munit, weights_only=True)), tmp_path / "last.pt")
     with pytest.raises(ModelError, match=message):

@@ -1,4 +1,4 @@
-"""What people who know other programs are told of their settings."""
+"""Hints for users of other programs about their settings."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_every_counterpart_is_a_setting() -> None:
 
 
 def test_no_name_of_that_program_is_forgotten() -> None:
-    """All of its settings are told, but those that are called the same here."""
+    """All of its settings have a hint, except those with the same name here."""
     for key, value in MUNIT_FILE.items():
         inner = value if isinstance(value, dict) else {}
         for name in [f"{key}.{part}" for part in inner] or [key]:
@@ -128,10 +128,10 @@ def test_no_name_of_that_program_is_forgotten() -> None:
     ],
 )
 def test_foreign_names_on_the_command_line(override: str, words: str) -> None:
-    told = refused_setting(override)
-    assert told.startswith(f"--set {override}: ")
-    assert words in told
-    assert "did you mean" not in told
+    message = refused_setting(override)
+    assert message.startswith(f"--set {override}: ")
+    assert words in message
+    assert "did you mean" not in message
 
 
 @pytest.mark.parametrize(
@@ -158,9 +158,9 @@ def test_foreign_names_on_the_command_line(override: str, words: str) -> None:
     ],
 )
 def test_settings_that_cannot_be(override: str, words: str) -> None:
-    told = refused_setting(override)
-    assert words in told
-    assert len(told) < 1000
+    message = refused_setting(override)
+    assert words in message
+    assert len(message) < 1000
 
 
 def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -174,14 +174,14 @@ def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     [
         (
             {"horizontal_flip": False},
-            "'horizontal_flip' is a setting of a fork, remove it: it is --set data.",
+            "'horizontal_flip' is a setting of a fork, remove it: it is --set",
         ),
         ({"vgg_model_path": "/x"}, "it is --set loss.perceptual_file=/x here (the file itself"),
         ({"average_decay": 0.9}, "is a setting of munit-edge: remove it and pass --set average_d"),
         ({"recon_kl_w": 1}, "'recon_kl_w' has no counterpart: it is a loss of UNIT"),
         (
             {"semantic_w": 0, "class_w": 0},
-            "NVlabs/MUNIT has no 'class_w', 'semantic_w': these are settings",
+            "NVlabs/MUNIT has no 'class_w', 'semantic_w': these are",
         ),
         ({"max_itr": 3}, "unknown key 'max_itr': did you mean 'max_iter'?"),
         ({"data_root": r".\small"}, "data_root: '.\\small' is a Windows path"),

@@ -127,7 +127,7 @@ def test_a_run_that_goes_on(tmp_path: Path) -> None:
     assert "--resume" not in text
 
 
-def test_ends_are_told_with_what_to_do_next(tmp_path: Path) -> None:
+def test_ends_are_reported_with_what_to_do_next(tmp_path: Path) -> None:
     run = a_run(tmp_path / "my run")
 
     def shown(**changes: object) -> str:

@@ -68,9 +68,9 @@ def test_a_service_gets_settings_numbers_and_grids(wandb: Any, tmp_path: Path) -
 def test_a_service_that_fails_later_is_left_out(
     wandb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     trackers = Trackers(("wandb", "tensorboard"), tmp_path / "run")
-    trackers.begin(0, {}, told.append)
+    trackers.begin(0, {}, reported.append)
 
     def failing(self: Any, values: Any, step: int) -> None:
         raise ConnectionError("no network\nand more")
@@ -80,7 +80,7 @@ def test_a_service_that_fails_later_is_left_out(
         trackers.log(iteration, {"x": 1.0})
     trackers.log_image(2, "a2b", np.zeros((4, 4, 3), np.uint8))
     trackers.end()
-    assert told == ["the tracker 'wandb' failed and gets no more values: no network"]
+    assert reported == ["the tracker 'wandb' failed and gets no more values: no network"]
     assert any((tmp_path / "run" / "tensorboard").iterdir())
 
 

@@ -140,7 +140,7 @@ def test_an_error_is_on_the_page(
     assert "--resume" in page
 
 
-def test_broken_pictures_stay_on_the_page_of_a_resumed_run(tmp_path: Path) -> None:
+def test_broken_images_stay_on_the_page_of_a_resumed_run(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data")
     broken = data / "trainA" / "02.png"
     whole = broken.read_bytes()
