@@ -44,7 +44,7 @@ def test_unknown_keys_are_named_with_the_closest_one() -> None:
         ("best_by=lpips", "best_by is lpips and evaluation.lpips names no file"),
         (
             "loss={perceptual_weight: 1, perceptual_file: x, perceptual_layer: relu5_1}",
-            "data.crop_height 16 is too small: the perceptual loss needs at least 32 pixels a "
+            "data.crop_height 16 is too small: the perceptual loss needs at least 32 pixels per "
             "side; raise data.crop_height or lower loss.perceptual_layer",
         ),
         ("loss.augment=[color]", "'loss.augment' is 'color': Input should be 'colour'"),

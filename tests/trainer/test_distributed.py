@@ -134,7 +134,7 @@ def test_a_signal_to_one_process_stops_both(data: Path, tmp_path: Path) -> None:
     assert [path.name for path in saved_checkpoints(run)] == ["00000002"]
     assert len(list((run / "tensorboard").rglob("events*"))) == 1
 
-    with pytest.raises(ConfigError, match=r"had 6 images .* would now have 3"):
+    with pytest.raises(ConfigError, match=r"has 6 images .* would now have 3"):
         prepared(data, run, "batch_size=3", resume=True)
     resumed: TrainingResult = prepared(data, run, "batch_size=6", resume=True).train(Recorder())
     assert resumed.iteration == 6
