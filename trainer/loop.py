@@ -1,52 +1,32 @@
-"""A training run from its folder to its last checkpoint."""
+"""A training run, from its first iteration to its last checkpoint."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-import multiprocessing
-import multiprocessing.util
 import signal
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from munit_edge.errors import (
-    ConfigError,
-    EngineError,
-    ModelError,
-    MunitEdgeError,
-    OutputError,
-    TrainingError,
-)
-from munit_edge.extras import require
-from munit_edge.files.locks import writing_into
-from munit_edge.files.unfinished import process_scratch
+from munit_edge.errors import MunitEdgeError, TrainingError
 from munit_edge.images.frame_tally import FrameTally
-from munit_edge.interrupts import (
-    StopRequest,
-    end_with_parent,
-    signals_left_to_parent,
-    stop_requests,
-)
+from munit_edge.interrupts import StopRequest, stop_requests
 from munit_edge.model.config import DIRECTIONS, DOMAINS, Domain, split_direction
 from munit_edge.styles.codes import sample_styles
 from munit_edge.trainer.checkpoint import (
     best_checkpoint,
-    check_newest_whole,
     newest_checkpoint,
     open_checkpoint,
     record_measures,
-    saved_checkpoints,
 )
 from munit_edge.trainer.config import HIGHER_IS_BETTER, TrainConfig
 from munit_edge.trainer.data.batches import RawBatch, TrainingBatches, draw_styles, first_images
 from munit_edge.trainer.data.image_sets import ImageSet, display_images, training_images
+from munit_edge.trainer.data.loader import batches_ahead
 from munit_edge.trainer.distributed import Processes
 from munit_edge.trainer.graphs import image_from_bytes
 from munit_edge.trainer.measures import Evaluation, reconstruction_error
@@ -59,16 +39,8 @@ from munit_edge.trainer.run.view import Progress, RunView, Speed, new_session
 from munit_edge.trainer.step import Pair
 from munit_edge.trainer.torch_api import Tensor, torch
 
-DeviceName = Literal["auto", "cpu", "cuda"]
-
 MAX_SKIPPED_IN_A_ROW = 100
 """Iterations in a row that may skip an update before the run ends."""
-
-LONGEST_WAIT = timedelta(hours=2)
-"""How long the other processes wait for the first, which saves and measures alone: on GPUs, torch's
-10 minutes are shorter than an evaluation may take."""
-
-_PURPOSE = "training"
 
 
 class Display(Protocol):
@@ -167,7 +139,7 @@ class TrainingRun:
         with self.held, stop_requests() as stop, showing, self.processes.ending_together():
             if self.state.iteration and self.processes.is_first:
                 self._evaluate(display, stop)  # the last session may have been stopped before
-            for raw in self._batches_to_come():
+            for raw in batches_ahead(self._batches, self.state.iteration + 1, self.config):
                 losses = self._iterate(self._readable(raw, display), display)
                 self._report(losses, display)
                 stopped_by = self.processes.agreed_signal(stop.signal)
@@ -205,44 +177,6 @@ class TrainingRun:
     def _due(self, interval: int) -> bool:
         """Whether work that is done every `interval` iterations is due."""
         return self.state.iteration % interval == 0 or self.remaining == 0
-
-    def _batches_to_come(self) -> Iterator[RawBatch | MunitEdgeError]:
-        """Batches of the remaining iterations, prepared ahead by worker processes."""
-        loader: Any = torch.utils.data.DataLoader(
-            self._batches,  # type: ignore[arg-type]  # it needs no length
-            batch_size=None,
-            sampler=range(self.state.iteration + 1, self.config.iterations + 1),
-            num_workers=self.config.data.workers,
-            collate_fn=_as_it_is,
-            multiprocessing_context=_worker_context() if self.config.data.workers else None,
-            worker_init_fn=_end_with_parent,
-        )
-        with signals_left_to_parent():
-            batches: Any = iter(loader)
-        try:
-            yield from self._batches_of(batches)
-        finally:
-            # An exception may keep the iterator alive, and at exit Python would wait for its
-            # processes, which ignore signals.
-            if self.config.data.workers:
-                batches._shutdown_workers()
-
-    def _batches_of(
-        self, batches: Iterator[RawBatch | MunitEdgeError]
-    ) -> Iterator[RawBatch | MunitEdgeError]:
-        while True:
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            except RuntimeError as exc:
-                if "DataLoader worker" not in str(exc):  # torch has no class for it
-                    raise
-                batch = TrainingError(
-                    f"a process that prepares images has died ({exc}): if memory is short, lower "
-                    "data.workers; continue with --resume"
-                )
-            yield batch
 
     def _readable(self, raw: RawBatch | MunitEdgeError, display: Display) -> RawBatch:
         """Raise a worker's error; report each image once that is broken or has only one colour."""
@@ -437,124 +371,7 @@ class _StoppedError(Exception):
     """A signal arrived during an evaluation."""
 
 
-def prepare_run(
-    config: TrainConfig,
-    path: Path,
-    *,
-    device: DeviceName = "auto",
-    resume: bool = False,
-    overwrite: bool = False,
-    source: Path | None = None,
-) -> TrainingRun:
-    """Check all that can be checked, create or reopen the run's folder, and build the networks.
-
-    Args:
-        config: the configuration.
-        path: the run's folder.
-        device: "auto" uses CUDA if there is a GPU.
-        resume: continue from the newest checkpoint.
-        overwrite: replace an earlier run.
-        source: the file that `config` was read from; it must not be overwritten.
-
-    Raises:
-        ConfigError: the configuration cannot be used, or is not the resumed run's.
-        InputError: images or the run to resume are missing.
-        EngineError: the device or a package is missing.
-        OutputError: the folder holds a run already, or an input of this one, or cannot be written.
-    """
-    if resume and overwrite:
-        raise ConfigError("--resume continues a run and --overwrite replaces it: choose one")
-    folder, accelerator = RunFolder(path), _accelerator(device)
-    with contextlib.ExitStack() as stack:
-        _lock(folder, Processes(accelerator), stack)
-        if resume:
-            folder.check_resumable(config)
-        else:
-            inputs = [*config.files(), *([source] if source is not None else [])]
-            folder.check_free(overwrite=overwrite, inputs=inputs)
-        run = TrainingRun(config, folder, accelerator)
-        # Nothing has been written so far: no error above leaves a half-made run behind.
-        if resume:
-            _restore_newest(run)
-        if run.remaining < 0:
-            raise ConfigError(
-                f"the run has already done {run.state.iteration} iterations and iterations is "
-                f"{config.iterations}: increase it"
-            )
-        if run.processes.is_first:
-            folder.begin(config, replace=not resume)
-        run.held = stack.pop_all()
-    return run
-
-
-def _lock(folder: RunFolder, processes: Processes, stack: contextlib.ExitStack) -> None:
-    """Lock the folder in the first process, for all of them.
-
-    Raises:
-        OutputError: another run uses it; raised in all processes.
-    """
-    fault = set[str]()
-    if processes.is_first:
-        try:
-            stack.enter_context(writing_into(folder.path))
-        except OutputError as exc:
-            fault = {str(exc)}
-    for text in processes.union(fault):
-        raise OutputError(text)
-
-
-def _restore_newest(run: TrainingRun) -> None:
-    check_newest_whole(run.folder.path)
-    *earlier, newest = saved_checkpoints(run.folder.path) or (None,)
-    if newest is None:
-        return
-    try:
-        run.state.restore(open_checkpoint(newest), run.sets)
-    except ModelError as exc:
-        if not earlier:
-            raise
-        raise ModelError(
-            f"{exc}. Move {newest} away to continue from the one before it, {earlier[-1]}"
-        ) from exc
-
-
-def _accelerator(device: DeviceName) -> Any:
-    accelerate = require("accelerate", _PURPOSE)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise EngineError(
-            "torch finds no CUDA GPU for --device cuda: use --device cpu, or install NVIDIA's "
-            "driver and a torch build with CUDA"
-        )
-    return accelerate.Accelerator(
-        cpu=device == "cpu" or not torch.cuda.is_available(),
-        mixed_precision="no",
-        kwargs_handlers=[accelerate.utils.InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
-    )
-
-
-def _worker_context() -> Any:
-    """The start method of worker processes: forked from a server process without threads.
-
-    A fork of this process, which has threads of torch and TensorBoard, could hang.
-    """
-    # The folder of the server's sockets: multiprocessing leaves its own behind when killed.
-    before, tempfile.tempdir = tempfile.tempdir, str(process_scratch())
-    multiprocessing.util.get_temp_dir()
-    tempfile.tempdir = before
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "munit_edge.trainer.data.batches"])
-    return context
-
-
-def _end_with_parent(worker: int) -> None:
-    end_with_parent()
-
-
 def _curve(loss: str) -> str:
     """The name of the curve for a value of the step."""
     role, is_norm, _ = loss.partition("_gradient_norm")
     return f"gradient_norm/{role}s" if is_norm else f"loss/{loss}"
-
-
-def _as_it_is(item: Any) -> Any:
-    return item

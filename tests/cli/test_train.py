@@ -143,7 +143,7 @@ def test_an_unknown_configuration() -> None:
     for words, fault in (
         (["papre.yaml"], "configuration file papre.yaml does not exist"),
         (["--recipe", "papre"], "there is no recipe 'papre': did you mean 'paper'?"),
-        ([], "name a configuration file, or a recipe with --recipe"),
+        ([], "name either a configuration file or a recipe with --recipe"),
     ):
         result = CliRunner().invoke(app, ["train", *words])
         assert result.exit_code == 2

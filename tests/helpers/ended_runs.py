@@ -24,7 +24,7 @@ from training_runs import Recorder, tiny_config
 from munit_edge.errors import OutputError
 from munit_edge.trainer import checkpoint as checkpoints
 from munit_edge.trainer.data.batches import RawBatch, TrainingBatches
-from munit_edge.trainer.loop import prepare_run
+from munit_edge.trainer.prepare import prepare_run
 from munit_edge.trainer.run import view as run_view
 from munit_edge.trainer.step import Losses, TrainingStep
 

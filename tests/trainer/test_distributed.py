@@ -27,7 +27,8 @@ from training_runs import Recorder, tiny_config, tiny_settings, write_data
 
 from munit_edge.errors import ConfigError
 from munit_edge.trainer.checkpoint import saved_checkpoints
-from munit_edge.trainer.loop import LONGEST_WAIT, TrainingResult, TrainingRun, prepare_run
+from munit_edge.trainer.loop import TrainingResult, TrainingRun
+from munit_edge.trainer.prepare import LONGEST_WAIT, prepare_run
 
 CASES = {
     "munit": (),

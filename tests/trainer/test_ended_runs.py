@@ -23,7 +23,7 @@ from hang_guard import wait_until
 from training_runs import Recorder, assert_same, tiny_config, write_data
 
 from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint, saved_checkpoints
-from munit_edge.trainer.loop import prepare_run
+from munit_edge.trainer.prepare import prepare_run
 
 TWENTY = ("iterations=20", "checkpoint_interval=10", "image_interval=20")
 

@@ -33,8 +33,9 @@ from munit_edge.images.io import read_image
 from munit_edge.trainer import loop
 from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint, saved_checkpoints
 from munit_edge.trainer.config import BestBy
-from munit_edge.trainer.loop import TrainingResult, prepare_run
+from munit_edge.trainer.loop import TrainingResult
 from munit_edge.trainer.measures import Evaluation
+from munit_edge.trainer.prepare import prepare_run
 from munit_edge.trainer.step import Losses, TrainingStep
 from munit_edge.translator import Translator
 

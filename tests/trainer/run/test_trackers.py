@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from training_runs import Recorder, tiny_config, write_data
 
 from munit_edge.errors import EngineError
-from munit_edge.trainer.loop import prepare_run
+from munit_edge.trainer.prepare import prepare_run
 from munit_edge.trainer.run.trackers import Trackers
 
 WANDB = """

@@ -11,7 +11,7 @@ from ended_runs import exit_code, run_killed_in_an_iteration, start
 from training_runs import Recorder, tiny_config, write_data
 
 from munit_edge.errors import TrainingError
-from munit_edge.trainer.loop import prepare_run
+from munit_edge.trainer.prepare import prepare_run
 from munit_edge.trainer.run import view as run_view
 from munit_edge.trainer.run.curves import read_curves
 from munit_edge.trainer.run.folder import RunFolder
