@@ -8,7 +8,8 @@ from pathlib import Path
 
 from munit_edge.errors import InputError
 from munit_edge.export.options import ExportOptions
-from munit_edge.files.paths import held_by, is_folder, require_folder
+from munit_edge.files.paths import is_folder
+from munit_edge.images.data_folder import TEST_LAYOUT, TRAINING_LAYOUTS, domain_folders
 from munit_edge.images.io import Images, pad_to, read_image, resize_shorter
 from munit_edge.images.left_out import LeftOut
 from munit_edge.model.config import DOMAINS, Domain, ModelConfig
@@ -19,9 +20,6 @@ MAX_SHORTER_SIDE = 256
 """Larger pictures are made smaller, to this many pixels: what MUNIT is usually trained at."""
 
 Warn = Callable[[str], None]
-
-_TRAINING = (("trainA", "trainB"), ("images_a", "images_b"))
-_TEST = ("testA", "testB")
 
 
 def _ignore(_: str) -> None:
@@ -79,19 +77,17 @@ def _folders(folders: Sequence[Path]) -> list[tuple[Path, Path | None]]:
     if len(folders) == len(DOMAINS):
         return [(folder, None) for folder in folders]
     root = folders[0]
-    require_folder(root, "--calibration", "name one that holds trainA and trainB")
-    for names in _TRAINING:
-        training = [root / name for name in names]
-        if all(is_folder(folder) for folder in training):
-            test = [root / name for name in _TEST]
-            if all(is_folder(folder) and _holds_pictures(folder) for folder in test):
-                return list(zip(training, test, strict=True))
-            return [(folder, None) for folder in training]
-    raise InputError(
-        f"--calibration {root} holds {held_by(root)}: pictures of both domains are needed, so "
-        "name a folder with trainA and trainB, or pass --calibration twice, first A's pictures and "
-        "then B's"
+    training = domain_folders(
+        root,
+        *TRAINING_LAYOUTS,
+        called="--calibration",
+        needed="images of both domains are needed, so name a folder with trainA and trainB, or "
+        "pass --calibration twice, first A's images and then B's",
     )
+    test = {domain: root / TEST_LAYOUT[domain] for domain in DOMAINS}
+    if all(is_folder(folder) and _holds_pictures(folder) for folder in test.values()):
+        return [(training[domain], test[domain]) for domain in DOMAINS]
+    return [(folder, None) for folder in training.values()]
 
 
 def _holds_pictures(folder: Path) -> bool:

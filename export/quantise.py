@@ -22,7 +22,7 @@ from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime.runner import OnnxRuntimeRunner
 from munit_edge.export.quality_gate import Array, encode
 from munit_edge.extras import require
-from munit_edge.files.locks import scratch_folder
+from munit_edge.files.unfinished import scratch_folder
 from munit_edge.images.io import Images
 from munit_edge.model.config import DOMAINS, GRAPH_KINDS, Domain, GraphKind
 from munit_edge.model.manifest import Manifest

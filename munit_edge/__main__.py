@@ -12,7 +12,7 @@ def _end(number: int, frame: object) -> None:
     """End at once: outside of a command only what a command has left is to be cleaned up."""
     try:
         # A module that is still being imported has none, and holds nothing.
-        locks = sys.modules.get("munit_edge.files.locks")
+        locks = sys.modules.get("munit_edge.files.held_locks")
         if let_go_of_all := getattr(locks, "let_go_of_all", None):
             let_go_of_all()
     finally:

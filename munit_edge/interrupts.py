@@ -1,7 +1,7 @@
 """Signals that ask a program to end: Ctrl-C, SIGTERM and, when its terminal closes, SIGHUP.
 
-A command that has nothing to save is interrupted by an exception (`interruptible`), whose cleaning
-up is never interrupted itself (`uninterrupted`). One that saves first asks `stop_requests`.
+Commands with nothing to save are interrupted by an exception (`interruptible`); their cleanup is
+never interrupted (`uninterrupted`). Commands that save first check `stop_requests`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 EXIT_CODE_BASE = 128
-"""A program that a signal ended exits with this plus the signal's number: 130 for Ctrl-C."""
+"""The exit code after a signal is this plus the signal's number: 130 for Ctrl-C."""
 
 _SAME_S = 1.0
-"""Signals so soon after the first one are the same one: terminals send theirs to a whole group of
-processes, and launchers pass it on once more."""
+"""Signals within this time of the first are the same request: terminals signal a whole process
+group, and launchers forward the signal again."""
 _AGAIN_S = 0.05
 
 
 class Interrupted(KeyboardInterrupt):
-    """One of `SIGNALS` came."""
+    """One of `SIGNALS` arrived."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -45,10 +45,10 @@ def signal_of(exc: KeyboardInterrupt) -> signal.Signals:
 
 
 def take_last_signal() -> signal.Signals | None:
-    """The signal that came in the last block of `interruptible`, or None; it is then forgotten.
+    """The signal that arrived in the last block of `interruptible`, or None; clears it.
 
-    A library that is interrupted may turn `Interrupted` into an error of its own: a module in C
-    that is being imported says "initialization failed".
+    An interrupted library may turn `Interrupted` into its own error: a C module raises
+    "initialization failed" during its import.
     """
     number, _state.number = _state.number, None
     return None if number is None else signal.Signals(number)
@@ -56,16 +56,16 @@ def take_last_signal() -> signal.Signals | None:
 
 @dataclass
 class _State:
-    """Of the main thread, which takes the signals."""
+    """State of the main thread, which handles the signals."""
 
     depth: int = 0
-    """Blocks of `uninterrupted` that it is in."""
+    """Nested blocks of `uninterrupted`."""
     waiting: int | None = None
-    """A signal that came there."""
+    """A signal that arrived in such a block."""
     raised: float | None = None
-    """When the last one was raised, by time.monotonic()."""
+    """When the last signal was raised, by time.monotonic()."""
     number: int | None = None
-    """The last one that came in a block of `interruptible`."""
+    """The last signal in a block of `interruptible`."""
 
 
 _state = _State()
@@ -73,16 +73,16 @@ _state = _State()
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the block each of `SIGNALS` raises `Interrupted` in the main thread.
+    """Within the block, each of `SIGNALS` raises `Interrupted` in the main thread.
 
-    Signals that are ignored stay so, as under nohup. Outside of the main thread, where Python takes
-    no signals, nothing changes.
+    Ignored signals stay ignored, as under nohup. Outside the main thread, where Python handles no
+    signals, nothing changes.
     """
     _state.raised = _state.number = None
     hook = sys.unraisablehook
 
     def again(unraisable: UnraisableHookArgs) -> None:
-        # It was raised where Python can only print it, as in a destructor: once more, elsewhere.
+        # Raised where Python can only print it, such as in a destructor: raise it again later.
         if not isinstance(unraisable.exc_value, Interrupted):
             hook(unraisable)
             return
@@ -102,7 +102,7 @@ def interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Within the block, a short one, `Interrupted` waits for its end."""
+    """Delay `Interrupted` until the end of the block, which should be short."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -146,18 +146,18 @@ def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None
 
 @dataclass
 class StopRequest:
-    """Whether somebody wants the work to stop."""
+    """Whether the work should stop."""
 
     signal: signal.Signals | None = None
-    """The signal that came, or None."""
+    """The signal that arrived, or None."""
 
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Within the block the first signal is only noted; a second Ctrl-C interrupts at once.
+    """Within the block, the first signal is only recorded; a second Ctrl-C interrupts at once.
 
-    Signals that are ignored stay so. Outside of the main thread, where Python takes no signals,
-    nothing changes.
+    Ignored signals stay ignored. Outside the main thread, where Python handles no signals, nothing
+    changes.
     """
     request = StopRequest()
 
@@ -173,11 +173,11 @@ def stop_requests() -> Iterator[StopRequest]:
 
 @contextlib.contextmanager
 def signals_left_to_parent() -> Iterator[None]:
-    """Processes that are started within the block never see any of `SIGNALS`.
+    """Processes started within the block never receive any of `SIGNALS`.
 
-    Terminals, batch systems and launchers send them to a whole group of processes, but the parent
-    decides what stops. One that comes within the block is seen by the parent after it. A process
-    that works on without end calls `end_with_parent`, too.
+    Terminals, batch systems and launchers signal a whole process group, but the parent decides what
+    stops. The parent receives a signal that arrives within the block after it. A process that runs
+    until it is stopped also calls `end_with_parent`.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
@@ -187,12 +187,12 @@ def signals_left_to_parent() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """Let this process of `multiprocessing` end at once when its parent has, however that ended.
+    """End this `multiprocessing` process at once when its parent ends for any reason.
 
-    A parent that was killed tells nobody, and with the start method "forkserver" the system names
-    another process as the parent, which lives as long as this one.
+    A killed parent cannot notify its children, and with the start method "forkserver" the system's
+    parent process is the server, which lives as long as this process.
     """
-    # Here, since every command imports this module.
+    # Imported here because every command imports this module.
     from multiprocessing import connection, parent_process
 
     parent = parent_process()

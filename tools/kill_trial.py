@@ -1,13 +1,13 @@
-"""Kills munit-edge at random moments and looks at what is left.
+"""Kills munit-edge at random moments and checks what is left.
 
-Every command runs in a work folder with temporary files of its own and is ended by SIGTERM or
-SIGKILL somewhere in its time. Nothing half-written may then lie under a final name, and once the
-same command has run to its end nothing unfinished may be left anywhere.
+Every command runs in its own work folder with its own temporary files and is ended by SIGTERM or
+SIGKILL at a random time. No final name may then hold a half-written file, and once the same command
+has run to its end nothing unfinished may be left anywhere.
 
     python tools/kill_trial.py                      100 SIGTERMs and 100 SIGKILLs
     python tools/kill_trial.py --kills 5 --only translate,styles
 
-Prints a table; exit code 1 after a fault. Needs the extras `dev` brings.
+Prints a table; exit code 1 after a fault. Needs the extra `dev`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import yaml
 from PIL import Image
 
@@ -38,60 +37,50 @@ PROGRAM = [sys.executable, "-m", "munit_edge"]
 SIGNALS = (signal.SIGTERM, signal.SIGKILL)
 UNFINISHED = (".munit-edge-", "munit-edge-scratch-")
 FOREIGN = (".ses",)
-"""Files that libraries keep for good in the folder of temporary ones: ONNX Runtime's session."""
+"""Files that libraries keep in the folder for temporary files: ONNX Runtime's session."""
 TIMEOUT_S = 600.0
 GRACE_S = 60.0
-"""How long a command may clean up after SIGTERM."""
+"""Time for a command to clean up after SIGTERM."""
 
-TINY_RUN = {
-    "model": {
-        "width": 4,
-        "num_downsamples": 1,
-        "num_style_downsamples": 2,
-        "num_res_blocks": 1,
-        "mlp_dim": 8,
-        "style_dim": 3,
-        "discriminator": {"width": 4, "num_layers": 2, "num_scales": 2},
-    },
-    "data": {"resize": 20, "crop_height": 16, "crop_width": 16, "workers": 1},
-    "batch_size": 2,
-    "iterations": 12,
-    "log_interval": 1,
-    "image_interval": 5,
-    "num_display_images": 2,
-    "num_display_styles": 2,
-    "checkpoint_interval": 2,
-    "keep_checkpoints": 2,
-}
-PICTURE_SIZE = (192, 192)
-NUM_PICTURES = 40
+RUN_SETTINGS = (
+    "data.workers=1",
+    "loss.cycle_weight=0",
+    "average_decay=null",
+    "iterations=12",
+    "image_interval=5",
+    "checkpoint_interval=2",
+    "keep_checkpoints=2",
+)
+"""What the training run changes of the tests' tiny run."""
+IMAGE_SIZE = (192, 192)
+NUM_IMAGES = 40
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command, its results, and what tells that they are whole."""
+    """One command and the check of its results."""
 
     name: str
     words: tuple[str, ...]
     check: Callable[[Path], Iterator[str]]
-    """Yields what is wrong in the work folder; right at any moment."""
+    """Yields the faults in the work folder; holds at any moment."""
     kept: tuple[str, ...] = ()
-    """Parts of names that may be left by a kill, since the same command goes on with them."""
+    """Parts of names that a kill may leave, because the same command continues with them."""
 
 
 @dataclass
 class Tally:
-    """What became of one command under one signal."""
+    """The outcome for one command and signal."""
 
     kills: int = 0
     ended_before: int = 0
     left: int = 0
-    """Kills after which something unfinished lay there."""
+    """Kills that left something unfinished."""
     faults: list[str] = field(default_factory=list)
 
 
 def main() -> int:
-    """Run the trial; 1 after a fault."""
+    """Run the trial; returns 1 after a fault."""
     options = _options()
     commands = [c for c in _commands() if not options.only or c.name in options.only.split(",")]
     if not commands:
@@ -124,26 +113,26 @@ def _options() -> argparse.Namespace:
 
 
 def _share(kills: int, commands: Sequence[Command], command: Command) -> int:
-    """How many of the kills a command gets."""
+    """The number of kills for a command."""
     index = commands.index(command)
     return kills // len(commands) + (index < kills % len(commands))
 
 
 def _trial(command: Command, work: Path, number: signal.Signals, after: float, to: Tally) -> None:
-    """Kill a command once, look, let it run to its end, and look again."""
+    """Kill a command once, check, let it run to its end, and check again."""
     when = f"{number.name} after {after:.2f} s"
     process = _start(command, work)
     time.sleep(after)
     process.send_signal(number)
     try:
-        _, told = process.communicate(timeout=GRACE_S)
+        _, output = process.communicate(timeout=GRACE_S)
     except subprocess.TimeoutExpired:
         process.kill()
-        _, told = process.communicate()
+        _, output = process.communicate()
         to.faults.append(f"{when}: not ended within {GRACE_S:g} s")
     to.kills += 1
     to.ended_before += process.returncode == 0
-    to.faults += [f"{when}: {fault}" for fault in _badly_ended(process.returncode, number, told)]
+    to.faults += [f"{when}: {fault}" for fault in _badly_ended(process.returncode, number, output)]
     left = [path for path in _unfinished(work) if not any(part in path for part in command.kept)]
     to.left += bool(left)
     if number == signal.SIGTERM:
@@ -155,12 +144,12 @@ def _trial(command: Command, work: Path, number: signal.Signals, after: float, t
     print(f"{command.name}: {when}, faults so far: {to.faults}", file=sys.stderr, flush=True)
 
 
-def _badly_ended(code: int, number: signal.Signals, told: str) -> Iterator[str]:
-    """Ended by the signal itself is right too: before the program's first line, or by SIGKILL."""
+def _badly_ended(code: int, number: signal.Signals, output: str) -> Iterator[str]:
+    """Ending by the signal itself is fine: before the program's first line, or by SIGKILL."""
     if code not in (0, -number, 128 + number):
-        yield f"exit code {code}: {told.strip()[-300:]}"
-    if "Traceback" in told:
-        yield f"a traceback: {told.strip()[-300:]}"
+        yield f"exit code {code}: {output.strip()[-300:]}"
+    if "Traceback" in output:
+        yield f"a traceback: {output.strip()[-300:]}"
 
 
 def _start(command: Command, work: Path) -> subprocess.Popen[str]:
@@ -175,7 +164,7 @@ def _start(command: Command, work: Path) -> subprocess.Popen[str]:
             "MUNIT_EDGE_CACHE": str(work / "cache"),
             "OMP_WAIT_POLICY": "passive",
             "OMP_NUM_THREADS": "1",
-            # Bytecode that an import was writing is not ours.
+            # Half-written bytecode of an import is not the program's fault.
             "PYTHONDONTWRITEBYTECODE": "1",
         },
         stdout=subprocess.DEVNULL,
@@ -185,17 +174,17 @@ def _start(command: Command, work: Path) -> subprocess.Popen[str]:
 
 
 def _finish(command: Command, work: Path) -> float:
-    """Run a command to its end; how long it took, in seconds."""
+    """Run a command to its end; returns its duration in seconds."""
     started = time.monotonic()
     process = _start(command, work)
-    _, told = process.communicate(timeout=TIMEOUT_S)
+    _, output = process.communicate(timeout=TIMEOUT_S)
     if process.returncode:
-        sys.exit(f"{command.name} fails with {process.returncode}: {told}")
+        sys.exit(f"{command.name} fails with {process.returncode}: {output}")
     return time.monotonic() - started
 
 
 def _unfinished(work: Path) -> list[str]:
-    """Everything below the work folder that is no result: relative paths."""
+    """Relative paths of everything below the work folder that is not a result."""
     found = [path for path in work.rglob("*") if path.name.startswith(UNFINISHED)]
     temporary = (work / "tmp").rglob("*")
     found += [path for path in temporary if path not in found and path.name not in FOREIGN]
@@ -217,7 +206,7 @@ def _report(tallies: dict[tuple[str, signal.Signals], Tally]) -> int:
 
 
 # ----------------------------------------------------------------------------------------------
-# The commands, and what is whole
+# The commands and their checks
 
 
 def _commands() -> list[Command]:
@@ -230,7 +219,7 @@ def _commands() -> list[Command]:
                            "--overwrite"), _check_model),
         Command("convert", (*convert, "-o", "out/converted", "--overwrite"), _check_converted),
         Command("translate", ("translate", "model", "photos", "-o", "out/results", *from_a,
-                              "--overwrite"), _check_pictures),
+                              "--overwrite"), _check_images),
         Command("video", ("translate", "model", "clip.mp4", "-o", "out/clip.mp4", "--resume",
                           "--direction", "a2b", "--size", "32"), _check_video, kept=(".parts",)),
         Command("styles", ("styles", "save", "model", "blue", "--domain", "b", "--from",
@@ -240,7 +229,7 @@ def _commands() -> list[Command]:
 
 def _check_run(work: Path) -> Iterator[str]:
     run = work / "out" / "run"
-    yield from _faulty_pictures((run / "images").glob("*.png"))
+    yield from _faulty_images((run / "images").glob("*.png"))
     yield from _faulty_json(run / "run.json")
     if (run / "train.yaml").exists():
         yield from _faulty(run / "train.yaml", lambda path: yaml.safe_load(path.read_text()))
@@ -269,8 +258,8 @@ def _check_hashes(model: Path) -> None:
             raise ValueError(f"{graph['file']} is not what the manifest says")
 
 
-def _check_pictures(work: Path) -> Iterator[str]:
-    yield from _faulty_pictures((work / "out" / "results").glob("*.png"), PICTURE_SIZE)
+def _check_images(work: Path) -> Iterator[str]:
+    yield from _faulty_images((work / "out" / "results").glob("*.png"), IMAGE_SIZE)
 
 
 def _check_video(work: Path) -> Iterator[str]:
@@ -291,12 +280,12 @@ def _check_styles(work: Path) -> Iterator[str]:
     yield from _faulty_json(work / "model" / "styles" / "blue.json")
 
 
-def _faulty_pictures(paths: Iterator[Path], size: tuple[int, int] | None = None) -> Iterator[str]:
+def _faulty_images(paths: Iterator[Path], size: tuple[int, int] | None = None) -> Iterator[str]:
     def check(path: Path) -> None:
-        with Image.open(path) as picture:
-            picture.load()
-            if size and picture.size != size:
-                raise ValueError(f"size {picture.size}")
+        with Image.open(path) as image:
+            image.load()
+            if size and image.size != size:
+                raise ValueError(f"size {image.size}")
 
     for path in paths:
         if not path.name.startswith(UNFINISHED):
@@ -317,22 +306,22 @@ def _faulty_checkpoint(path: Path) -> Iterator[str]:
 def _faulty(path: Path, check: Callable[[Path], object]) -> Iterator[str]:
     try:
         check(path)
-    except Exception as exc:  # whatever a library says of half a file
+    except Exception as exc:  # libraries raise anything on half a file
         yield f"{path.name} is not whole: {type(exc).__name__}: {exc}"
 
 
 # ----------------------------------------------------------------------------------------------
-# Inputs: tiny, made once
+# Inputs: tiny, created once
 
 
 def _make_inputs(work: Path, names: set[str]) -> None:
-    """A work folder with what the commands of these names read."""
+    """Create a work folder with the inputs of the named commands."""
     sys.path.insert(0, str(HELPERS))
-    for folder in ("trainA", "trainB"):
-        _draw(work / "data" / folder, 6, (24, 20))
-    (work / "train.yaml").write_text(yaml.safe_dump(TINY_RUN))
+    runs = importlib.import_module("training_runs")
+    runs.write_data(work / "data", 6)
+    (work / "train.yaml").write_text(yaml.safe_dump(runs.tiny_settings(*RUN_SETTINGS)))
     if "convert" in names:
-        # Wider than in the tests: a file that takes a moment to write.
+        # Larger than in the tests: a file that takes a moment to write.
         case = (
             importlib.import_module("foreign_models")
             .write_munit_case(work / "case", shape=(1, 32, 32))
@@ -342,7 +331,7 @@ def _make_inputs(work: Path, names: set[str]) -> None:
     if names & {"export", "translate", "video", "styles"}:
         _make_model(work)
     if names & {"translate", "styles"}:
-        _draw(work / "photos", NUM_PICTURES, PICTURE_SIZE)
+        runs.write_pictures(work / "photos", NUM_IMAGES, IMAGE_SIZE)
     if "video" in names:
         importlib.import_module("clips").make_clip(work / "clip.mp4", 240)
 
@@ -360,15 +349,6 @@ def _make_model(work: Path) -> None:
     generators = build_generators(config)
     save_checkpoint(work / "checkpoint", config, CheckpointInfo(iteration=7), generators=generators)
     export_model(work / "checkpoint", work / "model", ExportOptions(stats_graphs=False))
-
-
-def _draw(folder: Path, count: int, size: tuple[int, int]) -> None:
-    """Pictures of smooth noise."""
-    folder.mkdir(parents=True)
-    chance = np.random.default_rng(0)
-    for index in range(count):
-        coarse = Image.fromarray(chance.integers(0, 256, (4, 4, 3), np.uint8))
-        coarse.resize(size, Image.Resampling.BICUBIC).save(folder / f"{index:03d}.png")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Checkpoints: a folder of safetensors, YAML and JSON; nothing in it is ever unpickled.
+"""Checkpoints: folders of safetensors, YAML and JSON; nothing in them is ever unpickled.
 
     checkpoint.json             what it is: format version, iteration, origin (`CheckpointInfo`)
     model.yaml                  the model's configuration (`ModelConfig`)
     generators.safetensors      live weights, keys `a.` and `b.`, spectral norm unfolded
-    average.safetensors         moving average of the generators, spectral norm folded in (optional)
+    average.safetensors         EMA of the generators, spectral norm folded in (optional)
     discriminators.safetensors  (optional)
     training.safetensors        tensors of optimisers and random states (optional)
     training.json               the rest of the training state (optional)
@@ -26,10 +26,10 @@ from pydantic import Field
 from munit_edge.errors import ConfigError, InputError, ModelError
 from munit_edge.extras import require
 from munit_edge.files.atomic import BeforeReplacing, atomic_file, atomic_folder, sha256
-from munit_edge.files.locks import PARTIAL_PREFIX
 from munit_edge.files.paths import exists, is_file, is_folder, utf8_name
 from munit_edge.files.plain_data import dump_yaml, read_json, read_yaml, shown
 from munit_edge.files.replacing import FolderKind
+from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.model.config import DOMAINS, ModelConfig
 from munit_edge.settings import StrictModel, validate
 from munit_edge.trainer.networks import Generator, build_discriminator, fold_spectral_norm
@@ -47,7 +47,7 @@ TRAINING_TENSORS_FILE = "training.safetensors"
 TRAINING_VALUES_FILE = "training.json"
 
 MAX_LISTED = 20
-"""Tensors that an error lists; the rest are counted."""
+"""Tensors that a message lists; the rest are counted."""
 
 Weights = Literal["average", "live"]
 
@@ -55,14 +55,14 @@ _WEIGHTS_ONLY = frozenset(
     [INFO_FILE, CONFIG_FILE, GENERATORS_FILE, AVERAGE_FILE, DISCRIMINATORS_FILE]
 )
 CHECKPOINT_FILES = _WEIGHTS_ONLY | {TRAINING_TENSORS_FILE, TRAINING_VALUES_FILE}
-"""Names of everything that a checkpoint may hold."""
+"""All file names that a checkpoint may hold."""
 CONVERTED_CHECKPOINT = FolderKind(
     name="converted checkpoint",
     marker=INFO_FILE,
     keys=frozenset(["format_version", "origin"]),
     files=lambda data: _WEIGHTS_ONLY,
 )
-"""A checkpoint without training state: those of a run are never replaced by a conversion."""
+"""A checkpoint without training state: a conversion never replaces a run's checkpoint."""
 RUN_CHECKPOINT = FolderKind(
     name="checkpoint",
     marker=INFO_FILE,
@@ -70,11 +70,11 @@ RUN_CHECKPOINT = FolderKind(
     files=lambda data: CHECKPOINT_FILES,
     carries_others=True,
 )
-"""A checkpoint that a run writes anew where it had got to before."""
+"""A checkpoint of a run, which a resumed run may write again."""
 
 
 class CheckpointInfo(StrictModel):
-    """What a checkpoint says of itself."""
+    """The contents of `checkpoint.json`."""
 
     format_version: Literal[1] = FORMAT_VERSION
     """Version of this layout."""
@@ -83,14 +83,14 @@ class CheckpointInfo(StrictModel):
     origin: str = "munit-edge"
     """Program that trained the weights."""
     licence_note: str | None = None
-    """Terms that come with foreign weights; carried into every export."""
+    """Licence terms of converted weights; copied into every export."""
     measures: dict[str, float] = Field(default_factory=dict)
-    """How good it is, by the names of `TrainConfig.best_by`."""
+    """Measures of its quality, by the names of `TrainConfig.best_by`."""
 
 
 @dataclass
 class TrainingState:
-    """What resuming needs besides the weights; the training loop owns its meaning."""
+    """What resuming needs in addition to the weights; the training loop defines its contents."""
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An opened checkpoint folder; weights are read when asked for."""
+    """An opened checkpoint folder; weights are read on demand."""
 
     path: Path
     info: CheckpointInfo
@@ -107,12 +107,12 @@ class Checkpoint:
 
     @property
     def has_average(self) -> bool:
-        """Whether a moving average of the generators was kept."""
+        """Whether it holds an EMA of the generators."""
         return (self.path / AVERAGE_FILE).is_file()
 
     @property
     def has_discriminators(self) -> bool:
-        """Whether the discriminators' weights were kept."""
+        """Whether it holds the discriminators."""
         return (self.path / DISCRIMINATORS_FILE).is_file()
 
     @property
@@ -124,15 +124,15 @@ class Checkpoint:
         """Both generators, keys `a` and `b`, in eval mode with spectral norm folded in.
 
         Args:
-            weights: which weights; None takes the average where there is one, else the live ones.
+            weights: which weights; None: the EMA if there is one, else the live weights.
 
         Raises:
-            ModelError: the average is asked for and there is none, or a file does not fit.
+            ModelError: there is no EMA, or a file does not fit.
         """
         if weights is None:
             weights = "average" if self.has_average else "live"
         if weights == "average" and not self.has_average:
-            raise ModelError(f"{self.path} has no moving average: use --weights live")
+            raise ModelError(f"{self.path} has no EMA of the weights: use --weights live")
         networks = build_generators(self.config)
         if weights == "average":
             fold_spectral_norm(networks)
@@ -147,7 +147,7 @@ class Checkpoint:
         self._load(networks, GENERATORS_FILE)
 
     def load_average(self, networks: nn.ModuleDict) -> None:
-        """Copy the moving average into `networks`, whose spectral norm is folded."""
+        """Copy the EMA into `networks`, whose spectral norm is folded."""
         self._load(networks, AVERAGE_FILE)
 
     def load_discriminators(self, networks: nn.ModuleDict) -> None:
@@ -158,11 +158,11 @@ class Checkpoint:
         """What the training loop saved for resuming.
 
         Raises:
-            ModelError: the checkpoint holds none, as a converted one does.
+            ModelError: there is none, as in a converted checkpoint.
         """
         if not self.has_training_state:
             raise ModelError(
-                f"{self.path} holds weights only and cannot be resumed: start a new run"
+                f"{self.path} holds only weights and cannot be resumed: start a new run"
             )
         values = _read_values(self.path / TRAINING_VALUES_FILE)
         return TrainingState(_read_tensors(self.path / TRAINING_TENSORS_FILE), values)
@@ -181,35 +181,35 @@ class Checkpoint:
         if bad := not_finite(tensors):
             raise ModelError(
                 f"{self.path / file} holds values that are not finite in {len(bad)} of "
-                f"{len(tensors)} tensors ({listed(bad)}): the training had diverged; take an "
+                f"{len(tensors)} tensors ({listed(bad)}): the training had diverged; use an "
                 "earlier checkpoint"
             )
         load_weights(networks, tensors, str(self.path / file))
 
 
 def build_generators(config: ModelConfig) -> nn.ModuleDict:
-    """New generators for both domains, keys `a` and `b`, randomly initialised."""
+    """Generators for both domains, keys `a` and `b`, randomly initialised."""
     return nn.ModuleDict({d: Generator(config, config.channels(d)) for d in DOMAINS})
 
 
 def build_discriminators(config: ModelConfig) -> nn.ModuleDict:
-    """New discriminators for both domains, keys `a` and `b`, randomly initialised."""
+    """Discriminators for both domains, keys `a` and `b`, randomly initialised."""
     return nn.ModuleDict(
         {d: build_discriminator(config.discriminator, config.channels(d)) for d in DOMAINS}
     )
 
 
 def load_weights(networks: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Copy `tensors` into `networks`; names and shapes must be exactly theirs.
+    """Copy `tensors` into `networks`; names and shapes must match exactly.
 
     Raises:
-        ModelError: lists every missing, unknown and mis-shaped tensor.
+        ModelError: lists every tensor that is missing, unknown or of another shape.
     """
     expected = networks.state_dict()
     faults = [f"missing {name}" for name in expected if name not in tensors]
     faults += [f"unknown {name}" for name in tensors if name not in expected]
     faults += [
-        f"{name} holds {value.dtype}, not real numbers"
+        f"{name} holds {value.dtype}, not floating-point numbers"
         for name, value in tensors.items()
         if not value.is_floating_point() and name in expected
     ]
@@ -224,7 +224,7 @@ def load_weights(networks: nn.Module, tensors: Mapping[str, Tensor], source: str
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Names of the tensors that hold a NaN or an infinity, as float32."""
+    """Names of the tensors that hold NaN or infinity as float32."""
     return [
         name
         for name, value in tensors.items()
@@ -233,7 +233,7 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names for a message: the first ones, and how many more there are."""
+    """Names for a message: the first `MAX_LISTED`, and the number of the others."""
     more = len(names) - MAX_LISTED
     shown = [name if name.isprintable() else repr(name) for name in names[:MAX_LISTED]]
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
@@ -250,21 +250,21 @@ def save_checkpoint(
     training: TrainingState | None = None,
     replacing: BeforeReplacing | None = None,
 ) -> None:
-    """Write a checkpoint folder: complete under its name, or not there at all.
+    """Write a checkpoint folder, atomically: the complete folder or nothing.
 
     Args:
-        path: the folder to make.
+        path: the folder to create.
         config: the model's configuration.
-        info: what the checkpoint says of itself.
+        info: the contents of `checkpoint.json`.
         generators: live weights, spectral norm unfolded.
-        average: moving average with spectral norm folded in.
-        discriminators: their weights.
+        average: EMA with spectral norm folded in.
+        discriminators: the discriminators.
         training: what resuming needs.
-        replacing: called before an earlier folder is replaced (`munit_edge.files.replacing`); None:
-            nothing is replaced.
+        replacing: called before an existing folder is replaced (`munit_edge.files.replacing`);
+            None: nothing is replaced.
 
     Raises:
-        OutputError: the folder exists, or cannot be written.
+        OutputError: the folder exists or cannot be written.
     """
     with atomic_folder(path, replacing=replacing) as partial:
         (partial / INFO_FILE).write_text(_info_text(info), encoding="utf-8")
@@ -305,13 +305,13 @@ def newest_checkpoint(run: Path) -> Path | None:
 
 
 def check_newest_whole(run: Path) -> None:
-    """Check that no newer checkpoint of a run folder has lost its `INFO_FILE`.
+    """Check that the newest checkpoint of a run folder has not lost its `INFO_FILE`.
 
-    To resume from the one before it, or from none, would train again what was done and write over
-    what is left.
+    Resuming from the one before it, or from none, would repeat iterations and overwrite what is
+    left of the newest.
 
     Raises:
-        ModelError: there is one.
+        ModelError: it has.
     """
     newest = newest_checkpoint(run)
     folder = run / CHECKPOINTS_FOLDER
@@ -322,17 +322,19 @@ def check_newest_whole(run: Path) -> None:
             and is_file(path / GENERATORS_FILE)
             and not path.name.startswith(PARTIAL_PREFIX)
         ):
-            before = "begin anew" if newest is None else f"go on from the one before it, {newest}"
+            before = (
+                "start again" if newest is None else f"continue from the one before it, {newest}"
+            )
             raise ModelError(
                 f"{path} is damaged: its {INFO_FILE} is missing. Move the folder away to {before}"
             )
 
 
 def record_measures(checkpoint: Path, measures: Mapping[str, float]) -> None:
-    """Add numbers to what a saved checkpoint says of itself.
+    """Add measures to a saved checkpoint.
 
     Raises:
-        OutputError: the file cannot be written; the checkpoint is untouched.
+        OutputError: the file cannot be written; the checkpoint is unchanged.
     """
     info = open_checkpoint(checkpoint).info
     known = info.model_copy(update={"measures": info.measures | dict(measures)})
@@ -345,12 +347,12 @@ def _info_text(info: CheckpointInfo) -> str:
 
 
 def best_checkpoint(run: Path, measure: str, *, highest: bool = False) -> Path | None:
-    """The checkpoint of a run folder with the lowest `measure`, or None where none has it.
+    """The checkpoint of a run folder with the lowest `measure`, or None if none has it.
 
     Args:
         run: the run folder.
         measure: name in `CheckpointInfo.measures`.
-        highest: the highest instead.
+        highest: take the highest instead.
     """
     values: dict[Path, float] = {}
     for path in saved_checkpoints(run):
@@ -365,8 +367,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """Open a checkpoint folder, or the newest checkpoint of a run folder.
 
     Raises:
-        InputError: there is nothing at `path`, or neither of the two.
-        ModelError: the checkpoint is damaged or of an unknown version.
+        InputError: `path` does not exist or is neither.
+        ModelError: the checkpoint is damaged or has an unknown version.
     """
     if not exists(path):
         raise InputError(f"checkpoint {path} does not exist")
@@ -399,7 +401,7 @@ def average_weights(average: nn.ModuleDict, live: nn.ModuleDict, decay: float) -
 
 
 def folded_state(networks: nn.Module) -> dict[str, Tensor]:
-    """State of `networks` as it would be with spectral norm folded in; `networks` is unchanged."""
+    """The state of `networks` with spectral norm folded in; `networks` itself is unchanged."""
     was_training = networks.training
     networks.eval()  # in training, reading a spectrally normalised weight changes its buffers
     state: dict[str, Tensor] = {}
@@ -422,7 +424,7 @@ def _read_values(path: Path) -> dict[str, Any]:
     except ConfigError as exc:
         raise ModelError(f"{exc}: the checkpoint is damaged") from exc
     if not isinstance(data, dict):
-        raise ModelError(f"{path} holds no keys and values: the checkpoint is damaged")
+        raise ModelError(f"{path} does not hold a JSON object: the checkpoint is damaged")
     return data
 
 
@@ -439,6 +441,6 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     safetensors = require("safetensors.torch", "writing checkpoints")
-    # Through memory: our own file system calls carry the system's error number, as for a full disk.
+    # Through memory: Python's own write raises with the system's error number, such as a full disk.
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     path.write_bytes(safetensors.save(plain))

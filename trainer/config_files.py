@@ -1,4 +1,4 @@
-"""Configuration files of training runs: our own, recipes by name, and NVlabs/MUNIT's as they are.
+"""Configuration files of training runs: our own, recipes by name, and those of NVlabs/MUNIT.
 
 Needs no torch.
 """
@@ -36,7 +36,7 @@ def recipe_path(name: str) -> Path:
     """The file of the recipe `name`.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: there is no such recipe.
     """
     if name not in recipe_names():
         raise ConfigError(f"there is no recipe '{name}': {closest(name, recipe_names())}")
@@ -44,26 +44,26 @@ def recipe_path(name: str) -> Path:
 
 
 def find_config(config: Path | None, recipe: str | None) -> Path:
-    """The file that a user means by a path, or by the name of a recipe.
+    """The configuration file that a user names, by path or by recipe.
 
     Raises:
-        ConfigError: neither is given, or both, or there is no such file or recipe.
+        ConfigError: neither or both are given, or there is no such recipe.
     """
     if (config is None) == (recipe is None):
         raise ConfigError(
-            "name a configuration file, or a recipe with --recipe "
-            f"({', '.join(recipe_names())}): one of the two"
+            "name either a configuration file or a recipe with --recipe "
+            f"({', '.join(recipe_names())})"
         )
     if recipe is not None:
         return recipe_path(recipe)
     assert config is not None
     if str(config) in recipe_names() and not is_file(config):
-        raise ConfigError(f"there is no file {config}; for the recipe say --recipe {config}")
+        raise ConfigError(f"there is no file {config}; for the recipe use --recipe {config}")
     return config
 
 
 def read_model_config(path: Path) -> ModelConfig:
-    """The model that a configuration file describes: of a run, of a model alone, or foreign.
+    """The model of a configuration file: a run's, a model's, or one of the public releases.
 
     Raises:
         ConfigError: the file, a key or a value cannot be used.
@@ -81,12 +81,12 @@ def read_model_config(path: Path) -> ModelConfig:
 def read_train_config(
     path: Path, overrides: Sequence[str] = (), data_root: Path | None = None
 ) -> TrainConfig:
-    """Read a YAML file, with settings from the command line on top.
+    """Read a YAML file and apply settings from the command line.
 
     Args:
         path: our own configuration or one of NVlabs/MUNIT.
         overrides: `key=value`, the key dotted ("loss.cycle_weight=10"), the value YAML.
-        data_root: replaces every place for images that the file names.
+        data_root: replaces all image folders of the file.
 
     Raises:
         ConfigError: the file, a key or a value cannot be used.
@@ -95,7 +95,7 @@ def read_train_config(
     if is_imaginaire_yaml(data):
         raise ConfigError(
             f"{path} is a configuration of NVlabs/imaginaire, whose training settings are not "
-            f"read: start from a recipe ({', '.join(recipe_names())}) and --set what differs"
+            f"supported: start from a recipe ({', '.join(recipe_names())}) and --set what differs"
         )
     if is_munit_yaml(data):
         data = train_data_from_munit(data, str(path))
@@ -115,7 +115,7 @@ def dump_train_config(config: TrainConfig) -> str:
 
 
 def set_key(data: dict[str, Any], override: str) -> None:
-    """Change one value of nested `data` as "a.b=value" says; missing levels are made.
+    """Change one value of nested `data` by "a.b=value"; missing levels are created.
 
     Raises:
         ConfigError: there is no "=", the value is not YAML, or "a" is not a mapping.

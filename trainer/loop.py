@@ -1,51 +1,32 @@
-"""A training run from its folder to its last checkpoint."""
+"""A training run, from its first iteration to its last checkpoint."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-import multiprocessing
-import multiprocessing.util
 import signal
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from munit_edge.errors import (
-    ConfigError,
-    EngineError,
-    ModelError,
-    MunitEdgeError,
-    OutputError,
-    TrainingError,
-)
-from munit_edge.extras import require
-from munit_edge.files.locks import process_scratch, writing_into
+from munit_edge.errors import MunitEdgeError, TrainingError
 from munit_edge.images.frame_tally import FrameTally
-from munit_edge.interrupts import (
-    StopRequest,
-    end_with_parent,
-    signals_left_to_parent,
-    stop_requests,
-)
+from munit_edge.interrupts import StopRequest, stop_requests
 from munit_edge.model.config import DIRECTIONS, DOMAINS, Domain, split_direction
 from munit_edge.styles.codes import sample_styles
 from munit_edge.trainer.checkpoint import (
     best_checkpoint,
-    check_newest_whole,
     newest_checkpoint,
     open_checkpoint,
     record_measures,
-    saved_checkpoints,
 )
 from munit_edge.trainer.config import HIGHER_IS_BETTER, TrainConfig
-from munit_edge.trainer.data.batches import RawBatch, TrainingBatches, draw_styles, first_pictures
+from munit_edge.trainer.data.batches import RawBatch, TrainingBatches, draw_styles, first_images
 from munit_edge.trainer.data.image_sets import ImageSet, display_images, training_images
+from munit_edge.trainer.data.loader import batches_ahead
 from munit_edge.trainer.distributed import Processes
 from munit_edge.trainer.graphs import image_from_bytes
 from munit_edge.trainer.measures import Evaluation, reconstruction_error
@@ -58,34 +39,26 @@ from munit_edge.trainer.run.view import Progress, RunView, Speed, new_session
 from munit_edge.trainer.step import Pair
 from munit_edge.trainer.torch_api import Tensor, torch
 
-DeviceName = Literal["auto", "cpu", "cuda"]
-
 MAX_SKIPPED_IN_A_ROW = 100
 """Iterations in a row that may skip an update before the run ends."""
 
-LONGEST_WAIT = timedelta(hours=2)
-"""The others wait so long for the first of several processes, which saves and measures alone: on
-GPUs torch's 10 minutes are less than an evaluation may take."""
-
-_PURPOSE = "training"
-
 
 class Display(Protocol):
-    """What a run tells its progress to."""
+    """Where a run reports its progress."""
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """`steps` more iterations are done; `note` has the present losses."""
+        """`steps` more iterations are done; `note` holds the current losses."""
 
     def message(self, text: str) -> None:
-        """Something that the user should read."""
+        """Show a message to the user."""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a run ended."""
+    """The outcome of a run."""
 
     iteration: int
-    """Iterations done, those before a resume too."""
+    """Iterations done, including those before a resume."""
     checkpoint: Path
     """The last checkpoint."""
     images_per_second: float | None
@@ -93,19 +66,19 @@ class TrainingResult:
     broken_images: int
     """Files that could not be read and were skipped."""
     first_frames: str
-    """In words: pictures with several frames or pages, of which the first was used; or empty."""
+    """A sentence about images with several frames or pages, of which the first was used; or ""."""
     flat_images: int
-    """Files that have one colour only, of those that were read."""
+    """Files with only one colour, among those that were read."""
     skipped_updates: int
-    """Updates that were left out because a loss or gradient was not finite."""
+    """Updates that were skipped because a loss or gradient was not finite."""
     best: Path | None
-    """The best checkpoint by `TrainConfig.best_by`, or None where nothing was measured."""
+    """The best checkpoint by `TrainConfig.best_by`, or None if nothing was measured."""
     stopped_by: signal.Signals | None
     """The signal that ended the run early, or None."""
 
 
 class TrainingRun:
-    """A run that is ready to train; `train` may be called once."""
+    """A run that is ready to train; call `train` once."""
 
     def __init__(self, config: TrainConfig, folder: RunFolder, accelerator: Any) -> None:
         self.config = config
@@ -138,11 +111,11 @@ class TrainingRun:
         self._flat: set[str] = set()
         self._skipped_in_a_row = 0
         self.held = contextlib.ExitStack()
-        """What is given back when the run ends: the lock of its folder."""
+        """Released when the run ends: the lock of its folder."""
 
     @property
     def device(self) -> str:
-        """Where the run computes, such as "cpu" or "cuda:0 (NVIDIA H100)"."""
+        """The device of the run, such as "cpu" or "cuda:0 (NVIDIA H100)"."""
         device = self._accelerator.device
         if device.type != "cuda":
             return str(device.type)
@@ -154,19 +127,19 @@ class TrainingRun:
         return self.config.iterations - self.state.iteration
 
     def train(self, display: Display) -> TrainingResult:
-        """Run to the last iteration, or to Ctrl-C or SIGTERM, and save a checkpoint.
+        """Train until the last iteration, Ctrl-C or SIGTERM, and save a checkpoint.
 
         Raises:
-            TrainingError: a loss or gradient is not a number, or infinite.
+            TrainingError: a loss or gradient is NaN or infinite.
             InputError: no image of a domain can be read.
-            OutputError: a checkpoint or picture cannot be written; earlier checkpoints are whole.
+            OutputError: a checkpoint or image cannot be written; earlier checkpoints stay intact.
         """
         stopped_by = None
         showing = self._view.session(self._new_session(), self._progress, display.message)
         with self.held, stop_requests() as stop, showing, self.processes.ending_together():
             if self.state.iteration and self.processes.is_first:
-                self._evaluate(display, stop)  # the run may have been stopped before it was
-            for raw in self._batches_to_come():
+                self._evaluate(display, stop)  # the last session may have been stopped before
+            for raw in batches_ahead(self._batches, self.state.iteration + 1, self.config):
                 losses = self._iterate(self._readable(raw, display), display)
                 self._report(losses, display)
                 stopped_by = self.processes.agreed_signal(stop.signal)
@@ -198,56 +171,18 @@ class TrainingRun:
         )
 
     def _shown(self, domain: Domain, found: ImageSet) -> DisplayImages:
-        names, images = first_pictures(found, domain, self.config, self.config.num_display_images)
+        names, images = first_images(found, domain, self.config, self.config.num_display_images)
         return DisplayImages(names, torch.from_numpy(images).to(self._accelerator.device))
 
     def _due(self, interval: int) -> bool:
-        """Whether something that is done every `interval` iterations is to be done now."""
+        """Whether work that is done every `interval` iterations is due."""
         return self.state.iteration % interval == 0 or self.remaining == 0
 
-    def _batches_to_come(self) -> Iterator[RawBatch | MunitEdgeError]:
-        """Batches of the iterations to come, prepared ahead by worker processes."""
-        loader: Any = torch.utils.data.DataLoader(
-            self._batches,  # type: ignore[arg-type]  # it needs no length
-            batch_size=None,
-            sampler=range(self.state.iteration + 1, self.config.iterations + 1),
-            num_workers=self.config.data.workers,
-            collate_fn=_as_it_is,
-            multiprocessing_context=_worker_context() if self.config.data.workers else None,
-            worker_init_fn=_end_with_parent,
-        )
-        with signals_left_to_parent():
-            batches: Any = iter(loader)
-        try:
-            yield from self._batches_of(batches)
-        finally:
-            # An error may keep hold of the iterator, and at its end Python would wait for its
-            # processes, which take no signal.
-            if self.config.data.workers:
-                batches._shutdown_workers()
-
-    def _batches_of(
-        self, batches: Iterator[RawBatch | MunitEdgeError]
-    ) -> Iterator[RawBatch | MunitEdgeError]:
-        while True:
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            except RuntimeError as exc:
-                if "DataLoader worker" not in str(exc):  # torch has no class for it
-                    raise
-                batch = TrainingError(
-                    f"a process that prepares images has ended ({exc}): if memory is short lower "
-                    "data.workers; go on with --resume"
-                )
-            yield batch
-
     def _readable(self, raw: RawBatch | MunitEdgeError, display: Display) -> RawBatch:
-        """Raise a worker's error, and name each image once that is broken or has one colour."""
+        """Raise a worker's error; report each image once that is broken or has only one colour."""
         if isinstance(raw, MunitEdgeError):
             if self.processes.is_first and self.state.iteration:
-                self._save()  # the iterations done so far are as good as ever
+                self._save()  # the iterations done so far are still good
             raise raw
         for fault in raw.broken:
             if fault not in self._broken:
@@ -259,7 +194,7 @@ class TrainingRun:
         for path in raw.flat:
             if path not in self._flat:
                 self._flat.add(path)
-                display.message(f"{path} has one colour only and teaches nothing")
+                display.message(f"{path} has only one colour: there is nothing to learn from it")
         return raw
 
     def _iterate(self, raw: RawBatch, display: Display) -> dict[str, float]:
@@ -270,8 +205,8 @@ class TrainingRun:
             losses = self.state.step.run(iteration, images, *styles)
         except torch.OutOfMemoryError as exc:
             raise TrainingError(
-                f"{self.device} has not enough memory for iteration {iteration}: lower batch_size "
-                "or data.crop_height and data.crop_width, or end other programs on the GPU "
+                f"{self.device} is out of memory in iteration {iteration}: lower batch_size "
+                "or data.crop_height and data.crop_width, or stop other programs on the GPU "
                 f"({self._last_saved()})"
             ) from exc
         values = self.processes.mean(losses)
@@ -283,12 +218,12 @@ class TrainingRun:
     def _on_device(self, images: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
         on_host = torch.from_numpy(images)
         if self._accelerator.device.type == "cuda":
-            on_host = on_host.pin_memory()  # so that the copy runs beside other work
+            on_host = on_host.pin_memory()  # lets the copy overlap with other work
         on_device = on_host.to(self._accelerator.device, non_blocking=True)
         return image_from_bytes(on_device).contiguous()
 
     def _styles(self, iteration: int, update: int) -> Pair:
-        """Fresh style codes for one of the two updates of an iteration: this process's share."""
+        """This process's share of the style codes for one of the two updates of an iteration."""
         config, size = self.config, self.config.batch_size
         count = self.state.images_per_iteration
         share = slice(self.processes.index * size, (self.processes.index + 1) * size)
@@ -303,7 +238,7 @@ class TrainingRun:
         )
 
     def _check_finite(self, iteration: int, losses: dict[str, float], display: Display) -> None:
-        """Raise when something is not finite, or count the updates that were skipped for it."""
+        """Raise if a loss is not finite, or count the updates that were skipped because of it."""
         wrong = [f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value)]
         skipped = self.state.step.skipped
         self._skipped_in_a_row = self._skipped_in_a_row + 1 if skipped else 0
@@ -311,7 +246,7 @@ class TrainingRun:
             raise TrainingError(
                 f"training diverged in iteration {iteration}: {', '.join(wrong)} "
                 f"({self._last_saved()}): lower optimizer.generator_lr and "
-                "optimizer.discriminator_lr, or take another seed"
+                "optimizer.discriminator_lr, or use another seed"
             )
         if not skipped:
             return
@@ -324,7 +259,7 @@ class TrainingRun:
 
     def _last_saved(self) -> str:
         saved = newest_checkpoint(self.folder.path)
-        return "no checkpoint was saved before" if saved is None else f"last checkpoint: {saved}"
+        return "no checkpoint was saved" if saved is None else f"last checkpoint: {saved}"
 
     def _report(self, losses: dict[str, float], display: Display) -> None:
         self._speed.tick()
@@ -345,13 +280,13 @@ class TrainingRun:
             self._view.log(self.state.iteration, numbers)
 
     def _display_styles(self) -> Tensor:
-        """The random styles of the picture grids: always the same."""
+        """The random styles of the grids, the same in every grid."""
         config = self.config
         codes = sample_styles(config.num_display_styles, config.model.style_dim, config.seed)
         return torch.from_numpy(codes).to(self._accelerator.device)
 
     def _draw(self) -> None:
-        """Draw the grids; every process has to take part."""
+        """Draw the grids; every process must take part."""
         self._broken |= self.processes.union(self._broken)
         if not self.processes.is_first:
             return
@@ -385,17 +320,17 @@ class TrainingRun:
         self.folder.prune(self.config.keep_checkpoints, self._best_checkpoint())
 
     def _evaluate(self, display: Display, stop: StopRequest) -> None:
-        """Measure the checkpoint of this iteration on the test set, unless a signal comes."""
+        """Measure the checkpoint of this iteration on the test set, unless a signal arrives."""
         path = self.folder.checkpoint(self.state.iteration)
         if self._evaluation is None or self.config.best_by in open_checkpoint(path).info.measures:
             return
 
-        def go_on() -> None:
+        def check_signal() -> None:
             if stop.signal is not None:
                 raise _StoppedError
 
         try:
-            found = self._evaluation.measure(path, go_on)
+            found = self._evaluation.measure(path, check_signal)
         except _StoppedError:
             return
         except MunitEdgeError as exc:
@@ -408,7 +343,7 @@ class TrainingRun:
         self.folder.prune(self.config.keep_checkpoints, self._best_checkpoint())
 
     def _reconstruction(self) -> dict[str, float]:
-        """The reconstruction error of the generators as they are, where it is wanted and finite."""
+        """The generators' reconstruction error, if it is to be measured and is finite."""
         if self.config.best_by != "reconstruction":
             return {}
         error = reconstruction_error(
@@ -433,128 +368,10 @@ class TrainingRun:
 
 
 class _StoppedError(Exception):
-    """A signal came during an evaluation."""
-
-
-def prepare_run(
-    config: TrainConfig,
-    path: Path,
-    *,
-    device: DeviceName = "auto",
-    resume: bool = False,
-    overwrite: bool = False,
-    source: Path | None = None,
-) -> TrainingRun:
-    """Check everything that can be checked, make or reopen the run's folder, build the networks.
-
-    Args:
-        config: what to do.
-        path: the run's folder.
-        device: "auto" takes CUDA where there is a GPU.
-        resume: go on from the newest checkpoint.
-        overwrite: replace an earlier run.
-        source: the file that `config` was read from.
-
-    Raises:
-        ConfigError: the configuration cannot be used, or is not the resumed run's.
-        InputError: images or the run to resume are missing.
-        EngineError: the device, or a package, is not there.
-        OutputError: a run is there already, or one that holds an input of this one, or the folder
-            cannot be written.
-    """
-    if resume and overwrite:
-        raise ConfigError("--resume goes on with a run and --overwrite replaces it: choose one")
-    folder, accelerator = RunFolder(path), _accelerator(device)
-    with contextlib.ExitStack() as stack:
-        _lock(folder, Processes(accelerator), stack)
-        if resume:
-            folder.check_resumable(config)
-        else:
-            inputs = [*config.files(), *([source] if source is not None else [])]
-            folder.check_free(overwrite=overwrite, inputs=inputs)
-        run = TrainingRun(config, folder, accelerator)
-        # Nothing has been written so far: whatever was wrong has left no half-made run behind.
-        if resume:
-            _restore_newest(run)
-        if run.remaining < 0:
-            raise ConfigError(
-                f"the run has done {run.state.iteration} iterations already and iterations is "
-                f"{config.iterations}: set it higher"
-            )
-        if run.processes.is_first:
-            folder.begin(config, anew=not resume)
-        run.held = stack.pop_all()
-    return run
-
-
-def _lock(folder: RunFolder, processes: Processes, stack: contextlib.ExitStack) -> None:
-    """Let the first process hold the folder for all of them.
-
-    Raises:
-        OutputError: another run has it; all of them raise it.
-    """
-    fault = set[str]()
-    if processes.is_first:
-        try:
-            stack.enter_context(writing_into(folder.path))
-        except OutputError as exc:
-            fault = {str(exc)}
-    for text in processes.union(fault):
-        raise OutputError(text)
-
-
-def _restore_newest(run: TrainingRun) -> None:
-    check_newest_whole(run.folder.path)
-    *earlier, newest = saved_checkpoints(run.folder.path) or (None,)
-    if newest is None:
-        return
-    try:
-        run.state.restore(open_checkpoint(newest), run.sets)
-    except ModelError as exc:
-        if not earlier:
-            raise
-        raise ModelError(
-            f"{exc}. Move {newest} away to go on from the checkpoint before it, {earlier[-1]}"
-        ) from exc
-
-
-def _accelerator(device: DeviceName) -> Any:
-    accelerate = require("accelerate", _PURPOSE)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise EngineError(
-            "device 'cuda' was asked for and torch finds no CUDA GPU: use --device cpu, or install "
-            "a torch with CUDA and NVIDIA's driver"
-        )
-    return accelerate.Accelerator(
-        cpu=device == "cpu" or not torch.cuda.is_available(),
-        mixed_precision="no",
-        kwargs_handlers=[accelerate.utils.InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
-    )
-
-
-def _worker_context() -> Any:
-    """How worker processes start: from a server process without threads.
-
-    A fork of this process, with its threads of torch and TensorBoard, could hang.
-    """
-    # The folder of its sockets: multiprocessing itself leaves one behind when it is killed.
-    before, tempfile.tempdir = tempfile.tempdir, str(process_scratch())
-    multiprocessing.util.get_temp_dir()
-    tempfile.tempdir = before
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "munit_edge.trainer.data.batches"])
-    return context
-
-
-def _end_with_parent(worker: int) -> None:
-    end_with_parent()
+    """A signal arrived during an evaluation."""
 
 
 def _curve(loss: str) -> str:
-    """The curve on which a number of the step is drawn."""
+    """The name of the curve for a value of the step."""
     role, is_norm, _ = loss.partition("_gradient_norm")
     return f"gradient_norm/{role}s" if is_norm else f"loss/{loss}"
-
-
-def _as_it_is(item: Any) -> Any:
-    return item

@@ -1,4 +1,4 @@
-"""Numbers that tell during training how good the generators are."""
+"""Measures of the generators' quality during training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from munit_edge.evaluation.pictures import MIN_PICTURES
 from munit_edge.images.io import Images
 from munit_edge.model.config import DIRECTIONS, Domain, split_direction
 from munit_edge.trainer.config import BestBy, LossConfig, TrainConfig
-from munit_edge.trainer.data.batches import first_pictures
+from munit_edge.trainer.data.batches import first_images
 from munit_edge.trainer.data.image_sets import ImageSets
 from munit_edge.trainer.graphs import image_from_bytes
 from munit_edge.trainer.losses import (
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 def reconstruction_error(
     generators: nn.ModuleDict, images: dict[Domain, Tensor], styles: Tensor, weights: LossConfig
 ) -> float:
-    """Equations 1 to 3 of the paper with their weights, on images that always are the same.
+    """Equations 1 to 3 of the paper with their weights, on a fixed set of images.
 
     Args:
         generators: keys `a` and `b`.
-        images: bytes [N, H, W, C] of each domain.
-        styles: [S, style_dim]; translation i has style i modulo S.
-        weights: those of the image, style and content reconstruction are used.
+        images: uint8 [N, H, W, C] of each domain.
+        styles: [S, style_dim]; translation i uses style i modulo S.
+        weights: the weights of the image, style and content reconstruction.
 
     Returns:
-        The mean over the images of a domain, summed over both domains; not finite where the
-        networks' results are not.
+        The mean over the images of a domain, summed over both domains; not finite if the outputs of
+        the networks are not.
     """
     was_training = generators.training
     generators.eval()
@@ -74,28 +74,28 @@ def _error(
 
 
 class Evaluation:
-    """The numbers of `munit-edge evaluate`, on pictures that are read once.
+    """The measures of `munit-edge evaluate`, on images that are read once.
 
-    They are measured on saved checkpoints, so they are those that the command gives for the same
-    pictures, and an evaluation that is cut short costs no iteration.
+    They are taken from saved checkpoints: they equal those of the command for the same images, and
+    interrupting an evaluation costs no iteration.
     """
 
     def __init__(self, config: TrainConfig, sets: ImageSets, device: torch.device) -> None:
-        """Read the pictures and the networks, and try these on a picture of each domain.
+        """Read the images and the feature networks, and try the networks on an image per domain.
 
         Args:
-            config: of the run.
-            sets: where the pictures are.
-            device: where to run.
+            config: the run's configuration.
+            sets: the images.
+            device: the device to run on.
 
         Raises:
-            InputError: there are too few, or too small ones for a network, or its file is missing.
-            ModelError: a network's file holds no such network.
-            EngineError: a network cannot be run.
+            InputError: images are too few or too small for a network, or its file is missing.
+            ModelError: a file does not hold the network that is needed.
+            EngineError: a network cannot run.
         """
         from munit_edge.evaluation.open_networks import open_networks
 
-        # One of several processes on the CPU has "cpu:0".
+        # In one of several processes on the CPU it is "cpu:0".
         self._device = "cpu" if device.type == "cpu" else str(device)
         files = NetworkFiles(features=config.evaluation.features, lpips=config.evaluation.lpips)
         self._networks = open_networks(files, self._device)
@@ -103,14 +103,14 @@ class Evaluation:
         self._seed = config.seed
         count = config.evaluation.count
         self._images: dict[Domain, Images] = {
-            domain: first_pictures(found.spread(count), domain, config, count)[1]
+            domain: first_images(found.spread(count), domain, config, count)[1]
             for domain, found in sets.items()
         }
         for domain, images in self._images.items():
             if len(images) < MIN_PICTURES:
                 raise InputError(
-                    f"domain {domain} has {len(images)} pictures in {sets[domain].folder} that can "
-                    f"be used: best_by {config.best_by} needs at least {MIN_PICTURES}; add some, "
+                    f"domain {domain} has {len(images)} usable images in {sets[domain].folder}: "
+                    f"best_by {config.best_by} needs at least {MIN_PICTURES}; add some, "
                     "or set best_by to reconstruction"
                 )
             if self._networks.features is not None:
@@ -119,15 +119,15 @@ class Evaluation:
                 self._networks.lpips.distances(images[:1], images[:1])
 
     def measure(self, checkpoint: Path, on_step: Callable[[], None]) -> dict[BestBy, float]:
-        """The numbers of a checkpoint.
+        """The measures of a checkpoint.
 
         Args:
-            checkpoint: its folder.
-            on_step: called after each picture; what it raises ends the evaluation.
+            checkpoint: the checkpoint's folder.
+            on_step: called after each image; an exception that it raises ends the evaluation.
 
         Raises:
-            ModelError: the model gives codes that are not finite.
-            EngineError: the device failed (too little memory, say).
+            ModelError: the model's codes are not finite.
+            EngineError: the device failed, for example out of memory.
         """
         from munit_edge.evaluation.run import measure
         from munit_edge.translator import Translator

@@ -1,10 +1,15 @@
 """Norms whose gradient stays bounded where there is nothing to normalise.
 
-A norm divides by the deviation of what it gets. A picture of one colour, or a blank crop, has none:
-the result is 0 whatever came in, yet the derivative is as large as it can be, 1 / eps or its root,
-in every norm on the way, and the product over all norms of a network overflows. Such a derivative
-means nothing. Below `FLAT_VARIANCE` it is therefore lowered in proportion to the variance, to 0
-where there is none. Values are those of the plain norms everywhere; so are gradients elsewhere.
+A norm divides by the std of its input. An image of one colour, or a blank crop, has a std of 0: the
+output is 0 whatever the input, yet the derivative is as large as it can be, 1 / eps or its square
+root, in every norm along the way, and the product over all norms of a network overflows. Such a
+derivative carries no information. Below `FLAT_VARIANCE` it is therefore scaled down in proportion
+to the variance, to 0 where the variance is 0. Outputs always equal those of the plain norms, and so
+do gradients wherever the variance is larger.
+
+On the CPU the variances are looked at first: where none is small, which is nearly always, torch's
+own norm runs. On a GPU that look would wait for the device, so the scaled gradient is computed
+there in any case.
 """
 
 from __future__ import annotations
@@ -14,8 +19,11 @@ from typing import Any
 from munit_edge.trainer.torch_api import F, Tensor, torch
 
 FLAT_VARIANCE = 1e-6
-"""What has a smaller variance counts as flat: a deviation of 0.001, for values around 1,
-and a tenth of what norms add to the variance."""
+"""Inputs with a smaller variance count as flat: a std of 0.001, for values around 1, and a tenth of
+what norms add to the variance."""
+
+_CLEARLY_NOT_FLAT = 2 * FLAT_VARIANCE
+"""From here on the scale of the gradient is 1 in spite of any rounding."""
 
 
 def steady_instance_norm(
@@ -41,56 +49,79 @@ def steady_instance_norm(
         raise ValueError(f"instance norm needs more than one value in a channel: {x.shape}")
     if weight is not None and bias is not None:
         weight, bias = weight.repeat(len(x)), bias.repeat(len(x))
+    if _can_look_at(x):
+        y, _, inverse_std = _normalise(x, weight, bias, eps)
+        if float(inverse_std.detach().max()) < (_CLEARLY_NOT_FLAT + eps) ** -0.5:
+            return y.view(x.shape)
     return _InstanceNorm.apply(x, weight, bias, eps)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def steady_product(centred: Tensor, scale: Tensor, variance: Tensor) -> Tensor:
-    """``centred * scale``, with a bounded gradient of `centred`.
+    """``centred * scale``, with a bounded gradient with respect to `centred`.
 
     Args:
-        centred: what a norm has taken the mean from [B, C, H, W].
-        scale: its factor, one over the deviation among others, [B, C, 1, 1].
+        centred: the input of a norm less its mean [B, C, H, W].
+        scale: its factor, which contains one over the std [B, C, 1, 1].
         variance: of `centred`, [B, 1, 1, 1].
     """
-    return _Product.apply(centred, scale, _share(variance.detach()))  # type: ignore[no-any-return,no-untyped-call]
+    variance = variance.detach()
+    if _can_look_at(centred) and float(variance.min()) >= _CLEARLY_NOT_FLAT:
+        return centred * scale
+    return _Product.apply(centred, scale, _gradient_scale(variance))  # type: ignore[no-any-return,no-untyped-call]
 
 
-def _share(variance: Tensor) -> Tensor:
-    """What is left of a gradient."""
+def _can_look_at(x: Tensor) -> bool:
+    """Whether Python can branch on values at little cost."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _gradient_scale(variance: Tensor) -> Tensor:
+    """The factor of the gradient: 1, and less below `FLAT_VARIANCE`."""
     return (variance / FLAT_VARIANCE).clamp(0, 1)
 
 
-class _InstanceNorm(torch.autograd.Function):
-    """As a batch norm of one sample with B * C channels, which is how torch computes it too.
+def _normalise(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """[1, B * C, H, W], mean [B * C] and one over the std [B * C].
 
-    The share of the gradient takes the place of the weight in the backward pass, or multiplies it:
-    it costs no pass over the picture. Written with differentiable operators, for the R1 penalty.
+    As a batch norm of one sample with B * C channels, which is how torch computes instance norm
+    too.
+    """
+    return torch.ops.aten.native_batch_norm(  # type: ignore[no-any-return]
+        _one_sample(x), weight, bias, None, None, True, 0.0, eps
+    )
+
+
+class _InstanceNorm(torch.autograd.Function):
+    """Instance norm whose gradient is scaled.
+
+    The scale takes the place of the weight in the backward pass, or multiplies it: this costs no
+    pass over the image. Written with differentiable operators, for the R1 penalty.
     """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> Tensor:
-        y, mean, inverse_deviation = torch.ops.aten.native_batch_norm(
-            _one_sample(x), weight, bias, None, None, True, 0.0, eps
-        )
-        ctx.save_for_backward(x, weight, mean, inverse_deviation)
+        y, mean, inverse_std = _normalise(x, weight, bias, eps)
+        ctx.save_for_backward(x, weight, mean, inverse_std)
         ctx.eps = eps
-        return y.view(x.shape)  # type: ignore[no-any-return]
+        return y.view(x.shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
-        x, weight, mean, inverse_deviation = ctx.saved_tensors
-        share = _share(inverse_deviation.square().reciprocal() - ctx.eps)  # [B * C]
+        x, weight, mean, inverse_std = ctx.saved_tensors
+        scale = _gradient_scale(inverse_std.square().reciprocal() - ctx.eps)  # [B * C]
         is_affine = weight is not None
         of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
             _one_sample(gradient),
             _one_sample(x),
-            share * weight if is_affine else share,
+            scale * weight if is_affine else scale,
             None,
             None,
             mean,
-            inverse_deviation,
+            inverse_std,
             True,
             ctx.eps,
             [True, is_affine, is_affine],
@@ -102,14 +133,15 @@ class _InstanceNorm(torch.autograd.Function):
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, share: Tensor) -> Tensor:
-        ctx.save_for_backward(x, scale, share)
+    def forward(ctx: Any, x: Tensor, scale: Tensor, gradient_scale: Tensor) -> Tensor:
+        ctx.save_for_backward(x, scale, gradient_scale)
         return x * scale
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, scale, share = ctx.saved_tensors
-        return gradient * (scale * share), (gradient * x).sum((2, 3), keepdim=True), None
+        x, scale, gradient_scale = ctx.saved_tensors
+        of_x = gradient * (scale * gradient_scale)
+        return of_x, (gradient * x).sum((2, 3), keepdim=True), None
 
 
 def _one_sample(x: Tensor) -> Tensor:

@@ -1,31 +1,31 @@
-"""One iteration of training: the update of the discriminators, then that of the generators.
+"""One training iteration: the update of the discriminators, then that of the generators.
 
 Legend (domain b is the same with the letters swapped):
     x_a     image batch of domain a [B, C, H, W] in [-1, 1]
     c_a     its content code [B, content_channels, h, w]
     s_a     style code drawn from N(0, I) for domain a [B, S]
-    s_aa    style code that the encoder of a finds in x_a [B, S]
+    s_aa    style code that the encoder of a extracts from x_a [B, S]
     x_aa    x_a encoded and decoded again in its own domain
     x_ab    x_a translated: its content, decoded by b with s_b
-    c_aba   content code that the encoder of b finds in x_ab
-    s_bab   style code that the encoder of b finds in x_ab: it should be s_b
+    c_aba   content code that the encoder of b extracts from x_ab
+    s_bab   style code that the encoder of b extracts from x_ab: it should be s_b
     x_aba   x_ab translated back with the style of x_a
 
-Each objective is one module whose `forward` calls every network that its optimiser moves, so a
-wrapper that synchronises gradients over processes sees all of them.
+Each objective is one module whose `forward` calls every network that its optimiser moves. A wrapper
+that synchronises gradients between processes, such as DistributedDataParallel, sees all of them.
 
-The generators do not move in the discriminators' update. So what both updates need of them is
-computed once, before, with its graph: the content codes, and the translations where they are
-reused.
+The generators do not move during the discriminators' update. What both updates need from them is
+therefore computed once, with its graph, before either: the content codes, and the translations
+where both updates use the same ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
-from munit_edge.model.config import DOMAINS
+from munit_edge.model.config import DOMAINS, Domain
 from munit_edge.trainer.config import LossConfig, OptimizerConfig, TrainConfig
 from munit_edge.trainer.data.augmentation import NUM_DRAWS, augmented
 from munit_edge.trainer.data.batches import draw_augmentations
@@ -38,82 +38,76 @@ from munit_edge.trainer.fast.network_calls import (
 from munit_edge.trainer.fast.up_convolution import fold_up_sampling
 from munit_edge.trainer.features.vgg import VggFeatures, read_vgg
 from munit_edge.trainer.losses import (
-    content_reconstruction_loss,
-    cycle_loss,
+    EQUATION_5,
+    GENERATOR_LOSSES,
+    DomainTensors,
     gan_discriminator_loss,
-    gan_generator_loss,
-    image_reconstruction_loss,
-    perceptual_loss,
     r1_penalty,
-    style_reconstruction_loss,
 )
 from munit_edge.trainer.torch_api import Tensor, nn, torch
 
 Losses = dict[str, Tensor]
-"""Scalars by name: `discriminator_*`, `r1_*`, `gan_*`, `image_*`, `style_*`, `content_*`,
-`cycle_*`, `perceptual_*` for each domain, before their weights; `discriminator_total` and
-`generator_total` with them; `discriminator_gradient_norm` and `generator_gradient_norm`, over all
-their parameters together. What has no weight is not there."""
-
-Codes = tuple[Tensor, Tensor]
-"""Content or style codes for domains a and b."""
+"""Scalars by name. For each domain, before the weights: `discriminator_*`, `r1_*` and those of
+`GENERATOR_LOSSES`, such as `image_a`. With the weights: `discriminator_total`, `generator_total`.
+Over all parameters together: `discriminator_gradient_norm`, `generator_gradient_norm`. Losses that
+are not computed are absent."""
 
 
-class Decoded(NamedTuple):
-    """What the generators make of content codes; names as in the legend."""
-
-    s_aa: Tensor
-    s_bb: Tensor
-    x_aa: Tensor
-    x_bb: Tensor
-    x_ab: Tensor
-    x_ba: Tensor
-
-
-class Beginning(NamedTuple):
-    """What the generators compute before the discriminators move, with its graph."""
-
-    contents: Codes
-    decoded: Decoded | None
-    """None where each update takes style codes of its own."""
-
-
-_NUM_SHOWN = 6
-"""Batches that the discriminators are shown in an iteration: real and translated of both domains,
-then the translations of the generators' update."""
-
-Role = Literal["discriminator", "generator"]
-"""Whose update it is; the names of its losses' total and gradient norm begin so."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One tensor for each domain: images [B, C, H, W], or style codes [B, S]."""
+class Pair(NamedTuple):
+    """One tensor per domain: images [B, C, H, W], content codes or style codes [B, S]."""
 
     a: Tensor
     b: Tensor
 
 
+class Generated(NamedTuple):
+    """What the generators decode from content codes."""
+
+    own_styles: Pair
+    """s_aa, s_bb."""
+    reconstructions: Pair
+    """x_aa, x_bb."""
+    translations: Pair
+    """Into each domain: x_ba, x_ab."""
+
+
+class SharedForward(NamedTuple):
+    """The generators' forward pass that both updates use, with its graph."""
+
+    contents: Pair
+    """c_a, c_b."""
+    generated: Generated | None
+    """None where each update draws its own style codes."""
+
+
+_NUM_SHOWN = 6
+"""Batches that the discriminators see in an iteration: real and translated images of both domains,
+then the translations of the generators' update."""
+
+Role = Literal["discriminator", "generator"]
+"""The networks that an update moves; their total loss and gradient norm are named after it."""
+
+
 class Placement(Protocol):
-    """What a step needs of Accelerate's `Accelerator`."""
+    """The part of Accelerate's `Accelerator` that a step uses."""
 
     process_index: int
-    """Number of this process, from 0."""
+    """Rank of this process, from 0."""
     num_processes: int
-    """How many train together."""
+    """Number of processes that train together."""
 
     def prepare(self, *objects: Any) -> Any:
-        """The same objects, ready for the device and the other processes."""
+        """Wrap modules and optimisers for the device and the other processes."""
 
     def backward(self, loss: Tensor) -> None:
         """Compute gradients."""
 
     def reduce(self, tensor: Tensor, reduction: str) -> Tensor:
-        """Combine a tensor over all processes."""
+        """Reduce a tensor over all processes."""
 
 
 class DiscriminatorObjective(nn.Module):
-    """What the two discriminators minimise."""
+    """The loss of both discriminators."""
 
     def __init__(
         self, discriminators: nn.ModuleDict, calls: NetworkCalls, config: LossConfig
@@ -125,20 +119,21 @@ class DiscriminatorObjective(nn.Module):
 
     def forward(
         self,
-        x_a: Tensor,
-        x_b: Tensor,
-        x_ab: Tensor,
-        x_ba: Tensor,
+        images: Pair,
+        translations: Pair,
         draws: Tensor | None = None,
         penalised: bool = False,
     ) -> Losses:
-        """Real images and translations, which carry no gradient -> losses.
+        """Compute the losses of real images against translations.
 
-        `draws` [4, B, NUM_DRAWS] are for the augmentation of x_a, x_ba, x_b, x_ab, in this order;
-        `penalised` says whether the R1 penalty is due.
+        Args:
+            images: x_a, x_b.
+            translations: x_ba, x_ab, without a graph.
+            draws: [4, B, NUM_DRAWS], for the augmentation of x_a, x_ba, x_b, x_ab in this order.
+            penalised: whether the R1 penalty is due.
         """
         config = self.config
-        shown = [x_a, x_ba, x_b, x_ab]
+        shown = [images.a, translations.a, images.b, translations.b]
         if draws is not None:
             shown = [augmented(*pair, config.augment) for pair in zip(shown, draws, strict=True)]
         losses = {}
@@ -156,13 +151,14 @@ class DiscriminatorObjective(nn.Module):
                 losses[f"r1_{domain}"] = r1_penalty(on_real, real, config.gan_convention)
         losses["discriminator_total"] = config.gan_weight * _of_both("discriminator", losses)
         if penalised:
+            # Computed in one of `r1_interval` iterations, so that it has to weigh as much more.
             weight = config.r1_weight * config.r1_interval
             losses["discriminator_total"] += weight * _of_both("r1", losses)
         return losses
 
 
 class GeneratorObjective(nn.Module):
-    """What encoders and decoders of both domains minimise: equation 5 of the paper."""
+    """The loss of the encoders and decoders of both domains: equation 5 of the paper."""
 
     def __init__(
         self,
@@ -173,101 +169,108 @@ class GeneratorObjective(nn.Module):
     ) -> None:
         super().__init__()
         self.generators = generators
-        # Discriminators and VGG are no part of this module: it only asks them.
+        # Discriminators and VGG are called, but are no submodules: their weights do not move here.
         self._calls = calls
-        self._vgg = (vgg,)
+        self._features = None if vgg is None else vgg.forward
         self.config = config
 
     def forward(
         self,
-        x_a: Tensor,
-        x_b: Tensor,
-        styles: Codes | None = None,
-        beginning: Beginning | None = None,
+        images: Pair,
+        styles: Pair | None = None,
+        shared: SharedForward | None = None,
         draws: Tensor | None = None,
-    ) -> Beginning | Losses:
-        """Images, and styles to translate with -> losses, in two calls.
+    ) -> SharedForward | Losses:
+        """Compute the shared forward pass, or from it the losses.
 
-        The first, without `beginning`, returns it; it decodes where it is given styles. The second
-        always has styles. `draws` [2, B, NUM_DRAWS] are for the augmentation of x_ba and x_ab, in
-        this order.
+        Both are one function because DistributedDataParallel synchronises the gradients of what
+        runs inside `forward` and of nothing else.
+
+        Args:
+            images: x_a, x_b.
+            styles: s_a, s_b to translate with. Without them the shared forward pass ends with the
+                content codes; the losses always need them.
+            shared: what the first call returned; None: this is the first call.
+            draws: [2, B, NUM_DRAWS], for the augmentation of x_ba and x_ab in this order.
         """
-        gen_a, gen_b = self._calls.generators.values()
-        if beginning is None:
-            contents = gen_a.content_encoder(x_a), gen_b.content_encoder(x_b)
-            decoded = None if styles is None else self._decoded(x_a, x_b, contents, styles)
-            return Beginning(contents, decoded)
-        assert styles is not None
-        contents, (s_a, s_b) = beginning.contents, styles
-        c_a, c_b = contents
-        s_aa, s_bb, x_aa, x_bb, x_ab, x_ba = beginning.decoded or self._decoded(
-            x_a, x_b, contents, styles
-        )
+        if shared is None:
+            return self._shared(images, styles)
+        assert styles is not None, "the losses need the drawn styles"
+        return self._losses(images, styles, shared, draws)
+
+    def _shared(self, images: Pair, styles: Pair | None) -> SharedForward:
+        generators = self._calls.generators
+        contents = Pair(*(generators[d].content_encoder(getattr(images, d)) for d in DOMAINS))
+        generated = None if styles is None else self._generate(images, contents, styles)
+        return SharedForward(contents, generated)
+
+    def _generate(self, images: Pair, contents: Pair, styles: Pair) -> Generated:
+        gen_a, gen_b = (self._calls.generators[d] for d in DOMAINS)
+        own = Pair(gen_a.style_encoder(images.a), gen_b.style_encoder(images.b))
+        x_aa, x_ba = _decode_both(gen_a, (contents.a, contents.b), (own.a, styles.a))
+        x_bb, x_ab = _decode_both(gen_b, (contents.b, contents.a), (own.b, styles.b))
+        return Generated(own, Pair(x_aa, x_bb), Pair(x_ba, x_ab))
+
+    def _losses(
+        self, images: Pair, styles: Pair, shared: SharedForward, draws: Tensor | None
+    ) -> Losses:
+        gen_a, gen_b = (self._calls.generators[d] for d in DOMAINS)
+        generated = shared.generated or self._generate(images, shared.contents, styles)
+        own, (x_aa, x_bb), (x_ba, x_ab) = generated
         c_bab, s_aba = gen_a.encode(x_ba)
         c_aba, s_bab = gen_b.encode(x_ab)
-
-        losses = {
-            "image_a": image_reconstruction_loss(x_aa, x_a),
-            "image_b": image_reconstruction_loss(x_bb, x_b),
-            "style_a": style_reconstruction_loss(s_aba, s_a),
-            "style_b": style_reconstruction_loss(s_bab, s_b),
-            "content_a": content_reconstruction_loss(c_aba, self._content_target(c_a)),
-            "content_b": content_reconstruction_loss(c_bab, self._content_target(c_b)),
-            "gan_a": self._gan_loss("a", x_ba, None if draws is None else draws[0]),
-            "gan_b": self._gan_loss("b", x_ab, None if draws is None else draws[1]),
+        draws_a, draws_b = (None, None) if draws is None else draws
+        # Each domain's view of the same tensors; the fields have the names of domain a.
+        tensors = {
+            "a": DomainTensors(
+                x_a=images.a,
+                x_aa=x_aa,
+                s_a=styles.a,
+                s_aba=s_aba,
+                c_a=shared.contents.a,
+                c_aba=c_aba,
+                x_ba=x_ba,
+                x_b=images.b,
+                logits=partial(self._logits, "a", x_ba, draws_a),
+                x_aba=partial(gen_a.decoder, c_aba, own.a),
+                features=self._features,
+            ),
+            "b": DomainTensors(
+                x_a=images.b,
+                x_aa=x_bb,
+                s_a=styles.b,
+                s_aba=s_bab,
+                c_a=shared.contents.b,
+                c_aba=c_bab,
+                x_ba=x_ab,
+                x_b=images.a,
+                logits=partial(self._logits, "b", x_ab, draws_b),
+                x_aba=partial(gen_b.decoder, c_bab, own.b),
+                features=self._features,
+            ),
         }
-        if self.config.cycle_weight:
-            losses["cycle_a"] = cycle_loss(gen_a.decoder(c_aba, s_aa), x_a)
-            losses["cycle_b"] = cycle_loss(gen_b.decoder(c_bab, s_bb), x_b)
-        if self.config.perceptual_weight:
-            losses["perceptual_a"] = self._perceptual_loss(x_ba, x_b)
-            losses["perceptual_b"] = self._perceptual_loss(x_ab, x_a)
-        losses["generator_total"] = self._total(losses)
+        weights = {name: getattr(self.config, f"{name}_weight") for name in GENERATOR_LOSSES}
+        losses, weighted = {}, []
+        # The losses of equation 5 are computed at weight 0 too: their curves are always there.
+        for name, loss in GENERATOR_LOSSES.items():
+            if weights[name] or name in EQUATION_5:
+                for domain in DOMAINS:
+                    value = loss(tensors[domain], self.config)
+                    losses[f"{name}_{domain}"] = value
+                    weighted.append(weights[name] * value)
+        losses["generator_total"] = torch.stack(weighted).sum()
         return losses
 
-    def _decoded(self, x_a: Tensor, x_b: Tensor, contents: Codes, styles: Codes) -> Decoded:
-        gen_a, gen_b = self._calls.generators.values()
-        (c_a, c_b), (s_a, s_b) = contents, styles
-        s_aa, s_bb = gen_a.style_encoder(x_a), gen_b.style_encoder(x_b)
-        x_aa, x_ba = _decode_both(gen_a, (c_a, c_b), (s_aa, s_a))
-        x_bb, x_ab = _decode_both(gen_b, (c_b, c_a), (s_bb, s_b))
-        return Decoded(s_aa, s_bb, x_aa, x_bb, x_ab, x_ba)
-
-    def _content_target(self, content: Tensor) -> Tensor:
-        return content.detach() if self.config.detach_content_target else content
-
-    def _gan_loss(self, domain: str, translation: Tensor, draws: Tensor | None) -> Tensor:
+    def _logits(self, domain: Domain, translation: Tensor, draws: Tensor | None) -> list[Tensor]:
         if draws is not None:
             translation = augmented(translation, draws, self.config.augment)
-        outputs = self._calls.discriminators[domain](translation)
-        return gan_generator_loss(outputs, self.config.gan, self.config.gan_convention)
-
-    def _perceptual_loss(self, translation: Tensor, source: Tensor) -> Tensor:
-        (vgg,) = self._vgg
-        assert vgg is not None
-        with torch.autocast(source.device.type, enabled=False):
-            with torch.no_grad():
-                wanted = vgg(source)
-            return perceptual_loss(vgg(translation), wanted)
-
-    def _total(self, losses: Losses) -> Tensor:
-        weights = {
-            "gan": self.config.gan_weight,
-            "image": self.config.image_weight,
-            "style": self.config.style_weight,
-            "content": self.config.content_weight,
-            "cycle": self.config.cycle_weight,
-            "perceptual": self.config.perceptual_weight,
-        }
-        return torch.stack(
-            [weights[name.rpartition("_")[0]] * loss for name, loss in losses.items()]
-        ).sum()
+        return self._calls.discriminators[domain](translation)  # type: ignore[no-any-return]
 
 
 class TrainingStep:
     """The two updates and their optimisers.
 
-    The networks stay the caller's: they are on their device and in training mode already.
+    The caller owns the networks and has put them on their device and into training mode.
     """
 
     def __init__(
@@ -280,11 +283,11 @@ class TrainingStep:
         self.generators = generators
         self.discriminators = discriminators
         self.skipped: tuple[Role, ...] = ()
-        """Whose updates the last iteration left out because something was not finite."""
+        """The updates that the last iteration skipped because something was not finite."""
         self._config = config
         self._placement = placement
         self.vgg = self._vgg()
-        """What the perceptual loss compares pictures with; None where it has no weight."""
+        """The network of the perceptual loss; None where that loss has no weight."""
         fold_up_sampling(generators, config.speed.fold_up_sampling)
         if config.speed.channels_last:
             for networks in (generators, discriminators):
@@ -319,14 +322,14 @@ class TrainingStep:
     def run(
         self, iteration: int, images: Pair, discriminator_styles: Pair, generator_styles: Pair
     ) -> Losses:
-        """Do one iteration.
+        """Run one iteration.
 
         Args:
-            iteration: counted from 1; it decides the learning rates.
-            images: a batch of each domain.
+            iteration: counted from 1; determines the learning rates.
+            images: one batch per domain.
             discriminator_styles: drawn from N(0, I) for the translations that the discriminators
-                are shown.
-            generator_styles: another draw, for the generators' update.
+                see.
+            generator_styles: a second draw, for the generators' update.
 
         Returns:
             Every loss, detached.
@@ -339,19 +342,18 @@ class TrainingStep:
         reused = self._config.speed.reuse_translations
         styles = discriminator_styles if reused else generator_styles
         with compile_errors():
-            beginning = self.begin(images, discriminator_styles if reused else None)
-            losses = self.update_discriminators(iteration, images, beginning, discriminator_styles)
-            return losses | self.update_generators(iteration, images, beginning, styles)
+            shared = self.shared_forward(images, discriminator_styles if reused else None)
+            losses = self.update_discriminators(iteration, images, shared, discriminator_styles)
+            return losses | self.update_generators(iteration, images, shared, styles)
 
-    def begin(self, images: Pair, styles: Pair | None = None) -> Beginning:
-        """What both updates need of the generators: the translations, too, if `styles` are given.
+    def shared_forward(self, images: Pair, styles: Pair | None = None) -> SharedForward:
+        """What both updates need from the generators; with `styles`, the translations too.
 
-        No generator may move between this and the updates.
+        The generators must not move between this call and the updates.
         """
-        codes = None if styles is None else (styles.a, styles.b)
         with self._autocast(images):
-            beginning: Beginning = self.generator_objective(images.a, images.b, codes)
-        return beginning
+            shared: SharedForward = self.generator_objective(images, styles)
+        return shared
 
     def set_learning_rates(self, iteration: int) -> None:
         """Give both optimisers the learning rate of `iteration`, counted from 1."""
@@ -365,59 +367,57 @@ class TrainingStep:
                 group["lr"] = lr * factor
 
     def update_discriminators(
-        self, iteration: int, images: Pair, beginning: Beginning, styles: Pair
+        self, iteration: int, images: Pair, shared: SharedForward, styles: Pair
     ) -> Losses:
-        """Show the discriminators real images and translations, and move them.
+        """Move the discriminators, on real images and translations.
 
         Args:
             iteration: counted from 1.
-            images: a batch of each domain.
-            beginning: of `begin`, for the same images.
-            styles: drawn from N(0, I), where `begin` had none.
+            images: one batch per domain.
+            shared: the result of `shared_forward` for the same images.
+            styles: drawn from N(0, I); unused where `shared` holds translations.
         """
         self.discriminators.requires_grad_(True)
         config, draws = self._config.loss, self._draws(iteration, images)
         with self._autocast(images):
             losses: Losses = self.discriminator_objective(
-                images.a,
-                images.b,
-                *self._translations(beginning, styles),
+                images,
+                self._translations(shared, styles),
                 None if draws is None else draws[:4],
                 config.r1_weight > 0 and iteration % config.r1_interval == 0,
             )
         return self._move("discriminator", self.discriminator_optimizer, losses)
 
     def update_generators(
-        self, iteration: int, images: Pair, beginning: Beginning, styles: Pair
+        self, iteration: int, images: Pair, shared: SharedForward, styles: Pair
     ) -> Losses:
-        """Reconstruct and translate, and move encoders and decoders.
+        """Move the encoders and decoders, by reconstructing and translating.
 
         Args:
             iteration: counted from 1.
-            images: a batch of each domain.
-            beginning: of `begin`, for the same images.
-            styles: those that `begin` had, or others drawn from N(0, I) where it had none.
+            images: one batch per domain.
+            shared: the result of `shared_forward` for the same images.
+            styles: those of `shared_forward`, or where it had none, drawn from N(0, I).
         """
-        # Gradients pass through the discriminators, but none is wanted of their weights.
+        # Gradients flow through the discriminators to the generators; their weights need none.
         self.discriminators.requires_grad_(False)
         draws = self._draws(iteration, images)
         with self._autocast(images):
             losses: Losses = self.generator_objective(
-                images.a,
-                images.b,
-                (styles.a, styles.b),
-                beginning,
-                None if draws is None else draws[4:],
+                images, styles, shared, None if draws is None else draws[4:]
             )
         return self._move("generator", self.generator_optimizer, losses)
 
-    def _translations(self, beginning: Beginning, styles: Pair) -> tuple[Tensor, Tensor]:
-        """x_ab and x_ba, without graph."""
-        if beginning.decoded is not None:
-            return beginning.decoded.x_ab.detach(), beginning.decoded.x_ba.detach()
-        (gen_a, gen_b), (c_a, c_b) = self._calls.generators.values(), beginning.contents
+    def _translations(self, shared: SharedForward, styles: Pair) -> Pair:
+        """x_ba and x_ab, without a graph."""
+        if shared.generated is not None:
+            return Pair(*(images.detach() for images in shared.generated.translations))
+        gen_a, gen_b = (self._calls.generators[d] for d in DOMAINS)
         with torch.no_grad():
-            return gen_b.decoder(c_a, styles.b), gen_a.decoder(c_b, styles.a)
+            return Pair(
+                gen_a.decoder(shared.contents.b, styles.a),
+                gen_b.decoder(shared.contents.a, styles.b),
+            )
 
     def _autocast(self, images: Pair) -> torch.autocast:
         enabled = self._config.speed.precision == "bf16"
@@ -431,7 +431,7 @@ class TrainingStep:
         return vgg.to(next(self.generators.parameters()))
 
     def _draws(self, iteration: int, images: Pair) -> Tensor | None:
-        """Chance for the augmentation of all that an iteration shows: [6, B, NUM_DRAWS]."""
+        """Random numbers for the augmentations of an iteration: [6, B, NUM_DRAWS]."""
         if not self._config.loss.augment:
             return None
         batch = len(images.a)
@@ -445,7 +445,7 @@ class TrainingStep:
         return draws[:, index].to(images.a.device)
 
     def _move(self, role: Role, optimizer: torch.optim.Optimizer, losses: Losses) -> Losses:
-        """Take a step down the total loss, or skip it; all losses, detached."""
+        """Step down the total loss, or skip the step; returns all losses, detached."""
         optimizer.zero_grad()
         loss = losses[f"{role}_total"]
         if self._placement is None:
@@ -460,7 +460,7 @@ class TrainingStep:
         return values
 
     def _finite(self, losses: Losses) -> bool:
-        """Whether all are finite in every process: all of them have to decide alike."""
+        """Whether all losses are finite in every process: all processes have to decide alike."""
         values = torch.stack(list(losses.values()))
         if self._placement is not None:
             values = self._placement.reduce(values, "sum")
@@ -470,7 +470,7 @@ class TrainingStep:
 def adam(
     parameters: Iterable[nn.Parameter], config: OptimizerConfig, lr: float, *, fused: bool
 ) -> torch.optim.Optimizer:
-    """Adam as the paper's authors used it: weight decay is added to the gradient (not AdamW)."""
+    """Adam as in the original program: weight decay is added to the gradient (not AdamW)."""
     return torch.optim.Adam(
         parameters,
         lr=lr,
@@ -480,8 +480,10 @@ def adam(
     )
 
 
-def _decode_both(generator: GeneratorCalls, contents: Codes, styles: Codes) -> tuple[Tensor, ...]:
-    """Two batches of codes as one, decoded: every norm sees one sample, so nothing else changes."""
+def _decode_both(
+    generator: GeneratorCalls, contents: tuple[Tensor, Tensor], styles: tuple[Tensor, Tensor]
+) -> tuple[Tensor, ...]:
+    """Decode two batches as one: norms are per sample, so that the results are the same."""
     return generator.decoder(torch.cat(contents), torch.cat(styles)).chunk(2)  # type: ignore[no-any-return]
 
 

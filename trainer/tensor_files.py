@@ -1,4 +1,4 @@
-"""Reading files of weights that other programs wrote. Nothing in them is ever run."""
+"""Reading weight files of other programs. No code in them is ever run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from munit_edge.files.paths import exists, is_file, is_folder, utf8_name
 from munit_edge.trainer.torch_api import Tensor, torch
 
 MAX_HEADER = 100_000_000
-"""Bytes of the header of a safetensors file, as its format says."""
+"""Largest header of a safetensors file in bytes, by its specification."""
 _KNOWN_FILES = {
-    b"version https://git-lfs": "it is a pointer of Git LFS: fetch the file with `git lfs pull`",
+    b"version https://git-lfs": "it is a Git LFS pointer: fetch the file with `git lfs pull`",
     b"<!doctype": "it is a web page: download the file itself",
     b"<html": "it is a web page: download the file itself",
     b"<?xml": "it is an XML file, perhaps a server's answer: download the file itself",
-    b"\x1f\x8b": "it is packed with gzip: unpack it",
-    b"\x89hdf": "it is an HDF5 file, as of Keras",
+    b"\x1f\x8b": "it is compressed with gzip: unpack it",
+    b"\x89hdf": "it is an HDF5 file, as Keras writes",
     b"\x08": "it is an ONNX graph or damaged",
     b"{": "it is JSON",
     b"\x80": "it is a pickle that torch did not write, or damaged",
@@ -30,47 +30,47 @@ _KNOWN_FILES = {
 
 
 def read_torch_file(path: Path, expected: str) -> Any:
-    """What `torch.save` wrote to a file: plain tensors, numbers, text and containers of them.
+    """Load a file of `torch.save`: plain tensors, numbers, text and containers of them.
 
     Args:
         path: the file.
-        expected: what is needed here, the end of every message.
+        expected: what is needed here; the end of every message.
 
     Raises:
-        InputError: there is no such file, or it may not be read.
-        ModelError: the file is damaged, no torch file, or holds other Python objects.
+        InputError: there is no such file, or permission is denied.
+        ModelError: the file is damaged, is not a torch file, or holds other Python objects.
     """
     if not exists(path):
         raise InputError(f"{path} does not exist: {expected}")
     if is_folder(path):
         raise InputError(f"{path} is a folder: {expected}")
-    if not is_file(path):  # a pipe would be waited for
-        raise InputError(f"{path} is no file: {expected}")
+    if not is_file(path):  # opening a pipe would block
+        raise InputError(f"{path} is not a file: {expected}")
     try:
         with utf8_name(path) as name:
             return torch.load(name, map_location="cpu", weights_only=True)
     except PermissionError as exc:
-        raise InputError(f"{path} may not be read: permission denied") from exc
+        raise InputError(f"{path} cannot be read: permission denied") from exc
     except pickle.UnpicklingError as exc:
         if (needed := re.search(r"GLOBAL ([\w.]+)", str(exc))) is None:
             raise ModelError(_damaged(path, expected)) from exc
         raise ModelError(
-            f"{path} holds Python objects ({needed.group(1)}), which could run any code when "
-            "loaded: only plain tensors are read; where you trust the file, save its state "
+            f"{path} holds Python objects ({needed.group(1)}), which could run arbitrary code when "
+            "loaded: only plain tensors are read; if you trust the file, save its state "
             "dictionaries alone with the program that wrote it"
         ) from exc
     except (MissingExtraError, MemoryError):
         raise
-    except Exception as exc:  # a damaged file can make the unpickler fail in any way
+    except Exception as exc:  # a damaged file can make the unpickler raise anything
         raise ModelError(_damaged(path, expected)) from exc
 
 
 def read_foreign_file(path: Path, expected: str) -> Any:
-    """The same, or the tensors of a safetensors file, whatever its name.
+    """Load a file of `torch.save` or a safetensors file, whatever its name.
 
     Raises:
-        InputError: there is no such file, or it may not be read.
-        ModelError: the file is damaged, no such file, or holds other Python objects.
+        InputError: there is no such file, or permission is denied.
+        ModelError: the file is damaged, is neither, or holds other Python objects.
     """
     if path.is_file() and _is_safetensors(_first_bytes(path)):
         return _read_safetensors(path, expected)
@@ -78,14 +78,14 @@ def read_foreign_file(path: Path, expected: str) -> Any:
 
 
 def read_weight_file(path: Path, expected: str) -> dict[str, Tensor]:
-    """The tensors of a file by name: safetensors, or a state dictionary that torch saved.
+    """The tensors of a file by name: safetensors, or a state dictionary saved by torch.
 
     Args:
-        path: the file; a name that ends in .safetensors says that it is that.
-        expected: what is needed here, the end of every message.
+        path: the file; one named *.safetensors must be in that format.
+        expected: what is needed here; the end of every message.
 
     Raises:
-        InputError: there is no such file, or it may not be read.
+        InputError: there is no such file, or permission is denied.
         ModelError: the file is damaged, or holds something else.
     """
     if path.suffix == ".safetensors":
@@ -99,7 +99,7 @@ def read_weight_file(path: Path, expected: str) -> dict[str, Tensor]:
 def _read_safetensors(path: Path, expected: str) -> dict[str, Tensor]:
     safetensors = require("safetensors", "reading weights")
     if not is_file(path):
-        raise InputError(f"{path} is no file: {expected}")
+        raise InputError(f"{path} is not a file: {expected}")
     try:
         with utf8_name(path) as name:
             return dict(require("safetensors.torch", "reading weights").load_file(name))
@@ -124,7 +124,7 @@ def _is_safetensors(begin: bytes) -> bool:
 
 
 def _what_it_is(path: Path) -> str:
-    """What a file that torch cannot read seems to be."""
+    """What a file that torch cannot read appears to be."""
     begin = _first_bytes(path)
     if not begin:
         return "it is empty"

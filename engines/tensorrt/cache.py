@@ -49,8 +49,8 @@ from munit_edge.engines.tensorrt.sidecar import (
 )
 from munit_edge.errors import EngineError, OutputError
 from munit_edge.files.atomic import atomic_file
-from munit_edge.files.locks import sweep
 from munit_edge.files.system_errors import output_errors
+from munit_edge.files.unfinished import sweep
 from munit_edge.model.manifest import GraphEntry, Manifest, read_graph
 from munit_edge.settings import StrictModel
 from munit_edge.version import __version__

@@ -21,9 +21,9 @@ from munit_edge.doctor.examine import Report
 from munit_edge.doctor.selftest import PLAN_ENGINES, why_no_plans
 from munit_edge.engines.factory import ENGINES, open_graphs
 from munit_edge.errors import ConfigError, InputError
-from munit_edge.files.locks import scratch_folder
 from munit_edge.files.names import stored_name
 from munit_edge.files.paths import exists
+from munit_edge.files.unfinished import scratch_folder
 from munit_edge.images.difference import mean_squared_error, psnr_db
 from munit_edge.images.io import Images
 from munit_edge.model.config import Direction, Domain, GraphKind, ModelConfig, split_direction

@@ -19,8 +19,8 @@ def page(
     after a run was killed, this adds what was logged last.
     """
     from munit_edge.trainer.run.folder import RunFolder
-    from munit_edge.trainer.run.page import read_run, write_page
+    from munit_edge.trainer.run.page import read_snapshot, write_page
 
     folder = RunFolder(run)
     folder.check_is_run()
-    write_line(str(write_page(read_run(folder))))
+    write_line(str(write_page(read_snapshot(folder))))

@@ -88,7 +88,7 @@ def train(
     On several GPUs: torchrun --nproc-per-node NUMBER -m munit_edge train ...
     """
     from munit_edge.trainer.config_files import find_config, read_train_config
-    from munit_edge.trainer.loop import prepare_run
+    from munit_edge.trainer.prepare import prepare_run
 
     path = find_config(config, recipe)
     folder = output or Path("runs") / path.stem

@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple, get_args
 from munit_edge.doctor.examine import Report
 from munit_edge.engines.probe import Answer, Subject
 from munit_edge.files.atomic import atomic_file
-from munit_edge.files.locks import scratch_folder
+from munit_edge.files.unfinished import scratch_folder
 from munit_edge.model.manifest import Precision
 from munit_edge.settings import StrictModel
 from munit_edge.system import child

@@ -22,7 +22,7 @@ from munit_edge.engines.base import GraphSet
 from munit_edge.engines.factory import open_graphs
 from munit_edge.errors import ModelError, UnsupportedGraphError
 from munit_edge.files.atomic import atomic_file
-from munit_edge.files.locks import scratch_folder
+from munit_edge.files.unfinished import scratch_folder
 from munit_edge.model.config import DOMAINS, Direction, split_direction
 from munit_edge.model.manifest import Precision, read_manifest
 from munit_edge.system import child

@@ -10,13 +10,12 @@ import numpy as np
 from munit_edge.errors import InputError
 from munit_edge.evaluation.options import DEFAULT_SIZE, EvaluateOptions
 from munit_edge.files.names import storable
-from munit_edge.files.paths import held_by, is_folder, require_folder
+from munit_edge.images.data_folder import TEST_LAYOUT, domain_folders
 from munit_edge.images.folders import picture_files
 from munit_edge.images.io import Images, check_resized, read_image, resize_shorter
 from munit_edge.images.left_out import LeftOut
 from munit_edge.model.config import DOMAINS, Domain, ModelConfig
 
-FOLDERS: dict[Domain, str] = {"a": "testA", "b": "testB"}
 MIN_PICTURES = 10
 """In each domain: fewer say nothing about a distribution."""
 
@@ -45,14 +44,20 @@ def read_pictures(options: EvaluateOptions, config: ModelConfig) -> Pictures:
             read and are not larger than allowed.
     """
     left_out = LeftOut()
-    files = {domain: _files(options.data, domain, left_out) for domain in DOMAINS}
+    folders = domain_folders(
+        options.data,
+        TEST_LAYOUT,
+        needed="evaluation needs testA and testB in it, with images that the model was not trained "
+        "on",
+    )
+    files = {domain: _files(folders[domain], left_out) for domain in DOMAINS}
     unreadable = [storable(fault) for fault in left_out.faults.values()]
     found = {
         domain: _read(files[domain], config.channels(domain), options, unreadable)
         for domain in DOMAINS
     }
     for domain in DOMAINS:
-        _check_number(len(found[domain]), options.data / FOLDERS[domain], unreadable)
+        _check_number(len(found[domain]), folders[domain], unreadable)
     smallest = min(min(image.shape[:2]) for images in found.values() for image in images)
     size = options.size or smallest
     images = {
@@ -61,14 +66,7 @@ def read_pictures(options: EvaluateOptions, config: ModelConfig) -> Pictures:
     return Pictures(images, size, tuple(unreadable), str(left_out))
 
 
-def _files(root: Path, domain: Domain, left_out: LeftOut) -> list[Path]:
-    require_folder(root, "data folder", "name one that holds testA and testB")
-    folder = root / FOLDERS[domain]
-    if not is_folder(folder):
-        raise InputError(
-            f"{root} holds {held_by(root)}: evaluation needs testA and testB in it, with pictures "
-            "that the model was not trained on"
-        )
+def _files(folder: Path, left_out: LeftOut) -> list[Path]:
     here = LeftOut()
     files = picture_files(folder, recursive=True, left_out=here)
     left_out.add(here)

@@ -1,4 +1,4 @@
-"""Files that lines are appended to, such as a log: never through a link."""
+"""Opening files to append lines, such as a log: never through a link."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from munit_edge.files.system_errors import output_errors
 
 
 def open_to_append(path: Path) -> BinaryIO:
-    """Open a file for reading and appending; it is made if it is not there.
+    """Open a file for reading and appending; it is created if it is missing.
 
     Raises:
-        OutputError: it is a link or no regular file, which may lead anywhere, or cannot be opened.
+        OutputError: it is a link, which may lead anywhere, is not a regular file, or cannot be
+            opened.
     """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
-    # A link fails, a pipe does not wait for a reader. Neither flag is known everywhere.
+    # Links fail, and a pipe does not wait for a reader. Not every system has these flags.
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     if path.is_symlink():
@@ -27,5 +28,5 @@ def open_to_append(path: Path) -> BinaryIO:
         descriptor = os.open(path, flags, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OutputError(f"{path} is no regular file: remove it")
+        raise OutputError(f"{path} is not a regular file: remove it")
     return cast("BinaryIO", os.fdopen(descriptor, "a+b"))

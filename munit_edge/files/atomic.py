@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writing, and hashes."""
+"""Files and folders that appear complete or not at all, and hashes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from munit_edge.errors import OutputError
-from munit_edge.files.locks import let_go, new_partial_file, new_partial_folder, writing_to
+from munit_edge.files.held_locks import let_go
+from munit_edge.files.locks import writing_to
 from munit_edge.files.paths import open_file
 from munit_edge.files.system_errors import output_errors
+from munit_edge.files.unfinished import new_partial_file, new_partial_folder
 from munit_edge.interrupts import uninterrupted
 
 BeforeReplacing = Callable[[Path, Path], None]
 """Called with an earlier folder and the complete one that is about to replace it. It raises
-OutputError if the earlier one has to stay, and copies what is to be kept of it."""
+OutputError if the earlier one must stay, and copies what is to be kept from it."""
 
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
@@ -29,7 +31,7 @@ def make_folder(path: Path) -> Path:
     """Create `path` and its parents unless they exist.
 
     Raises:
-        OutputError: the folder cannot be made.
+        OutputError: the folder cannot be created.
     """
     with output_errors(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -38,13 +40,14 @@ def make_folder(path: Path) -> Path:
 
 @contextlib.contextmanager
 def atomic_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends without an error.
+    """A temporary file beside `path` that replaces it when the block ends without an error.
 
-    Parents are made. After an error or Ctrl-C nothing is left and an earlier `path` is untouched.
+    Parents are created. After an error or Ctrl-C nothing is left and an earlier `path` is
+    unchanged.
 
     Args:
         path: the file to write.
-        replace: take the place of an earlier file; else one that appeared meanwhile stays.
+        replace: replace an earlier file; else one that has appeared in the meantime stays.
 
     Raises:
         OutputError: the file cannot be written (disk full, read-only, no permission), or `path`
@@ -52,7 +55,7 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """
     make_folder(path.parent)
     with output_errors(path):
-        # The suffix stays: libraries choose a format by it.
+        # With the suffix of `path`: libraries choose a format by it.
         partial = new_partial_file(path.parent, path.suffix)
         try:
             yield partial
@@ -68,16 +71,16 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path, *, replacing: BeforeReplacing | None = None) -> Iterator[Path]:
-    """A temporary folder beside `path` that takes its place when the block ends without an error.
+    """A temporary folder beside `path` that replaces it when the block ends without an error.
 
     Args:
-        path: the folder to make; an empty one may be there.
+        path: the folder to create; an empty one may exist.
         replacing: called before an earlier folder is replaced, which is removed only after the new
             one is complete; see `munit_edge.files.replacing`. None: nothing is replaced.
 
     Raises:
-        OutputError: `path` exists, or has come into being meanwhile, and may not be replaced;
-            another process makes it; or writing failed.
+        OutputError: `path` exists, or has appeared in the meantime, and may not be replaced;
+            another process writes it; or writing failed.
     """
     with output_errors(path):
         is_there = not is_free(path)
@@ -108,19 +111,19 @@ def sha256(path: Path) -> str:
 
 
 def is_free(path: Path) -> bool:
-    """Whether nothing is at `path`, or an empty folder, which a rename replaces without loss."""
+    """Whether `path` does not exist or is an empty folder, which a rename replaces."""
     if not os.path.lexists(path):
         return True
     return not path.is_symlink() and path.is_dir() and not any(path.iterdir())
 
 
 def _swap(partial: Path, path: Path, replacing: BeforeReplacing | None) -> None:
-    """Rename `partial` to `path`; what was there is removed if it may be."""
+    """Rename `partial` to `path`; an earlier folder is removed if it may be replaced."""
     if replacing is None or is_free(path):
         _rename_folder_to_new(partial, path)
         return
     replacing(path, partial)
-    for file in partial.rglob("*"):  # what it has kept
+    for file in partial.rglob("*"):  # copied by `replacing`
         _sync(file)
     if _exchange(partial, path):
         _sync_names(path.parent)
@@ -138,28 +141,28 @@ def _swap(partial: Path, path: Path, replacing: BeforeReplacing | None) -> None:
 
 
 def _rename_folder_to_new(partial: Path, path: Path) -> None:
-    """Rename a folder, unless something is there: the system replaces empty folders only."""
+    """Rename a folder unless `path` exists: the system replaces empty folders only."""
     try:
         partial.rename(path)
     except OSError as exc:
         if os.path.lexists(path) and exc.errno != errno.EBUSY:
             raise OutputError(
-                f"{path} has been made by another program meanwhile and stays as it is: name "
-                "another folder, or pass --overwrite"
+                f"another program has created {path} in the meantime, and it stays: name another "
+                "folder, or pass --overwrite"
             ) from exc
         raise
 
 
 def _rename_file_to_new(partial: Path, path: Path) -> None:
-    """Rename a file, unless something is there: a second name is never given over a first."""
+    """Rename a file unless `path` exists: a hard link never replaces a file."""
     try:
         os.link(partial, path)
     except FileExistsError as exc:
         raise OutputError(
-            f"{path} has been made by another program meanwhile and stays as it is: name another "
-            "file, or pass --overwrite"
+            f"another program has created {path} in the meantime, and it stays: name another file, "
+            "or pass --overwrite"
         ) from exc
-    except OSError:  # a file system without second names
+    except OSError:  # a file system without hard links
         if os.path.lexists(path):
             raise
         partial.replace(path)
@@ -168,7 +171,7 @@ def _rename_file_to_new(partial: Path, path: Path) -> None:
 
 
 def _exchange(path: Path, other: Path) -> bool:
-    """Let two folders change places in one step; False: not possible here, nothing has changed."""
+    """Exchange two folders atomically; False: not possible here, and nothing has changed."""
     if sys.platform != "linux":
         return False
     import ctypes
@@ -187,7 +190,7 @@ def _sync(path: Path) -> None:
 
 
 def _sync_names(folder: Path) -> None:
-    """Wait until renamed files of a folder are on the disk, where the file system can tell."""
+    """Flush the names in a folder to the disk, if the file system supports that."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""What lies at a path that a user named; whatever the system answers is told in one line."""
+"""Paths that a user names: what is there, with every answer of the system as a one-line error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from munit_edge.files.system_errors import input_errors, unusable
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 WRITER_WAIT_S = 10.0
-"""Seconds until a named pipe that nobody writes into is given up."""
+"""Seconds to wait for a writer of a named pipe."""
 
 _SPECIAL = (
     (stat.S_ISFIFO, "a pipe"),
@@ -28,16 +28,16 @@ _SPECIAL = (
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file to read, without waiting for ever for somebody to write it.
+    """Open a file to read, without waiting forever for a writer.
 
-    A pipe has `WRITER_WAIT_S` to find a writer. What has one is read to its end, as usual.
+    A pipe without a writer is given up after `WRITER_WAIT_S`; one with a writer is read to its end.
 
     Raises:
-        OSError: the system refuses, it is a device, or a pipe without a writer.
+        OSError: the system refuses, or the file is a device or a pipe without a writer.
     """
     mode = path.stat().st_mode
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-        raise OSError(errno.ENXIO, "it is a device, and no file", str(path))
+        raise OSError(errno.ENXIO, "it is a device, not a file", str(path))
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         if stat.S_ISFIFO(mode) and not _has_writer(descriptor):
@@ -50,7 +50,7 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def _has_writer(descriptor: int) -> bool:
-    """Whether a pipe holds data, or had a writer, within the time that it is given."""
+    """Whether a pipe holds data, or had a writer, within `WRITER_WAIT_S`."""
     waiting = select.poll()
     waiting.register(descriptor, select.POLLIN | select.POLLHUP)
     return bool(waiting.poll(WRITER_WAIT_S * 1000))
@@ -58,13 +58,13 @@ def _has_writer(descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def utf8_name(path: Path) -> Iterator[str]:
-    """A name of a file or folder for libraries that take UTF-8 only, good within the block.
+    """A name of a file or folder for libraries that only take UTF-8, valid within the block.
 
-    Most paths are UTF-8. Others are reached through a descriptor: that of the folder where it can
-    be, so that what lies beside a file is found there.
+    Most paths are UTF-8. Others are reached through a descriptor: that of the parent folder if
+    possible, so that files beside the named one are found too.
 
     Raises:
-        OSError: there is nothing of that name, or it cannot be read.
+        OSError: the path does not exist or cannot be read.
     """
     if storable(path) == str(path):
         yield str(path)
@@ -78,64 +78,64 @@ def utf8_name(path: Path) -> Iterator[str]:
 
 
 def exists(path: Path) -> bool:
-    """Whether something is at `path`, links followed.
+    """Whether `path` exists, following links.
 
-    Unlike `Path.exists`, whose answer depends on the version of Python where the system refuses.
+    `Path.exists` differs between versions of Python when the system refuses to answer; this raises.
 
     Raises:
-        InputError: the system refuses to say (name too long, no permission, disk or network).
+        InputError: the system refuses (name too long, no permission, disk or network).
     """
     return _status(path) is not None
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder is at `path`; see `exists`.
+    """Whether `path` is a folder; see `exists`.
 
     Raises:
-        InputError: the system refuses to say.
+        InputError: the system refuses to answer.
     """
     status = _status(path)
     return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 def is_file(path: Path) -> bool:
-    """Whether a regular file is at `path`; see `exists`.
+    """Whether `path` is a regular file; see `exists`.
 
     Raises:
-        InputError: the system refuses to say.
+        InputError: the system refuses to answer.
     """
     status = _status(path)
     return status is not None and stat.S_ISREG(status.st_mode)
 
 
-def require_folder(path: Path, called: str, mend: str) -> None:
+def require_folder(path: Path, called: str, fix: str) -> None:
     """Check that `path` is a folder.
 
     Args:
         path: the folder.
-        called: what it is for, the start of the message, such as "data folder".
-        mend: what to do, its end.
+        called: its purpose, the start of the message, such as "data folder".
+        fix: what to do, the end of the message.
 
     Raises:
-        InputError: it is none, or the system refuses to say.
+        InputError: it is not a folder, or the system refuses to answer.
     """
     if not is_folder(path):
         kind = "is not a folder" if exists(path) else "does not exist"
-        raise InputError(f"{called} {path} {kind}: {mend}")
+        raise InputError(f"{called} {path} {kind}: {fix}")
 
 
 def held_by(folder: Path) -> str:
-    """The first few names in a folder, for a message that says what it holds instead.
+    """The first few names in a folder, for a message about its contents.
 
     Raises:
-        InputError: the system refuses to say.
+        InputError: the system refuses to answer.
     """
     with input_errors(folder):
         return ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
 
 
 def special_kind(mode: int) -> str | None:
-    """What a file is that waits for others when it is opened ("a pipe"); None: it does not wait."""
+    """The kind of a file whose opening may block, such as "a pipe"; None: it does not block."""
     return next((name for is_kind, name in _SPECIAL if is_kind(mode)), None)
 
 

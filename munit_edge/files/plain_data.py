@@ -1,13 +1,12 @@
-"""Reading JSON and YAML: plain data that is safe to check and to show, or a `ConfigError`.
+"""Reading JSON and YAML: plain data that is safe to validate and to print, or a `ConfigError`.
 
-Every file that the program reads as data comes through here, its own as well as the user's. What
-gets through holds nothing that could stop the code behind it: it is shallow, its keys are text and
-unique, its numbers are finite and of usual size, its text has no NUL and no surrogates but those
-that stand for a path's bytes.
+All data files are read here, the program's own and the user's. The data holds nothing that could
+break the code that uses it: it is shallow, its keys are unique text, its numbers are finite and not
+huge, its text has no NUL and no surrogates except those that represent bytes of a path.
 
-YAML is read as in version 1.2 where 1.1 surprises: only `true` and `false` are booleans (`no`, `on`
-and `off` are text, and count as booleans where a boolean is wanted), `1e-4` is a number, `1:30` and
-dates are text. No tags, and no second document.
+YAML follows version 1.2 where 1.1 is surprising: only `true` and `false` are booleans (`no`, `on`
+and `off` are text, accepted as booleans where one is expected), `1e-4` is a number, `1:30` and
+dates are text. Tags and second documents are refused.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ from munit_edge.files.paths import open_file
 from munit_edge.files.system_errors import unusable
 
 MAX_JSON_BYTES = 64 * 2**20
-"""A JSON file of ours has some hundred kilobytes at most."""
+"""The program's own JSON files have at most some hundred kilobytes."""
 MAX_YAML_BYTES = 2**20
-"""A configuration has a few kilobytes, and a megabyte takes seconds to parse."""
+"""Configurations have a few kilobytes, and a megabyte takes seconds to parse."""
 MAX_DEPTH = 64
-"""Levels of mappings and lists; Python's own limit is met by code that works on deeper data."""
+"""Levels of mappings and lists; on deeper data other code could hit Python's recursion limit."""
 MAX_YAML_VALUES = 100_000
-"""Values with aliases written out: a few lines can stand for more than any memory holds."""
+"""Values with aliases expanded: a few lines can expand to more than fits into memory."""
 MAX_MERGED = 16
 """Mappings in one merge key (`<<`)."""
 MAX_BITS = 128
-"""Of a whole number."""
+"""Size of an integer."""
 MAX_SHOWN = 120
 """Characters of a value in a message."""
 
-# UTF-32's little-endian mark begins with UTF-16's.
+# UTF-32's little-endian mark starts with UTF-16's.
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32-le",
@@ -77,7 +76,8 @@ def read_json(path: Path) -> Any:
     """The data in a JSON file.
 
     Raises:
-        ConfigError: the file cannot be read, is not JSON, or holds data as told above.
+        ConfigError: the file cannot be read, is not JSON, or holds data that is refused (see
+            above).
     """
     return parse_json(_read(path, MAX_JSON_BYTES), str(path))
 
@@ -90,7 +90,7 @@ def parse_json(data: bytes | str, source: str) -> Any:
         source: what messages call it, such as the file's path.
 
     Raises:
-        ConfigError: it is not JSON, or holds data as told above.
+        ConfigError: it is not JSON, or holds data that is refused (see above).
     """
     text = data if isinstance(data, str) else decode_text(data, source)
     if not text.strip():
@@ -112,12 +112,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        ConfigError: the file is missing, cannot be read, is not YAML or holds no mapping.
+        ConfigError: the file is missing, cannot be read, is not YAML, or does not hold a mapping.
     """
     raw = _read(path, MAX_YAML_BYTES, "configuration file ")
     data = parse_yaml(raw, str(path))
     if data is None:
-        raise ConfigError(f"{path} is empty: it must hold settings, one `key: value` a line")
+        raise ConfigError(f"{path} is empty: it must hold settings, one `key: value` per line")
     if not isinstance(data, dict):
         guess = _guess(decode_text(raw, str(path)))
         raise ConfigError(f"{path}: expected keys and values, got {type(data).__name__}{guess}")
@@ -125,14 +125,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_yaml(data: bytes | str, source: str) -> Any:
-    """The data in YAML text; None for text without any.
+    """The data in YAML text; None for empty text.
 
     Args:
         data: the text, or its bytes.
         source: what messages call it, such as the file's path.
 
     Raises:
-        ConfigError: it is not YAML, or holds data as told above.
+        ConfigError: it is not YAML, or holds data that is refused (see above).
     """
     text = data if isinstance(data, str) else decode_text(data, source)
     try:
@@ -154,10 +154,10 @@ def dump_yaml(data: Any) -> str:
 
 
 def decode_text(data: bytes, source: str) -> str:
-    """Text in UTF-8, or in what its byte order mark says, without that mark.
+    """Text in UTF-8, or in the encoding of its byte order mark, without the mark.
 
     Raises:
-        ConfigError: the bytes are not such text.
+        ConfigError: the bytes are not in that encoding.
     """
     mark = next((mark for mark in _BYTE_ORDER_MARKS if data.startswith(mark)), b"")
     encoding = _BYTE_ORDER_MARKS.get(mark, "utf-8")
@@ -174,12 +174,12 @@ def decode_text(data: bytes, source: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as Python writes it, cut to what fits into a message."""
+    """The repr of a value, shortened for a message."""
     return cut(repr(value))
 
 
 def shown_path(path: Path) -> str:
-    """A path for a message, cut and with control characters escaped."""
+    """A path for a message, shortened and with control characters escaped."""
     return cut(str(path))
 
 
@@ -187,7 +187,7 @@ _TOO_DEEP = f"is nested too deeply: at most {MAX_DEPTH} levels are read"
 
 
 def cut(text: str, most: int = MAX_SHOWN) -> str:
-    """Text for a message: its beginning, and how long it is; control characters escaped."""
+    """Text for a message: its beginning and its length; control characters are escaped."""
     text = text if text.isprintable() else repr(text)[1:-1]
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
@@ -204,7 +204,7 @@ def _read(path: Path, limit: int, what: str = "") -> bytes:
         raise ConfigError(str(unusable(path, exc))) from exc
     if len(data) > limit:
         raise ConfigError(
-            f"{shown_path(path)} has more than {limit // 2**20} MiB: it is something else"
+            f"{shown_path(path)} has more than {limit // 2**20} MiB: it is not such a file"
         )
     return data
 
@@ -239,10 +239,10 @@ def _fault(value: Any) -> str | None:
         if "\0" in value:
             return "holds a NUL character"
         try:
-            # What Python makes of bytes in a path that are not UTF-8 is text of a kind.
+            # The surrogates by which Python represents bytes of a path are allowed.
             value.encode(errors="surrogateescape")
         except UnicodeEncodeError:
-            return "holds half of a surrogate pair, which no text has"
+            return "holds half of a surrogate pair, which is not text"
     elif isinstance(value, float) and not math.isfinite(value):
         return f"is {value}, which is not finite"
     elif isinstance(value, int) and value.bit_length() > MAX_BITS:
@@ -255,10 +255,10 @@ def _at(place: tuple[str, ...]) -> str:
 
 
 def _guess(text: str) -> str:
-    """What text that is no data may be."""
+    """A guess at what text is that is not data."""
     begin = text.lstrip()[:200].lower()
     if begin.startswith("version https://git-lfs"):
-        return ": it is a pointer of Git LFS; fetch the file itself with `git lfs pull`"
+        return ": it is a Git LFS pointer; fetch the file itself with `git lfs pull`"
     if begin.startswith(("<!doctype", "<html", "<?xml")):
         return ": it is a web page; download the file itself"
     return ""
@@ -277,7 +277,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {shown(twice)} is there twice")
+        raise ValueError(f"the key {shown(twice)} occurs twice")
     return found
 
 
@@ -286,7 +286,7 @@ def _no_constant(name: str) -> Any:
 
 
 def _yaml_fault(exc: yaml.YAMLError, text: str) -> str:
-    """One line: what is wrong, where, and what to do about the usual faults."""
+    """One line: the problem, its place, and the fix of common problems."""
     if isinstance(exc, yaml.reader.ReaderError):
         line = text.count("\n", 0, exc.position) + 1
         return f"the character U+{int(exc.character):04X} in line {line} is not allowed"
@@ -304,18 +304,18 @@ def _yaml_help(problem: str, text: str) -> str:
     if r"'\t'" in problem:
         return ": use spaces instead of tabs"
     if "another document" in problem:
-        return ": only one document is read, remove the rest from `---` on"
+        return ": only one document is allowed, remove the rest from `---` on"
     if "escape character" in problem:
         return r": in double quotes write \\ for \, or use single quotes"
     if "could not determine a constructor" in problem:
-        return ": tags are not read, remove it"
+        return ": tags are not supported, remove it"
     if "expected ':'" in problem and "\uff1a" in text:
-        return ": the colon must be ':', not the wide one"
-    return ": the character U+00A0 is no space" if "\u00a0" in text else ""
+        return ": the colon must be ':', not the full-width one"
+    return ": the character U+00A0 is not a space" if "\u00a0" in text else ""
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data alone; a key that is there twice is an error."""
+    """Reads plain data only; a key that occurs twice is an error."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -324,7 +324,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 continue
             if (first := lines.get(key.value)) is not None:
-                problem = f"the key {shown(key.value)} is there twice, first in line {first}"
+                problem = f"the key {shown(key.value)} occurs twice, first in line {first}"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             lines[key.value] = key.start_mark.line + 1
         return node
@@ -333,16 +333,16 @@ class _Loader(yaml.SafeLoader):
         for key, value in node.value:
             merged = key.tag == _YAML + "merge" and isinstance(value, yaml.SequenceNode)
             if merged and len(value.value) > MAX_MERGED:
-                problem = f"a merge key takes {MAX_MERGED} mappings at most"
+                problem = f"a merge key takes at most {MAX_MERGED} mappings"
                 raise yaml.constructor.ConstructorError(None, None, problem, value.start_mark)
         super().flatten_mapping(node)
         if len(node.value) > MAX_YAML_VALUES:
-            problem = f"merge keys make more than {MAX_YAML_VALUES} values"
+            problem = f"merge keys expand to more than {MAX_YAML_VALUES} values"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that either version of YAML would read as something else."""
+    """Quotes text that either version of YAML would read as another type."""
 
 
 _Loader.yaml_constructors = {
@@ -351,6 +351,6 @@ _Loader.yaml_constructors = {
 _Loader.yaml_implicit_resolvers = {}
 for _name, _pattern, _first in _RESOLVERS:
     _Loader.add_implicit_resolver(
-        _YAML + _name, _pattern, ["" if letter == "\0" else letter for letter in _first]
+        _YAML + _name, _pattern, ["" if char == "\0" else char for char in _first]
     )
 _Dumper.add_implicit_resolver(_YAML + "float", _FLOAT, list("-+0123456789."))

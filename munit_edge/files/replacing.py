@@ -1,11 +1,11 @@
-"""What a command may write over: never an input, and with --overwrite only what this program made.
+"""What a command may overwrite: never an input, and with --overwrite only what this program wrote.
 
-    FolderTarget    a folder that a command makes whole, such as a model directory
+    FolderTarget    a folder that a command writes as a whole, such as a model directory
     check_file      a file that a command writes, such as a report or a chart
 
-Both are checked before the work starts. A folder is checked again when it takes its place
-(`munit_edge.files.atomic.atomic_folder`), and a file that appeared meanwhile is not replaced
-(`munit_edge.files.atomic.atomic_file`).
+Both checks run before the work starts. A folder is checked again before it is replaced
+(`munit_edge.files.atomic.atomic_folder`), and a file that has appeared in the meantime is not
+replaced (`munit_edge.files.atomic.atomic_file`).
 """
 
 from __future__ import annotations
@@ -21,45 +21,45 @@ from typing import Any
 
 from munit_edge.errors import OutputError
 from munit_edge.files.atomic import BeforeReplacing, is_free
-from munit_edge.files.locks import HIDDEN_PREFIX
+from munit_edge.files.held_locks import HIDDEN_PREFIX
 from munit_edge.files.system_errors import output_errors
 
 MAX_NAMED = 3
-"""Files that a message names; the rest are counted."""
+"""Files that a message lists; the rest are counted."""
 
 _DROPPINGS = frozenset([".DS_Store", "Thumbs.db", "desktop.ini"])
-"""Files that desktops leave in every folder that is looked at."""
+"""Files that desktop environments create in every folder they show."""
 
 _Identity = tuple[int, int]
-"""Device and inode: the same for every path of a file or folder, bind mounts included."""
+"""Device and inode: equal for all paths of a file or folder, bind mounts included."""
 
 
 @dataclass(frozen=True)
 class FolderKind:
-    """One kind of folder that this program makes."""
+    """A kind of folder that this program writes."""
 
     name: str
-    """What messages call it, such as "model directory"."""
+    """Its name in messages, such as "model directory"."""
     marker: str
-    """JSON file that each of them has."""
+    """JSON file that every such folder holds."""
     keys: frozenset[str]
-    """Keys of the marker by which it is told from files of that name that others wrote."""
+    """Keys of the marker that distinguish it from other programs' files of that name."""
     files: Callable[[Mapping[str, Any]], frozenset[str]]
-    """Names below the folder of what the program writes, from the contents of the marker."""
+    """Relative paths of what the program writes there, from the contents of the marker."""
     carried: frozenset[str] = frozenset()
-    """Folders of the user's own work in it, which are copied into the one that replaces it."""
+    """Subfolders with the user's own work, copied into the folder that replaces it."""
     carries_others: bool = False
-    """Other files are copied, too; else a folder that holds some is not replaced."""
+    """Whether other files are copied too; else a folder that holds any is not replaced."""
 
 
 @dataclass(frozen=True)
 class FolderTarget:
-    """A folder that a command is to make."""
+    """A folder that a command is to write."""
 
     path: Path
-    """Where."""
+    """The folder."""
     kind: FolderKind
-    """What it will be."""
+    """Its kind."""
     overwrite: bool = False
     """Whether an earlier folder of that kind may be replaced."""
     inputs: tuple[Path, ...] = ()
@@ -67,15 +67,15 @@ class FolderTarget:
 
     @property
     def replacing(self) -> BeforeReplacing | None:
-        """What `atomic_folder` is to call before it replaces an earlier folder."""
+        """The callback for `atomic_folder`; None: nothing is replaced."""
         return self._before_replacing if self.overwrite else None
 
     def check(self) -> None:
-        """Check, before any work, that the folder may be made.
+        """Check, before any work, that the folder may be written.
 
         Raises:
-            OutputError: the path is an input, holds one or lies in one, is the current folder or
-                above it, is a link, a file or a mount point, or is there and may not be replaced.
+            OutputError: the path is an input, holds one or is inside one; is the current folder or
+                above it; is a link, a file or a mount point; or exists and may not be replaced.
         """
         path = self.path
         _refuse_current_folder(path)
@@ -94,13 +94,13 @@ class FolderTarget:
             self._check_contents(path)
 
     def _refuse_existing(self) -> None:
-        mend = "name a new or empty folder"
+        fix = "name a new or empty folder"
         if _marker(self.path, self.kind) is not None:
-            mend = "name another folder or pass --overwrite"
-        raise OutputError(f"{self.path} exists already: {mend}")
+            fix = "name another folder or pass --overwrite"
+        raise OutputError(f"{self.path} exists already: {fix}")
 
     def _before_replacing(self, old: Path, new: Path) -> None:
-        """Check once more, and keep what is the user's."""
+        """Check again, and copy the user's files."""
         if is_free(old):
             return
         if not self.kind.carries_others:
@@ -114,11 +114,11 @@ class FolderTarget:
                 _copy(path, new / path.name)
 
     def _check_contents(self, path: Path) -> None:
-        """Refuse to replace what this program did not make, or what holds an input."""
+        """Refuse to replace what this program did not write, or what holds an input."""
         data = _marker(path, self.kind)
         if data is None and not self.kind.carries_others:
             raise OutputError(
-                f"{path} holds other files and is no {self.kind.name}, so --overwrite does not "
+                f"{path} holds other files and is not a {self.kind.name}, so --overwrite does not "
                 "replace it: name a new or empty folder"
             )
         if not self.kind.carries_others:
@@ -133,7 +133,7 @@ class FolderTarget:
         self._refuse_bound_inputs(path)
 
     def _refuse_bound_inputs(self, path: Path) -> None:
-        """Inputs that lie in the folder and are named by a path that does not show it."""
+        """Refuse inputs that are in the folder although their paths do not show it."""
         chains = {identity: given for given in self.inputs for identity in _chain(given)}
         for entry in _walk(path):
             given = chains.get(_identity(entry) or (0, 0)) if chains else None
@@ -149,10 +149,10 @@ def check_file(path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> N
     Args:
         path: the file.
         overwrite: whether an earlier file may be replaced.
-        inputs: files and folders that the command reads; what lies in them is never replaced.
+        inputs: files and folders that the command reads; nothing in them is ever replaced.
 
     Raises:
-        OutputError: it is there already, is an input or lies in one, or is no regular file.
+        OutputError: it already exists, is an input or inside one, or is not a regular file.
     """
     with output_errors(path):
         try:
@@ -173,7 +173,7 @@ def check_file(path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> N
 
 
 def refuse_inputs(path: Path, inputs: Iterable[Path]) -> None:
-    """Raise OutputError if the folder `path` is, holds or lies in one of `inputs`."""
+    """Raise OutputError if the folder `path` is, holds or is inside one of `inputs`."""
     mine, above = _identity(path), set(_chain(path))
     for given in inputs:
         known = _identity(given)
@@ -188,26 +188,28 @@ def refuse_inputs(path: Path, inputs: Iterable[Path]) -> None:
 
 
 def same_file(path: Path, other: Path) -> bool:
-    """Whether both are there and are one file, whatever the paths look like."""
+    """Whether both paths exist and lead to the same file."""
     identity = _identity(path)
     return identity is not None and identity == _identity(other)
 
 
 def holds(folder: Path, path: Path) -> bool:
-    """Whether `path` is `folder` or lies in it, whatever the paths look like."""
+    """Whether `path` is `folder` or inside it, through links and bind mounts too."""
     return _identity(folder) in _chain(path)  # which has no None
 
 
 def _refuse_current_folder(path: Path) -> None:
     if path.name in ("", ".."):
-        raise OutputError(f"{path} is no name for a new folder: give one, such as {path / 'new'}")
+        raise OutputError(
+            f"{path} is not a name for a new folder: give one, such as {path / 'new'}"
+        )
     here = _identity(Path())
     if here is not None and _identity(path) in _chain(Path()):
         raise OutputError(f"{path} is the current folder or holds it: name a new folder")
 
 
 def _marker(path: Path, kind: FolderKind) -> dict[str, Any] | None:
-    """What the marker of a folder says; None: the folder is not of that kind."""
+    """The contents of a folder's marker; None: the folder is not of that kind."""
     marker = path / kind.marker
     if marker.is_symlink() or not marker.is_file():
         return None
@@ -219,7 +221,7 @@ def _marker(path: Path, kind: FolderKind) -> dict[str, Any] | None:
 
 
 def _others(path: Path, kind: FolderKind, data: Mapping[str, Any]) -> Iterator[PurePath]:
-    """What lies in the folder and is neither the program's nor carried, by relative path."""
+    """Relative paths of what is neither the program's nor carried."""
     ours = kind.files(data)
     folders = {str(parent) for name in ours for parent in PurePath(name).parents}
     for entry in _walk(path):
@@ -235,7 +237,7 @@ def _others(path: Path, kind: FolderKind, data: Mapping[str, Any]) -> Iterator[P
 
 
 def _walk(path: Path) -> Iterator[Path]:
-    """Everything below a folder; links are named and not followed."""
+    """Everything below a folder; links are listed and not followed."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -246,7 +248,7 @@ def _walk(path: Path) -> Iterator[Path]:
 
 
 def _copy(path: Path, to: Path) -> None:
-    """A copy with its times; links stay links."""
+    """Copy with timestamps; links stay links."""
     if path.is_symlink():
         to.symlink_to(path.readlink())
     elif path.is_dir():
@@ -256,7 +258,7 @@ def _copy(path: Path, to: Path) -> None:
 
 
 def _identity(path: Path) -> _Identity | None:
-    """None: nothing is there, or it cannot be asked."""
+    """None: the path does not exist, or the system refuses to answer."""
     try:
         facts = path.stat()
     except (OSError, ValueError):
@@ -265,7 +267,7 @@ def _identity(path: Path) -> _Identity | None:
 
 
 def _chain(path: Path) -> list[_Identity]:
-    """Of a path and all folders above it, as far as they are there."""
+    """The identities of a path and all folders above it that exist."""
     real = Path(os.path.realpath(path))
     found = (_identity(each) for each in (real, *real.parents))
     return [identity for identity in found if identity is not None]

@@ -1,4 +1,4 @@
-"""What the operating system's errors mean for a path, in one line that says what to do."""
+"""Errors of the operating system about a path, as one line that says what to do."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _SHOWN_NAME = 80
 """Characters of a path in a message about its length."""
 
 _BOTH = {
-    errno.ESTALE: "the network file system has lost it: mount it again",
+    errno.ESTALE: "the network file system lost it: mount it again",
     errno.ENOTCONN: "its file system is not connected: mount it again",
     errno.EHOSTDOWN: "its file system is not connected: mount it again",
 }
 _READING = {
     **_BOTH,
-    errno.EACCES: "permission denied: ask for the right to read it, or name another path",
-    errno.EPERM: "not permitted: ask for the right to read it, or name another path",
-    errno.ENAMETOOLONG: "the name is too long: file systems take 255 bytes for each part of a path",
-    errno.ELOOP: "its links lead in a circle: name the file itself",
+    errno.EACCES: "permission denied: get permission to read it, or name another path",
+    errno.EPERM: "not permitted: get permission to read it, or name another path",
+    errno.ENAMETOOLONG: "the name is too long: file systems allow 255 bytes per part of a path",
+    errno.ELOOP: "its links form a loop: name the file itself",
     errno.ETIMEDOUT: "its file system does not answer: try again, or name another path",
-    errno.EIO: "input/output error: the disk or the network fails, so copy it from elsewhere",
+    errno.EIO: "input/output error: the disk or the network fails, copy it from elsewhere",
     errno.ENOENT: "it does not exist: correct the path",
     errno.ENOTDIR: "a part of the path is a file, not a folder: correct the path",
     errno.EISDIR: "it is a folder: name a file",
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
     errno.ENODATA: "nobody writes into this pipe: start the program that does first",
-    errno.ENXIO: "it is no file that can be read: name another",
+    errno.ENXIO: "it is not a readable file: name another",
 }
 _WRITING = {
     **_BOTH,
@@ -42,20 +42,20 @@ _WRITING = {
     errno.EACCES: "permission denied: name an output path that you may write to",
     errno.EPERM: "not permitted: name an output path that you may write to",
     errno.ENOTDIR: "a part of the path is a file, not a folder: name another output path",
-    errno.EEXIST: "something else is there already: name another output path",
+    errno.EEXIST: "something else already exists there: name another output path",
     errno.ENAMETOOLONG: "the name is too long: name a shorter output path",
-    errno.ELOOP: "its links lead in a circle: name another output path",
+    errno.ELOOP: "its links form a loop: name another output path",
     errno.ETIMEDOUT: "its file system does not answer: try again, or name another output path",
-    errno.EIO: "input/output error: the disk or the network fails, so name another output path",
-    errno.EISDIR: "a folder of that name is there already: name another output path",
+    errno.EIO: "input/output error: the disk or the network fails, name another output path",
+    errno.EISDIR: "a folder of that name already exists: name another output path",
     errno.EBUSY: "it is a mount point or in use: name another output path",
 }
 
 
 def fault(exc: OSError | ValueError) -> str:
-    """Why the system refuses a path, and what to do: the end of a message."""
-    if isinstance(exc, ValueError):  # NUL, or characters that the file system's encoding lacks
-        return "no file can have such a name: correct it"
+    """Why the system refuses a path, and the fix: the end of a message."""
+    if isinstance(exc, ValueError):  # NUL, or characters outside the file system's encoding
+        return "no file can have this name: correct it"
     return _READING.get(exc.errno or 0, exc.strerror or str(exc))
 
 
@@ -78,7 +78,7 @@ def input_errors(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def output_errors(path: Path) -> Iterator[None]:
-    """Turn the system's errors while writing `path` into an `OutputError` that says the fix."""
+    """Turn the system's errors while writing `path` into an `OutputError` with the fix."""
     try:
         yield
     except OSError as exc:

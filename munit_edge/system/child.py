@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 
-from munit_edge.files.locks import scratch_folder
+from munit_edge.files.unfinished import scratch_folder
 
 _MARK = "munit-edge-answer:"
 

@@ -22,7 +22,7 @@ from typing import Literal
 from munit_edge.errors import ConfigError, OutputError
 from munit_edge.files.appending import open_to_append
 from munit_edge.files.atomic import atomic_file, make_folder
-from munit_edge.files.locks import HIDDEN_PREFIX
+from munit_edge.files.held_locks import HIDDEN_PREFIX
 from munit_edge.files.plain_data import parse_json
 from munit_edge.files.system_errors import output_errors
 from munit_edge.settings import StrictModel, validate

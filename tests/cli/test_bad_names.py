@@ -129,7 +129,7 @@ def test_a_named_pipe_is_not_waited_for_without_end(
     assert "x.png cannot be opened: nobody writes into this pipe" in result.stderr
     device = translate(tiny_model, Path("/dev/zero"), tmp_path / "out")
     assert device.exit_code == 1
-    assert "it is a device, and no file" in device.stderr
+    assert "it is a device, not a file" in device.stderr
 
 
 def test_a_folder_that_may_not_be_read_is_skipped(

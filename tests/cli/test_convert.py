@@ -15,7 +15,7 @@ from foreign_models import write_imaginaire_case, write_munit_case
 from typer.testing import CliRunner
 
 from munit_edge.cli.main import app
-from munit_edge.files.locks import PARTIAL_PREFIX
+from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.trainer.checkpoint import open_checkpoint
 
 SHAPE = (1, 32, 32)
@@ -152,7 +152,7 @@ def test_missing_config(munit: Path) -> None:
         ("gen: [", "is not YAML"),
         ("- 1\n", "expected keys and values, got list"),
         ("model: {width: 8}\n", "of neither NVlabs/MUNIT nor NVlabs/imaginaire"),
-        ("gen: {dim: x}\ninput_dim_a: 3\n", "the part 'dis' is missing"),
+        ("gen: {dim: x}\ninput_dim_a: 3\n", "the section 'dis' is missing"),
     ],
     ids=["not YAML", "list", "ours", "incomplete"],
 )
@@ -178,7 +178,7 @@ def test_config_and_weights_disagree(munit: Path) -> None:
 
 def test_no_average(munit: Path) -> None:
     message = refused(munit, "gen_00000010.pt", "--weights", "average")
-    assert "gen_00000010.pt has no moving average: use --weights live" in message
+    assert "gen_00000010.pt has no EMA of the weights: use --weights live" in message
 
 
 def test_discriminators_instead_of_generators(munit: Path) -> None:
@@ -205,12 +205,12 @@ FOREIGN: dict[str, tuple[object, str]] = {
     "no tensors": ({"a": {"x": 1}, "b": {}}, "(it holds 'a.x')"),
     "sparse": (
         {"a": {"dec.x": torch.zeros(2, 2).to_sparse()}, "b": {}},
-        "holds 'dec.x', a Tensor and no plain tensor",
+        "holds 'dec.x', a Tensor and not a plain tensor",
     ),
     "number": ({"a": 1, "b": 2}, "(it holds 'a', 'b')"),
     "unit": (
         {"a": {"enc.model.0.conv.weight": torch.zeros(1)}, "b": TENSOR},
-        "is a UNIT model: munit-edge takes MUNIT models only",
+        "is a UNIT model: munit-edge supports only MUNIT models",
     ),
     "another generator": ({"net_G": TENSOR}, "holds no live weights of domain a"),
     "one domain": (
@@ -273,7 +273,7 @@ def test_code_in_a_file_is_not_run(munit: Path, raw: bool) -> None:
     message = refused(munit, "evil.pt")
     assert not mark.exists()
     if not raw:
-        assert "holds Python objects (posix.mkdir), which could run any code" in message
+        assert "holds Python objects (posix.mkdir), which could run arbitrary code" in message
 
 
 def test_read_only_output(munit: Path) -> None:

@@ -91,7 +91,7 @@ def test_two_exports_to_one_folder(
     monkeypatch.setattr(model_directory, "_export_fp32", export)
     code, _, err = _export(tiny_checkpoint, "-o", tmp_path / "model")
     assert code == 2
-    assert "has been made by another program meanwhile and stays as it is" in err
+    assert "in the meantime, and it stays: name another folder" in err
     assert [path.name for path in (tmp_path / "model").iterdir()] == ["theirs"]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 

@@ -98,7 +98,7 @@ def test_a_model_directory_needs_no_torch(tiny_sn_model: Path) -> None:
     [
         ((), "name a configuration, checkpoint, run or model, or --recipe NAME"),
         (("--recipe", "edgy"), "there is no recipe 'edgy': did you mean 'edge'?"),
-        (("--recipe", "paper", "x.yaml"), "one of the two"),
+        (("--recipe", "paper", "x.yaml"), "either a configuration file or a recipe"),
         (("missing.yaml",), "configuration file missing.yaml does not exist"),
         ((".",), ". is neither a checkpoint nor a run folder"),
         (("--recipe", "paper", "--size", "0"), "--size '0' is no size: name pixels, such as 256"),

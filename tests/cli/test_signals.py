@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from munit_edge.files.locks import HIDDEN_PREFIX
+from munit_edge.files.held_locks import HIDDEN_PREFIX
 from munit_edge.translate.log import LOG_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -177,18 +177,18 @@ def test_ctrl_c_while_the_program_loads_is_quiet(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-@pytest.mark.parametrize("module", ["atexit", "tempfile"])
+@pytest.mark.parametrize("module", ["atexit", "shutil"])
 def test_a_signal_while_the_module_of_locks_is_imported_is_quiet(
     module: str, tmp_path: Path
 ) -> None:
-    # At every import that munit_edge.files.locks makes the module is there, and not yet complete.
+    # While that module imports others it is in sys.modules, and not complete.
     program = (
         "import builtins, os, signal, sys\n"
         "from munit_edge.__main__ import main\n"
         "real = builtins.__import__\n"
         "def traced(name, where=None, *rest, **more):\n"
         "    importer = (where or {}).get('__name__')\n"
-        f"    if (name, importer) == ({module!r}, 'munit_edge.files.locks'):\n"
+        f"    if (name, importer) == ({module!r}, 'munit_edge.files.held_locks'):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "    return real(name, where, *rest, **more)\n"
         "builtins.__import__ = traced\n"

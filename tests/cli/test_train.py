@@ -107,7 +107,7 @@ def test_large_pictures_and_pictures_of_one_colour_are_named(here: Path) -> None
     result = train("--data", "data", "-o", "run", "--max-megapixels", "0.1")
     assert result.exit_code == 0, result.stderr
     assert "skipped: data/trainA/01.png has 3000 x 2 pixels and would have" in result.stderr
-    assert "data/trainB/01.png has one colour only and teaches nothing" in result.stderr
+    assert "data/trainB/01.png has only one colour: there is nothing to" in result.stderr
     assert "images of one colour only: 1; remove them if" in result.stderr
     assert "max_megapixels: 0.1" in (here / "run" / "train.yaml").read_text()
 
@@ -117,12 +117,12 @@ def test_large_pictures_and_pictures_of_one_colour_are_named(here: Path) -> None
     [
         ((), "pass --data DIR"),
         (("--data", "none"), "data folder none does not exist"),
-        (("--data", "one"), "domain b has 1 picture in one/trainB"),
+        (("--data", "one"), "domain b has 1 image in one/trainB"),
         (("--data", "data", "--resume"), "holds no training run to resume"),
         (("--data", "data", "--set", "seeed=1"), "unknown key 'seeed': did you mean 'seed'?"),
-        (("--data", "data", "--set", "data.crop_width=4"), "takes at least 8 pixels a side"),
+        (("--data", "data", "--set", "data.crop_width=4"), "needs at least 8 pixels per side"),
         (("--data", "data", "--resume", "--overwrite"), "choose one"),
-        (("--data", "data", "-o", "data"), "data exists and is no training run"),
+        (("--data", "data", "-o", "data"), "data exists and is not a training run"),
         (("--data", "data", "-o", "tiny.yaml/run"), "cannot write tiny.yaml/run"),
     ],
 )
@@ -143,7 +143,7 @@ def test_an_unknown_configuration() -> None:
     for words, fault in (
         (["papre.yaml"], "configuration file papre.yaml does not exist"),
         (["--recipe", "papre"], "there is no recipe 'papre': did you mean 'paper'?"),
-        ([], "name a configuration file, or a recipe with --recipe"),
+        ([], "name either a configuration file or a recipe with --recipe"),
     ):
         result = CliRunner().invoke(app, ["train", *words])
         assert result.exit_code == 2
@@ -159,7 +159,7 @@ def test_a_run_is_replaced_only_when_asked(here: Path) -> None:
     train("--data", "data", "-o", "run", "--set", "iterations=1")
     again = train("--data", "data", "-o", "run", "--set", "iterations=1")
     assert again.exit_code == 2
-    assert "pass --resume to go on with it, --overwrite to begin anew" in again.stderr
+    assert "pass --resume to continue it, --overwrite to replace it" in again.stderr
     assert (
         train("--data", "data", "-o", "run", "--set", "iterations=2", "--overwrite").exit_code == 0
     )

@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 from munit_edge import Translator
 from munit_edge.cli.main import app
 from munit_edge.files import atomic as files
-from munit_edge.files.locks import PARTIAL_PREFIX
+from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.images.io import Picture, write_image
 from munit_edge.model.manifest import read_manifest
 from munit_edge.styles.files import NamedStyle, StyleFile, write_style_file
@@ -873,5 +873,5 @@ def test_a_result_that_appears_meanwhile_is_not_replaced(
     monkeypatch.setattr(translate_job, "write_image", write)
     result = run(tiny_model, save(tmp_path / "x.png"), "-o", out)
     assert result.exit_code == 2
-    assert "made by another program meanwhile" in result.stderr
+    assert "another program has created" in result.stderr
     assert out.read_text() == "theirs"

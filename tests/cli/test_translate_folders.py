@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from munit_edge.cli.main import app
 from munit_edge.errors import EngineError, OutputError
-from munit_edge.files.locks import PARTIAL_PREFIX
+from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.images import io as images
 from munit_edge.translate import run as translate_job
 from munit_edge.translate.log import LOG_FILE, NOT_FINISHED, LogEntry

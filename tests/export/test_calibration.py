@@ -79,8 +79,8 @@ def test_sizes(
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["trainA"], "holds trainA: pictures of both domains are needed"),
-        ([], "holds nothing: pictures of both domains are needed"),
+        (["trainA"], "holds trainA: images of both domains are needed"),
+        ([], "holds nothing: images of both domains are needed"),
     ],
 )
 def test_one_domain_only(names: list[str], message: str, tmp_path: Path) -> None:

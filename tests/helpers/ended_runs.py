@@ -24,7 +24,7 @@ from training_runs import Recorder, tiny_config
 from munit_edge.errors import OutputError
 from munit_edge.trainer import checkpoint as checkpoints
 from munit_edge.trainer.data.batches import RawBatch, TrainingBatches
-from munit_edge.trainer.loop import prepare_run
+from munit_edge.trainer.prepare import prepare_run
 from munit_edge.trainer.run import view as run_view
 from munit_edge.trainer.step import Losses, TrainingStep
 
@@ -68,7 +68,7 @@ def run_killed_in_an_iteration(data: Path, path: Path, overrides: tuple[str, ...
         return original(self, *arguments)
 
     TrainingStep.update_generators = dying  # type: ignore[method-assign]
-    run_view.PAGE_INTERVAL_S = math.inf  # only pictures and checkpoints make the page anew
+    run_view.PAGE_INTERVAL_S = math.inf  # only grids and checkpoints update the page
     run = prepare_run(tiny_config(f"data.root={data}", *overrides), path, device="cpu")
     run.train(Recorder())
 
@@ -88,11 +88,11 @@ def run_killed_with_workers(data: Path, path: Path, pids: Path) -> None:
 
 class _Failing(TrainingBatches):
     def batch(self, iteration: int) -> RawBatch:
-        raise MemoryError("no memory for a picture")
+        raise MemoryError("no memory for an image")
 
 
 def run_without_memory_for_pictures(data: Path, path: Path) -> None:
-    """An error that nobody foresaw in a process that prepares images."""
+    """An unexpected error in a process that prepares images."""
     config = tiny_config(f"data.root={data}", "data.workers=1")
     run = prepare_run(config, path, device="cpu")
     run._batches = _Failing(run.sets, config)
@@ -136,7 +136,7 @@ def _half_a_checkpoint(path: Path) -> int:
 
 
 def run_until_half_a_checkpoint_is_free(data: Path, path: Path, copy: Path) -> None:
-    """Train in a small file system of this process alone; copy what is left in the end."""
+    """Train in a small file system of this process alone; copy what is left at the end."""
     _run_in_small_file_system(data, path, copy, _half_a_checkpoint)
 
 

@@ -96,9 +96,9 @@ class Parameters(dict[str, Tensor]):
         self._generator = torch.Generator().manual_seed(seed)
         self._spectral = spectral
 
-    def draw(self, name: str, *shape: int, mean: float = 0.0, deviation: float = 0.1) -> Tensor:
+    def draw(self, name: str, *shape: int, mean: float = 0.0, std: float = 0.1) -> Tensor:
         if name not in self:
-            self[name] = mean + deviation * torch.randn(shape, generator=self._generator)
+            self[name] = mean + std * torch.randn(shape, generator=self._generator)
         assert self[name].shape == shape, name
         return self[name]
 
@@ -107,13 +107,13 @@ class Parameters(dict[str, Tensor]):
         bias = self.draw(f"{name}.bias", shape[0])
         fan_in = math.prod(shape[1:])
         if not (spectral and self._spectral):
-            return self.draw(f"{name}.weight", *shape, deviation=math.sqrt(2 / fan_in)), bias
-        original = self.draw(f"{name}.weight_orig", *shape, deviation=1.0)
+            return self.draw(f"{name}.weight", *shape, std=math.sqrt(2 / fan_in)), bias
+        original = self.draw(f"{name}.weight_orig", *shape, std=1.0)
         matrix = original.reshape(shape[0], -1)
         u, v = f"{name}.weight_u", f"{name}.weight_v"
         if u not in self:
             # Neither exact singular vectors nor random ones: what power iteration leaves.
-            start = self.draw(u, shape[0], deviation=1.0)
+            start = self.draw(u, shape[0], std=1.0)
             self[v] = F.normalize(matrix.T @ start, dim=0)
             self[u] = F.normalize(matrix @ self[v], dim=0)
         return original / (self[u] @ matrix @ self[v]), bias
@@ -156,9 +156,9 @@ def munit_activation(p: Parameters, layer: str, name: str, x: Tensor) -> Tensor:
 def munit_layer_norm(p: Parameters, layer: str, x: Tensor) -> Tensor:
     channels = x.shape[1]
     flat = x.flatten(1)
-    mean, deviation = flat.mean(1), flat.std(1)  # unbiased
-    x = (x - mean[:, None, None, None]) / (deviation[:, None, None, None] + 1e-5)
-    gamma = p.draw(f"{layer}.norm.gamma", channels, mean=0.5, deviation=0.2)
+    mean, std = flat.mean(1), flat.std(1)  # unbiased
+    x = (x - mean[:, None, None, None]) / (std[:, None, None, None] + 1e-5)
+    gamma = p.draw(f"{layer}.norm.gamma", channels, mean=0.5, std=0.2)
     beta = p.draw(f"{layer}.norm.beta", channels)
     return x * per_channel(gamma) + per_channel(beta)
 
@@ -346,7 +346,7 @@ class ImaginaireNetworks:
 
     def affine_norm(self, layer: str, x: Tensor) -> Tensor:
         channels = x.shape[1]
-        weight = self.g.draw(f"{layer}.norm.weight", channels, mean=1.0, deviation=0.2)
+        weight = self.g.draw(f"{layer}.norm.weight", channels, mean=1.0, std=0.2)
         bias = self.g.draw(f"{layer}.norm.bias", channels)
         return instance_norm(x) * per_channel(weight) + per_channel(bias)
 
@@ -410,7 +410,7 @@ class ImaginaireNetworks:
         return self.conv(self.g, layer, x, self.channels, 7, spectral=False)
 
     def discriminate(self, image: Tensor) -> list[Tensor]:
-        return self.patch(image) if self.dis["patch_wise"] else [self.verdict(image)]
+        return self.patch(image) if self.dis["patch_wise"] else [self.score(image)]
 
     def patch(self, image: Tensor) -> list[Tensor]:
         dis, outputs = self.dis, []
@@ -428,7 +428,7 @@ class ImaginaireNetworks:
             image = F.interpolate(image, size=size, mode="bilinear", align_corners=True)
         return outputs
 
-    def verdict(self, image: Tensor) -> Tensor:
+    def score(self, image: Tensor) -> Tensor:
         dis, width = self.dis, self.dis["num_filters"]
         x = F.leaky_relu(self.conv(self.d, "model.0.layers", image, width, 1), 0.2)
         for i in range(dis["num_layers"]):
@@ -464,7 +464,7 @@ def write_imaginaire_case(
         settings: what config.yaml says; settings may be left out as that program allows.
         shape: batch, height and width of the images.
         seed: of weights and images.
-        average: "folded", "spectral" (spectral norm kept in it) or None for no moving average.
+        average: "folded", "spectral" (spectral norm kept in it) or None for no EMA.
         wrapped: with that program's outermost prefix, `module.`.
         discriminators: also store net_D.
     """

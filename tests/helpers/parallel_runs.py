@@ -20,7 +20,8 @@ from training_runs import Recorder, tiny_config
 
 from munit_edge.errors import MunitEdgeError
 from munit_edge.trainer.distributed import Processes
-from munit_edge.trainer.loop import TrainingRun, _accelerator, prepare_run
+from munit_edge.trainer.loop import TrainingRun
+from munit_edge.trainer.prepare import open_accelerator, prepare_run
 
 OnStep = Callable[[TrainingRun, int], None]
 
@@ -105,7 +106,7 @@ def _take_part(
 
 
 def _join(rank: int, count: int, port: int) -> None:
-    """What a launcher tells its processes."""
+    """The environment that a launcher gives its processes."""
     for name, value in {
         "RANK": rank,
         "LOCAL_RANK": rank,
@@ -125,7 +126,7 @@ def _meet(
     _join(rank, count, port)
     note = folder / f"ending_{rank}.txt"
     try:
-        how(Processes(_accelerator("cpu")), folder)
+        how(Processes(open_accelerator("cpu")), folder)
     except MunitEdgeError as exc:
         note.write_text(f"{type(exc).__name__}: {exc}")
         os._exit(2)

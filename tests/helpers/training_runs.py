@@ -51,7 +51,7 @@ def tiny_config(*overrides: str) -> TrainConfig:
 def write_pictures(
     folder: Path, count: int = 5, size_hw: tuple[int, int] = (20, 24), seed: int = 0
 ) -> Path:
-    """`count` pictures of smooth noise."""
+    """`count` images of smooth noise."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng([seed, *folder.name.encode()])
     for i in range(count):

@@ -236,9 +236,11 @@ def _generators_first(
     generator_styles: step.Pair,
 ) -> step.Losses:
     self.set_learning_rates(iteration)
-    losses = self.update_generators(iteration, images, self.begin(images), generator_styles)
-    beginning = self.begin(images)
-    return losses | self.update_discriminators(iteration, images, beginning, discriminator_styles)
+    losses = self.update_generators(
+        iteration, images, self.shared_forward(images), generator_styles
+    )
+    shared = self.shared_forward(images)
+    return losses | self.update_discriminators(iteration, images, shared, discriminator_styles)
 
 
 @pytest.mark.parametrize("wrong", WRONG_SETTINGS)

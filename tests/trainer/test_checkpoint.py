@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from munit_edge.errors import InputError, ModelError, OutputError
-from munit_edge.files.locks import PARTIAL_PREFIX
+from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.model.config import ModelConfig
 from munit_edge.trainer.checkpoint import (
     CheckpointInfo,
@@ -67,7 +67,7 @@ def test_average_is_taken_by_default(tiny_configs: dict[str, ModelConfig], tmp_p
     assert checkpoint.weights_sha256() != checkpoint.weights_sha256("live")
 
 
-def test_missing_average_says_the_mend(tiny_checkpoint: Path) -> None:
+def test_missing_average_says_the_fix(tiny_checkpoint: Path) -> None:
     with pytest.raises(ModelError, match="--weights live"):
         open_checkpoint(tiny_checkpoint).generators("average")
 

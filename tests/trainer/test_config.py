@@ -30,10 +30,10 @@ def test_unknown_keys_are_named_with_the_closest_one() -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("data.crop_width=6", "data.crop_width 6 is too small: the discriminator takes at least 8"),
+        ("data.crop_width=6", "data.crop_width 6 is too small: the discriminator needs at least 8"),
         ("model.discriminator.num_scales=3", "num_layers or model.discriminator.num_scales"),
-        ("model.num_style_downsamples=5", "the style encoder takes at least 32"),
-        ("model.num_downsamples=4", "the content encoder takes at least 32"),
+        ("model.num_style_downsamples=5", "the style encoder needs at least 32"),
+        ("model.num_downsamples=4", "the content encoder needs at least 32"),
         ("data.crop_height=17", "not a multiple of 2 (2**model.num_downsamples): take 16 or 18"),
         ("optimizer.beta1=1", "'optimizer.beta1' is 1"),
         ("loss.gan_weight=-1", "'loss.gan_weight' is -1"),
@@ -44,12 +44,12 @@ def test_unknown_keys_are_named_with_the_closest_one() -> None:
         ("best_by=lpips", "best_by is lpips and evaluation.lpips names no file"),
         (
             "loss={perceptual_weight: 1, perceptual_file: x, perceptual_layer: relu5_1}",
-            "data.crop_height 16 is too small: the perceptual loss takes at least 32 pixels a "
+            "data.crop_height 16 is too small: the perceptual loss needs at least 32 pixels per "
             "side; raise data.crop_height or lower loss.perceptual_layer",
         ),
         ("loss.augment=[color]", "'loss.augment' is 'color': Input should be 'colour'"),
         ("batch_size=0", "'batch_size' is 0"),
-        ("data.train_a={folder: x}", "train_a is given alone"),
+        ("data.train_a={folder: x}", "only train_a is given"),
     ],
 )
 def test_what_cannot_be_is_refused(override: str, words: str) -> None:
@@ -60,7 +60,7 @@ def test_what_cannot_be_is_refused(override: str, words: str) -> None:
 
 
 def test_root_and_sources_exclude_each_other() -> None:
-    with pytest.raises(ValueError, match="root and train_a, train_b are both given"):
+    with pytest.raises(ValueError, match="both root and train_a, train_b are given"):
         DataConfig(root="x", train_a={"folder": "a"}, train_b={"folder": "b"})
 
 
@@ -73,7 +73,7 @@ def test_domain_b_may_have_a_size_of_its_own() -> None:
 
 @pytest.mark.parametrize("key", ["model.padding", "model.discriminator.padding"])
 def test_replicate_padding_is_not_compiled(key: str) -> None:
-    assert f"speed.compile does not go with {key} 'replicate'" in refused(
+    assert f"speed.compile does not work with {key} 'replicate'" in refused(
         "speed.compile=true", f"{key}=replicate"
     )
 

@@ -27,7 +27,8 @@ from training_runs import Recorder, tiny_config, tiny_settings, write_data
 
 from munit_edge.errors import ConfigError
 from munit_edge.trainer.checkpoint import saved_checkpoints
-from munit_edge.trainer.loop import LONGEST_WAIT, TrainingResult, TrainingRun, prepare_run
+from munit_edge.trainer.loop import TrainingResult, TrainingRun
+from munit_edge.trainer.prepare import LONGEST_WAIT, prepare_run
 
 CASES = {
     "munit": (),
@@ -134,7 +135,7 @@ def test_a_signal_to_one_process_stops_both(data: Path, tmp_path: Path) -> None:
     assert [path.name for path in saved_checkpoints(run)] == ["00000002"]
     assert len(list((run / "tensorboard").rglob("events*"))) == 1
 
-    with pytest.raises(ConfigError, match=r"had 6 images .* would now have 3"):
+    with pytest.raises(ConfigError, match=r"has 6 images .* would now have 3"):
         prepared(data, run, "batch_size=3", resume=True)
     resumed: TrainingResult = prepared(data, run, "batch_size=6", resume=True).train(Recorder())
     assert resumed.iteration == 6

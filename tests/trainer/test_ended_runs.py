@@ -23,7 +23,7 @@ from hang_guard import wait_until
 from training_runs import Recorder, assert_same, tiny_config, write_data
 
 from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint, saved_checkpoints
-from munit_edge.trainer.loop import prepare_run
+from munit_edge.trainer.prepare import prepare_run
 
 TWENTY = ("iterations=20", "checkpoint_interval=10", "image_interval=20")
 
@@ -75,7 +75,7 @@ def test_an_unforeseen_error_where_images_are_prepared_ends_the_run(
     data: Path, tmp_path: Path
 ) -> None:
     assert exit_code(start(run_without_memory_for_pictures, data, tmp_path / "run")) == 1
-    assert "no memory for a picture" in (data / "error.txt").read_text()
+    assert "no memory for an image" in (data / "error.txt").read_text()
 
 
 def _lives(pid: int) -> bool:

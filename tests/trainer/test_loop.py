@@ -1,4 +1,4 @@
-"""Whole runs: resume, signals, broken pictures, and everything that stops them."""
+"""Whole runs: resume, signals, broken images, and everything that stops a run."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ from munit_edge.images.io import read_image
 from munit_edge.trainer import loop
 from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint, saved_checkpoints
 from munit_edge.trainer.config import BestBy
-from munit_edge.trainer.loop import TrainingResult, prepare_run
+from munit_edge.trainer.loop import TrainingResult
 from munit_edge.trainer.measures import Evaluation
+from munit_edge.trainer.prepare import prepare_run
 from munit_edge.trainer.step import Losses, TrainingStep
 from munit_edge.translator import Translator
 
@@ -56,7 +57,7 @@ def train(
     return run.train(display or Recorder())
 
 
-def test_a_run_leaves_checkpoints_pictures_and_curves(data: Path, tmp_path: Path) -> None:
+def test_a_run_leaves_checkpoints_images_and_curves(data: Path, tmp_path: Path) -> None:
     path, display = tmp_path / "run", Recorder()
     result = train(data, path, display=display)
 
@@ -132,7 +133,7 @@ def test_resuming_a_finished_run_does_nothing(data: Path, tmp_path: Path) -> Non
     again = train(data, tmp_path / "run", "iterations=3", resume=True)
     assert (again.iteration, again.checkpoint) == (3, first.checkpoint)
     assert all(torch.equal(before[n], v) for n, v in all_tensors(first.checkpoint).items())
-    with pytest.raises(ConfigError, match="has done 3 iterations already and iterations is 2"):
+    with pytest.raises(ConfigError, match="has already done 3 iterations and iterations is 2"):
         train(data, tmp_path / "run", "iterations=2", resume=True)
 
 
@@ -151,10 +152,10 @@ def test_a_checkpoint_that_does_not_say_what_it_is_is_not_passed_over(
 ) -> None:
     newest = train(data, tmp_path / "run").checkpoint
     (newest / "checkpoint.json").unlink()
-    with pytest.raises(ModelError, match=r"00000006 is damaged.* away to go on from .*00000003"):
+    with pytest.raises(ModelError, match=r"00000006 is damaged.* away to continue from .*00000003"):
         train(data, tmp_path / "run", resume=True)
     shutil.rmtree(newest.with_name("00000003"))
-    with pytest.raises(ModelError, match=r"00000006 is damaged.* away to begin anew"):
+    with pytest.raises(ModelError, match=r"00000006 is damaged.* away to start again"):
         train(data, tmp_path / "run", resume=True)
 
 
@@ -168,7 +169,7 @@ def test_a_run_of_another_version_without_a_whole_record_goes_on(
     assert older != settings
     (folder / "train.yaml").write_text(older)
     (folder / "run.json").write_text("{")
-    with pytest.raises(ModelError, match=r"run\.json is damaged .* remove it"):
+    with pytest.raises(ModelError, match=r"run\.json is damaged .* delete it"):
         train(data, folder, resume=True)
     (folder / "train.yaml").write_text(older)
     (folder / "run.json").unlink()
@@ -217,7 +218,7 @@ def test_the_best_checkpoint_stays_too(
 
 @pytest.fixture
 def tested(data: Path) -> Path:
-    """The data with test pictures of the size of the crop."""
+    """The data with test images of the size of the crop."""
     for name in ("testA", "testB"):
         write_pictures(data / name, MIN_PICTURES, (16, 16))
     return data
@@ -249,7 +250,7 @@ def test_numbers_of_evaluate_choose_the_best_checkpoint(tested: Path, tmp_path: 
         f"iteration 4: image_error {found['00000004']['image_error']:.4g}" in display.messages[-1]
     )
 
-    # The command's numbers: pictures of the crop's size are measured as they are.
+    # The numbers of the command: images of the size of the crop are measured unchanged.
     options = EvaluateOptions(data=tested, size=16, styles=2)
     with Translator.open(result.checkpoint, device="cpu") as translator:
         report = evaluate(translator, options, model="run")
@@ -321,14 +322,14 @@ def test_feature_networks_choose_and_are_tried_before_training(
     assert set(measures(tmp_path / "run")["00000001"]) == set(get_args(BestBy)) - {"reconstruction"}
     assert result.best == result.checkpoint
     write_lpips(tmp_path)  # AlexNet
-    with pytest.raises(InputError, match="16 x 16 pixels and LPIPS with AlexNet takes at least 31"):
+    with pytest.raises(InputError, match="16 x 16 pixels and LPIPS with AlexNet needs at least 31"):
         train(tested, tmp_path / "other", *settings)
     assert not (tmp_path / "other").exists()
 
 
-def test_too_few_test_pictures_are_told_before_training(data: Path, tmp_path: Path) -> None:
+def test_too_few_test_images_are_reported_before_training(data: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"has 5 pictures in .* best_by cycle_error needs at least"
+        InputError, match=r"has 5 usable images in .* best_by cycle_error needs at least"
     ):
         train(data, tmp_path / "run", *EVALUATED)
     assert not (tmp_path / "run").exists()
@@ -387,7 +388,7 @@ def test_a_worker_that_dies_loses_no_iteration(data: Path, tmp_path: Path) -> No
     settings = ("data.workers=1", "iterations=50", "checkpoint_interval=50")
     display = KillingWorker()
     with pytest.raises(
-        TrainingError, match=r"that prepares images has ended \(.* lower data\.workers"
+        TrainingError, match=r"that prepares images has died \(.* lower data\.workers"
     ):
         train(data, tmp_path / "run", *settings, display=display)
     newest = newest_checkpoint(tmp_path / "run")
@@ -414,7 +415,7 @@ def test_a_loss_that_is_no_number_stops_the_run(
     assert newest_checkpoint(tmp_path / "run") == saved
 
 
-def test_broken_pictures_are_named_once_skipped_and_counted(data: Path, tmp_path: Path) -> None:
+def test_broken_images_are_named_once_skipped_and_counted(data: Path, tmp_path: Path) -> None:
     (data / "trainA" / "02.png").write_bytes(b"\x89PNG, and no more")
     (data / "trainB" / "00.png").write_bytes(b"")
     display = Recorder()
@@ -425,7 +426,7 @@ def test_broken_pictures_are_named_once_skipped_and_counted(data: Path, tmp_path
     assert all(message.startswith("skipped: ") for message in display.messages)
 
 
-def test_pictures_of_one_colour_are_named_once_and_do_no_harm(data: Path, tmp_path: Path) -> None:
+def test_images_of_one_colour_are_named_once_and_do_no_harm(data: Path, tmp_path: Path) -> None:
     black, paper = data / "trainA" / "02.png", data / "trainB" / "04.png"
     Image.new("RGB", (24, 20)).save(black)
     Image.new("RGB", (24, 20), "white").save(paper)
@@ -435,20 +436,18 @@ def test_pictures_of_one_colour_are_named_once_and_do_no_harm(data: Path, tmp_pa
     assert result.iteration == 12
     assert result.flat_images == 2
     assert sorted(display.messages) == [
-        f"{path} has one colour only and teaches nothing" for path in (black, paper)
+        f"{path} has only one colour: there is nothing to learn from it" for path in (black, paper)
     ]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_domain_without_a_readable_picture_stops_the_run(
+def test_a_domain_without_a_readable_image_stops_the_run(
     workers: int, data: Path, tmp_path: Path
 ) -> None:
     write_pictures(data / "testB", 1)
     for file in (data / "trainB").iterdir():
         file.write_bytes(b"")
-    with pytest.raises(
-        InputError, match=r"no picture of domain b in .*trainB can be read: .*empty"
-    ):
+    with pytest.raises(InputError, match=r"no image of domain b in .*trainB can be read: .*empty"):
         train(data, tmp_path / "run", f"data.workers={workers}")
 
 
@@ -472,7 +471,7 @@ def test_resume_and_overwrite_exclude_each_other(data: Path, tmp_path: Path) -> 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_missing_gpu_is_an_error_when_asked_for(data: Path, tmp_path: Path) -> None:
     config = tiny_config(f"data.root={data}")
-    with pytest.raises(EngineError, match="torch finds no CUDA GPU: use --device cpu"):
+    with pytest.raises(EngineError, match=r"no CUDA GPU for --device cuda: use --device cpu"):
         prepare_run(config, tmp_path / "run", device="cuda")
     assert prepare_run(config, tmp_path / "run", device="auto").device == "cpu"
 
@@ -509,6 +508,6 @@ def test_too_little_memory_of_the_gpu_names_the_last_checkpoint(
     saved = re.escape(str(tmp_path / "run" / "checkpoints" / "00000003"))
     with pytest.raises(
         TrainingError,
-        match=rf"cpu has not enough memory for iteration 4: .* \(last checkpoint: {saved}\)",
+        match=rf"cpu is out of memory in iteration 4: .* \(last checkpoint: {saved}\)",
     ):
         train(data, tmp_path / "run")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from munit_edge.trainer import losses
-from munit_edge.trainer.config import GanConvention, GanLoss
+from munit_edge.trainer.config import GanConvention, GanLoss, LossConfig
 
 REAL = [torch.tensor([[2.0, 0.0]]), torch.tensor([[0.5]])]
 FAKE = [torch.tensor([[-2.0, 0.5]]), torch.tensor([[1.0]])]
@@ -95,17 +95,23 @@ def test_the_number_of_scales_must_agree() -> None:
 
 
 @pytest.mark.parametrize(("convention", "factor"), [("paper", 2.0), ("improved", 1.0)])
-def test_r1_is_half_the_squared_gradient_of_the_verdict(
+def test_r1_is_half_the_squared_gradient_of_the_score(
     convention: GanConvention, factor: float
 ) -> None:
     """D(x) = sum of w * x in one scale, and the same over 3 outputs with that mean in another."""
     weight = torch.tensor([1.0, -2.0, 0.5], requires_grad=True)
     images = torch.rand(4, 3, 1, 1, requires_grad=True)
-    verdict = (images.flatten(1) * weight).sum(1)
-    scales = [verdict[:, None], torch.stack([verdict - 1, verdict, verdict + 1], 1)]
+    score = (images.flatten(1) * weight).sum(1)
+    scales = [score[:, None], torch.stack([score - 1, score, score + 1], 1)]
     penalty = losses.r1_penalty(scales, images, convention)
     squared = 1 + 4 + 0.25
     assert penalty.item() == pytest.approx(factor**2 * squared / 2)
     penalty.backward()
     assert weight.grad is not None
     assert torch.allclose(weight.grad, factor**2 * weight.detach())
+
+
+def test_every_loss_of_the_generators_has_a_weight_in_the_configuration() -> None:
+    names = {f"{name}_weight" for name in losses.GENERATOR_LOSSES}
+    assert names <= LossConfig.model_fields.keys()
+    assert losses.GENERATOR_LOSSES.keys() >= losses.EQUATION_5

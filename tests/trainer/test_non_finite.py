@@ -14,7 +14,8 @@ from training_runs import Recorder, all_tensors, tiny_config, write_data
 from munit_edge.errors import TrainingError
 from munit_edge.trainer import loop
 from munit_edge.trainer.checkpoint import newest_checkpoint
-from munit_edge.trainer.loop import TrainingResult, prepare_run
+from munit_edge.trainer.loop import TrainingResult
+from munit_edge.trainer.prepare import prepare_run
 from munit_edge.trainer.run.state import RunState
 from munit_edge.trainer.step import Losses, Pair, TrainingStep
 
@@ -51,7 +52,7 @@ def advance(state: RunState) -> Losses:
 
 
 def all_of(state: RunState, role: str) -> list[torch.Tensor]:
-    """Weights, buffers, optimiser's state and (of the generators) the moving average."""
+    """Weights, buffers, optimiser's state and (of the generators) the EMA."""
     optimizer = getattr(state.step, f"{role}_optimizer")
     found = list(getattr(state, ROLES[role]).state_dict().values())
     found += [value for values in optimizer.state.values() for value in values.values()]

@@ -1,4 +1,4 @@
-"""Norms of what does not vary: values as ever, and gradients that stay bounded."""
+"""Norms of constant inputs: the usual values, and gradients that stay bounded."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import torch.nn.functional as F
 from training_runs import tiny_config
 
 from munit_edge.model.config import ModelConfig
+from munit_edge.trainer import steady_gradients
 from munit_edge.trainer.networks import NORM_EPS, Generator, LayerNorm
 from munit_edge.trainer.run.state import RunState
 from munit_edge.trainer.steady_gradients import FLAT_VARIANCE, steady_instance_norm, steady_product
 from munit_edge.trainer.step import Pair
+
+pytestmark = pytest.mark.parametrize("looks", [True, False], ids=["looks", "does not look"])
+"""Whether variances are looked at first, as on the CPU, or not, as on a GPU."""
 
 DEEP = {"width": 8, "num_res_blocks": 4, "mlp_dim": 16, "style_dim": 4}
 GENERATORS = {
@@ -25,6 +29,12 @@ LARGEST_NORM = 100
 """Of the gradients of a whole generator; those of noise are below 2."""
 
 
+@pytest.fixture(autouse=True)
+def _path(looks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not looks:
+        monkeypatch.setattr(steady_gradients, "_can_look_at", lambda x: False)
+
+
 def parameters(affine: bool) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     if not affine:
         return None, None
@@ -32,7 +42,7 @@ def parameters(affine: bool) -> tuple[torch.Tensor | None, torch.Tensor | None]:
 
 
 @pytest.mark.parametrize("affine", [False, True], ids=["plain", "affine"])
-def test_what_varies_is_normalised_as_ever(affine: bool) -> None:
+def test_inputs_that_vary_are_normalised_as_usual(affine: bool) -> None:
     x = torch.randn(2, 3, 5, 7, requires_grad=True)
     weight, bias = parameters(affine)
     wanted = [t for t in (x, weight, bias) if t is not None]
@@ -52,7 +62,7 @@ def test_what_varies_is_normalised_as_ever(affine: bool) -> None:
 
 
 @pytest.mark.parametrize("affine", [False, True], ids=["plain", "affine"])
-def test_only_the_gradient_of_a_flat_channel_is_lowered(affine: bool) -> None:
+def test_only_the_gradient_of_a_flat_channel_is_scaled_down(affine: bool) -> None:
     x = torch.randn(2, 3, 5, 7, dtype=torch.float64)
     x[0, 1] = 0.25
     nearly = x[1, 2] - x[1, 2].mean()
@@ -72,7 +82,7 @@ def test_only_the_gradient_of_a_flat_channel_is_lowered(affine: bool) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-12)
 
 
-def test_a_product_has_its_gradient_lowered_alike() -> None:
+def test_the_gradient_of_a_product_is_scaled_down_alike() -> None:
     x = torch.randn(2, 3, 4, 4, requires_grad=True)
     scale = torch.randn(2, 3, 1, 1, requires_grad=True)
     variance = torch.tensor([FLAT_VARIANCE / 2, 1.0])[:, None, None, None]
@@ -84,14 +94,14 @@ def test_a_product_has_its_gradient_lowered_alike() -> None:
     torch.testing.assert_close((ours[0][1], ours[1]), (theirs[0][1], theirs[1]))
 
 
-def test_layer_norm_of_a_constant_picture_passes_no_gradient() -> None:
+def test_layer_norm_of_a_constant_image_passes_no_gradient() -> None:
     x = torch.full((1, 4, 8, 8), 3.0, requires_grad=True)
     (LayerNorm(4)(x) * torch.randn(1, 4, 8, 8)).sum().backward()
     assert x.grad is not None
     assert float(x.grad.abs().max()) < 1
 
 
-def pictures() -> dict[str, torch.Tensor]:
+def images() -> dict[str, torch.Tensor]:
     grey = torch.full((1, 3, SIZE, SIZE), 90 / 127.5 - 1)
     one_step = grey.clone()
     one_step[0, 0, 5, 9] += 1 / 127.5
@@ -111,17 +121,17 @@ def pictures() -> dict[str, torch.Tensor]:
 def test_gradients_of_whole_generators_stay_bounded(name: str, bfloat16: bool) -> None:
     torch.manual_seed(0)
     generator = Generator(GENERATORS[name], 3)
-    for kind, picture in pictures().items():
+    for kind, image in images().items():
         generator.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            made = generator(picture)
-        (made - picture).abs().mean().backward()
+            made = generator(image)
+        (made - image).abs().mean().backward()
         gradients = [p.grad for p in generator.parameters() if p.grad is not None]
         assert float(torch.nn.utils.get_total_norm(gradients)) < LARGEST_NORM, kind
 
 
 @pytest.mark.parametrize("norm", ["layer", "instance"])
-def test_steps_on_pictures_of_one_colour_are_finite(norm: str) -> None:
+def test_steps_on_images_of_one_colour_are_finite(norm: str) -> None:
     """All losses, with the R1 penalty through the norms of a discriminator."""
     config = tiny_config(
         f"model.discriminator.norm={norm}",
@@ -131,11 +141,11 @@ def test_steps_on_pictures_of_one_colour_are_finite(norm: str) -> None:
     )
     torch.manual_seed(0)
     state = RunState(config, torch.device("cpu"))
-    images = Pair(torch.full((2, 3, 16, 16), -1.0), torch.full((2, 3, 16, 16), 0.2))
+    pair = Pair(torch.full((2, 3, 16, 16), -1.0), torch.full((2, 3, 16, 16), 0.2))
     for iteration in range(1, 6):
         styles = Pair(torch.randn(2, 3), torch.randn(2, 3))
-        losses = state.step.run(iteration, images, styles, styles)
+        losses = state.step.run(iteration, pair, styles, styles)
         assert all(torch.isfinite(value) for value in losses.values()), losses
-        # Layer norms measure over channels too, and these hardly differ in the beginning.
+        # Layer norms measure over channels too, which hardly differ at the start.
         assert float(losses["generator_gradient_norm"]) < 1e5
         assert float(losses["discriminator_gradient_norm"]) < 1e3

@@ -1,6 +1,6 @@
 """The update step: what moves, what does not, and the loss curves of 20 steps.
 
-`MUNIT_EDGE_WRITE_GOLDEN=1 pytest tests/trainer/test_step.py` writes the curves anew.
+`MUNIT_EDGE_WRITE_GOLDEN=1 pytest tests/trainer/test_step.py` records the curves again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.data.augmentation import augmented
 from munit_edge.trainer.data.batches import draw_styles
 from munit_edge.trainer.features.vgg import read_vgg
-from munit_edge.trainer.losses import perceptual_loss
+from munit_edge.trainer.losses import GENERATOR_LOSSES, perceptual_loss
 from munit_edge.trainer.run.state import RunState
 from munit_edge.trainer.step import Losses, Pair, TrainingStep
 
@@ -78,11 +78,11 @@ def test_each_update_moves_its_own_networks_only() -> None:
     config = tiny_config()
     step = double_precision_step(config)
     before = weights(step)
-    beginning = step.begin(images(config))
-    step.update_discriminators(1, images(config), beginning, styles(config, 1, 0))
+    shared = step.shared_forward(images(config))
+    step.update_discriminators(1, images(config), shared, styles(config, 1, 0))
     assert moved(before, step) == {name for name in before if name.startswith("d.")}
     before = weights(step)
-    step.update_generators(1, images(config), beginning, styles(config, 1, 1))
+    step.update_generators(1, images(config), shared, styles(config, 1, 1))
     assert moved(before, step) == {name for name in before if name.startswith("g.")}
 
 
@@ -103,6 +103,20 @@ def test_every_loss_is_reported_and_the_totals_are_weighted() -> None:
 def test_the_cycle_loss_is_left_out_when_its_weight_is_0() -> None:
     config = tiny_config("loss.cycle_weight=0")
     assert not any("cycle" in name for name in run(double_precision_step(config), config))
+
+
+def test_a_loss_of_the_table_is_weighted_and_reported_without_further_edits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tiny_config()
+    loss = config.loss.model_copy(update={"blur_weight": 3.0})
+    config = config.model_copy(update={"loss": loss})
+    plain = run(double_precision_step(config), config)
+    monkeypatch.setitem(GENERATOR_LOSSES, "blur", lambda at, config: at.x_ba.square().mean())
+    losses = run(double_precision_step(config), config)
+    assert losses.keys() - plain.keys() == {"blur_a", "blur_b"}
+    added = losses["generator_total"] - plain["generator_total"]
+    assert added.item() == pytest.approx(3 * (losses["blur_a"] + losses["blur_b"]).item())
 
 
 def test_learning_rates_follow_the_schedule() -> None:
@@ -135,7 +149,9 @@ def test_style_reconstruction_reaches_the_decoder_of_the_other_domain() -> None:
     config = tiny_config(*weights_0, "optimizer.weight_decay=0")
     step = double_precision_step(config)
     before = weights(step)
-    step.update_generators(1, images(config), step.begin(images(config)), styles(config, 1, 1))
+    step.update_generators(
+        1, images(config), step.shared_forward(images(config)), styles(config, 1, 1)
+    )
     parts = {".".join(name.split(".")[1:3]) for name in moved(before, step)}
     assert parts == {
         f"{d}.{p}" for d in "ab" for p in ("content_encoder", "style_encoder", "decoder")
@@ -146,7 +162,7 @@ def test_style_reconstruction_reaches_the_decoder_of_the_other_domain() -> None:
 # What may be added to the objective
 
 
-def test_the_r1_penalty_comes_in_every_so_manieth_iteration_and_weighs_as_much_more() -> None:
+def test_the_r1_penalty_comes_in_in_every_nth_iteration_with_n_times_the_weight() -> None:
     config = tiny_config("loss.r1_weight=0.5", "loss.r1_interval=3", "loss.gan_weight=2")
     step = double_precision_step(config)
     rows = [run(step, config, i) for i in range(1, 7)]
@@ -165,8 +181,8 @@ def test_the_r1_penalty_flattens_the_discriminators() -> None:
     step = double_precision_step(config)
     penalties = []
     for _ in range(5):
-        beginning = step.begin(images(config))
-        row = step.update_discriminators(1, images(config), beginning, styles(config, 1, 0))
+        shared = step.shared_forward(images(config))
+        row = step.update_discriminators(1, images(config), shared, styles(config, 1, 0))
         penalties.append((row["r1_a"] + row["r1_b"]).item())
     assert penalties == sorted(penalties, reverse=True)
 
@@ -184,7 +200,7 @@ def test_the_perceptual_loss_compares_a_translation_with_its_source(tmp_path: Pa
         vgg = read_vgg(vgg_file, "relu2_2").double()
         wanted = perceptual_loss(vgg(x_ab), vgg(x.a))
     before = weights(step)
-    row = step.update_generators(1, x, step.begin(x), s)
+    row = step.update_generators(1, x, step.shared_forward(x), s)
     assert row["perceptual_b"].item() == pytest.approx(wanted.item())
     total = 2 * (row["perceptual_a"] + row["perceptual_b"])
     assert row["generator_total"].item() == pytest.approx(total.item())

@@ -1,13 +1,13 @@
-"""Differentiable augmentation of what the discriminators are shown.
+"""Differentiable augmentation of the images that the discriminators see.
 
 Zhao, Liu, Lin, Zhu, Han: Differentiable Augmentation for Data-Efficient GAN Training, NeurIPS 2020.
-Real images and translations are changed alike, in both updates, so that discriminators cannot learn
-few training images by heart and generators do not learn to make changed ones. Every change lets
-gradients through.
+Real images and translations are augmented alike, in both updates: discriminators cannot memorise a
+small training set, and generators do not learn to produce augmented images. Gradients flow through
+every change.
 
-Images are [B, C, H, W] in [-1, 1]; what is outside a moved image, or cut out, is 0 (grey). Pure
-functions: chance comes in as numbers that `munit_edge.trainer.data.batches.draw_augmentations`
-drew.
+Images are [B, C, H, W] in [-1, 1]; pixels outside a shifted image, or cut out, are 0 (grey). All
+functions are pure: random numbers are arguments, drawn by
+`munit_edge.trainer.data.batches.draw_augmentations`.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from munit_edge.trainer.config import Augmentation
 from munit_edge.trainer.torch_api import Tensor, torch
 
 NUM_DRAWS = 7
-"""Random numbers for one image: brightness, saturation, contrast, two for each of the others."""
+"""Random numbers per image: brightness, saturation, contrast, and two for each of the others."""
 NUM_COLOURS = 3
-"""Channels that have colours; a fourth is transparency and keeps its values."""
+"""Colour channels; a fourth channel is alpha and stays unchanged."""
 
 MAX_SHIFT = 1 / 8
-"""Of the image's height and width: how far it is moved."""
+"""Largest shift, as a fraction of the image's height and width."""
 HOLE = 1 / 2
-"""Of the image's height and width: size of what is cut out."""
+"""Size of the rectangle that is cut out, as a fraction of the image's height and width."""
 
 
 def augmented(images: Tensor, draws: Tensor, kinds: Sequence[Augmentation]) -> Tensor:
-    """Change every image by its own draws.
+    """Augment every image with its own random numbers.
 
     Args:
         images: [B, C, H, W] in [-1, 1].
         draws: [B, NUM_DRAWS], uniform in [0, 1).
-        kinds: what to do; done in the order colour, translation, cutout.
+        kinds: the augmentations to apply; the order is always colour, translation, cutout.
 
     Returns:
         [B, C, H, W]; colours may leave [-1, 1].
@@ -52,10 +52,10 @@ def augmented(images: Tensor, draws: Tensor, kinds: Sequence[Augmentation]) -> T
 
 
 def change_colours(images: Tensor, draws: Tensor) -> Tensor:
-    """Brightness by -0.5 to 0.5, saturation times 0 to 2, contrast times 0.5 to 1.5.
+    """Add -0.5 to 0.5 to brightness, multiply saturation by 0 to 2 and contrast by 0.5 to 1.5.
 
-    Saturation is the distance from the pixel's mean over channels, contrast that from the image's
-    mean; a grey image has no saturation.
+    Saturation is the distance from the pixel's mean over channels, contrast the distance from the
+    image's mean; a grey image has no saturation.
     """
     colours, rest = images[:, :NUM_COLOURS], images[:, NUM_COLOURS:]
     brightness, saturation, contrast = (d[:, None, None, None] for d in draws.unbind(1))
@@ -68,7 +68,7 @@ def change_colours(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def move(images: Tensor, draws: Tensor) -> Tensor:
-    """By whole pixels, up to `MAX_SHIFT` of the size each way."""
+    """Shift by whole pixels, up to `MAX_SHIFT` of the size in each direction."""
     for dim, draw in ((2, draws[:, 0]), (3, draws[:, 1])):
         size = images.shape[dim]
         reach = round(size * MAX_SHIFT)
@@ -83,7 +83,7 @@ def move(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def cut_out(images: Tensor, draws: Tensor) -> Tensor:
-    """Set a rectangle of `HOLE` of the size to 0; it may reach beyond the border."""
+    """Set a rectangle of `HOLE` of the size to 0; it may extend beyond the border."""
     inside = torch.ones(1, dtype=torch.bool, device=images.device)
     for dim, draw in ((2, draws[:, 0]), (3, draws[:, 1])):
         size = images.shape[dim]

@@ -1,6 +1,6 @@
 """Training images: which ones an iteration sees, and how they are prepared.
 
-Everything random is drawn from (seed, what for, which place in the run) and from nothing else. The
+All random numbers are drawn from (seed, purpose, position in the run) and from nothing else. The
 batch of an iteration is therefore the same after a resume and with any number of worker processes.
 Needs no torch.
 """
@@ -19,30 +19,30 @@ from munit_edge.files.names import storable
 from munit_edge.images.io import Images, check_resized, read_image, resize_shorter
 from munit_edge.model.config import DOMAINS, Domain
 from munit_edge.trainer.config import DataConfig, TrainConfig
-from munit_edge.trainer.data.cache import PictureCache, cache_size
+from munit_edge.trainer.data.cache import ImageCache, cache_size
 from munit_edge.trainer.data.image_sets import ImageSet, ImageSets
 
-# What random numbers are for: each purpose and each domain draws from a stream of its own.
+# Purposes of random numbers: each purpose and each domain has its own stream.
 _ORDER, _CROP, _STYLE, _AUGMENTATION = range(4)
 
 
 @dataclass(frozen=True)
 class RawBatch:
-    """Prepared pictures of one iteration."""
+    """Prepared images of one iteration."""
 
     images: dict[Domain, Images]
     """uint8 [B, H, W, C]."""
     broken: tuple[str, ...]
-    """What was wrong with pictures that had to be skipped; others stand in for them."""
+    """What was wrong with images that had to be skipped; others replace them."""
     frames: dict[str, int] = field(default_factory=dict)
-    """Pictures that have more frames or pages than the first, which is used, and how many."""
+    """Images with several frames or pages, of which the first is used, and their number."""
     flat: tuple[str, ...] = ()
-    """Pictures, read for the first time, that have one colour only."""
+    """Images, read for the first time, that have only one colour."""
 
 
 @dataclass
 class _Seen:
-    """What reading the pictures of a batch has shown; see `RawBatch`."""
+    """What was noticed when the images of a batch were read; see `RawBatch`."""
 
     broken: list[str] = field(default_factory=list)
     frames: dict[str, int] = field(default_factory=dict)
@@ -56,8 +56,8 @@ class _Seen:
 class TrainingBatches:
     """The batch of any iteration, by its number (from 1).
 
-    Each domain is gone through in an order of its own, shuffled anew for every round. Several
-    processes share a batch: the first ones of its images belong to process 0, and so on.
+    Each domain has its own order, reshuffled every epoch. Several processes share a batch: its
+    first images belong to process 0, and so on.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class TrainingBatches:
         self._process = process
         self._num_processes = num_processes
         holders = max(1, config.data.workers) * num_processes
-        # Empty when the workers are given it: each of them fills its own.
-        self._cache = PictureCache(cache_size(holders) if config.data.cache else 0)
+        # Still empty when workers receive it: each of them fills its own.
+        self._cache = ImageCache(cache_size(holders) if config.data.cache else 0)
 
     def __getitem__(self, iteration: int) -> RawBatch | MunitEdgeError:
-        """The batch, or the error that stops training: worker processes hand errors over whole."""
+        """The batch, or the error that stops training: returned, it leaves a worker unchanged."""
         try:
             return self.batch(iteration)
         except MunitEdgeError as exc:
@@ -82,49 +82,49 @@ class TrainingBatches:
         """The batch of `iteration`.
 
         Raises:
-            InputError: no picture of a domain can be read.
+            InputError: no image of a domain can be read.
         """
         size = self._config.batch_size
         first = ((iteration - 1) * self._num_processes + self._process) * size
         seen = _Seen()
         images = {
-            domain: np.stack([self._picture(domain, first + i, seen) for i in range(size)])
+            domain: np.stack([self._image(domain, first + i, seen) for i in range(size)])
             for domain in DOMAINS
         }
         return RawBatch(images, tuple(seen.broken), seen.frames, tuple(seen.flat))
 
-    def _picture(self, domain: Domain, position: int, seen: _Seen) -> Images:
-        """The picture at a place of the whole run, or the next one that can be read."""
-        pictures = self._sets[domain]
+    def _image(self, domain: Domain, position: int, seen: _Seen) -> Images:
+        """The image at a position of the whole run, or the next one that can be read."""
+        images = self._sets[domain]
         seed, stream = self._config.seed, DOMAINS.index(domain)
-        count = len(pictures.names)
+        count = len(images.names)
         epoch, offset = divmod(position, count)
         order = _permutation(seed, stream, epoch, count)
         for k in range(count):
             try:
-                picture = self._fitted(domain, int(order[(offset + k) % count]), seen)
+                image = self._fitted(domain, int(order[(offset + k) % count]), seen)
             except InputError as exc:
                 seen.broken.append(storable(str(exc)))
                 continue
             random = _random(seed, _CROP, stream, position)
-            return augment(picture, self._config.data, random)
+            return augment(image, self._config.data, random)
         raise InputError(
-            f"no picture of domain {domain} in {pictures.folder} can be read: {seen.broken[-1]}"
+            f"no image of domain {domain} in {images.folder} can be read: {seen.broken[-1]}"
         )
 
     def _fitted(self, domain: Domain, index: int, seen: _Seen) -> Images:
-        """A picture at its working size, out of memory where it is there."""
+        """An image at its working size, from the cache if it is there."""
         kept = self._cache.get(domain, index)
         if kept is not None:
             return kept
         path = self._sets[domain].path(index)
-        picture, frames = _read_fitted(path, domain, self._config)
+        image, frames = _read_fitted(path, domain, self._config)
         if frames > 1:
             seen.frames[str(path)] = frames
-        if (picture == picture[:1, :1]).all():
+        if (image == image[:1, :1]).all():
             seen.flat.append(str(path))
-        self._cache.offer(domain, index, picture)
-        return picture
+        self._cache.offer(domain, index, image)
+        return image
 
 
 @functools.lru_cache(maxsize=8)
@@ -140,9 +140,9 @@ def draw_styles(
     Args:
         seed: of the run.
         iteration: counted from 1.
-        use: tells the draws of one iteration apart.
-        count: how many.
-        style_dim: numbers in each.
+        use: distinguishes the draws of one iteration.
+        count: number of codes.
+        style_dim: numbers per code.
     """
     random = _random(seed, _STYLE, use, iteration)
     return random.standard_normal((count, style_dim), dtype=np.float32)
@@ -156,8 +156,8 @@ def draw_augmentations(
     Args:
         seed: of the run.
         iteration: counted from 1.
-        count: images that are changed.
-        num_draws: numbers for each.
+        count: number of augmented images.
+        num_draws: numbers per image.
     """
     random = _random(seed, _AUGMENTATION, 0, iteration)
     return random.random((count, num_draws), dtype=np.float32)
@@ -168,28 +168,28 @@ def _random(*key: int) -> np.random.Generator:
 
 
 # ----------------------------------------------------------------------------------------------
-# How they are prepared
+# Preparation
 
 
-def augment(picture: Images, config: DataConfig, random: np.random.Generator) -> Images:
-    """Crop and perhaps mirror what `fit` made: [H, W, C] -> [crop_height, crop_width, C]."""
-    top = int(random.integers(picture.shape[0] - config.crop_height + 1))
-    left = int(random.integers(picture.shape[1] - config.crop_width + 1))
+def augment(image: Images, config: DataConfig, random: np.random.Generator) -> Images:
+    """Random crop and flip of a fitted image: [H, W, C] -> [crop_height, crop_width, C]."""
+    top = int(random.integers(image.shape[0] - config.crop_height + 1))
+    left = int(random.integers(image.shape[1] - config.crop_width + 1))
     mirror = bool(random.integers(2)) and config.flip
-    return _crop(picture, config, top, left)[:, :: -1 if mirror else 1]
+    return _crop(image, config, top, left)[:, :: -1 if mirror else 1]
 
 
-def centre_crop(picture: Images, config: DataConfig) -> Images:
-    """The same without chance, for pictures to look at: the middle, not mirrored."""
-    top = (picture.shape[0] - config.crop_height) // 2
-    left = (picture.shape[1] - config.crop_width) // 2
-    return _crop(picture, config, top, left)
+def centre_crop(image: Images, config: DataConfig) -> Images:
+    """The deterministic counterpart of `augment`: the centre, not flipped."""
+    top = (image.shape[0] - config.crop_height) // 2
+    left = (image.shape[1] - config.crop_width) // 2
+    return _crop(image, config, top, left)
 
 
-def first_pictures(
-    pictures: ImageSet, domain: Domain, config: TrainConfig, count: int
+def first_images(
+    images: ImageSet, domain: Domain, config: TrainConfig, count: int
 ) -> tuple[tuple[str, ...], Images]:
-    """The middles of the first `count` pictures that can be read, or fewer.
+    """Centre crops of the first `count` images that can be read, or fewer.
 
     Returns:
         Their names, and uint8 [N, H, W, C].
@@ -199,27 +199,26 @@ def first_pictures(
     """
     found: dict[str, Images] = {}
     fault = ""
-    for i, name in enumerate(pictures.names):
+    for i, name in enumerate(images.names):
         try:
-            picture, _ = _read_fitted(pictures.path(i), domain, config)
-            found[name] = centre_crop(picture, config.data)
+            image, _ = _read_fitted(images.path(i), domain, config)
+            found[name] = centre_crop(image, config.data)
         except InputError as exc:
             fault = str(exc)
         if len(found) == count:
             break
     if not found:
-        raise InputError(f"no picture of domain {domain} in {pictures.folder} can be read: {fault}")
+        raise InputError(f"no image of domain {domain} in {images.folder} can be read: {fault}")
     return tuple(found), np.stack(list(found.values()))
 
 
-def fit(picture: Images, config: DataConfig, domain: Domain, name: str = "the picture") -> Images:
-    """Resize to the configured shorter side, or to more where the crop needs it.
+def fit(image: Images, config: DataConfig, domain: Domain, name: str = "the image") -> Images:
+    """Resize to the configured shorter side, or to more if the crop needs it.
 
     Raises:
-        InputError: the result, which the message calls `name`, would have more pixels than
-            allowed.
+        InputError: the result, called `name` in the message, would have more pixels than allowed.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     shorter = min(height, width)
     wanted = config.shorter_side(domain) or shorter
     needed = max(
@@ -227,15 +226,15 @@ def fit(picture: Images, config: DataConfig, domain: Domain, name: str = "the pi
     )
     size = max(wanted, needed)
     check_resized((height, width), size, config.max_megapixels, name)
-    return resize_shorter(picture, size)
+    return resize_shorter(image, size)
 
 
 def _read_fitted(path: Path, domain: Domain, config: TrainConfig) -> tuple[Images, int]:
-    """A picture at its working size, and how many frames or pages its file has."""
+    """An image at its working size, and the number of frames or pages in its file."""
     limit = config.data.max_megapixels
     read = read_image(path, config.model.channels(domain), max_megapixels=limit)
     return fit(read.pixels, config.data, domain, str(path)), read.frames
 
 
-def _crop(picture: Images, config: DataConfig, top: int, left: int) -> Images:
-    return picture[top : top + config.crop_height, left : left + config.crop_width]
+def _crop(image: Images, config: DataConfig, top: int, left: int) -> Images:
+    return image[top : top + config.crop_height, left : left + config.crop_width]

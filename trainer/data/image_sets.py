@@ -1,4 +1,4 @@
-"""Where training images lie: folders, or text files that name them. Needs no torch."""
+"""The training images of a run, from folders or text files that list them. Needs no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from munit_edge.errors import ConfigError, InputError
-from munit_edge.files.paths import held_by, is_folder, require_folder
+from munit_edge.files.paths import is_folder, require_folder
+from munit_edge.images.data_folder import TEST_LAYOUT, TRAINING_LAYOUTS, domain_folders
 from munit_edge.images.folders import picture_files
 from munit_edge.images.left_out import LeftOut
 from munit_edge.model.config import DOMAINS, Domain
@@ -17,28 +18,23 @@ from munit_edge.trainer.data.image_lists import listed_names
 
 MIN_TRAINING_IMAGES = 2
 
-_LAYOUTS = {
-    "train": ({"a": "trainA", "b": "trainB"}, {"a": "images_a", "b": "images_b"}),
-    "test": ({"a": "testA", "b": "testB"},),
-}
-
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The pictures of one domain, in a fixed order."""
+    """The images of one domain, in a fixed order."""
 
     folder: Path
     names: tuple[str, ...]
     """Paths relative to `folder`, with forward slashes."""
     left_out: LeftOut = field(default_factory=LeftOut, compare=False)
-    """What the search passed over."""
+    """Files that the search left out."""
 
     def path(self, index: int) -> Path:
-        """Where picture `index` lies."""
+        """The path of image `index`."""
         return self.folder / self.names[index]
 
     def spread(self, count: int) -> ImageSet:
-        """At most `count` of the pictures, evenly spread over the names."""
+        """At most `count` of the images, evenly spread over the names."""
         last = len(self.names) - 1
         steps = min(count, len(self.names)) - 1
         places = [round(i * last / max(steps, 1)) for i in range(steps + 1)]
@@ -46,7 +42,7 @@ class ImageSet:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the names: other names would mean another order."""
+        """Hash of the names: different names mean a different order of the images."""
         return hashlib.sha256(os.fsencode("\n".join(self.names))).hexdigest()
 
 
@@ -58,12 +54,17 @@ def training_images(config: DataConfig) -> ImageSets:
 
     Raises:
         ConfigError: the configuration names no images.
-        InputError: a folder or list is missing, or a domain has fewer than 2 pictures.
+        InputError: a folder or list is missing, or a domain has fewer than 2 images.
     """
     if config.train_a is not None and config.train_b is not None:
         sets: ImageSets = {"a": find_images(config.train_a), "b": find_images(config.train_b)}
     elif config.root is not None:
-        sets = _in_root(config.root)
+        folders = domain_folders(
+            config.root,
+            *TRAINING_LAYOUTS,
+            needed="a data folder holds trainA and trainB, or images_a and images_b",
+        )
+        sets = {d: find_images(ImageSource(folder=folder)) for d, folder in folders.items()}
     else:
         raise ConfigError(
             "the configuration names no images: pass --data DIR with a folder that holds trainA "
@@ -71,18 +72,18 @@ def training_images(config: DataConfig) -> ImageSets:
         )
     for domain, found in sets.items():
         if len(found.names) < MIN_TRAINING_IMAGES:
-            count = "1 picture" if found.names else "no pictures"
-            passed = str(found.left_out) or next(iter(found.left_out.faults.values()), "")
-            besides = f" (left out: {passed})" if passed else ""
+            count = "1 image" if found.names else "no images"
+            skipped = str(found.left_out) or next(iter(found.left_out.faults.values()), "")
+            note = f" (left out: {skipped})" if skipped else ""
             raise InputError(
-                f"domain {domain} has {count} in {found.folder}{besides}: training needs at least "
+                f"domain {domain} has {count} in {found.folder}{note}: training needs at least "
                 f"{MIN_TRAINING_IMAGES} in each domain"
             )
     return sets
 
 
 def display_images(config: DataConfig, training: ImageSets) -> ImageSets:
-    """The images of the picture grids: test images where there are any, else training images.
+    """The images of the grids: test images if there are any, else training images.
 
     Raises:
         InputError: a configured folder or list is missing.
@@ -91,7 +92,7 @@ def display_images(config: DataConfig, training: ImageSets) -> ImageSets:
     for domain in DOMAINS:
         configured = config.test_a if domain == "a" else config.test_b
         if configured is None and config.root is not None:
-            folder = config.root / _LAYOUTS["test"][0][domain]
+            folder = config.root / TEST_LAYOUT[domain]
             configured = ImageSource(folder=folder) if is_folder(folder) else None
         found = None if configured is None else find_images(configured)
         if found is not None and found.names:
@@ -100,28 +101,16 @@ def display_images(config: DataConfig, training: ImageSets) -> ImageSets:
 
 
 def find_images(source: ImageSource) -> ImageSet:
-    """List the pictures of a folder (and those below it), or those that a text file names.
+    """List the images of a folder and its subfolders, or those that a text file names.
 
     Raises:
-        InputError: folder or list does not exist or cannot be read, or the list names no file, or
-            one that does not exist.
+        InputError: the folder or list does not exist or cannot be read, or the list names no file,
+            or one that does not exist.
     """
-    require_folder(source.folder, "image folder", "name a folder of pictures")
+    require_folder(source.folder, "image folder", "name a folder of images")
     if source.list is not None:
         return ImageSet(source.folder, listed_names(source.folder, source.list))
     left_out = LeftOut()
     found = picture_files(source.folder, recursive=True, left_out=left_out)
     names = sorted(path.relative_to(source.folder).as_posix() for path in found)
     return ImageSet(source.folder, tuple(names), left_out)
-
-
-def _in_root(root: Path) -> ImageSets:
-    require_folder(root, "data folder", "name one that holds trainA and trainB")
-    for layout in _LAYOUTS["train"]:
-        folders = {domain: root / layout[domain] for domain in DOMAINS}
-        if all(is_folder(folder) for folder in folders.values()):
-            return {domain: find_images(ImageSource(folder=folders[domain])) for domain in DOMAINS}
-    raise InputError(
-        f"{root} holds {held_by(root)}: a data folder holds trainA and trainB, or images_a and "
-        "images_b"
-    )

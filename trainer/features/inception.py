@@ -1,12 +1,12 @@
 """Inception-v3: features for FID and KID, classes for IS and CIS.
 
 Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016. Layers have
-torchvision's names (`Mixed_5b.branch1x1.conv.weight`, ...), which the FID weights ported from
-TensorFlow have too. That network differs: its average poolings leave out what is outside of the
-picture, its last block takes a maximum instead, and it knows 1008 classes, by which it is told.
+torchvision's names (`Mixed_5b.branch1x1.conv.weight`, ...), as have the FID weights ported from
+TensorFlow. That network differs: its average pooling excludes padding, its last block uses max
+pooling instead, and it has 1008 classes, by which it is recognised.
 
-How many channels a layer has is read off the weights, so a small network of the same plan serves
-for trials.
+The number of channels of each layer is taken from the weights, so that tests can use a small
+network of the same architecture.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from munit_edge.errors import ModelError
 from munit_edge.trainer.torch_api import F, Tensor, nn, torch
 
 SIZE = 299
-"""Height and width in pixels of what it sees."""
+"""Height and width of the network's input in pixels."""
 FID_CLASSES = 1008
-"""Of TensorFlow's network of 2015-12-05."""
+"""Classes of TensorFlow's network of 2015-12-05."""
 
 _BATCH_NORM_EPSILON = 0.001
 
@@ -36,17 +36,17 @@ class _Conv:
     kernel_hw: tuple[int, int] = (1, 1)
     stride: int = 1
     same: bool = True
-    """Padded so that the size stays."""
+    """Whether it is padded to keep the size."""
 
 
 @dataclass(frozen=True)
 class _Branch:
-    """Convolutions in a row; `ends` are several behind the last one, side by side."""
+    """Convolutions in sequence; `ends` are parallel convolutions after the last one."""
 
     row: tuple[_Conv, ...] = ()
     ends: tuple[_Conv, ...] = ()
     pool: Pool | None = None
-    """3x3 pooling before the first."""
+    """3x3 pooling before the first convolution."""
     pool_stride: int = 1
 
 
@@ -126,7 +126,7 @@ _Step = Union[_Conv, _Branch, tuple[_Branch, ...]]  # noqa: UP007 - a value, for
 
 
 def _plan(fid: bool) -> Iterator[tuple[str, _Step]]:
-    """Name and kind of each part, in the order in which a picture passes them."""
+    """Name and kind of each step, in the order of the forward pass."""
     yield "Conv2d_1a_3x3", _shrinking("")
     yield "Conv2d_2a_3x3", _Conv("", (3, 3), same=False)
     yield "Conv2d_2b_3x3", _Conv("", (3, 3))
@@ -145,17 +145,17 @@ def _plan(fid: bool) -> Iterator[tuple[str, _Step]]:
 
 
 class Inception(nn.Module):
-    """Pictures -> features and classes. Its weights are fixed, its batch norms folded in."""
+    """Images -> features and classes. The weights are fixed, with the batch norms folded in."""
 
     def __init__(self, tensors: Mapping[str, Tensor], source: str) -> None:
-        """Build it from weights by torchvision's names.
+        """Build the network from weights with torchvision's names.
 
         Args:
-            tensors: the weights; those of the auxiliary classifier are not looked at.
-            source: what to call them in messages.
+            tensors: the weights; those of the auxiliary classifier are ignored.
+            source: their name in messages.
 
         Raises:
-            ModelError: they are not those of an Inception-v3.
+            ModelError: they are not the weights of an Inception-v3.
         """
         super().__init__()
         reader = _Reader(tensors, source)
@@ -173,7 +173,7 @@ class Inception(nn.Module):
     def features(self, image: Tensor) -> Tensor:
         """RGB [B, 3, H, W] in [0, 1] -> [B, channels], the means of the last block's channels.
 
-        Pictures are resized to 299 x 299, bilinearly and without a filter, as pytorch-fid does.
+        Images are resized to 299 x 299, bilinearly and without antialiasing, as pytorch-fid does.
         """
         x = F.interpolate(image, (SIZE, SIZE), mode="bilinear", align_corners=False) * 2 - 1
         for name, step in self._plan:
@@ -185,7 +185,7 @@ class Inception(nn.Module):
         return self._head(self.features(image))  # type: ignore[no-any-return]
 
     def _read(self, reader: _Reader, name: str, step: _Step, channels: int) -> int:
-        """Take over the weights of a part; returns how many channels it gives."""
+        """Read the weights of a step; returns its number of output channels."""
         if isinstance(step, _Conv):
             full = _full_name(name, step)
             conv = reader.convolution(full, step, channels)
@@ -206,10 +206,10 @@ class Inception(nn.Module):
             x = self._pooled(step, x)
             for conv_step in step.row:
                 x = self._run(name, conv_step, x)
-            return self._side_by_side(name, step.ends, x) if step.ends else x
-        return self._side_by_side(name, step, x)
+            return self._concatenated(name, step.ends, x) if step.ends else x
+        return self._concatenated(name, step, x)
 
-    def _side_by_side(self, name: str, steps: Sequence[_Step], x: Tensor) -> Tensor:
+    def _concatenated(self, name: str, steps: Sequence[_Step], x: Tensor) -> Tensor:
         return torch.cat([self._run(name, step, x) for step in steps], dim=1)
 
     def _pooled(self, branch: _Branch, x: Tensor) -> Tensor:
@@ -222,7 +222,7 @@ class Inception(nn.Module):
 
 
 class _Reader:
-    """Weights by torchvision's names, with what is wrong with them."""
+    """Checked access to weights with torchvision's names."""
 
     def __init__(self, tensors: Mapping[str, Tensor], source: str) -> None:
         self._tensors = tensors
@@ -231,7 +231,7 @@ class _Reader:
         self.classes = weight.shape[0] if weight.ndim == 2 else 0
 
     def convolution(self, name: str, step: _Conv, inputs: int) -> nn.Conv2d:
-        """With the batch norm behind it folded in."""
+        """A convolution with the batch norm after it folded in."""
         weight = self._tensor(f"{name}.conv.weight")
         outputs = weight.shape[0] if weight.ndim else 0
         self._check(f"{name}.conv.weight", weight, (outputs, inputs, *step.kernel_hw))
@@ -272,7 +272,7 @@ class _Reader:
 
 EXPECTED = (
     "weights of an Inception-v3 with torchvision's names (Conv2d_1a_3x3.conv.weight to fc.bias) "
-    "are needed here, as .safetensors or as a state dictionary that torch saved; or an .onnx graph"
+    "are needed here, as .safetensors or as a state dictionary saved by torch; or an .onnx graph"
 )
 
 
@@ -281,5 +281,5 @@ def _full_name(name: str, step: _Conv) -> str:
 
 
 def _key(name: str) -> str:
-    """Modules' names have no dots."""
+    """The name of a module, which must not contain dots."""
     return name.replace(".", "_")

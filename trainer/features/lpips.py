@@ -1,12 +1,12 @@
-"""LPIPS: how different two pictures look to a network.
+"""LPIPS: the perceptual distance of two images.
 
 Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018,
-equation 1: features of five layers, each place scaled to length 1, their squared differences
-weighted by channel, the mean over the places, summed over the layers.
+equation 1: the features of five layers are scaled to length 1 at each position; their squared
+differences are weighted by channel, averaged over positions and summed over layers.
 
 Weights have torchvision's names (`features.0.weight`, ...) and those of the `lpips` package
 (`lin0.model.1.weight`, ...), in two files or, as that package saves the whole, in one
-(`net.slice1.0.weight`, ...). How many channels a layer has is read off the weights.
+(`net.slice1.0.weight`, ...). The number of channels of each layer is taken from the weights.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from munit_edge.errors import ModelError
-from munit_edge.trainer.features.vgg import BLOCKS, DEVIATION, MEAN, feature_index
+from munit_edge.trainer.features.vgg import BLOCKS, MEAN, STD, feature_index
 from munit_edge.trainer.torch_api import F, Tensor, nn, torch
 
 LpipsVersion = Literal["0.0", "0.1"]
-"""0.0 shows the networks pictures in [-1, 1], as the first release did; 0.1 shows them as they were
-trained. The linear layers of both are fitted to that."""
+"""0.0 feeds images in [-1, 1], as the first release did; 0.1 feeds images normalised as for
+training. The linear layers of each version are fitted to its inputs."""
 
 EXPECTED = (
-    "needed are weights of AlexNet or VGG-16 with torchvision's names (features.0.weight, ...) and "
-    "the linear layers of the lpips package (lin0.model.1.weight to lin4.model.1.weight), in one "
-    "file or two"
+    "weights of AlexNet or VGG-16 with torchvision's names (features.0.weight, ...) and the linear "
+    "layers of the lpips package (lin0.model.1.weight to lin4.model.1.weight) are needed here, in "
+    "one file or two"
 )
 
 _EPSILON = 1e-10
@@ -37,14 +37,14 @@ _EPSILON = 1e-10
 class _Layer:
     """A convolution with ReLU."""
 
-    place: int
-    """In torchvision's `features`."""
+    index: int
+    """Index in torchvision's `features`."""
     kernel: int
     stride: int = 1
     pool: int | None = None
-    """Size of the maximum pooling before it, with stride 2."""
+    """Size of the max pooling before it, with stride 2."""
     compared: bool = True
-    """Whether its output is one of the five."""
+    """Whether its output is one of the five that are compared."""
 
 
 _ALEXNET = (
@@ -66,30 +66,30 @@ def _vgg() -> Iterator[_Layer]:
 
 
 class Lpips(nn.Module):
-    """Pairs of pictures -> distances. Its weights are fixed."""
+    """Pairs of images -> distances. The weights are fixed."""
 
     mean: Tensor
-    deviation: Tensor
+    std: Tensor
 
     def __init__(self, tensors: Mapping[str, Tensor], version: LpipsVersion, source: str) -> None:
-        """Build it from weights.
+        """Build the network from weights.
 
         Args:
-            tensors: of both parts, by name.
-            version: of the linear layers.
-            source: what to call the files in messages.
+            tensors: the weights of both parts, by name.
+            version: the version of the linear layers.
+            source: the name of the files in messages.
 
         Raises:
-            ModelError: a weight is missing, or does not fit the others.
+            ModelError: a weight is missing or does not fit the others.
         """
         super().__init__()
         named = {_plain_name(name): value for name, value in tensors.items()}
         first = _tensor(named, "features.0.weight", source)
         is_alexnet = first.ndim == 4 and first.shape[2] == _ALEXNET[0].kernel
         self.trunk = "AlexNet" if is_alexnet else "VGG-16"
-        """Name of the network."""
+        """The name of the trunk network."""
         self.min_size = 31 if is_alexnet else 16
-        """Smallest height and width in pixels that it takes."""
+        """The smallest height and width in pixels that it takes."""
         self._layers = _ALEXNET if is_alexnet else tuple(_vgg())
         self._convolutions, self._channel_weights = nn.ModuleList(), nn.ParameterList()
         channels = 3
@@ -104,9 +104,7 @@ class Lpips(nn.Module):
                 self._channel_weights.append(weight)
         scaled = version == "0.1"
         self.register_buffer("mean", torch.tensor(MEAN if scaled else (0.5,) * 3)[:, None, None])
-        self.register_buffer(
-            "deviation", torch.tensor(DEVIATION if scaled else (0.5,) * 3)[:, None, None]
-        )
+        self.register_buffer("std", torch.tensor(STD if scaled else (0.5,) * 3)[:, None, None])
         self.eval().requires_grad_(False)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
@@ -119,7 +117,7 @@ class Lpips(nn.Module):
         return torch.stack(parts).sum(dim=0)
 
     def _features(self, image: Tensor) -> list[Tensor]:
-        x, found = (image - self.mean) / self.deviation, []
+        x, found = (image - self.mean) / self.std, []
         for layer, convolution in zip(self._layers, self._convolutions, strict=True):
             if layer.pool is not None:
                 x = F.max_pool2d(x, layer.pool, 2)
@@ -135,14 +133,14 @@ def _to_length_1(features: Tensor) -> Tensor:
 
 
 def _plain_name(name: str) -> str:
-    """Torchvision's name of a layer that the lpips package saved."""
+    """Torchvision's name of a layer in the lpips package."""
     return re.sub(r"^net\.slice\d+\.", "features.", name)
 
 
 def _convolution(
     tensors: Mapping[str, Tensor], layer: _Layer, inputs: int, source: str
 ) -> nn.Conv2d:
-    name = f"features.{layer.place}"
+    name = f"features.{layer.index}"
     weight, bias = (_tensor(tensors, f"{name}.{part}", source) for part in ("weight", "bias"))
     outputs = weight.shape[0] if weight.ndim else 0
     _check(f"{name}.weight", weight, (outputs, inputs, layer.kernel, layer.kernel), source)

@@ -25,7 +25,7 @@ _KNOWN = {
     "4df8aa71": "torchvision's of before 2021, ImageNet",
     "397923af": "torchvision's, ImageNet",
 }
-"""Published weights by the first digits of their SHA-256, which their file names end in."""
+"""Published weights by the first digits of their SHA-256, which are part of their file names."""
 
 _UNKNOWN = "not known to munit-edge"
 
@@ -45,12 +45,12 @@ class InceptionNetwork:
         """Read the weights.
 
         Args:
-            path: state dictionary, or .safetensors.
+            path: state dictionary or .safetensors.
             device: such as "cpu" or "cuda:0".
 
         Raises:
             InputError: there is no such file.
-            ModelError: it holds other weights.
+            ModelError: the file holds other weights.
         """
         network = Inception(read_weight_file(path, inception.EXPECTED), str(path))
         self._device = _usable(device)
@@ -87,7 +87,7 @@ class LpipsNetwork:
 
         Raises:
             InputError: a file does not exist.
-            ModelError: they hold other weights.
+            ModelError: the files hold other weights.
         """
         tensors: dict[str, Tensor] = {}
         for path in paths:
@@ -100,7 +100,7 @@ class LpipsNetwork:
         self._device = _usable(device)
         self._network = Lpips(tensors, version or "0.1", source).to(self._device)
         trunk = next((_KNOWN[h[:8]] for h in found.sha256.values() if h[:8] in _KNOWN), _UNKNOWN)
-        linear = f"version {version}" if version else f"{_UNKNOWN}, taken as version 0.1"
+        linear = f"version {version}" if version else f"{_UNKNOWN}, assumed to be version 0.1"
         self.card = found.model_copy(
             update={
                 "name": f"LPIPS with {self._network.trunk}",
@@ -112,13 +112,13 @@ class LpipsNetwork:
         """uint8 [N, H, W, C] twice -> [N].
 
         Raises:
-            InputError: they are smaller than the network takes.
+            InputError: the images are too small for the network.
         """
         height, width = first.shape[1:3]
         if min(height, width) < self._network.min_size:
             raise InputError(
-                f"pictures are {height} x {width} pixels and {self.card.name} takes at least "
-                f"{self._network.min_size} a side: measure larger ones, or leave it out"
+                f"images have {height} x {width} pixels and {self.card.name} needs at least "
+                f"{self._network.min_size} per side: measure larger ones, or omit it"
             )
         pairs = zip(batches(first, height * width), batches(second, height * width), strict=True)
         return np.concatenate([_run(self._network, pair, self._device) for pair in pairs])
@@ -129,12 +129,12 @@ def _version(found: NetworkCard, path: Path) -> str:
 
 
 def _usable(device: str) -> str:
-    """The device, or the CPU where this torch has no CUDA: the model may run on another engine."""
+    """The device, or the CPU if this torch has no CUDA: the model may run on another engine."""
     return device if device == "cpu" or torch.cuda.is_available() else "cpu"
 
 
 def _run(function: Callable[..., Tensor], images: Sequence[Images], device: str) -> Features:
-    """Show pictures to a network as RGB [B, 3, H, W] in [0, 1]."""
+    """Run a network on images as RGB [B, 3, H, W] in [0, 1]."""
     try:
         with torch.inference_mode():
             shown = [

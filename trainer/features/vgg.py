@@ -1,9 +1,9 @@
 """The convolutional part of VGG-16, for the perceptual loss.
 
 Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition, ICLR 2015,
-table 1, column D. Names and places of the layers are torchvision's (`features.0.weight`, ...), so
-that its weights fit; only layers up to the chosen one are read. How many channels each layer has is
-read off the weights, so a small network of the same plan serves for trials.
+table 1, column D. Names and indices of the layers are torchvision's (`features.0.weight`, ...), so
+that its weights fit; only layers up to the chosen one are read. The number of channels of each
+layer is taken from the weights, so that tests can use a small network of the same architecture.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from munit_edge.trainer.tensor_files import read_weight_file
 from munit_edge.trainer.torch_api import F, Tensor, nn, torch
 
 BLOCKS = (2, 2, 3, 3, 3)
-"""3x3 convolutions, each with ReLU, between two poolings."""
+"""Numbers of 3x3 convolutions, each with ReLU, between poolings."""
 MEAN = (0.485, 0.456, 0.406)
-"""Of ImageNet's pictures in [0, 1], which torchvision's weights are trained for."""
-DEVIATION = (0.229, 0.224, 0.225)
+"""Statistics of ImageNet's images in [0, 1], by which torchvision normalises."""
+STD = (0.229, 0.224, 0.225)
 
 _EXPECTED = (
     "VGG-16 weights with torchvision's names (features.0.weight and on, 3x3 convolutions on RGB) "
-    "are needed here, as .safetensors or as a state dictionary that torch saved"
+    "are needed here, as .safetensors or as a state dictionary saved by torch"
 )
 
 
 class VggFeatures(nn.Module):
-    """Pictures -> output of one layer. Its weights are fixed."""
+    """Images -> output of one layer. The weights are fixed."""
 
     mean: Tensor
-    deviation: Tensor
+    std: Tensor
 
     def __init__(self, convolutions: list[nn.Conv2d]) -> None:
-        """The first `convolutions` of the plan."""
+        """Args: the first `convolutions` of the network."""
         super().__init__()
         self.convolutions = nn.ModuleList(convolutions)
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
-        self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None])
+        self.register_buffer("std", torch.tensor(STD)[:, None, None])
         self.eval().requires_grad_(False)
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the weights."""
+        """SHA-256 of the weights in hexadecimal."""
         digest = hashlib.sha256()
         for parameter in self.parameters():
             digest.update(parameter.cpu().float().numpy().tobytes())
@@ -56,10 +56,10 @@ class VggFeatures(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Image [B, C, H, W] in [-1, 1] -> features [B, channels, h, w].
 
-        Grey is taken as a colour; transparency (the fourth channel) is not looked at.
+        Grey images are expanded to RGB; alpha (the fourth channel) is ignored.
         """
         rgb = image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image[:, :3]
-        x = ((rgb + 1) / 2 - self.mean) / self.deviation
+        x = ((rgb + 1) / 2 - self.mean) / self.std
         for convolution, first in zip(self.convolutions, _starts_block(), strict=False):
             if first:
                 x = F.max_pool2d(x, 2)
@@ -68,11 +68,11 @@ class VggFeatures(nn.Module):
 
 
 def read_vgg(path: Path, layer: VggLayer) -> VggFeatures:
-    """The network up to `layer`, with the weights of a file.
+    """The network up to `layer`, with weights from a file.
 
     Raises:
         InputError: there is no such file.
-        ModelError: the file holds no such weights.
+        ModelError: the file does not hold such weights.
     """
     tensors = read_weight_file(path, _EXPECTED)
     count = get_args(VggLayer).index(layer) + 1
@@ -80,13 +80,13 @@ def read_vgg(path: Path, layer: VggLayer) -> VggFeatures:
 
 
 def _starts_block() -> list[bool]:
-    """For each convolution, whether a pooling stands before it."""
+    """For each convolution, whether a pooling precedes it."""
     firsts = [i == 0 for size in BLOCKS for i in range(size)]
     return [False, *firsts[1:]]
 
 
 def feature_index(convolution: int) -> int:
-    """Place in torchvision's `features` of a convolution, counted from 0: 0, 2, 5, 7, 10, ..."""
+    """Index of a convolution, counted from 0, in torchvision's `features`: 0, 2, 5, 7, 10, ..."""
     poolings = sum(_starts_block()[: convolution + 1])
     return 2 * convolution + poolings
 

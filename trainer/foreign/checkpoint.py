@@ -1,13 +1,13 @@
 """Reading the checkpoint files of the two public releases of MUNIT.
 
-Formats are recognised from what a file holds, never from its name:
+Formats are recognised by the contents of a file, never by its name:
 
     NVlabs/MUNIT       gen_<iteration>.pt, and dis_<iteration>.pt beside it: {"a": tensors by name,
-                       "b": ...}; `foreign_layout` says how else they are passed on
+                       "b": ...}; see `layout` for other ways in which they are saved
     NVlabs/imaginaire  *_checkpoint.pt: {"net_G": tensors by name, "net_D": ..., ...}; live weights
-                       and moving average share net_G, told apart by their prefix
+                       and EMA share net_G and differ in their prefix
 
-Only plain tensors are read (`weights_only=True`): nothing that a file brings along is run.
+Only plain tensors are read (`weights_only=True`): no code in a file is run.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _EXPECTED = (
     f"a checkpoint of {MUNIT} (gen_*.pt) or of {IMAGINAIRE} (*_checkpoint.pt) is needed here"
 )
 _LAST = 10**18 - 1
-"""No training has more iterations: a larger number is something else."""
+"""No training has more iterations: a larger number means something else."""
 
 
 @dataclass(frozen=True)
 class ForeignWeights:
-    """The same network of both domains."""
+    """One network of both domains."""
 
     tensors: dict[str, Tensor]
-    """By full name in the file."""
+    """By their full names in the file."""
     prefixes: dict[Domain, str]
-    """What stands before the names of each domain's network."""
+    """The prefix of each domain's network."""
 
     def shapes(self, domain: Domain) -> dict[str, tuple[int, ...]]:
-        """Shapes of one domain's tensors, names without the prefix."""
+        """The shapes of one domain's tensors, by name without the prefix."""
         prefix = self.prefixes[domain]
         return {
             name[len(prefix) :]: tuple(tensor.shape)
@@ -54,28 +54,28 @@ class ForeignWeights:
 
 @dataclass(frozen=True)
 class ForeignCheckpoint:
-    """What a public checkpoint holds."""
+    """The contents of a public checkpoint."""
 
     path: Path
     program: str
     """`MUNIT` or `IMAGINAIRE`."""
     iteration: int | None
-    """Training iterations; None where neither content nor name tells."""
+    """Training iterations; None if neither the contents nor the name say."""
     live: ForeignWeights
-    """Generators as they were trained."""
+    """The live weights of the generators."""
     average: ForeignWeights | None
-    """Moving average of the generators."""
+    """The EMA of the generators."""
     discriminators: ForeignWeights | None
     notes: tuple[str, ...] = ()
-    """What the user should look at."""
+    """Messages for the user."""
 
 
 def read_foreign_checkpoint(path: Path) -> ForeignCheckpoint:
-    """Read a public checkpoint; of NVlabs/MUNIT also the discriminators beside it.
+    """Read a public checkpoint; for NVlabs/MUNIT also the discriminators beside it.
 
     Raises:
         InputError: there is no file at `path`.
-        ModelError: the file is damaged, needs unpickling, or is no such checkpoint.
+        ModelError: the file is damaged, needs unpickling, or is not such a checkpoint.
     """
     data = read_foreign_file(path, _EXPECTED)
     if not isinstance(data, Mapping):
@@ -84,7 +84,7 @@ def read_foreign_checkpoint(path: Path) -> ForeignCheckpoint:
     if isinstance(data.get("net_G"), Mapping):
         return _read_imaginaire(path, data)
     if any(isinstance(key, str) and _domain_prefix(key, "autoencoder") for key in data):
-        return _read_imaginaire(path, {"net_G": data})  # the generators' tensors by themselves
+        return _read_imaginaire(path, {"net_G": data})  # only the generators' tensors
     return _read_munit(path, data)
 
 
@@ -93,7 +93,7 @@ def _not_munit(path: Path, found: str) -> ModelError:
 
 
 def _unwrapped(data: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """What lies below the names that state dictionaries of whole programs are saved under."""
+    """The contents without the outer level under which whole programs save their state."""
     data = _renamed(data)
     for key in ("state_dict", "model_state_dict", "model"):
         inside = data.get(key)
@@ -103,7 +103,7 @@ def _unwrapped(data: Mapping[Any, Any]) -> Mapping[Any, Any]:
 
 
 def _renamed(data: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """With the networks of NVlabs/imaginaire under its own names, such as net_G for netG."""
+    """With the networks of NVlabs/imaginaire under their usual names, such as net_G for netG."""
     names = {"netg": "net_G", "netd": "net_D"}
     return {names.get(str(key).replace("_", "").lower(), key): v for key, v in data.items()}
 
@@ -117,14 +117,14 @@ def _read_munit(path: Path, data: Mapping[Any, Any]) -> ForeignCheckpoint:
     averages = layout.averages()
     notes = []
     if generators.is_average:
-        notes.append(f"the weights lie under '{generators.place}': they are a moving average")
+        notes.append(f"the weights are under '{generators.place}', so they are an EMA")
     if layout.left_out:
         notes.append(f"left out of {path.name}: {names_shown(layout.left_out)}")
     inside = layout.live("dis")
     return ForeignCheckpoint(
         path=path,
         program=MUNIT,
-        iteration=_number_behind("gen_", path) or _iteration(data),
+        iteration=_number_after("gen_", path) or _iteration(data),
         live=_munit_weights(generators),
         average=_munit_weights(_one(path, averages, "averages")) if averages else None,
         discriminators=(
@@ -137,19 +137,19 @@ def _read_munit(path: Path, data: Mapping[Any, Any]) -> ForeignCheckpoint:
 
 
 def _without_generators(path: Path, layout: Layout) -> ModelError:
-    """Say what a file is that has no generators under "a" and "b"."""
+    """The error for a file without generators under "a" and "b"."""
     if layout.live("dis"):
         return ModelError(
             f"{path} holds discriminators: name the generators' file, gen_*.pt; "
             "dis_*.pt beside it is read with it"
         )
     if layout.is_optimizer:
-        return ModelError(f"{path} holds the state of optimisers and no networks: {_EXPECTED}")
+        return ModelError(f"{path} holds optimiser states and no networks: {_EXPECTED}")
     parents = layout.parents_of_generators
     if parents == [""]:
         return ModelError(
-            f"{path} holds one generator, of which domain it does not say: save both in one file, "
-            "under 'a' and 'b'"
+            f"{path} holds one generator of an unknown domain: save both in one file, under 'a' "
+            "and 'b'"
         )
     if parents:
         return ModelError(
@@ -160,7 +160,7 @@ def _without_generators(path: Path, layout: Layout) -> ModelError:
 
 
 def _one(path: Path, found: list[Found], what: str) -> Found:
-    """The only ones, of both domains."""
+    """The only networks found, checked to be of both domains."""
     if len(found) > 1:
         places = [one.place.rstrip(".") or "the top" for one in found]
         raise ModelError(
@@ -173,7 +173,7 @@ def _one(path: Path, found: list[Found], what: str) -> Found:
             "a tensor of the same network and name: save those to convert in a file of their own"
         )
     if any(name.startswith(("a.enc.", "b.enc.")) for name in found[0].tensors):
-        raise ModelError(f"{path} is a UNIT model: munit-edge takes MUNIT models only")
+        raise ModelError(f"{path} is a UNIT model: munit-edge supports only MUNIT models")
     for domain in DOMAINS:
         part = {n[2:]: v for n, v in found[0].tensors.items() if n.startswith(f"{domain}.")}
         _tensors(path, f"'{domain}'", part)
@@ -182,13 +182,13 @@ def _one(path: Path, found: list[Found], what: str) -> Found:
         there = ", ".join(sorted(found[0].domains))
         raise ModelError(
             f"{path} holds the {what} of domain {there} only: those of domain {missing[0]} are "
-            "needed too, since a model translates both ways"
+            "needed too, because a model translates both ways"
         )
     return found[0]
 
 
 def _munit_discriminators(path: Path) -> ForeignWeights | None:
-    """Those in the file beside that of the generators."""
+    """The discriminators in the file beside that of the generators."""
     if not path.name.startswith("gen"):
         return None
     beside = path.with_name("dis" + path.name.removeprefix("gen"))
@@ -198,7 +198,7 @@ def _munit_discriminators(path: Path) -> ForeignWeights | None:
     found = Layout(data).live("dis") if isinstance(data, Mapping) else []
     if not found:
         raise ModelError(
-            f"{beside} is not the discriminators' file that belongs to {path.name}: "
+            f"{beside} does not hold the discriminators that belong to {path.name}: "
             "repair it, or move it away to convert without it"
         )
     return _munit_weights(_one(beside, found, "discriminators"))
@@ -209,7 +209,7 @@ def _munit_weights(found: Found) -> ForeignWeights:
 
 
 def _iteration(data: Mapping[Any, Any]) -> int | None:
-    """The iteration that a file tells beside the networks."""
+    """The iteration that a file stores beside the networks."""
     for key in ("current_iteration", "iteration", "iterations", "iter", "step", "global_step"):
         value = data.get(key)
         if isinstance(value, torch.Tensor) and value.numel() == 1:
@@ -225,12 +225,12 @@ def _read_imaginaire(path: Path, data: Mapping[str, Any]) -> ForeignCheckpoint:
     live = {
         name: value
         for name, value in generators.items()
-        if name not in average and not name.endswith("num_updates_tracked")  # the average's counter
+        if name not in average and not name.endswith("num_updates_tracked")  # the EMA's counter
     }
     dis = _tensors(path, "'net_D'", _uncompiled(path, data.get("net_D") or {}))
     iteration = _iteration(data)
     if iteration is None:
-        iteration = _number_behind("iteration_", path)
+        iteration = _number_after("iteration_", path)
     return ForeignCheckpoint(
         path=path,
         program=IMAGINAIRE,
@@ -242,7 +242,7 @@ def _read_imaginaire(path: Path, data: Mapping[str, Any]) -> ForeignCheckpoint:
 
 
 def _uncompiled(path: Path, tensors: Any) -> Any:
-    """Without what torch.compile puts into names."""
+    """With names as without torch.compile."""
     if not isinstance(tensors, Mapping):
         return tensors
     found = {
@@ -258,7 +258,7 @@ def _uncompiled(path: Path, tensors: Any) -> Any:
 
 
 def _by_domain(path: Path, tensors: dict[str, Tensor], network: str, what: str) -> ForeignWeights:
-    """Find the one prefix of each domain's networks, whatever wrappers they were saved in."""
+    """Find the prefix of each domain's network, whatever wrappers it was saved in."""
     found = {prefix for name in tensors if (prefix := _domain_prefix(name, network))}
     prefixes: dict[Domain, str] = {}
     for domain in DOMAINS:
@@ -285,14 +285,14 @@ def _tensors(path: Path, part: str, data: Any) -> dict[str, Tensor]:
     for name, value in data.items():
         if not isinstance(name, str) or not _is_plain(value):
             raise ModelError(
-                f"{path}: {part} holds {name!r}, a {type(value).__name__} and no plain tensor: "
+                f"{path}: {part} holds {name!r}, a {type(value).__name__} and not a plain tensor: "
                 f"{_EXPECTED}"
             )
     return dict(data)
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether `value` is a tensor with numbers in it, neither sparse nor quantised nor empty."""
+    """Whether `value` is a dense tensor with data: not sparse, quantised or on the meta device."""
     return (
         isinstance(value, torch.Tensor)
         and value.layout is torch.strided
@@ -301,7 +301,7 @@ def _is_plain(value: Any) -> bool:
     )
 
 
-def _number_behind(word: str, path: Path) -> int | None:
-    """The iteration, which both programs put into their files' names."""
+def _number_after(word: str, path: Path) -> int | None:
+    """The iteration in a file's name, where both programs put it."""
     match = re.search(rf"{word}(\d{{1,18}})(?!\d)", path.name)
     return int(match.group(1)) if match else None

@@ -1,8 +1,8 @@
 """Settings of the two public releases of MUNIT, read as a `ModelConfig`.
 
-NVlabs/MUNIT has no defaults: every setting of the networks must be there. NVlabs/imaginaire has
-one for each, and its own files leave many out. Settings that decide nothing about the networks
-(data, optimiser, logging) are not looked at. This module needs no torch.
+NVlabs/MUNIT has no defaults: every setting of the networks must be given. NVlabs/imaginaire has a
+default for each, and its own files omit many. Settings that do not affect the networks (data,
+optimiser, logging) are ignored. Needs no torch.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ACTIVATIONS = {name: name for name in get_args(Activation)}
 _PADDINGS = {name: name for name in get_args(Padding)}
 _CHANNELS = {number: number for number in (1, 3, 4)}
 _YAML_BOOLEANS = {"yes": True, "on": True, "no": False, "off": False}
-"""Text to us, booleans to that program: it reads YAML 1.1."""
+"""Text in our YAML 1.2, booleans in that program's YAML 1.1."""
 _UNNORMALISED = {"": "none", "none": "none", None: "none"}
 
 
@@ -54,7 +54,7 @@ def is_munit_yaml(data: Any) -> bool:
 
 
 def top_level(data: Any) -> Any:
-    """`data` without the level `train`, below which the first NVlabs/MUNIT had all settings."""
+    """`data` without the level `train` that held all settings in early NVlabs/MUNIT."""
     if isinstance(data, Mapping) and isinstance(train := data.get("train"), Mapping):
         inside = isinstance(train.get("gen"), Mapping)
         return {k: v for k, v in data.items() if k != "train"} | {**train} if inside else data
@@ -72,11 +72,11 @@ def is_imaginaire_yaml(data: Any) -> bool:
 
 
 def model_config_from_munit(data: Mapping[str, Any], source: str) -> ModelConfig:
-    """The model that a configuration file of NVlabs/MUNIT describes.
+    """The model of a configuration file of NVlabs/MUNIT.
 
     Args:
         data: the whole file.
-        source: what messages call it, such as its path.
+        source: its name in messages, such as its path.
 
     Raises:
         ConfigError: lists every setting that is missing, unknown or not supported.
@@ -85,8 +85,8 @@ def model_config_from_munit(data: Mapping[str, Any], source: str) -> ModelConfig
     gen, dis = reader.section("gen"), reader.section("dis")
     if "mlp_dim" not in gen.data and "style_dim" not in gen.data and "dim" in gen.data:
         raise ConfigError(
-            f"{source}: 'gen' has neither mlp_dim nor style_dim, as for UNIT: munit-edge takes "
-            "MUNIT models only"
+            f"{source}: 'gen' has neither mlp_dim nor style_dim, as in UNIT: munit-edge supports "
+            "only MUNIT models"
         )
     gen.only(_MUNIT_GEN)
     dis.only(_MUNIT_DIS)
@@ -117,11 +117,11 @@ def model_config_from_munit(data: Mapping[str, Any], source: str) -> ModelConfig
 
 
 def model_config_from_imaginaire(data: Mapping[str, Any], source: str) -> ModelConfig:
-    """The model that a configuration file of NVlabs/imaginaire describes.
+    """The model of a configuration file of NVlabs/imaginaire.
 
     Args:
-        data: the whole file; its `gen` and `dis` parts decide.
-        source: what messages call it, such as its path.
+        data: the whole file, of which `gen` and `dis` are used.
+        source: its name in messages, such as its path.
 
     Raises:
         ConfigError: lists every setting that is unknown or not supported.
@@ -152,7 +152,7 @@ def model_config_from_imaginaire(data: Mapping[str, Any], source: str) -> ModelC
         "num_res_blocks": gen.integer("num_res_blocks", ModelConfig, "num_res_blocks", 4),
         "style_dim": gen.integer("latent_dim", ModelConfig, "style_dim", 8),
         "mlp_dim": gen.integer("num_filters_mlp", ModelConfig, "mlp_dim", 256),
-        # That program never makes fewer than two layers.
+        # That program builds at least two layers.
         "num_mlp_layers": max(2, gen.integer("num_mlp_blocks", ModelConfig, "num_mlp_layers", 2)),
         "pre_activation": gen.choice("pre_act", {False: False, True: True}, False),
         "padding": "reflect",
@@ -179,7 +179,7 @@ def _imaginaire_discriminator(dis: _Section, channels: int | None) -> dict[str, 
         dis.choice("aggregation", {"conv": None}, "conv")
         dis.choice("order", {"pre_act": None, "NACNAC": None}, "pre_act")
         dis.choice("anti_aliased", {False: None}, False)
-    if channels is not None:  # else its fault has been noted already
+    if channels is not None:  # else the error has already been recorded
         name = "num_image_channels" if patch else "image_channels"
         dis.choice(name, {channels: None}, channels)
     config: dict[str, Any] = {
@@ -193,12 +193,14 @@ def _imaginaire_discriminator(dis: _Section, channels: int | None) -> dict[str, 
         "activation": "lrelu",
     }
     dis.at_least("max_num_filters", config["max_width"], "num_filters", config["width"])
-    dis.only(_IMAGINAIRE_PATCH_ONLY + _IMAGINAIRE_GLOBAL_ONLY)  # it ignores the other kind's
+    dis.only(
+        _IMAGINAIRE_PATCH_ONLY + _IMAGINAIRE_GLOBAL_ONLY
+    )  # it ignores the settings of the other kind
     return config
 
 
 class _Reader:
-    """Reads a whole file and gathers every fault, to report all of them at once."""
+    """Reads a whole file and collects all errors, to report them together."""
 
     def __init__(self, data: Mapping[str, Any], source: str, program: str) -> None:
         self.source = source
@@ -209,8 +211,8 @@ class _Reader:
     def section(self, name: str) -> _Section:
         if not isinstance(self.top.data.get(name), Mapping):
             raise ConfigError(
-                f"{self.source}: the part '{name}' is missing: name the configuration file that "
-                f"{self.program} trained the model with"
+                f"{self.source}: the section '{name}' is missing: name the configuration file with "
+                f"which {self.program} trained the model"
             )
         return self.top.section(name)
 
@@ -221,7 +223,7 @@ class _Reader:
 
 
 class _Section:
-    """One mapping of a file; remembers which settings were asked for."""
+    """One mapping of a file; records which settings were read."""
 
     def __init__(self, data: Mapping[str, Any], name: str, reader: _Reader) -> None:
         self.data = data
@@ -230,7 +232,7 @@ class _Section:
         self._asked: set[str] = set()
 
     def section(self, key: str) -> _Section:
-        """A mapping inside this one; empty when it is not there."""
+        """A mapping inside this one; empty if it is missing."""
         self._asked.add(key)
         value = self.data.get(key)
         if value is not None and not isinstance(value, Mapping):
@@ -238,14 +240,14 @@ class _Section:
         return _Section(value if isinstance(value, Mapping) else {}, self._full(key), self._reader)
 
     def choice(self, key: str, allowed: Mapping[Any, T], default: Any = _REQUIRED) -> Any:
-        """What `allowed` makes of the setting, or None after noting a fault."""
+        """The value that `allowed` maps the setting to, or None after recording an error."""
         found, value = self._get(key, default)
         if not found:
             return None
         if True in allowed or False in allowed:
             value = _YAML_BOOLEANS.get(str(value).lower(), value)
         for option, meaning in allowed.items():
-            # By type too: in Python False == 0 and True == 1.
+            # Compare types too: in Python, False == 0 and True == 1.
             if type(option) is type(value) and option == value:
                 return meaning
         names = ", ".join(_shown(option) for option in allowed if option is not None)
@@ -255,7 +257,7 @@ class _Section:
     def integer(
         self, key: str, model: type[BaseModel], field: str, default: Any = _REQUIRED
     ) -> int:
-        """A whole number within the limits of our own `field`, or 0 after noting a fault."""
+        """An integer within the limits of our own `field`, or 0 after recording an error."""
         found, value = self._get(key, default)
         if not found:
             return 0
@@ -270,7 +272,7 @@ class _Section:
         return 0
 
     def at_least(self, key: str, value: int, other: str, other_value: int) -> None:
-        """Note a fault when `value` is less than `other_value` and both are valid."""
+        """Record an error if `value` is less than `other_value` and both are valid."""
         if value and other_value and value < other_value:
             self._fault(
                 f"{self._full(key)} is {value}{self._whence(key)}: allowed: {other_value} or more, "
@@ -278,7 +280,7 @@ class _Section:
             )
 
     def only(self, more: tuple[str, ...]) -> None:
-        """Note a fault for every key that is neither in `more` nor was asked for."""
+        """Record an error for every key that is neither in `more` nor was read."""
         known = sorted(self._asked | set(more))
         for key in self.data:
             if key not in known:
@@ -286,8 +288,8 @@ class _Section:
                 self._fault(
                     f"{self._full(name)} is {_shown(self.data[key])}, a setting that "
                     f"{self._reader.program} does not have: correct its name "
-                    f"({closest(str(key), known)}); networks of a fork are not read, unless "
-                    "they are the same without it and you remove it"
+                    f"({closest(str(key), known)}), or remove it if the networks are the same "
+                    "without it; other networks of forks are not supported"
                 )
 
     def _get(self, key: str, default: Any) -> tuple[bool, Any]:
@@ -314,7 +316,7 @@ def _shares(data: Mapping[str, Any], keys: tuple[str, ...]) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value as YAML writes it."""
+    """A value in YAML."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -54,23 +54,23 @@ LICENCE_NOTES = {
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was found and written."""
+    """The result of a conversion."""
 
     program: str
     """Program that trained the weights."""
     iteration: int | None
-    """Training iterations, where the checkpoint tells."""
+    """Training iterations, if the checkpoint says."""
     config: ModelConfig
     generators: nn.ModuleDict
     average: nn.ModuleDict | None
-    """Moving average, where the checkpoint has one and it was wanted."""
+    """The EMA, if the checkpoint has one and it was requested."""
     discriminators: nn.ModuleDict | None
     notes: list[str] = field(default_factory=list)
-    """What the user should look at."""
+    """Messages for the user."""
 
     @property
     def licence_note(self) -> str:
-        """Terms that come with such weights."""
+        """Licence terms of such weights."""
         return LICENCE_NOTES[self.program]
 
 
@@ -85,20 +85,21 @@ def convert_checkpoint(
     """Convert a public checkpoint into a checkpoint folder.
 
     Args:
-        checkpoint: `gen_*.pt` of NVlabs/MUNIT (`dis_*.pt` beside it is taken along) or
+        checkpoint: `gen_*.pt` of NVlabs/MUNIT (`dis_*.pt` beside it is read too) or
             `*_checkpoint.pt` of NVlabs/imaginaire.
         config: the YAML file that the model was trained with.
-        out: the folder to make.
-        weights: "average" keeps the moving average beside the live weights, and everything that
-            opens the result prefers it; "live" leaves it out. None: "average" where there is one.
+        out: the folder to create.
+        weights: "average" keeps the EMA beside the live weights, and everything that opens the
+            result prefers it; "live" drops it. None: "average" if there is one.
         overwrite: replace an earlier conversion.
 
     Raises:
         InputError: there is no such file.
         ConfigError: the configuration cannot be used, or is another program's.
-        ModelError: the checkpoint is damaged, foreign, has no average although it is asked for, or
-            does not fit the configuration: all missing, unknown and mis-shaped tensors are listed.
-        OutputError: `out` exists and is not to be replaced, holds an input, or cannot be written.
+        ModelError: the checkpoint is damaged, is of another program, has no EMA although one is
+            requested, or does not fit the configuration: the message lists all tensors that are
+            missing, unknown or of another shape.
+        OutputError: `out` exists and may not be replaced, holds an input, or cannot be written.
         MissingExtraError: torch or safetensors is not installed.
     """
     for package in ("torch", "safetensors"):
@@ -128,10 +129,10 @@ def convert_checkpoint(
 
 
 def model_config(data: Mapping[str, Any], source: str) -> ModelConfig:
-    """The model that a configuration file of either program describes.
+    """The model of a configuration file of either program.
 
     Raises:
-        ConfigError: it is of neither program, or holds settings that are not supported.
+        ConfigError: it is of neither program, or has settings that are not supported.
     """
     if is_munit_yaml(data):
         return model_config_from_munit(data, source)
@@ -146,19 +147,19 @@ def model_config(data: Mapping[str, Any], source: str) -> ModelConfig:
 def adopt(
     foreign: ForeignCheckpoint, config: ModelConfig, source: str, *, weights: Weights | None = None
 ) -> Conversion:
-    """Networks of ours with the weights of a public checkpoint.
+    """Our networks with the weights of a public checkpoint.
 
     Args:
-        foreign: what the checkpoint holds.
-        config: the model that its configuration file describes.
-        source: what messages call the configuration, such as its path.
+        foreign: the checkpoint.
+        config: the model of its configuration file.
+        source: the name of the configuration in messages, such as its path.
         weights: see `convert_checkpoint`.
 
     Raises:
-        ModelError: no average although it is asked for, or the tensors do not fit `config`.
+        ModelError: no EMA although one is requested, or the tensors do not fit `config`.
     """
     if weights == "average" and foreign.average is None:
-        raise ModelError(f"{foreign.path} has no moving average: use --weights live")
+        raise ModelError(f"{foreign.path} has no EMA of the weights: use --weights live")
     faults = _Faults()
     names = generator_names(config)
     generators = build_generators(config)
@@ -184,7 +185,7 @@ def adopt(
         raise ModelError(
             f"{foreign.path} holds values that are not finite in {len(faults.not_finite)} of "
             f"{faults.loaded} tensors ({listed(faults.not_finite)}): the training that wrote it "
-            "had diverged; take an earlier checkpoint"
+            "had diverged; use an earlier checkpoint"
         )
     return Conversion(
         program=foreign.program,
@@ -198,19 +199,19 @@ def adopt(
 
 
 class _Faults:
-    """Loads networks and gathers every tensor that does not fit."""
+    """Loads networks and collects all tensors that do not fit."""
 
     def __init__(self) -> None:
         self._found: dict[str, list[str]] = {
             "missing": [],
             "unknown": [],
             "of another shape": [],
-            "not real numbers": [],
+            "not floating-point": [],
         }
         self.not_finite: list[str] = []
-        """Tensors that fit and hold a NaN or an infinity."""
+        """Tensors that fit and hold NaN or infinity."""
         self.loaded = 0
-        """Tensors that were looked at."""
+        """Number of tensors that were expected."""
 
     def __bool__(self) -> bool:
         return any(self._found.values())
@@ -220,7 +221,7 @@ class _Faults:
         return [f"{kind}: {listed(names)}" for kind, names in found.items() if names]
 
     def load(self, networks: nn.ModuleDict, names: NameMap, weights: ForeignWeights) -> None:
-        """Copy `weights` into `networks`, unless something does not fit."""
+        """Copy `weights` into `networks` if everything fits."""
         wanted = {
             weights.prefixes[domain] + names.foreign(name): (f"{domain}.{name}", value)
             for domain in DOMAINS
@@ -242,7 +243,7 @@ class _Faults:
             shapes = f"{tuple(given.shape)} instead of {tuple(wanted.shape)}"
             self._found["of another shape"].append(f"{name} {shapes}")
         elif not given.is_floating_point():
-            self._found["not real numbers"].append(name)
+            self._found["not floating-point"].append(name)
         elif not_finite({name: given}):
             self.not_finite.append(name)
 
@@ -272,6 +273,6 @@ def _notes(foreign: ForeignCheckpoint, config: ModelConfig) -> list[str]:
         return []
     implied, configured = ("true", "false") if pre_activation else ("false", "true")
     return [
-        f"the order of the tensors suggests gen.pre_act = {implied}, the config says {configured} "
-        "and was followed: translations are wrong if it is not what the model was trained with"
+        f"the order of the tensors suggests gen.pre_act = {implied}, but the config says "
+        f"{configured}, which was used: translations are wrong if the model was trained otherwise"
     ]

@@ -1,7 +1,7 @@
-"""Which settings a foreign checkpoint's tensors imply, to say where its configuration disagrees.
+"""The settings that the tensors of a foreign checkpoint imply, to explain a wrong configuration.
 
-Settings have their foreign names ("gen.n_res"). Tensors are given by name and shape, names without
-the prefix of their domain. No torch is needed here.
+Settings have their foreign names ("gen.n_res"). Tensors are given by name and shape, the names
+without the prefix of their domain. Needs no torch.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Implied:
-    """What tensors say about one setting."""
+    """The values of one setting that the tensors allow."""
 
     text: str
-    """For people, such as "4" or "none or in"."""
+    """For messages, such as "4" or "none or in"."""
     fits: Callable[[Any], bool]
     """Whether a value of the setting agrees."""
 
@@ -34,9 +34,9 @@ def disagreements(
     """One sentence for each setting of `config` that the tensors contradict.
 
     Args:
-        config: what the foreign configuration file says.
-        generators: for domains "a" and "b" the live generator's tensors.
-        discriminators: the same for the discriminators, or None without any.
+        config: the model of the foreign configuration file.
+        generators: the tensors of the live generators, by domain.
+        discriminators: the tensors of the discriminators, by domain, or None.
     """
     if config.architecture == "munit":
         configured, implied = _munit_configured(config), _munit_generator(generators)
@@ -54,14 +54,14 @@ def disagreements(
 
 
 def implied_pre_activation(names: Iterable[str]) -> bool | None:
-    """Order of imaginaire's residual blocks, from the order of the generator's tensor names.
+    """Whether norms precede convolutions in imaginaire's residual blocks; None: no evidence.
 
-    The tensors themselves do not tell: norm before convolution, or behind it, they are the same.
-    But that program registers layers in the order in which they run. None: no evidence.
+    The tensors are the same for both orders, but that program registers layers in the order in
+    which they run, and so does the file.
     """
     names = list(names)
     if names == sorted(names):
-        return None  # someone has sorted them
+        return None  # they have been sorted
     inside = [name for name in names if "content_encoder." in name and "conv_block_0" in name]
     norm = next((i for i, name in enumerate(inside) if ".norm." in name), None)
     conv = next((i for i, name in enumerate(inside) if ".conv." in name), None)
@@ -195,7 +195,7 @@ def _imaginaire_discriminator(shapes: Shapes) -> dict[str, Implied]:
 def _maximum(
     name: str, width: int | None, doublings: int | None, widest: int | None
 ) -> dict[str, Implied]:
-    """What the widest layer says about the limit on widths."""
+    """What the widest layer implies for the limit of widths."""
     if width is None or doublings is None or widest is None:
         return {}
     if widest < width * 2**doublings:
@@ -218,7 +218,7 @@ def _found(values: Mapping[str, int | None]) -> dict[str, Implied]:
 
 
 def _count(shapes: Shapes, pattern: str, *, less: int = 0) -> int | None:
-    """How many numbers the pattern's group takes, minus `less`; None unless that is positive."""
+    """The number of distinct matches of the pattern's group, minus `less`; None unless positive."""
     numbers = {match.group(1) for name in shapes if (match := re.match(pattern, name))}
     return len(numbers) - less if len(numbers) > less else None
 
@@ -233,7 +233,7 @@ def _spectral(shapes: Shapes) -> bool:
 
 
 def _plain(shapes: Shapes) -> Shapes:
-    """The same with spectrally normalised weights under their plain names."""
+    """`shapes` with spectrally normalised weights under their plain names."""
     return {name.removesuffix("_orig"): shape for name, shape in shapes.items()}
 
 

@@ -1,9 +1,9 @@
 """Finding the networks of NVlabs/MUNIT in a file, however they were saved.
 
-The program itself writes {"a": tensors by name, "b": ...}. People pass on the same tensors inside
-more: below `state_dict` or `gen`, as the state of the whole trainer (`gen_a.enc_content...`), with
-what DataParallel and torch.compile put into names, beside a moving average, optimisers and numbers.
-What is recognised are the names of the tensors; what is not is listed, never guessed.
+The program itself writes {"a": tensors by name, "b": ...}. Files in circulation wrap the same
+tensors: below `state_dict` or `gen`, as the state of the whole trainer (`gen_a.enc_content...`),
+with the prefixes of DataParallel and torch.compile, beside an EMA, optimisers and numbers. Networks
+are recognised by the names of their tensors; everything else is listed, never guessed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from munit_edge.files.plain_data import shown
 from munit_edge.model.config import Domain
 
 MAX_DEPTH = 8
-"""Mappings inside each other that are looked into."""
+"""Levels of nested mappings that are searched."""
 
 _GENERATOR_PARTS = r"(?:enc_content|enc_style|enc|dec|mlp)\."
 _PLACE = r"(?P<before>(?:[^.]+\.)*?)(?:{kind}_)?(?P<domain>[ab])\.(?P<wrap>(?:[^.]+\.)*?)"
@@ -26,10 +26,10 @@ _PATTERNS = {
     "dis": re.compile(_PLACE.format(kind="dis") + r"(?P<name>cnns\..+)", re.DOTALL),
 }
 _WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod)\.")
-"""What DataParallel and torch.compile put into names."""
+"""Prefixes of DataParallel and torch.compile."""
 _AVERAGE = re.compile(r"(?:^|[._])(?:ema|avg|average\w*|shadow)(?:[._]|$)", re.IGNORECASE)
 _COUNTERS = ("n_averaged", "num_updates", "num_updates_tracked")
-"""What a moving average keeps beside its weights."""
+"""What an EMA stores in addition to its weights."""
 
 
 @dataclass(frozen=True)
@@ -37,50 +37,50 @@ class Found:
     """Networks of one kind, of one or both domains, saved together."""
 
     place: str
-    """Where they lie, such as "state_dict."; "" at the top."""
+    """Their prefix in the file, such as "state_dict."; "" at the top."""
     tensors: dict[str, Any] = field(default_factory=dict)
-    """By domain and name: "a.enc_content.model.0.conv.weight". Also what lies among them and is
-    something else, so that it can be told."""
+    """By domain and name: "a.enc_content.model.0.conv.weight". Includes other entries among them,
+    so that they can be reported."""
     domains: set[Domain] = field(default_factory=set)
     twice: list[str] = field(default_factory=list)
-    """Names in the file of tensors that have the domain and name of one before them."""
+    """Names in the file of tensors whose domain and name occurred before."""
 
     @property
     def is_average(self) -> bool:
-        """Whether its place is called like a moving average."""
+        """Whether `place` is a usual name of an EMA."""
         return bool(_AVERAGE.search(self.place))
 
 
 class Layout:
-    """What a file holds."""
+    """The contents of a file."""
 
     def __init__(self, data: Mapping[Any, Any]) -> None:
         self.leaves = dict(_leaves(data, "", 0))
-        """Everything that is not a mapping, by dotted name."""
+        """All values that are not mappings, by dotted name."""
         self._used: set[str] = set()
         self.generators = self._find("gen")
         self.discriminators = self._find("dis")
         self.left_out = [str(key) for key in data if not self._holds(str(key))]
-        """Keys at the top that hold neither."""
+        """Top-level keys that hold neither."""
 
     def live(self, kind: str) -> list[Found]:
-        """The networks of a kind ("gen", "dis") that are not called an average, or all that are."""
+        """The networks of a kind ("gen", "dis") that are not an EMA, or all of them if all are."""
         found = self.generators if kind == "gen" else self.discriminators
         return [one for one in found if not one.is_average] or found
 
     def averages(self) -> list[Found]:
-        """The generators that are called an average, beside others."""
+        """The generators that are an EMA, if there are others too."""
         live = self.live("gen")
         return [found for found in self.generators if found not in live]
 
     @property
     def is_optimizer(self) -> bool:
-        """Whether an optimiser's state is in it."""
+        """Whether the file holds an optimiser's state."""
         return any("param_groups" in name.split(".") for name in self.leaves)
 
     @property
     def parents_of_generators(self) -> list[str]:
-        """Under which names something with a generator's tensors lies, whatever the domain."""
+        """The names under which a generator's tensors are found, whatever the domain."""
         parts = re.compile(rf"(?:(?P<parent>.*)\.)?{_GENERATOR_PARTS}")
         matches = (parts.match(_WRAPPERS.sub("", name)) for name in self.leaves)
         return list(dict.fromkeys(match["parent"] or "" for match in matches if match))
@@ -89,7 +89,7 @@ class Layout:
         return key in self._used or any(name.startswith(f"{key}.") for name in self._used)
 
     def _find(self, kind: str) -> list[Found]:
-        """The networks of one kind, those of one place together."""
+        """The networks of one kind, grouped by place."""
         found: dict[str, Found] = {}
         containers: dict[str, tuple[Found, Domain]] = {}
         for name, value in self.leaves.items():

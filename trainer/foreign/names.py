@@ -1,8 +1,8 @@
-"""What the tensors of our networks are called in the two public releases of MUNIT.
+"""The names of our networks' tensors in the two public releases of MUNIT.
 
-A `NameMap` is made from a model's configuration. It maps whole blocks ("content_encoder.down.0" is
-"enc_content.model.1"); below a block the names differ only as `_LEAVES` say. Names are those inside
-one network: which prefix a file puts before them is the reader's business. No torch is needed here.
+A `NameMap` is built from a model's configuration. It maps whole blocks ("content_encoder.down.0" is
+"enc_content.model.1"); below a block the names differ only as the tables of leaves say. Names are
+relative to one network; prefixes in a file are the reader's concern. Needs no torch.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _LAYER_NORM_LEAVES = {"norm.weight": "norm.gamma", "norm.bias": "norm.beta"}
 
 @dataclass(frozen=True)
 class NameMap:
-    """Names of one network of ours in a foreign program."""
+    """The names of one of our networks in a foreign program."""
 
     blocks: dict[str, str]
     """Prefixes, ours to theirs."""
     leaves: dict[str, str]
-    """Ends of names, ours to theirs, where they differ."""
+    """Ends of names that differ, ours to theirs."""
     ignored: frozenset[str] = field(default_factory=frozenset)
-    """Their names of tensors that may be there and that no output depends on."""
+    """Their names of tensors that may exist and do not affect the output."""
 
     def foreign(self, name: str) -> str:
         """Their name of our tensor `name`."""
         block = name
         while block not in self.blocks:
             block, dot, _ = block.rpartition(".")
-            assert dot, f"no block holds {name}"  # a bug of ours: every module must be mapped
+            assert dot, f"no block holds {name}"  # every module must be mapped
         leaf = name[len(block) + 1 :]
         for ours, theirs in self.leaves.items():
             if leaf == ours or leaf.endswith("." + ours):
@@ -46,7 +46,7 @@ class NameMap:
 
 
 def generator_names(config: ModelConfig) -> NameMap:
-    """Names of one domain's generator in the program that `config.architecture` comes from."""
+    """The names of one domain's generator in the program of `config.architecture`."""
     if config.architecture == "munit":
         blocks = dict(_munit_generator(config))
         return NameMap(blocks, _LAYER_NORM_LEAVES, frozenset(_running_statistics(blocks)))
@@ -54,7 +54,7 @@ def generator_names(config: ModelConfig) -> NameMap:
 
 
 def discriminator_names(config: DiscriminatorConfig) -> NameMap:
-    """Names of one domain's discriminator in the program that `config.kind` comes from."""
+    """The names of one domain's discriminator in the program of `config.kind`."""
     if config.kind == "multiscale-patch":
         return NameMap(dict(_munit_discriminator(config)), _LAYER_NORM_LEAVES)
     patch = config.kind == "multiresolution-patch"
@@ -67,7 +67,7 @@ def _munit_generator(config: ModelConfig) -> Iterator[tuple[str, str]]:
     yield "style_encoder.stem", "enc_style.model.0"
     for i in range(style_downs):
         yield f"style_encoder.down.{i}", f"enc_style.model.{1 + i}"
-    yield "style_encoder.head", f"enc_style.model.{style_downs + 2}"  # behind the pooling
+    yield "style_encoder.head", f"enc_style.model.{style_downs + 2}"  # after the pooling
     yield "content_encoder.stem", "enc_content.model.0"
     for i in range(downs):
         yield f"content_encoder.down.{i}", f"enc_content.model.{1 + i}"
@@ -80,7 +80,7 @@ def _munit_generator(config: ModelConfig) -> Iterator[tuple[str, str]]:
             )
             yield f"decoder.residual.{i}.block_{j}", f"dec.model.0.{theirs}"
     for i in range(downs):
-        yield f"decoder.up.{i}", f"dec.model.{2 + 2 * i}"  # each behind its up-sampling layer
+        yield f"decoder.up.{i}", f"dec.model.{2 + 2 * i}"  # each after its upsampling layer
     yield "decoder.to_image", f"dec.model.{1 + 2 * downs}"
     for i in range(config.num_mlp_layers):
         yield f"decoder.adain_head.linear.{i}", f"mlp.model.{i}.fc"
@@ -90,8 +90,8 @@ def _munit_generator(config: ModelConfig) -> Iterator[tuple[str, str]]:
 def _running_statistics(blocks: dict[str, str]) -> Iterator[str]:
     """Statistics that NVlabs/MUNIT stores but never uses.
 
-    Its AdaIN layers have such buffers, and instance norm had them in files written by torch 0.3,
-    the public ones among them. Both normalise every picture by its own mean and variance.
+    Its AdaIN layers have such buffers, and so has instance norm in files of torch 0.3, including
+    the public ones. Both normalise every image with its own mean and variance.
     """
     for ours, theirs in blocks.items():
         if ours.startswith(("content_encoder.", "decoder.residual.")):
@@ -106,7 +106,7 @@ def _imaginaire_generator(config: ModelConfig) -> Iterator[tuple[str, str]]:
     yield "style_encoder.stem", "style_encoder.model.0.layers"
     for i in range(style_downs):
         yield f"style_encoder.down.{i}", f"style_encoder.model.{1 + i}.layers"
-    yield "style_encoder.head", f"style_encoder.model.{style_downs + 2}"  # behind the pooling
+    yield "style_encoder.head", f"style_encoder.model.{style_downs + 2}"  # after the pooling
     yield "content_encoder.stem", "content_encoder.model.0.layers"
     for i in range(downs):
         yield f"content_encoder.down.{i}", f"content_encoder.model.{1 + i}.layers"
@@ -146,7 +146,7 @@ def _imaginaire_patch(config: DiscriminatorConfig) -> Iterator[tuple[str, str]]:
 def _imaginaire_global(config: DiscriminatorConfig) -> Iterator[tuple[str, str]]:
     yield "stem", "model.0.layers"
     for i in range(config.num_layers):
-        theirs = f"model.{1 + 2 * i}"  # a pooling layer is behind each
+        theirs = f"model.{1 + 2 * i}"  # a pooling layer follows each
         for j in (0, 1):
             yield f"blocks.{i}.block_{j}", f"{theirs}.conv_block_{j}.layers"
         yield f"blocks.{i}.shortcut", f"{theirs}.conv_block_s.layers.conv"

@@ -1,7 +1,7 @@
-"""What the settings of the two public releases of MUNIT, and of forks, are called here.
+"""Our names of the settings of the two public releases of MUNIT, and of forks.
 
-For people who know those programs and give their names on the command line or in a file. Keys are
-dotted, as in `--set`. Needs no torch.
+For users of those programs who write their names on the command line or in a file. Keys are dotted,
+as in `--set`. Needs no torch.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Counterpart:
     keys: tuple[str, ...] = ()
     """Our settings that take its value; none where there is no counterpart."""
     values: Mapping[Any, str] | None = None
-    """Its values in our words; None: they are the same."""
+    """Our names of its values; None: they are the same."""
     split: bool = False
-    """Its value is a list, or text with commas: one item for each of `keys`."""
+    """Whether its value is a list, or text with commas: one item for each of `keys`."""
     note: str = ""
-    """What else is to say; where there is no counterpart, why."""
+    """A remark; without a counterpart, the reason."""
 
 
 def _same(ours: str) -> Counterpart:
@@ -42,15 +42,13 @@ def _none(why: str) -> Counterpart:
     return Counterpart(note=why)
 
 
-_UNIT = _none("it is a loss of UNIT, and munit-edge trains MUNIT only")
-_EPOCHS = _none("here training is counted in iterations: epochs x images / batch_size")
+_UNIT = _none("it is a loss of UNIT, and munit-edge only trains MUNIT")
+_EPOCHS = _none("training is measured in iterations here: epochs x images / batch_size")
 _ADAM = _none("the optimiser is always Adam, with one set of betas for all networks")
 
 _OF_MUNIT: dict[str, Counterpart] = {
     "image_save_iter": _same("image_interval"),
-    "image_display_iter": _none(
-        "no current picture is rewritten between two grids; those come every image_interval"
-    ),
+    "image_display_iter": _none("images are only written every image_interval, as grids"),
     "display_size": _same("num_display_images"),
     "snapshot_save_iter": _same("checkpoint_interval"),
     "log_iter": _same("log_interval"),
@@ -71,7 +69,7 @@ _OF_MUNIT: dict[str, Counterpart] = {
     "recon_kl_w": _UNIT,
     "recon_kl_cyc_w": _UNIT,
     "vgg_w": Counterpart(
-        ("loss.perceptual_weight",), note="weights of VGG-16 go to loss.perceptual_file"
+        ("loss.perceptual_weight",), note="the VGG-16 weights are loss.perceptual_file"
     ),
     "gen.dim": _same("model.width"),
     "gen.mlp_dim": _same("model.mlp_dim"),
@@ -109,7 +107,7 @@ _OF_FORKS: dict[str, Counterpart] = {
         ("loss.perceptual_file",), note="the file itself, with torchvision's names"
     ),
     "seed": _same("seed"),
-    "gpu_ids": _none("CUDA_VISIBLE_DEVICES says which GPUs are used"),
+    "gpu_ids": _none("select GPUs with CUDA_VISIBLE_DEVICES"),
     "root_a": _same("data.train_a.folder data.test_a.folder"),
     "root_b": _same("data.train_b.folder data.test_b.folder"),
 } | {
@@ -160,9 +158,9 @@ _OF_IMAGINAIRE: dict[str, Counterpart] = _OPTIMIZERS | {
     "trainer.gan_mode": Counterpart(
         ("loss.gan",), _GAN_MODES, note="that program also has loss.gan_convention=improved"
     ),
-    "trainer.model_average": _none("average_decay turns the moving average on; 0.999 is usual"),
+    "trainer.model_average": _none("average_decay enables the EMA; 0.999 is usual"),
     "trainer.model_average_beta": _same("average_decay"),
-    "trainer.model_average_start_iteration": _none("the average starts at once"),
+    "trainer.model_average_start_iteration": _none("the EMA starts at once"),
     "trainer.perceptual_layers": Counterpart(
         ("loss.perceptual_layer",), note="one layer, named as in relu4_3"
     ),
@@ -178,8 +176,7 @@ _OF_IMAGINAIRE: dict[str, Counterpart] = _OPTIMIZERS | {
     "data.num_workers": _same("data.workers"),
     "data.train.batch_size": _same("batch_size"),
     "data.train.roots": _none(
-        "data sets are folders of pictures: data.root, or data.train_a.folder and "
-        "data.train_b.folder"
+        "data sets are folders of images: data.root, or data.train_a.folder and data.train_b.folder"
     ),
     "data.train.augmentations.resize_smallest_side": _same("data.resize"),
     "data.train.augmentations.random_crop_h_w": Counterpart(
@@ -192,10 +189,10 @@ _PROGRAMS = {MUNIT: _OF_MUNIT, IMAGINAIRE: _OF_IMAGINAIRE, "a fork of " + MUNIT:
 
 
 def foreign_setting(key: str, value: Any) -> str | None:
-    """What to say to one who sets `key`, or None where it is ours or nobody's that we know.
+    """A hint about a foreign setting `key`, or None if it is ours or unknown.
 
     Args:
-        key: dotted ("gen.dim"); the last part alone does too ("n_res").
+        key: dotted ("gen.dim"), or its last part ("n_res").
         value: plain data.
     """
     if has_key(TrainConfig, key):
@@ -212,14 +209,14 @@ def foreign_setting(key: str, value: Any) -> str | None:
         if theirs.rpartition(".")[2] == key
     }
     texts = [
-        f"'{theirs}' of {name} {_told(counterpart, value)}"
+        f"'{theirs}' of {name} {_hint(counterpart, value)}"
         for (name, theirs), counterpart in found.items()
     ]
     return ", and ".join(dict.fromkeys(texts)) or None
 
 
 def fork_setting(key: str, value: Any) -> str | None:
-    """The same for a key at the top of a configuration that is otherwise NVlabs/MUNIT's."""
+    """A hint about a top-level key of a configuration that is otherwise NVlabs/MUNIT's, or None."""
     if has_key(TrainConfig, key):
         shown_value = _text(value) if isinstance(value, (int, float)) else "..."
         return f"'{key}' is a setting of munit-edge: remove it and pass --set {key}={shown_value}"
@@ -227,8 +224,8 @@ def fork_setting(key: str, value: Any) -> str | None:
     if counterpart is None:
         return None
     if not counterpart.keys:
-        return f"'{key}' {_told(counterpart, value)}: remove it"
-    return f"'{key}' is a fork's, remove it: it {_told(counterpart, value)}"
+        return f"'{key}' {_hint(counterpart, value)}: remove it"
+    return f"'{key}' is a setting of a fork, remove it: it {_hint(counterpart, value)}"
 
 
 def foreign_settings(data: Mapping[str, Any]) -> Iterator[str]:
@@ -246,7 +243,7 @@ def _leaves(data: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def _told(counterpart: Counterpart, value: Any) -> str:
+def _hint(counterpart: Counterpart, value: Any) -> str:
     if not counterpart.keys:
         return f"has no counterpart: {counterpart.note}"
     note = f" ({counterpart.note})" if counterpart.note else ""
@@ -254,7 +251,7 @@ def _told(counterpart: Counterpart, value: Any) -> str:
 
 
 def _options(counterpart: Counterpart, value: Any) -> str:
-    """The options to pass instead, with the value where it can be said."""
+    """The options to pass instead, with the value if it can be converted."""
     values: list[Any] = [value] * len(counterpart.keys)
     if counterpart.split:
         values = value.split(",") if isinstance(value, str) else value

@@ -1,6 +1,6 @@
 """The training half of an NVlabs/MUNIT configuration file, read as a `TrainConfig`.
 
-The model's half is in `foreign_config`. Needs no torch.
+The model's half is in `munit_edge.trainer.foreign.config`. Needs no torch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Discriminator(StrictModel):
 
 
 class _Settings(StrictModel):
-    """The keys of that program; without a default here means without one there."""
+    """The keys of that program; those without a default here have none there."""
 
     # Of the model: read elsewhere.
     gen: Any
@@ -40,7 +40,7 @@ class _Settings(StrictModel):
     # Of the run.
     image_save_iter: int
     image_display_iter: Any = None
-    """That program also rewrites a current picture now and then: we do not."""
+    """Interval of a preview image that we do not write."""
     display_size: int
     snapshot_save_iter: int
     log_iter: int
@@ -78,11 +78,11 @@ class _Settings(StrictModel):
 
 
 def train_data_from_munit(data: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """What a configuration file of NVlabs/MUNIT says, with the keys of `TrainConfig`.
+    """The settings of a configuration file of NVlabs/MUNIT, with the keys of `TrainConfig`.
 
     Args:
         data: the whole file.
-        source: what messages call it, such as its path.
+        source: its name in messages, such as its path.
 
     Raises:
         ConfigError: lists the settings that are missing, unknown or not supported.
@@ -132,7 +132,7 @@ def train_data_from_munit(data: Mapping[str, Any], source: str) -> dict[str, Any
 
 
 def _foreign_faults(data: Mapping[str, Any]) -> list[str]:
-    """What to say of keys that NVlabs/MUNIT does not have; misspelt ones are left to `validate`."""
+    """Messages about keys that NVlabs/MUNIT does not have; `validate` reports misspelt ones."""
     faults = []
     own = []
     for key in data.keys() - _Settings.model_fields.keys():
@@ -143,8 +143,8 @@ def _foreign_faults(data: Mapping[str, Any]) -> list[str]:
     if own:
         names = ", ".join(f"'{key}'" for key in sorted(own))
         faults.append(
-            f"{MUNIT} has no {names}: settings of a fork, whose part in training is not known "
-            "here; remove them to train as that program does"
+            f"{MUNIT} has no {names}: these are settings of a fork, whose effect on training is "
+            "unknown; remove them to train as NVlabs/MUNIT does"
         )
     return sorted(faults)
 

@@ -1,7 +1,7 @@
-"""Thinned curves as SVG that stands in a page: no script, no network, colours from its style sheet.
+"""Thinned curves as inline SVG: no script, no network, colours from the page's style sheet.
 
-Classes that the style sheet colours: `s0`, `s1` (series), `band`, `grid`, `tick`, `level`.
-Needs no torch.
+The style sheet colours the classes `s0`, `s1` (series), `band`, `grid`, `tick` and `level`. Needs
+no torch.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from html import escape
 from munit_edge.trainer.run.curves import Point
 
 WIDTH, HEIGHT = 380, 190
-"""Size of a chart in its own units; a page scales it."""
+"""Size of a chart in SVG units; the page scales it."""
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 8, 22
 _LOG_RATIO = 25.0
-"""A scale is logarithmic when the largest number is so many times the middle one."""
+"""A scale is logarithmic if the largest value is this many times the median."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Level:
-    """A number to compare a curve with, as a dashed line."""
+    """A reference value for a curve, drawn as a dashed line."""
 
     label: str
     value: float
@@ -40,7 +40,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Axis:
-    """From numbers to places along one side of a chart."""
+    """The mapping from values to positions along one side of a chart."""
 
     low: float
     high: float
@@ -49,13 +49,13 @@ class Axis:
     log: bool = False
 
     def place(self, value: float) -> float:
-        """Where `value` lies; beyond the ends, at them."""
+        """The position of `value`, clipped to the ends."""
         low, high, at = (self._scaled(v) for v in (self.low, self.high, value))
         part = min(1.0, max(0.0, (at - low) / (high - low)))
         return self.start + part * (self.end - self.start)
 
     def ticks(self, count: int) -> list[float]:
-        """About `count` round numbers between the ends."""
+        """About `count` round values between the ends."""
         return _log_ticks(self.low, self.high) if self.log else _ticks(self.low, self.high, count)
 
     def _scaled(self, value: float) -> float:
@@ -68,11 +68,10 @@ def chart(
     """An SVG element.
 
     Args:
-        title: for those who cannot see it.
-        series: the lines, with a band from the smallest to the largest number that a point stands
-            for.
+        title: the label for screen readers.
+        series: the lines, each with a band from the smallest to the largest value of each point.
         last_iteration: the right end; the left one is 0.
-        level: a number to compare with; drawn where the curves come near it.
+        level: a reference value; drawn if the curves come near it.
     """
     x = Axis(0, max(1, last_iteration), _LEFT, WIDTH - _RIGHT)
     y = value_axis([p.mean for s in series for p in s.points], level)
@@ -81,8 +80,8 @@ def chart(
         f'data-x="{x.high:g}" data-low="{y.low:.6g}" data-high="{y.high:.6g}" '
         f'data-log="{int(y.log)}" data-box="{_LEFT} {_TOP} {WIDTH - _RIGHT} {HEIGHT - _BOTTOM}">'
     ]
-    parts += [_grid_line(y.place(value), short(value)) for value in y.ticks(4)]
-    parts += [_x_tick(x.place(value), short(value)) for value in x.ticks(4)]
+    parts += [_grid_line(y.place(value), tick_text(value)) for value in y.ticks(4)]
+    parts += [_x_tick(x.place(value), tick_text(value)) for value in x.ticks(4)]
     if level is not None and y.low <= level.value <= y.high:
         at = y.place(level.value)
         parts.append(f'<path class="level" d="M{_LEFT} {at:.1f}H{WIDTH - _RIGHT}"/>')
@@ -94,7 +93,7 @@ def chart(
 
 
 def value_axis(values: Sequence[float], level: Level | None = None) -> Axis:
-    """An axis for finite numbers, at least one: logarithmic where few are far above the others."""
+    """An axis for finite values, at least one: logarithmic if a few are far above the others."""
     low, high = min(values), max(values)
     middle = sorted(values)[len(values) // 2]
     log = low > 0 and high > _LOG_RATIO * middle
@@ -108,8 +107,8 @@ def value_axis(values: Sequence[float], level: Level | None = None) -> Axis:
     return Axis(low, high, HEIGHT - _BOTTOM, _TOP, log)
 
 
-def short(value: float) -> str:
-    """A number in little room: 0.05, 1.25, 300, 20k, 1.5M; 1e-05."""
+def tick_text(value: float) -> str:
+    """A short number: 0.05, 1.25, 300, 20k, 1.5M; 1e-05."""
     for unit, letter in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= unit:
             return f"{value / unit:.4g}{letter}"

@@ -1,4 +1,4 @@
-"""Which curves of a run stand together in one chart, and what to look for in each.
+"""The charts of a run: which curves share one, and what to look for in each.
 
 Needs no torch.
 """
@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from html import escape
 
 from munit_edge.trainer.config import HIGHER_IS_BETTER, LossConfig, TrainConfig
-from munit_edge.trainer.run.chart import Level, Series, chart, short
+from munit_edge.trainer.run.chart import Level, Series, chart
 from munit_edge.trainer.run.curves import Curve
 
 NO_STYLE = math.sqrt(2 / math.pi)
-"""Mean absolute value of N(0, 1): the style reconstruction loss of saying 0 for every style."""
+"""Mean absolute value of N(0, 1): the style reconstruction loss of predicting 0 for every style."""
 
-_ENDS = {"a": "a", "b": "b", "a2b": "a2b", "b2a": "b2a"}
+_ENDS = ("a", "b", "a2b", "b2a")
 _ROLES = ("generators", "discriminators")
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What stands beside the curves of one kind."""
+    """Title, hint and reference level of one kind of curve."""
 
     title: str
     hint: str
@@ -31,11 +31,11 @@ class _Kind:
 
 
 def charts(curves: Mapping[str, Curve], config: TrainConfig, last_iteration: int) -> str:
-    """All charts of a run as HTML, the most telling first.
+    """All charts of a run as HTML, the most informative first.
 
     Args:
-        curves: by the names of `curves.jsonl`.
-        config: the run's.
+        curves: by the names in `curves.jsonl`.
+        config: the run's configuration.
         last_iteration: the right end of every chart.
     """
     kinds = _kinds(config.loss, config.model.discriminator.num_scales)
@@ -48,15 +48,15 @@ def charts(curves: Mapping[str, Curve], config: TrainConfig, last_iteration: int
 
 
 def undecided_losses(loss: LossConfig, num_scales: int) -> tuple[float, float]:
-    """The GAN losses of discriminators that cannot tell real images from translations.
+    """The GAN losses of discriminators that cannot distinguish real images from translations.
 
     Returns:
-        The loss of one discriminator and that of the generators against it, before the weight.
+        The loss of one discriminator and that of the generators against it, unweighted.
     """
     scale_d, scale_g = {
-        "lsgan": (0.5, 0.25),  # both answer 1/2
-        "nsgan": (2 * math.log(2), math.log(2)),  # both answer with a logit of 0
-        "hinge": (2.0, 0.0),  # both answer 0
+        "lsgan": (0.5, 0.25),  # the output is always 1/2
+        "nsgan": (2 * math.log(2), math.log(2)),  # the logit is always 0
+        "hinge": (2.0, 0.0),  # the output is always 0
     }[loss.gan]
     factor = float(num_scales)
     if loss.gan_convention == "improved":
@@ -65,54 +65,56 @@ def undecided_losses(loss: LossConfig, num_scales: int) -> tuple[float, float]:
 
 
 def _kinds(loss: LossConfig, num_scales: int) -> dict[str, _Kind]:
-    """The known kinds of curves, in the order of their charts."""
+    """The known kinds of curves, in the order of their charts; others are titled by name."""
     of_d, of_g = undecided_losses(loss, num_scales)
     return {
         "measure/reconstruction": _Kind(
             "Measure: reconstruction",
-            "Image, style and content found again on the images of the grids, at each checkpoint. "
+            "Errors of image, style and content on the images of the grids, at each checkpoint. "
             "Lower is better.",
         ),
         "loss/discriminator": _Kind(
             "Discriminators",
-            "Below the dashed line they tell real from translated. Healthy: not far below it, "
-            "unsteady. Near 0 for long: they have won, and generators learn little.",
-            Level("cannot tell", of_d),
+            "Below the dashed line they distinguish real images from translations. Healthy: not "
+            "far below it, unsteady. Near 0 for long: they have won, and the generators learn "
+            "little.",
+            Level("undecided", of_d),
         ),
         "loss/gan": _Kind(
             "Generators against them",
-            "The other side: at the dashed line translations pass for real. Rising for long: they "
-            "convince less and less.",
-            Level("pass for real", of_g),
+            "At the dashed line translations look real to the discriminators. Rising for long: "
+            "they look less and less real.",
+            Level("undecided", of_g),
         ),
         "loss/image": _Kind(
             "Image reconstruction",
-            "A picture against itself, encoded and decoded; 2 is black against white. Falls fast, "
-            "then slowly.",
+            "An image against its reconstruction; 2 is black against white. Falls fast, then "
+            "slowly.",
         ),
         "loss/style": _Kind(
             "Style reconstruction",
-            "Falls below the dashed line as styles come to show in translations. At it: styles are "
-            "ignored. A domain that has no styles stays there.",
+            "Falls below the dashed line as translations begin to show styles. At the line: styles "
+            "are ignored. A domain without styles stays there.",
             Level("no style", NO_STYLE),
         ),
         "loss/content": _Kind(
             "Content reconstruction",
-            "The content of a translation against its input's. Falls; its height means nothing by "
-            "itself.",
+            "The content of a translation against its input's. Falls; the absolute value means "
+            "nothing.",
         ),
-        "loss/cycle": _Kind("Cycle", "A picture there and back, with its own style. Falls."),
+        "loss/cycle": _Kind("Cycle", "An image translated and back, with its own style. Falls."),
         "loss/perceptual": _Kind(
-            "Perceptual", "Features of a translation against its input's. Falls, then stays."
+            "Perceptual", "Features of a translation against its input's. Falls, then flattens."
         ),
         "loss/r1": _Kind(
-            "R1 penalty", "The discriminators' slope on real pictures. Rising: they overfit."
+            "R1 penalty",
+            "The discriminators' squared gradient on real images. Rising: they overfit.",
         ),
         "total": _Kind("Weighted sums", "What the two optimisers minimise."),
         "gradient_norm": _Kind(
-            "Gradient norms", "Over all parameters together. Leaps announce that training diverges."
+            "Gradient norms", "Over all parameters together. Jumps precede divergence."
         ),
-        "learning_rate": _Kind("Learning rates", "As the schedule says."),
+        "learning_rate": _Kind("Learning rates", "As scheduled."),
     }
 
 
@@ -127,7 +129,7 @@ def _unknown(key: str) -> _Kind:
 
 
 def _groups(curves: Mapping[str, Curve]) -> dict[str, dict[str, Curve]]:
-    """Curves by chart, and in each by label."""
+    """Curves by chart, then by label."""
     groups: dict[str, dict[str, Curve]] = {}
     for name, curve in curves.items():
         key, label = _place(name)
@@ -144,7 +146,7 @@ def _place(name: str) -> tuple[str, str]:
         return "total", f"{rest.removesuffix('_total')}s"
     stem, _, end = rest.rpartition("_")
     if stem and end in _ENDS:
-        return f"{section}/{stem}", _ENDS[end]
+        return f"{section}/{stem}", end
     return name, ""
 
 
@@ -155,7 +157,7 @@ def _figure(kind: _Kind, group: Mapping[str, Curve], last_iteration: int) -> str
         for number, (label, curve) in enumerate(group.items())
     ]
     if kind.level is not None:
-        text = f"{kind.level.label}: {short(float(f'{kind.level.value:.3g}'))}"
+        text = f"{kind.level.label}: {kind.level.value:.3g}"
         legend.append(f'<span><i class="level"></i>{escape(text)}</span>')
     hint = f"<p>{escape(kind.hint)}</p>" if kind.hint else ""
     return (

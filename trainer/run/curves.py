@@ -1,8 +1,8 @@
-"""The numbers of a run over its iterations: a file that only grows, and thinned for drawing.
+"""The values of a run over its iterations: an append-only file, and thinned curves to draw.
 
-`curves.jsonl` has a JSON object a line: `iteration`, and each number under its name; null where it
-was not finite. A line is written at once, so a run that is killed loses the last one at most; a
-resumed run drops what lies after the checkpoint that it goes on from. Needs no torch.
+`curves.jsonl` has one JSON object per line: `iteration`, and each value under its name; null if it
+was not finite. Each line is written in one call, so that a killed run loses at most the last one. A
+resumed run drops all lines after the checkpoint that it continues from. Needs no torch.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from munit_edge.files.atomic import atomic_file
 from munit_edge.files.system_errors import output_errors
 
 MAX_POINTS = 256
-"""A thinned curve has this many points at most, and half as many after thinning."""
+"""A curve has at most this many points, and half as many after thinning."""
 
 _LARGEST = 1e300
 _DIGITS = 6
 
 
 class Point(NamedTuple):
-    """Neighbouring numbers of a curve as one."""
+    """Neighbouring values of a curve, combined."""
 
     iteration: float
-    """The middle of theirs."""
+    """The midpoint of their iterations."""
     mean: float
     low: float
-    """The smallest of them."""
+    """The smallest value."""
     high: float
-    """The largest of them."""
+    """The largest value."""
 
 
 @dataclass
 class _Bucket:
-    """Numbers that become one point."""
+    """Values that become one point."""
 
     first: int
     last: int
@@ -59,16 +59,16 @@ class _Bucket:
 
 
 class Curve:
-    """One number over the iterations, thinned evenly as it grows: memory stays bounded."""
+    """One value over the iterations, thinned evenly as it grows: memory stays bounded."""
 
     def __init__(self) -> None:
         self._buckets: list[_Bucket] = []
         self._per_bucket = 1
         self.latest = math.nan
-        """The number that was added last."""
+        """The last value."""
 
     def add(self, iteration: int, value: float) -> None:
-        """Add the finite number of an iteration later than those before."""
+        """Add a finite value of an iteration after all earlier ones."""
         self.latest = value
         new = _Bucket(iteration, iteration, 1, value, value, value)
         if self._buckets and self._buckets[-1].count < self._per_bucket:
@@ -80,11 +80,11 @@ class Curve:
 
     @property
     def points(self) -> list[Point]:
-        """At most `MAX_POINTS`, each of equally many numbers but the last."""
+        """At most `MAX_POINTS`, each of equally many values except the last."""
         return [bucket.point() for bucket in self._buckets]
 
     def _thin(self) -> None:
-        """Join every two neighbours; the odd last one is filled by the numbers to come."""
+        """Merge pairs of neighbours; an odd last one is filled by the next values."""
         self._per_bucket *= 2
         for one, other in zip(self._buckets[::2], self._buckets[1::2], strict=False):
             one.add(other)
@@ -92,15 +92,15 @@ class Curve:
 
 
 class Curves:
-    """All curves of a run by name, in the order of their first numbers."""
+    """All curves of a run by name, in the order of their first values."""
 
     def __init__(self) -> None:
         self.by_name: dict[str, Curve] = {}
         self.last_iteration = 0
-        """Of the last numbers."""
+        """The iteration of the last values."""
 
     def add(self, iteration: int, values: Mapping[str, float]) -> None:
-        """Add the numbers of an iteration; what is not finite is left out."""
+        """Add the values of an iteration; those that are not finite are left out."""
         self.last_iteration = iteration
         for name, value in values.items():
             if math.isfinite(value):
@@ -108,17 +108,17 @@ class Curves:
 
 
 class CurveFile:
-    """The file of a run's numbers, open for more."""
+    """The file of a run's values, open for appending."""
 
     def __init__(self, path: Path, iteration: int) -> None:
-        """Take over what is there up to `iteration`, and drop the rest.
+        """Keep the lines up to `iteration` and drop the rest.
 
         Raises:
             OutputError: the file cannot be written.
         """
         self.path = path
         self.curves = Curves()
-        """What the file holds, thinned."""
+        """The contents of the file, thinned."""
         with atomic_file(path) as partial, partial.open("w", encoding="utf-8") as kept:
             for line, at, values in _lines(path):
                 if at <= iteration:
@@ -126,21 +126,21 @@ class CurveFile:
                     self.curves.add(at, values)
 
     def add(self, iteration: int, values: Mapping[str, float]) -> None:
-        """Write the numbers of an iteration.
+        """Append the values of an iteration.
 
         Raises:
             OutputError: the file cannot be written.
         """
-        short = {name: _short(value) for name, value in values.items()}
-        shown = {name: value if math.isfinite(value) else None for name, value in short.items()}
+        rounded = {name: _rounded(value) for name, value in values.items()}
+        shown = {name: value if math.isfinite(value) else None for name, value in rounded.items()}
         line = json.dumps({"iteration": iteration} | shown, separators=(",", ":"))
         with output_errors(self.path), open_to_append(self.path) as file:
             file.write(line.encode() + b"\n")
-        self.curves.add(iteration, short)
+        self.curves.add(iteration, rounded)
 
 
 def read_curves(path: Path) -> Curves:
-    """The numbers in a run's file, thinned; none where there is no file."""
+    """The values in a run's file, thinned; none if there is no file."""
     curves = Curves()
     for _, iteration, values in _lines(path):
         curves.add(iteration, values)
@@ -148,7 +148,7 @@ def read_curves(path: Path) -> Curves:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
-    """Each whole line with its iteration and numbers: a killed run may have left half of one."""
+    """Each complete line with its iteration and values: a killed run may leave half a line."""
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as file:
@@ -170,10 +170,10 @@ def _lines(path: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a number that can be drawn: of usual size, finite."""
+    """Whether `value` is a number that can be drawn: finite and not huge."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return number and abs(value) < _LARGEST
 
 
-def _short(value: float) -> float:
+def _rounded(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}")

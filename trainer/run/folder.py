@@ -1,13 +1,13 @@
-"""The folder of a training run, and whether a run may begin or go on in it.
+"""The folder of a training run, and whether a run may start or continue in it.
 
 RUN/
   train.yaml       the run's configuration (`TrainConfig`)
   checkpoints/     <iteration, 8 digits>/: the newest and the best (`munit_edge.trainer.checkpoint`)
-  images/          <iteration, 8 digits>_<direction>.png: picture grids
-  tensorboard/     loss curves and picture grids
-  curves.jsonl     every logged number (`munit_edge.trainer.run.curves`)
-  run.json         how the run has gone (`munit_edge.trainer.run.record`)
-  index.html       all of this to look at (`munit_edge.trainer.run.page`)
+  images/          <iteration, 8 digits>_<direction>.png: image grids
+  tensorboard/     curves and image grids
+  curves.jsonl     every logged value (`munit_edge.trainer.run.curves`)
+  run.json         the history of the run (`munit_edge.trainer.run.record`)
+  index.html       the page of the run (`munit_edge.trainer.run.page`)
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from typing import Any
 
 from munit_edge.errors import ConfigError, InputError, MunitEdgeError, OutputError
 from munit_edge.files.atomic import atomic_file
-from munit_edge.files.locks import HIDDEN_PREFIX, PARTIAL_PREFIX, remove_folder, sweep
+from munit_edge.files.held_locks import HIDDEN_PREFIX
 from munit_edge.files.paths import exists, is_file, is_folder
 from munit_edge.files.replacing import holds
 from munit_edge.files.system_errors import input_errors, output_errors
+from munit_edge.files.unfinished import PARTIAL_PREFIX, remove_folder, sweep
 from munit_edge.model.config import DIRECTIONS
 from munit_edge.trainer.checkpoint import CHECKPOINT_FILES, CHECKPOINTS_FOLDER, saved_checkpoints
 from munit_edge.trainer.config import TrainConfig
@@ -63,10 +64,10 @@ MAY_CHANGE = (
     "speed.compile",
     "speed.channels_last",
 )
-"""Keys that a resumed run may change: the steps stay the same, to rounding. Images and the file of
-the perceptual loss may have moved, but the training state remembers the images' names and the
-weights; `batch_size` may be divided over more processes, or fewer, and the training state remembers
-the product."""
+"""Keys that a resumed run may change: the steps stay the same up to rounding. Images and the file
+of the perceptual loss may move, but the training state records the images' names and the hash of
+the weights. `batch_size` may be split over more or fewer processes; the training state records the
+product."""
 
 
 _WRITTEN = re.compile(
@@ -75,7 +76,7 @@ _WRITTEN = re.compile(
     rf"|{IMAGES_FOLDER}/\d{{8}}_[^/]+\.png"
     rf"|{TENSORBOARD_FOLDER}/(.+/)?(events\.out\.tfevents\.[^/]+|hparams\.yml)"
 )
-"""What runs write in these folders."""
+"""Files that runs write in these folders."""
 
 
 @dataclass(frozen=True)
@@ -86,78 +87,78 @@ class RunFolder:
 
     @property
     def config_file(self) -> Path:
-        """The run's configuration."""
+        """The configuration of the run."""
         return self.path / CONFIG_FILE
 
     @property
     def curve_file(self) -> Path:
-        """Every logged number."""
+        """Every logged value."""
         return self.path / CURVE_FILE
 
     @property
     def record_file(self) -> Path:
-        """How the run has gone."""
+        """The history of the run."""
         return self.path / RECORD_FILE
 
     @property
     def page(self) -> Path:
-        """The page to look at."""
+        """The page of the run."""
         return self.path / PAGE_FILE
 
     def checkpoint(self, iteration: int) -> Path:
-        """Folder of the checkpoint after `iteration`."""
+        """The folder of the checkpoint after `iteration`."""
         return self.path / CHECKPOINTS_FOLDER / f"{iteration:08d}"
 
-    def picture(self, iteration: int, name: str) -> Path:
-        """File of a picture grid drawn after `iteration`."""
+    def grid(self, iteration: int, name: str) -> Path:
+        """The file of an image grid drawn after `iteration`."""
         return self.path / IMAGES_FOLDER / f"{iteration:08d}_{name}.png"
 
     def drawn(self, up_to: int) -> list[int]:
-        """Iterations up to `up_to` with picture grids for both directions, the newest last.
+        """Iterations up to `up_to` with grids for both directions, the newest last.
 
-        Later ones are of a session that was killed behind its last checkpoint.
+        Later grids are from a session that was killed after its last checkpoint.
         """
         names = {path.name for path in (self.path / IMAGES_FOLDER).glob("*.png")}
         found = {int(name[:8]) for name in names if re.match(r"\d{8}_", name)}
         return sorted(
             i
             for i in found
-            if i <= up_to and all(self.picture(i, d).name in names for d in DIRECTIONS)
+            if i <= up_to and all(self.grid(i, d).name in names for d in DIRECTIONS)
         )
 
     def check_free(self, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
-        """Check that a new run may begin here.
+        """Check that a new run may start here.
 
         Args:
             overwrite: whether an earlier run may be replaced.
-            inputs: what the new run reads; none of it may be of the earlier run.
+            inputs: what the new run reads; it must not be in the earlier run.
 
         Raises:
-            OutputError: a run is here already and `overwrite` is false, something else is here, or
-                the earlier run holds an input.
+            OutputError: the folder holds a run and `overwrite` is false, or other files, or an
+                input.
         """
         if self._is_run():
             if overwrite:
                 self._check_removable(inputs)
             else:
                 raise OutputError(
-                    f"{self.path} holds a training run already: pass --resume to go on with it, "
-                    "--overwrite to begin anew, or name another folder"
+                    f"{self.path} already holds a training run: pass --resume to continue it, "
+                    "--overwrite to replace it, or name another folder"
                 )
         elif exists(self.path) and not self._is_empty():
             raise OutputError(
-                f"{self.path} exists and is no training run: name a new or empty folder"
+                f"{self.path} exists and is not a training run: name a new or empty folder"
             )
 
     def _is_empty(self) -> bool:
-        """Whether a folder is here that holds nothing but locks and what a killed run has left."""
+        """Whether the folder exists and holds only locks and leftovers of a killed run."""
         with input_errors(self.path):
             return is_folder(self.path) and all(
                 entry.name.startswith(HIDDEN_PREFIX) for entry in self.path.iterdir()
             )
 
     def _is_run(self) -> bool:
-        """Whether `munit-edge train` has begun a run here; a train.yaml alone may be a user's."""
+        """Whether `munit-edge train` has started a run here; a train.yaml alone may be a user's."""
         if not is_file(self.config_file):
             return False
         with contextlib.suppress(MunitEdgeError, OSError, ValueError):
@@ -167,7 +168,7 @@ class RunFolder:
         with contextlib.suppress(MunitEdgeError, OSError):
             if read_record(self.record_file).sessions:
                 return True
-        # Without its record, and with a configuration that another version wrote or a user edited.
+        # The record is missing, and another version wrote the configuration or a user edited it.
         return bool(saved_checkpoints(self.path))
 
     def _check_removable(self, inputs: Iterable[Path]) -> None:
@@ -185,10 +186,10 @@ class RunFolder:
                 )
 
     def check_is_run(self) -> None:
-        """Check that a run has begun here.
+        """Check that there is a run here.
 
         Raises:
-            InputError: none has.
+            InputError: there is none.
         """
         if not self._is_run():
             raise InputError(
@@ -196,29 +197,29 @@ class RunFolder:
             )
 
     def check_resumable(self, config: TrainConfig) -> None:
-        """Check that the run here may go on with `config`.
+        """Check that the run here may continue with `config`.
 
         Raises:
-            InputError: no run is here.
-            ConfigError: `config` differs from the run's where it may not.
+            InputError: there is no run here.
+            ConfigError: `config` differs from the run's in a key that must not change.
         """
         if not self._is_run():
-            raise InputError(f"{self.path} holds no training run to resume: leave out --resume")
+            raise InputError(f"{self.path} holds no training run to resume: omit --resume")
         changed = differing_keys(read_train_config(self.config_file), config)
         if forbidden := [text for key, text in changed.items() if key not in MAY_CHANGE]:
             raise ConfigError(
-                f"the run in {self.path} was begun with other settings: {'; '.join(forbidden)}. "
-                f"Resume with {self.config_file}, or begin a new run in another folder"
+                f"the run in {self.path} was started with other settings: {'; '.join(forbidden)}. "
+                f"Resume with {self.config_file}, or start a new run in another folder"
             )
 
-    def begin(self, config: TrainConfig, *, anew: bool) -> None:
-        """Write the configuration; with `anew` remove an earlier run first.
+    def begin(self, config: TrainConfig, *, replace: bool) -> None:
+        """Write the configuration; with `replace`, delete an earlier run first.
 
         Raises:
             OutputError: the folder cannot be written.
         """
         with output_errors(self.path):
-            if anew:
+            if replace:
                 self._remove_run()
             for folder in (CHECKPOINTS_FOLDER, IMAGES_FOLDER):
                 sweep(self.path / folder)
@@ -226,7 +227,7 @@ class RunFolder:
             partial.write_text(dump_train_config(config), encoding="utf-8")
 
     def prune(self, keep: int, best: Path | None = None) -> None:
-        """Remove all checkpoints but the newest `keep`, and `best`."""
+        """Delete all checkpoints except the newest `keep` and `best`."""
         for path in saved_checkpoints(self.path)[:-keep]:
             if path != best:
                 with output_errors(path):
@@ -242,9 +243,9 @@ class RunFolder:
         return tuple(self.path / name for name in names)
 
     def _remove_run(self) -> None:
-        """Remove what runs write, and nothing else.
+        """Delete the files that runs write, and nothing else.
 
-        The configuration stays until the new one replaces it: it tells that this is a run.
+        The configuration stays until the new one replaces it: it marks the folder as a run.
         """
         for file in self._files:
             if file != self.config_file:
@@ -254,12 +255,12 @@ class RunFolder:
                 for file in (Path(folder, name) for name in files):
                     if _WRITTEN.fullmatch(file.relative_to(self.path).as_posix()):
                         file.unlink()
-                with contextlib.suppress(OSError):  # it holds files of the user
+                with contextlib.suppress(OSError):  # it holds the user's files
                     Path(folder).rmdir()
 
 
 def differing_keys(old: TrainConfig, new: TrainConfig) -> dict[str, str]:
-    """What differs between two configurations: dotted key -> "key was X and is Y"."""
+    """The differences between two configurations: dotted key -> "key was X and is Y"."""
     before, after = (_flat(config.model_dump(mode="json")) for config in (old, new))
     return {
         key: f"{key} was {before.get(key)!r} and is {after.get(key)!r}"
@@ -269,7 +270,7 @@ def differing_keys(old: TrainConfig, new: TrainConfig) -> dict[str, str]:
 
 
 def flat_settings(config: TrainConfig) -> dict[str, Any]:
-    """A configuration by dotted key, as numbers, words and truth values; empty where null."""
+    """A configuration by dotted key, as numbers, text and booleans; "" for null."""
     flat = _flat(config.model_dump(mode="json"))
     simple = (bool, int, float, str)
     return {
@@ -279,7 +280,7 @@ def flat_settings(config: TrainConfig) -> dict[str, Any]:
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one with dotted keys; places for images stay whole."""
+    """Nested mappings as one with dotted keys; sources of images stay nested."""
     flat: dict[str, Any] = {}
     for key, value in data.items():
         name = prefix + key

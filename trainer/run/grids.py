@@ -1,4 +1,4 @@
-"""Picture grids that show how far training is: one row for each display image."""
+"""Grids of translations that show the progress of training: one row per display image."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from munit_edge.trainer.networks import Generator
 from munit_edge.trainer.torch_api import Tensor, nn, torch
 
 MIN_SHOWN, MAX_SHOWN = 128, 256
-"""Pixels of the longer side of a picture in a grid: small ones are enlarged by a whole number, so
-that each pixel stays one; large ones are made smaller."""
+"""Limits of the longer side of an image in a grid, in pixels: small images are enlarged by an
+integer factor, so that pixels stay square; large ones are reduced."""
 
 
 @dataclass(frozen=True)
 class DisplayImages:
-    """The images of one domain that grids show, always the same."""
+    """The images of one domain that all grids of a run show."""
 
     names: tuple[str, ...]
-    """Names of their files."""
+    """File names."""
     images: Tensor
-    """Bytes [N, H, W, C]."""
+    """uint8 [N, H, W, C]."""
 
 
 def translation_grid(
@@ -38,19 +38,19 @@ def translation_grid(
 ) -> Images:
     """A grid of translations, with a header above each column.
 
-    Columns: input; its reconstruction; cycle, there in the first style and back in the input's own;
-    one translation for each style; a reference image of the target domain, and the translation
-    guided by it. Names of files stand below inputs and references.
+    Columns: input; its reconstruction; cycle, translated in the first style and back in its own;
+    one translation per style; a guide, that is a reference image of the target domain, and the
+    translation guided by it. File names stand below inputs and guides.
 
     Args:
         generators: keys `a` and `b`.
-        sources: images of the source domain, one for each row.
-        references: images of the target domain; row i takes reference i modulo their number.
+        sources: images of the source domain, one per row.
+        references: images of the target domain; row i uses reference i modulo their number.
         styles: [S, style_dim], S at least 1.
         direction: "a2b" or "b2a".
 
     Returns:
-        uint8 [height, width, 4], clear where there is no picture and no text.
+        uint8 [height, width, 4], transparent outside images and text.
     """
     cell = shown_side(max(sources.images.shape[1:3]))
     was_training = generators.training
@@ -59,16 +59,16 @@ def translation_grid(
     with torch.no_grad():
         for i, (name, source) in enumerate(zip(sources.names, sources.images, strict=True)):
             guide = i % len(references.names)
-            pictures = _row(generators, source, references.images[guide], styles, direction)
-            captions = [name, *[""] * (len(pictures) - 3), references.names[guide], ""]
-            shown = [thumbnail(Picture(picture), cell) for picture in pictures]
+            images = _row(generators, source, references.images[guide], styles, direction)
+            captions = [name, *[""] * (len(images) - 3), references.names[guide], ""]
+            shown = [thumbnail(Picture(image), cell) for image in images]
             rows.append(list(zip(shown, captions, strict=True)))
     generators.train(was_training)
     return labelled_grid(_headers(len(styles), direction), rows, cell)
 
 
 def shown_side(side: int) -> int:
-    """Longer side of a picture in a grid, where it has `side` pixels."""
+    """Longer side in a grid of an image whose longer side has `side` pixels."""
     return min(side * max(1, MIN_SHOWN // side), MAX_SHOWN)
 
 
@@ -95,13 +95,13 @@ def _row(
     translations = target_generator.decoder(contents, torch.cat([styles, guide]))
     returned = target_generator.content_encoder(translations[:1])
     own = source_generator.decoder(torch.cat([content, returned]), own_style.expand(2, -1))
-    *random, guided = _pictures(translations)
-    return [_picture(source), *_pictures(own), *random, _picture(reference), guided]
+    *random, guided = _pixels_of_all(translations)
+    return [_pixels(source), *_pixels_of_all(own), *random, _pixels(reference), guided]
 
 
-def _pictures(images: Tensor) -> list[Images]:
-    return [_picture(image) for image in bytes_from_image(images)]
+def _pixels_of_all(images: Tensor) -> list[Images]:
+    return [_pixels(image) for image in bytes_from_image(images)]
 
 
-def _picture(image: Tensor) -> Images:
+def _pixels(image: Tensor) -> Images:
     return np.asarray(image.cpu().numpy(), np.uint8)

@@ -1,7 +1,7 @@
-"""The page of a run, `index.html`: pictures, curves and facts, as the run's folder has them.
+"""The page of a run, `index.html`: its grids, curves and facts.
 
-One file that asks nothing of any network: it opens from the disk, and shows the pictures that lie
-beside it. It is made from what the run has written, so it can be made anew at any time.
+One file without network access: it opens from the disk and shows the images beside it. It is made
+from what the run has written, so that it can be regenerated at any time.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from munit_edge.trainer.run.record import RunRecord, Session, read_record
 
 _TEMPLATE = Path(__file__).with_suffix(".html")
 _MAX_NAMED = 50
-"""Broken images that the page names."""
+"""Broken images that the page lists."""
 _QUIET_S = 300.0
-"""Seconds without news after which a run that should be training is doubted."""
+"""Seconds without an update after which the page doubts that the run is still training."""
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a run's page is made of."""
+class Snapshot:
+    """The state of a run that its page shows."""
 
     folder: RunFolder
     config: TrainConfig
@@ -45,18 +45,18 @@ class Run:
 
     @property
     def iteration(self) -> int:
-        """Iterations done: a killed run may have logged more than its record has."""
+        """Iterations done: a killed run may have logged more than its record says."""
         return max(self.record.iteration, self.curves.last_iteration)
 
 
-def read_run(folder: RunFolder) -> Run:
-    """A run as it lies on the disk.
+def read_snapshot(folder: RunFolder) -> Snapshot:
+    """The state of a run on the disk.
 
     Raises:
         ConfigError: its configuration cannot be read.
         ModelError: its record is damaged.
     """
-    return Run(
+    return Snapshot(
         folder,
         read_train_config(folder.config_file),
         read_record(folder.record_file),
@@ -64,19 +64,19 @@ def read_run(folder: RunFolder) -> Run:
     )
 
 
-def write_page(run: Run) -> Path:
-    """Write the page, whole or not at all.
+def write_page(run: Snapshot) -> Path:
+    """Write the page atomically.
 
     Raises:
         OutputError: it cannot be written.
     """
     path = run.folder.page
     with atomic_file(path) as partial:
-        partial.write_text(storable(run_page(run)), encoding="utf-8")
+        partial.write_text(storable(page_html(run)), encoding="utf-8")
     return path
 
 
-def run_page(run: Run) -> str:
+def page_html(run: Snapshot) -> str:
     """The page as HTML."""
     session = run.record.sessions[-1] if run.record.sessions else None
     done, total = run.iteration, run.config.iterations
@@ -93,7 +93,7 @@ def run_page(run: Run) -> str:
         "percent": f"{min(100.0, 100 * done / total):.2f}",
         "tiles": "".join(_tile(*tile) for tile in _tiles(run, session)),
         "hint": _hint(run, session),
-        "pictures": _pictures(run),
+        "grids": _grids(run),
         "curves_note": _curves_note(run),
         "charts": _charts(run),
         "facts": "".join(_row(*fact) for fact in _facts(run, session)),
@@ -108,13 +108,13 @@ def _template() -> str:
 
 
 # ----------------------------------------------------------------------------------------------
-# How far it is
+# Progress
 
 
 def _status(session: Session | None, complete: bool) -> tuple[str, str]:
-    """The state in words, and the colour that they take."""
+    """The state in words, and the class of its colour."""
     if session is None:
-        return "not begun", ""
+        return "not started", ""
     note = f" ({session.note})" if session.note and session.state != "failed" else ""
     if session.state == "stopped" and complete:
         return "finished", "good"
@@ -127,8 +127,8 @@ def _status(session: Session | None, complete: bool) -> tuple[str, str]:
     }[session.state]
 
 
-def _tiles(run: Run, session: Session | None) -> list[tuple[str, str, str]]:
-    """What, how much, and a remark."""
+def _tiles(run: Snapshot, session: Session | None) -> list[tuple[str, str, str]]:
+    """Name, value and remark of each tile."""
     tiles = []
     if session is not None:
         speed = session.images_per_second
@@ -139,21 +139,21 @@ def _tiles(run: Run, session: Session | None) -> list[tuple[str, str, str]]:
         )
     tiles.append(("best checkpoint", *_best(run)))
     broken = _count(len(run.record.broken_images), "broken image")
-    tiles.append(("left out", broken, _count(run.record.skipped_updates, "skipped update")))
+    tiles.append(("skipped", broken, _count(run.record.skipped_updates, "skipped update")))
     return tiles
 
 
-def _time_left(run: Run, session: Session) -> tuple[str, str, str]:
+def _time_left(run: Snapshot, session: Session) -> tuple[str, str, str]:
     if session.state != "training":
         return ("ended", _date(session.updated), "")
     images = (run.config.iterations - session.iteration) * _images_per_iteration(run, session)
     left = seconds_left(images, session.images_per_second)
     if left is None:
-        return ("time left", "-", "no iteration is done yet")
+        return ("time left", "-", "no iteration has finished yet")
     return ("time left", duration(left), f"until {_date(session.updated + left)} at this speed")
 
 
-def _best(run: Run) -> tuple[str, str]:
+def _best(run: Snapshot) -> tuple[str, str]:
     measure = run.config.best_by
     if measure is None:
         return "-", "best_by is null: nothing is measured"
@@ -165,17 +165,17 @@ def _best(run: Run) -> tuple[str, str]:
     return f"iteration {int(path.name):,}", f"{measure} {value:.4g}"
 
 
-def _starts(run: Run) -> str:
+def _starts(run: Snapshot) -> str:
     count = len(run.record.sessions)
     return "in one go" if count == 1 else f"in {count} sessions"
 
 
-def _images_per_iteration(run: Run, session: Session) -> int:
+def _images_per_iteration(run: Snapshot, session: Session) -> int:
     return len(DOMAINS) * run.config.batch_size * session.processes
 
 
-def _seconds_between_news(run: Run) -> float:
-    """About how long a run trains without writing its page."""
+def _seconds_between_news(run: Snapshot) -> float:
+    """About how long a run trains between two updates of its page."""
     session = run.record.sessions[-1] if run.record.sessions else None
     if session is None or not session.images_per_second:
         return 0.0
@@ -183,8 +183,8 @@ def _seconds_between_news(run: Run) -> float:
     return images / session.images_per_second
 
 
-def _hint(run: Run, session: Session | None) -> str:
-    """What went wrong, and the command that comes next."""
+def _hint(run: Snapshot, session: Session | None) -> str:
+    """What went wrong, and the next command."""
     path = shlex.quote(str(run.folder.path))
     if session is None or session.state == "training":
         return ""
@@ -195,8 +195,8 @@ def _hint(run: Run, session: Session | None) -> str:
     config = shlex.quote(str(run.folder.config_file))
     command = f"munit-edge train {config} -o {path} --resume"
     if session.processes > 1:
-        command = "the same command and --resume"
-    return f"{error}<p>Go on with <code>{escape(command)}</code></p>"
+        command = "the same command with --resume"
+    return f"{error}<p>Continue with <code>{escape(command)}</code></p>"
 
 
 def _tile(name: str, value: str, remark: str) -> str:
@@ -207,14 +207,14 @@ def _tile(name: str, value: str, remark: str) -> str:
 
 
 # ----------------------------------------------------------------------------------------------
-# Pictures and curves
+# Grids and curves
 
 
-def _pictures(run: Run) -> str:
+def _grids(run: Snapshot) -> str:
     iterations = run.folder.drawn(up_to=run.iteration)
     if not iterations:
         first = min(run.config.image_interval, run.config.iterations)
-        return f'<p class="faint">The first pictures come after iteration {first:,}.</p>'
+        return f'<p class="faint">The first grids are drawn after iteration {first:,}.</p>'
     newest, last = iterations[-1], len(iterations) - 1
     controls = (
         '<div class="controls"><button id="before" aria-label="one earlier">&lt;</button>'
@@ -228,16 +228,16 @@ def _pictures(run: Run) -> str:
 
 
 _COLUMNS = (
-    '<p class="faint"><small>Always the same images and styles. Reconstruction: the input encoded '
-    "and decoded in its own domain. Cycle: there in style 1 and back in its own style. Guided: in "
-    "the style of the guide, a real image of the other domain. A click opens the file; "
-    "<code>images/</code> has all of them.</small></p>"
+    '<p class="faint"><small>All grids show the same images and styles. Reconstruction: the input '
+    "encoded and decoded in its own domain. Cycle: translated in style 1 and back in its own "
+    "style. Guided: in the style of the guide, a real image of the other domain. Click to open the "
+    "file; <code>images/</code> holds all grids.</small></p>"
 )
 
 
-def _grid(run: Run, iteration: int, direction: str) -> str:
+def _grid(run: Snapshot, iteration: int, direction: str) -> str:
     source, target = split_direction(direction)
-    file = run.folder.picture(iteration, direction).relative_to(run.folder.path).as_posix()
+    file = run.folder.grid(iteration, direction).relative_to(run.folder.path).as_posix()
     return (
         f"<h3>{source} to {target}</h3>"
         f'<div class="scroll"><a href="{file}"><img src="{file}" data-direction="{direction}" '
@@ -245,20 +245,20 @@ def _grid(run: Run, iteration: int, direction: str) -> str:
     )
 
 
-def _charts(run: Run) -> str:
+def _charts(run: Snapshot) -> str:
     if not run.curves.by_name:
         return ""
     found = charts(run.curves.by_name, run.config, run.iteration)
     return f'<div class="charts">{found}</div>'
 
 
-def _curves_note(run: Run) -> str:
+def _curves_note(run: Snapshot) -> str:
     if not run.curves.by_name:
-        return f"The first numbers come after iteration {run.config.log_interval:,}."
+        return f"The first values are logged after iteration {run.config.log_interval:,}."
     return (
-        "Losses before their weights, over iterations. Numbers: the latest. Long runs are thinned: "
-        "a line is the mean of neighbours, its band their smallest and largest. docs/training.md "
-        "says how to read them; curves.jsonl has every number."
+        "Unweighted losses over iterations, with the latest values. Curves of long runs are "
+        "thinned: a line shows the mean of neighbours, its band their minimum and maximum. "
+        "docs/training.md explains how to read them; curves.jsonl holds every value."
     )
 
 
@@ -266,7 +266,7 @@ def _curves_note(run: Run) -> str:
 # Facts
 
 
-def _facts(run: Run, session: Session | None) -> list[tuple[str, Sequence[str]]]:
+def _facts(run: Snapshot, session: Session | None) -> list[tuple[str, Sequence[str]]]:
     config, model = run.config, run.config.model
     facts: list[tuple[str, Sequence[str]]] = []
     if session is not None:
@@ -294,14 +294,14 @@ def _facts(run: Run, session: Session | None) -> list[tuple[str, Sequence[str]]]
     return facts
 
 
-def _batch(run: Run, session: Session | None) -> str:
+def _batch(run: Snapshot, session: Session | None) -> str:
     size = run.config.batch_size
     if session is None or session.processes == 1:
         return f"{size} images of each domain"
     return f"{size} images of each domain in each of {session.processes} processes"
 
 
-def _newest(run: Run) -> str:
+def _newest(run: Snapshot) -> str:
     path = newest_checkpoint(run.folder.path)
     return "none yet" if path is None else path.relative_to(run.folder.path).as_posix()
 
@@ -319,12 +319,12 @@ def _row(name: str, values: Sequence[str]) -> str:
 
 
 def seconds_left(images: int, images_per_second: float | None) -> float | None:
-    """Seconds that so many images of both domains take; None: no iteration was done."""
+    """Seconds for `images` images of both domains; None: the speed is not known yet."""
     return images / images_per_second if images_per_second else None
 
 
 def speed_words(images_per_second: float | None) -> str:
-    """Such as "8.25 images/s"; "-" where no iteration was done."""
+    """Such as "8.25 images/s"; "-" if the speed is not known yet."""
     return f"{images_per_second:.3g} images/s" if images_per_second else "-"
 
 

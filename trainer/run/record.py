@@ -1,6 +1,6 @@
-"""How a run has gone so far, in `run.json`: its sessions, speed, and what was left out.
+"""The history of a run, in `run.json`: its sessions, speed, and what was skipped.
 
-A session is what one start of the program did; each `--resume` begins another. Needs no torch.
+A session is one start of the program; each `--resume` starts another. Needs no torch.
 """
 
 from __future__ import annotations
@@ -21,50 +21,50 @@ SessionState = Literal["training", "finished", "stopped", "failed", "killed"]
 
 
 MAX_TIME = 2.0**37
-"""Seconds since 1970 that a calendar has a date for."""
+"""Largest time in seconds since 1970 that can be shown as a date."""
 
 
 class Session(StrictModel):
     """One start of the program."""
 
     state: SessionState = "training"
-    """`stopped`: by a signal; `killed`: it said nothing at its end, as the next one found."""
+    """`stopped`: by a signal. `killed`: it ended without a trace, as the next session noticed."""
     note: str = ""
-    """The signal, or the error."""
+    """The signal or the error."""
     device: str
-    """Where it computed, such as "cpu" or "cuda:0 (NVIDIA H100)"."""
+    """The device, such as "cpu" or "cuda:0 (NVIDIA H100)"."""
     processes: int = Field(1, ge=1)
-    """How many trained together."""
+    """Number of processes."""
     machine: str
-    """Processor and cores of the first process."""
+    """CPU and cores of the first process."""
     software: str
-    """Versions that matter."""
+    """Versions of munit-edge, torch and Python."""
     images: dict[Domain, int]
     """Training images of each domain."""
     started: float = Field(ge=0, le=MAX_TIME)
     """Seconds since 1970."""
     updated: float = Field(ge=0, le=MAX_TIME)
-    """When this was written last, in the same unit."""
+    """Time of the last update, in seconds since 1970."""
     first_iteration: int = Field(ge=0)
-    """Iterations done before it."""
+    """Iterations done before this session."""
     iteration: int = Field(ge=0)
-    """Iterations done, those before it too."""
+    """Iterations done in total."""
     images_per_second: float | None = None
-    """Images of both domains together, of late; None: no iteration was done."""
+    """Recent speed, images of both domains together; None: no iteration was done."""
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Duration of the session."""
         return max(0.0, self.updated - self.started)
 
 
 class RunRecord(StrictModel):
-    """All of a run."""
+    """The history of a run."""
 
     sessions: tuple[Session, ...] = ()
-    """The oldest first."""
+    """In chronological order."""
     skipped_updates: int = Field(0, ge=0)
-    """Updates left out because a loss or gradient was not finite."""
+    """Updates skipped because a loss or gradient was not finite."""
     broken_images: tuple[str, ...] = ()
     """What was wrong with files that could not be read."""
 
@@ -74,7 +74,7 @@ class RunRecord(StrictModel):
         return self.sessions[-1].iteration if self.sessions else 0
 
     def begun(self, session: Session) -> RunRecord:
-        """With one more session; one before it that said nothing at its end was killed."""
+        """The record with one more session; an earlier one that is still `training` was killed."""
         ended = tuple(
             s.model_copy(update={"state": "killed"}) if s.state == "training" else s
             for s in self.sessions
@@ -82,14 +82,14 @@ class RunRecord(StrictModel):
         return self.model_copy(update={"sessions": (*ended, session)})
 
     def with_latest(self, changes: Mapping[str, Any]) -> RunRecord:
-        """With `changes` to the last session."""
+        """The record with `changes` to the last session."""
         *earlier, latest = self.sessions
         changed = latest.model_copy(update=dict(changes))
         return self.model_copy(update={"sessions": (*earlier, changed)})
 
 
 def read_record(path: Path) -> RunRecord:
-    """The record in a file; an empty one where there is none.
+    """The record in a file; an empty one if there is no file.
 
     Raises:
         ModelError: the file is damaged.
@@ -100,12 +100,12 @@ def read_record(path: Path) -> RunRecord:
         return validate(RunRecord, read_json(path), str(path))
     except ConfigError as exc:
         raise ModelError(
-            f"{path} is damaged ({exc}): remove it, only the run's page needs it"
+            f"{path} is damaged ({exc}): delete it, only the run's page needs it"
         ) from exc
 
 
 def write_record(path: Path, record: RunRecord) -> None:
-    """Write it, whole or not at all.
+    """Write the record atomically.
 
     Raises:
         OutputError: the file cannot be written.

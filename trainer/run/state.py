@@ -1,4 +1,4 @@
-"""Everything of a run that training changes: made anew, saved and restored here."""
+"""What training changes in a run: networks, optimisers and EMA, created, saved and restored."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from munit_edge.trainer.step import Placement, TrainingStep
 from munit_edge.trainer.torch_api import Tensor, nn, torch
 
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
-"""What Adam keeps for each parameter."""
+"""Adam's state of a parameter."""
 
 
 class _SavedImages(BaseModel):
-    """Which images of a domain the run trains with."""
+    """Identifies the training images of a domain."""
 
     count: int
     names: str
 
 
 class SavedValues(BaseModel):
-    """What `RunState.save` writes beside the tensors; every part may be missing."""
+    """What `RunState.save` writes in addition to the tensors; every part may be missing."""
 
     images: dict[Domain, _SavedImages] = {}
     images_per_iteration: int | None = None
@@ -52,9 +52,9 @@ class SavedValues(BaseModel):
 
 
 class RunState:
-    """Networks, optimisers and the moving average after `iteration` iterations.
+    """Networks, optimisers and EMA after `iteration` iterations.
 
-    There is no random state: everything random is drawn from the seed and the iteration.
+    There is no random state: all random numbers are drawn from the seed and the iteration.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class RunState:
         self.images_per_iteration = config.batch_size * (
             1 if placement is None else placement.num_processes
         )
-        """Images of each domain, of all processes together."""
+        """Images of each domain over all processes."""
         self.iteration = 0
         self.skipped_updates = 0
-        """Updates left out because something was not finite."""
+        """Updates skipped because something was not finite."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             generators = build_generators(config.model)
@@ -86,16 +86,16 @@ class RunState:
 
     @property
     def best_generators(self) -> nn.ModuleDict:
-        """The generators that an export takes: the average where there is one."""
+        """The generators that an export uses: the EMA if there is one."""
         return self.generators if self.average is None else self.average
 
     def update_average(self) -> None:
-        """Move the average towards the live weights; call once after each iteration."""
+        """Update the EMA; call once after each iteration."""
         if self.average is None or self.config.average_decay is None:
             return
         if "generator" in self.step.skipped:
             return
-        # At the start the average follows fast: else it would long be made of the first weights.
+        # A smaller decay at the start: else the initial weights would dominate the EMA for long.
         decay = min(self.config.average_decay, (1 + self.iteration) / (10 + self.iteration))
         with torch.no_grad():
             average_weights(self.average, self.generators, decay)
@@ -103,16 +103,16 @@ class RunState:
     def save(
         self, path: Path, sets: ImageSets, measures: Mapping[str, float] | None = None
     ) -> None:
-        """Write a checkpoint folder that `restore` can go on from.
+        """Write a checkpoint folder that `restore` can continue from.
 
         Args:
-            path: the folder to make.
-            sets: the training images, whose names the checkpoint remembers.
-            measures: finite numbers that tell how good it is, by their names in `best_by`.
+            path: the folder to create.
+            sets: the training images, whose names the checkpoint records.
+            measures: finite measures of its quality, by their names in `best_by`.
 
         Raises:
             TrainingError: a weight is not finite.
-            OutputError: the folder cannot be written; an earlier one is untouched.
+            OutputError: the folder cannot be written; an earlier one is unchanged.
         """
         self._check_finite()
         tensors = _optimizer_tensors("generators", self.generators, self.step.generator_optimizer)
@@ -137,12 +137,12 @@ class RunState:
         )
 
     def restore(self, checkpoint: Checkpoint, sets: ImageSets) -> None:
-        """Take over a checkpoint of a run with this configuration.
+        """Load a checkpoint of a run with this configuration.
 
         Raises:
-            InputError: the training images have other names than before, or the perceptual loss has
-                other weights.
-            ConfigError: an iteration would have more images than before, or fewer.
+            InputError: the names of the training images or the weights of the perceptual loss
+                differ from those of the run.
+            ConfigError: the number of images per iteration differs.
             ModelError: the checkpoint is damaged, or holds no training state.
         """
         training = checkpoint.training_state()
@@ -165,16 +165,16 @@ class RunState:
     def _check_images_per_iteration(self, before: int | None) -> None:
         if before not in (None, self.images_per_iteration):
             raise ConfigError(
-                f"an iteration of this run had {before} images of each domain and would now have "
-                f"{self.images_per_iteration}: start as many processes, or set batch_size, so that "
-                f"processes times batch_size is {before}"
+                f"this run has {before} images of each domain per iteration and would now have "
+                f"{self.images_per_iteration}: choose the number of processes and batch_size so "
+                f"that their product is {before}"
             )
 
     def _check_vgg(self, before: str | None) -> None:
         if before is not None and self.step.vgg and self.step.vgg.fingerprint != before:
             raise InputError(
-                f"{self.config.loss.perceptual_file} holds other weights than the run began with: "
-                "name the file of then (loss.perceptual_file), or begin a new run"
+                f"{self.config.loss.perceptual_file} holds other weights than the run started "
+                "with: set loss.perceptual_file to the original file, or start a new run"
             )
 
     def _check_finite(self) -> None:
@@ -186,14 +186,14 @@ class RunState:
                 if not torch.isfinite(parameter).all():
                     raise TrainingError(
                         f"the weights '{name}' of the {what} are not finite after iteration "
-                        f"{self.iteration}, and were not saved"
+                        f"{self.iteration} and were not saved"
                     )
 
 
 def _optimizer_tensors(
     prefix: str, networks: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    """State of an optimiser by parameter name: "<prefix>.<parameter>.<what>"."""
+    """The state of an optimiser by parameter name: "<prefix>.<parameter>.<what>"."""
     return {
         f"{prefix}.{name}.{what}": optimizer.state[parameter][what]
         for name, parameter in networks.named_parameters()
@@ -226,12 +226,12 @@ def _restore_optimizer(
 
 
 def _placed(value: Tensor, parameter: nn.Parameter, *, fused: bool) -> Tensor:
-    """What Adam keeps, where it keeps it."""
+    """A value of Adam's state on the device and in the memory layout that Adam expects."""
     if value.ndim == 0 and not fused:
-        return value  # steps are counted on the CPU, unless Adam is one kernel for everything
+        return value  # the step is counted on the CPU, unless Adam is fused
     if value.shape != parameter.shape:
         return value.to(parameter.device)
-    # In the parameter's order in memory, which one kernel for everything goes through.
+    # In the parameter's memory layout, which the fused kernel assumes.
     return torch.empty_like(parameter).copy_(value)
 
 
@@ -240,10 +240,10 @@ def _fingerprints(sets: ImageSets) -> dict[str, dict[str, Any]]:
 
 
 def saved_values(training: TrainingState, path: Path) -> SavedValues:
-    """What lies beside the tensors in the checkpoint at `path`.
+    """The values that the checkpoint at `path` holds in addition to the tensors.
 
     Raises:
-        ModelError: it is not what a training run writes.
+        ModelError: they are not what a training run writes.
     """
     try:
         return validate(SavedValues, training.values, str(path / TRAINING_VALUES_FILE))
@@ -257,7 +257,7 @@ def _check_images(saved: Mapping[Domain, _SavedImages], sets: ImageSets) -> None
         before = saved.get(domain)
         if before is not None and before != now:
             raise InputError(
-                f"the training images of domain {domain} are not those that the run began with "
+                f"the training images of domain {domain} are not those that the run started with "
                 f"({before.count} then, {now.count} now, or other names): restore them, or "
-                "begin a new run"
+                "start a new run"
             )

@@ -1,8 +1,8 @@
-"""Where curves and grids go besides the run's own files: Accelerate's trackers, by name.
+"""Trackers that get curves and grids in addition to the run's own files, through Accelerate.
 
-TensorBoard's files lie in the run's folder. All others are packages, and mostly services, of other
-people: one that cannot begin is an error before anything is trained, and one that fails later is
-told and left out, since no run should end because of it.
+TensorBoard's files are in the run's folder. All other trackers are third-party packages, mostly
+services. One that cannot start is an error before training begins. One that fails later is reported
+and dropped, because no run should end for it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from munit_edge.trainer.config import TrackerName
 from munit_edge.trainer.run.folder import TENSORBOARD_FOLDER
 
 PROJECT = "munit-edge"
-"""What services call the project; a run is called like its folder."""
+"""The project's name in services; a run is named after its folder."""
 
 _PURPOSE = "training"
 
-# How each of them takes a picture [H, W, 3]; the others take none through Accelerate.
-_PICTURE: dict[TrackerName, Callable[[Images], Any]] = {
+# The form in which each service takes an image [H, W, 3]. The others take none through Accelerate.
+_IMAGE: dict[TrackerName, Callable[[Images], Any]] = {
     "aim": lambda grid: grid,
     "clearml": lambda grid: grid,
     "swanlab": lambda grid: [grid],
@@ -38,14 +38,14 @@ _PICTURE: dict[TrackerName, Callable[[Images], Any]] = {
 
 
 class Trackers:
-    """The trackers of one process: the run's first, or the names are empty."""
+    """The trackers of the run's first process; other processes have no names."""
 
     def __init__(self, names: tuple[TrackerName, ...], folder: Path) -> None:
-        """Look whether all of `names` can be had; nothing is begun yet.
+        """Check that all of `names` are installed; nothing is started yet.
 
         Args:
-            names: which.
-            folder: the run's.
+            names: the trackers.
+            folder: the run's folder.
 
         Raises:
             MissingExtraError: TensorBoard is not installed.
@@ -53,107 +53,104 @@ class Trackers:
         """
         self._folder = folder
         self._classes = {name: _tracker_class(name) for name in names}
-        self._begun: dict[TrackerName, Any] = {}
+        self._started: dict[TrackerName, Any] = {}
         self._opened = contextlib.ExitStack()
-        self._tell: Callable[[str], None] = _say_nothing
+        self._report: Callable[[str], None]
 
     def begin(
-        self, iteration: int, settings: Mapping[str, Any], tell: Callable[[str], None]
+        self, iteration: int, settings: Mapping[str, Any], report: Callable[[str], None]
     ) -> None:
-        """Begin, or go on after `iteration`.
+        """Start the trackers, or continue after `iteration`.
 
         Args:
-            iteration: done already; what TensorBoard has of later ones is not shown any more.
-            settings: numbers and words by dotted key, for services that show them.
-            tell: is called with what the user should read.
+            iteration: iterations done already; TensorBoard hides what it has of later ones.
+            settings: numbers and text by dotted key, for services that show them.
+            report: called with messages for the user.
 
         Raises:
             OutputError: TensorBoard's file cannot be written.
             EngineError: a service cannot be reached, or refuses.
         """
-        self._tell = tell
+        self._report = report
         for name, tracker_class in self._classes.items():
             if name == "tensorboard":
-                with output_errors(self._curves):
+                with output_errors(self._folder / TENSORBOARD_FOLDER):
                     purge = {"purge_step": iteration + 1} if iteration else {}
                     folder = self._opened.enter_context(utf8_name(self._folder))
-                    self._begun[name] = _begun(tracker_class, TENSORBOARD_FOLDER, folder, **purge)
-                continue
-            try:
-                self._begun[name] = self._begin_service(name, tracker_class, settings)
-            except Exception as exc:  # a service has errors of its own
-                raise EngineError(
-                    f"the tracker '{name}' cannot begin ({_first_line(exc)}): set it up as its "
-                    f"maker says, or take it out of `trackers`"
-                ) from exc
+                    tracker = _started(tracker_class, TENSORBOARD_FOLDER, folder, **purge)
+            else:
+                tracker = self._start_service(name, tracker_class, settings)
+            self._started[name] = tracker
 
     def log(self, iteration: int, values: Mapping[str, float]) -> None:
-        """Hand over the numbers of an iteration.
+        """Pass on the values of an iteration.
 
         Raises:
             OutputError: TensorBoard's file cannot be written.
         """
-        for name, tracker in list(self._begun.items()):
+        for name, tracker in list(self._started.items()):
             with self._guarded(name):
                 tracker.log(dict(values), step=iteration)
 
-    def log_picture(self, iteration: int, title: str, pixels: Images) -> None:
-        """Hand over a picture, uint8 [H, W, 3], to those that take pictures.
+    def log_image(self, iteration: int, title: str, pixels: Images) -> None:
+        """Pass on an image, uint8 [H, W, 3], to the trackers that take images.
 
         Raises:
             OutputError: TensorBoard's file cannot be written.
         """
-        for name, tracker in list(self._begun.items()):
+        for name, tracker in list(self._started.items()):
             with self._guarded(name):
                 if name == "tensorboard":
                     shown = {title: pixels[None]}
                     tracker.log_images(shown, step=iteration, dataformats="NHWC")
-                elif name in _PICTURE:
-                    tracker.log_images({title: _PICTURE[name](pixels)}, step=iteration)
+                elif name in _IMAGE:
+                    tracker.log_images({title: _IMAGE[name](pixels)}, step=iteration)
 
     def end(self) -> None:
-        """Write what is not written yet, and close all of them.
+        """Flush and close all trackers.
 
         Raises:
             OutputError: TensorBoard's file cannot be written.
         """
-        for name, tracker in list(self._begun.items()):
-            del self._begun[name]
+        for name, tracker in list(self._started.items()):
+            del self._started[name]
             with self._guarded(name):
                 tracker.finish()
         self._opened.close()
 
-    @property
-    def _curves(self) -> Path:
-        return self._folder / TENSORBOARD_FOLDER
-
-    def _begin_service(self, name: TrackerName, tracker_class: Any, settings: Any) -> Any:
-        run = storable(Path(os.path.realpath(self._folder)).name)
+    def _start_service(self, name: TrackerName, tracker_class: Any, settings: Any) -> Any:
+        run, folder = storable(Path(os.path.realpath(self._folder)).name), str(self._folder)
         options: dict[TrackerName, dict[str, Any]] = {
             "clearml": {"task_name": run},
             "dvclive": {"dir": str(self._folder / "dvclive")},
             "mlflow": {"run_name": run},
             "swanlab": {"experiment_name": run, "logdir": str(self._folder / "swanlab")},
             "trackio": {"name": run},
-            "wandb": {"name": run, "dir": str(self._folder)},
+            "wandb": {"name": run, "dir": folder},
         }
-        places = [str(self._folder)] if tracker_class.requires_logging_directory else []
-        tracker = _begun(tracker_class, PROJECT, *places, **options.get(name, {}))
-        tracker.store_init_configuration(dict(settings))
+        places = [folder] if tracker_class.requires_logging_directory else []
+        try:
+            tracker = _started(tracker_class, PROJECT, *places, **options.get(name, {}))
+            tracker.store_init_configuration(dict(settings))
+        except Exception as exc:  # each service has its own exceptions
+            raise EngineError(
+                f"the tracker '{name}' cannot start ({_first_line(exc)}): set it up as its "
+                "documentation says, or remove it from `trackers`"
+            ) from exc
         return tracker
 
     @contextlib.contextmanager
     def _guarded(self, name: TrackerName) -> Iterator[None]:
-        """An error of a service is told, and the service left out from now on."""
+        """Within the block, an error of a service is reported, and the service dropped."""
         if name == "tensorboard":
-            with output_errors(self._curves):
+            with output_errors(self._folder / TENSORBOARD_FOLDER):
                 yield
             return
         try:
             yield
-        except Exception as exc:  # as above
-            self._begun.pop(name, None)
-            self._tell(f"the tracker '{name}' gets no more numbers: {_first_line(exc)}")
+        except Exception as exc:  # each service has its own exceptions
+            self._started.pop(name, None)
+            self._report(f"the tracker '{name}' failed and gets no more values: {_first_line(exc)}")
 
 
 def _tracker_class(name: TrackerName) -> Any:
@@ -163,27 +160,23 @@ def _tracker_class(name: TrackerName) -> Any:
         require("tensorboard", _PURPOSE)
     elif importlib.util.find_spec(name) is None:
         raise EngineError(
-            f"`trackers` names '{name}', which is not installed: run `pip install {name}`, or take "
-            "it out of `trackers`"
+            f"`trackers` names '{name}', which is not installed: run `pip install {name}`, or "
+            "remove it from `trackers`"
         )
     if name not in known:
         raise EngineError(
-            f"this release of Accelerate does not know the tracker '{name}': run `pip install "
-            "--upgrade accelerate`, or take it out of `trackers`"
+            f"this version of Accelerate does not support the tracker '{name}': run `pip install "
+            "--upgrade accelerate`, or remove it from `trackers`"
         )
     return known[name]
 
 
-def _begun(tracker_class: Any, *places: str, **options: Any) -> Any:
+def _started(tracker_class: Any, *places: str, **options: Any) -> Any:
     tracker = tracker_class(*places, **options)
-    if hasattr(tracker, "start"):  # earlier releases of Accelerate begin when they are made
+    if hasattr(tracker, "start"):  # earlier versions of Accelerate start in the constructor
         tracker.start()
     return tracker
 
 
 def _first_line(exc: Exception) -> str:
     return (str(exc).strip() or type(exc).__name__).splitlines()[0]
-
-
-def _say_nothing(text: str) -> None:
-    pass

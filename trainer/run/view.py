@@ -1,4 +1,4 @@
-"""What a run shows of itself: numbers, picture grids, its record, and the page made of them."""
+"""The output of a run for its user: values, grids, the record, and the page made of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from munit_edge.system.machine import processor_name
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.run.curves import CurveFile
 from munit_edge.trainer.run.folder import RunFolder, flat_settings
-from munit_edge.trainer.run.page import Run, write_page
+from munit_edge.trainer.run.page import Snapshot, write_page
 from munit_edge.trainer.run.record import (
     RunRecord,
     Session,
@@ -31,17 +31,17 @@ from munit_edge.trainer.torch_api import torch
 from munit_edge.version import __version__
 
 PAGE_INTERVAL_S = 60.0
-"""The page is at least so old, in seconds, before new numbers alone make it anew."""
+"""Seconds after which new values alone update the page."""
 
 _SPEED_OVER = 100
-"""Iterations that the speed is measured over."""
+"""Iterations over which the speed is measured."""
 
 
 class Speed:
-    """How fast the last iterations were, with all that lay between them."""
+    """The speed of the last iterations, including the time between them."""
 
     def __init__(self, images: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Args: `images` of an iteration; `clock` in seconds."""
+        """Args: `images` per iteration; `clock` in seconds."""
         self._images = images
         self._clock = clock
         self._times = deque([clock()], maxlen=_SPEED_OVER + 1)
@@ -58,30 +58,30 @@ class Speed:
 
 
 class Progress(NamedTuple):
-    """How far a run is."""
+    """The progress of a run."""
 
     iteration: int
     """Iterations done."""
     images_per_second: float | None
-    """Of late; None: no iteration was done."""
+    """Recent speed; None: no iteration was done."""
     skipped_updates: int
-    """Updates left out because a loss or gradient was not finite."""
+    """Updates skipped because a loss or gradient was not finite."""
     broken_images: tuple[str, ...]
     """What was wrong with files that could not be read in this session."""
 
 
 class RunView:
-    """What the first process of a run writes for its user; nothing in the others.
+    """What the first process of a run writes for its user; other processes write nothing.
 
-    Every method raises `OutputError` where its file cannot be written.
+    Every method raises `OutputError` if its file cannot be written.
     """
 
     def __init__(self, config: TrainConfig, folder: RunFolder, *, writes: bool) -> None:
-        """Look whether the trackers can be had; nothing is written.
+        """Check that the trackers are installed; nothing is written.
 
         Args:
-            config: the run's.
-            folder: the run's.
+            config: the run's configuration.
+            folder: the run's folder.
             writes: whether this is the first process.
 
         Raises:
@@ -99,17 +99,17 @@ class RunView:
 
     @contextlib.contextmanager
     def session(
-        self, session: Session, progress: Callable[[], Progress], tell: Callable[[str], None]
+        self, session: Session, progress: Callable[[], Progress], report: Callable[[str], None]
     ) -> Iterator[None]:
-        """Show the run while the block lasts, and the error that ends it.
+        """Within the block, keep the record and page up to date; record the error that ends it.
 
         Args:
-            session: as it begins.
-            progress: tells how far it is.
-            tell: is called with what the user should read.
+            session: the new session.
+            progress: returns the current progress.
+            report: called with messages for the user.
 
         Raises:
-            EngineError: a tracker cannot begin.
+            EngineError: a tracker cannot start.
             ModelError: the record of earlier sessions is damaged.
         """
         if not self._writes:
@@ -119,7 +119,7 @@ class RunView:
         self._record = read_record(self._folder.record_file).begun(session)
         self._numbers = CurveFile(self._folder.curve_file, session.first_iteration)
         try:
-            self._trackers.begin(session.first_iteration, flat_settings(self._config), tell)
+            self._trackers.begin(session.first_iteration, flat_settings(self._config), report)
             self.write()
             yield
         except BaseException as exc:
@@ -131,22 +131,22 @@ class RunView:
         self._trackers.end()
 
     def log(self, iteration: int, values: Mapping[str, float]) -> None:
-        """Add the numbers of an iteration to all curves."""
+        """Add the values of an iteration to the curves."""
         if self._writes:
             self._trackers.log(iteration, values)
             self._numbers.add(iteration, values)
 
     def draw(self, iteration: int, name: str, grid: Images) -> None:
-        """Write a grid, uint8 [H, W, 4], and hand it to the trackers."""
+        """Write a grid, uint8 [H, W, 4], and pass it on to the trackers."""
         if self._writes:
-            write_image(self._folder.picture(iteration, name), Picture(grid))
-            self._trackers.log_picture(iteration, name, on_white(grid[..., :3], grid[..., 3]))
+            write_image(self._folder.grid(iteration, name), Picture(grid))
+            self._trackers.log_image(iteration, name, on_white(grid[..., :3], grid[..., 3]))
 
     def write(self, *, if_old: bool = False) -> None:
-        """Write record and page anew.
+        """Update the record and the page.
 
         Args:
-            if_old: only when they are older than `PAGE_INTERVAL_S`.
+            if_old: only if they are older than `PAGE_INTERVAL_S`.
         """
         if not self._writes or (if_old and time.monotonic() - self._written < PAGE_INTERVAL_S):
             return
@@ -161,11 +161,11 @@ class RunView:
             update={"skipped_updates": done.skipped_updates, "broken_images": tuple(broken)}
         )
         write_record(self._folder.record_file, self._record)
-        write_page(Run(self._folder, self._config, self._record, self._numbers.curves))
+        write_page(Snapshot(self._folder, self._config, self._record, self._numbers.curves))
         self._written = time.monotonic()
 
     def end(self, signal_name: str | None) -> None:
-        """Write that the session ended, stopped by a signal or with all iterations done."""
+        """Record the end of the session: by a signal, or with all iterations done."""
         if self._writes:
             self._write_ended("finished" if signal_name is None else "stopped", signal_name or "")
 
@@ -177,7 +177,7 @@ class RunView:
 def new_session(
     device: str, processes: int, images: Mapping[Domain, int], iteration: int
 ) -> Session:
-    """A session that begins now, on this machine."""
+    """A session that starts now, on this machine."""
     now = time.time()
     return Session(
         device=device,

@@ -27,7 +27,7 @@ def test_links_and_special_files_are_refused(tmp_path: Path) -> None:
     for name, words in (("link", "is a link"), ("dangling", "is a link"), ("folder", "a folder")):
         with pytest.raises(OutputError, match=words):
             open_to_append(tmp_path / name)
-    with pytest.raises(OutputError, match="is no regular file"):
+    with pytest.raises(OutputError, match="is not a regular file"):
         open_to_append(tmp_path / "pipe")
     assert not (tmp_path / "nothing").exists()
     assert (tmp_path / "mine").read_text() == "mine"

@@ -68,7 +68,7 @@ def test_folder_is_replaced_only_when_asked(tmp_path: Path) -> None:
 def test_a_folder_that_appears_meanwhile_stays(tmp_path: Path) -> None:
     path = tmp_path / "model"
     with (
-        pytest.raises(OutputError, match=r"made by another program meanwhile .* --overwrite"),
+        pytest.raises(OutputError, match=r"another program has created .* --overwrite"),
         atomic_folder(path) as partial,
     ):
         (partial / "new").touch()
@@ -80,7 +80,7 @@ def test_a_folder_that_appears_meanwhile_stays(tmp_path: Path) -> None:
 def test_a_link_that_appears_meanwhile_stays(tmp_path: Path) -> None:
     path = tmp_path / "model"
     (tmp_path / "photos").mkdir()
-    with pytest.raises(OutputError, match="meanwhile"), atomic_folder(path):
+    with pytest.raises(OutputError, match="in the meantime"), atomic_folder(path):
         path.symlink_to("photos")
     assert path.is_symlink()
     assert leftovers(tmp_path) == ["model", "photos"]
@@ -151,7 +151,7 @@ def test_a_file_that_appears_meanwhile_stays(
         (errno.EACCES, "permission denied"),
     ],
 )
-def test_errors_say_the_mend(number: int, message: str, tmp_path: Path) -> None:
+def test_errors_say_the_fix(number: int, message: str, tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match=f"cannot write .*file: .*{message}"),
         output_errors(tmp_path / "file"),

@@ -18,23 +18,18 @@ from pathlib import Path
 import pytest
 
 from munit_edge.errors import OutputError
-from munit_edge.files import locks
+from munit_edge.files import held_locks, locks, unfinished
 from munit_edge.files.atomic import atomic_file, atomic_folder
-from munit_edge.files.locks import (
-    HIDDEN_PREFIX,
-    LOCK_NAME,
-    PARTIAL_PREFIX,
-    SCRATCH_PREFIX,
-    scratch_folder,
-    writing_into,
-    writing_to,
-)
+from munit_edge.files.held_locks import HIDDEN_PREFIX
+from munit_edge.files.locks import LOCK_NAME, writing_into, writing_to
+from munit_edge.files.unfinished import PARTIAL_PREFIX, SCRATCH_PREFIX, scratch_folder
 
 HOLD = """
 import sys
 from pathlib import Path
 from munit_edge.files.atomic import atomic_file, atomic_folder
-from munit_edge.files.locks import scratch_folder, writing_into, writing_to
+from munit_edge.files.locks import writing_into, writing_to
+from munit_edge.files.unfinished import scratch_folder
 
 sys.argv = ["/usr/bin/munit-edge", "train", "rtsp://me:secret@camera/1"]
 with {block} as held:
@@ -72,7 +67,7 @@ def hidden(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("function", [writing_into, writing_to])
-def test_the_second_is_told_who_has_it(
+def test_the_second_is_reported_who_has_it(
     function: Callable[[Path], contextlib.AbstractContextManager[None]], tmp_path: Path
 ) -> None:
     target = tmp_path / "deep" / "target"
@@ -145,7 +140,7 @@ def test_a_lock_that_its_holder_removes_while_another_opens_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who then has the old file's lock has nothing, and takes that of the new file."""
-    really = locks._flock
+    really = held_locks.flock
     tries = 0
 
     def flock(descriptor: int) -> bool | None:
@@ -155,7 +150,7 @@ def test_a_lock_that_its_holder_removes_while_another_opens_it(
             (tmp_path / LOCK_NAME).unlink()
         return really(descriptor)
 
-    monkeypatch.setattr(locks, "_flock", flock)
+    monkeypatch.setattr(locks, "flock", flock)
     with writing_into(tmp_path):
         assert tries > 1
         with holder(f"writing_into(Path({str(tmp_path / 'other')!r}))"):
@@ -183,7 +178,7 @@ def test_without_flock_the_file_tells(
     def flock(descriptor: int, how: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(locks.fcntl, "flock", flock)
+    monkeypatch.setattr(held_locks.fcntl, "flock", flock)
     facts = {"process": process, "host": platform.node()}
     (tmp_path / LOCK_NAME).write_text(json.dumps(facts))
     partial = tmp_path / f"{PARTIAL_PREFIX}x.png"
@@ -248,7 +243,7 @@ def test_a_partial_one_that_was_taken_for_dead_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between making a file and locking it, another process may see it without a lock."""
-    really = locks._flock
+    really = held_locks.flock
     taken: list[Path] = []
 
     def flock(descriptor: int) -> bool | None:
@@ -257,7 +252,7 @@ def test_a_partial_one_that_was_taken_for_dead_is_made_again(
             taken[0].unlink()
         return really(descriptor)
 
-    monkeypatch.setattr(locks, "_flock", flock)
+    monkeypatch.setattr(unfinished, "flock", flock)
     with atomic_file(tmp_path / "x.txt") as partial:
         assert partial not in taken
         partial.write_text("whole")

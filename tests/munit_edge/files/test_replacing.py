@@ -11,8 +11,8 @@ import pytest
 
 from munit_edge.errors import OutputError
 from munit_edge.files.atomic import atomic_folder
-from munit_edge.files.locks import PARTIAL_PREFIX
 from munit_edge.files.replacing import FolderTarget, check_file, same_file
+from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.images.sample_data import SAMPLE_DATA
 from munit_edge.model.manifest import MANIFEST_FILE, MODEL_DIRECTORY
 
@@ -41,8 +41,8 @@ def refusal(path: Path, *inputs: Path, overwrite: bool = True) -> str:
 
 def test_a_folder_of_the_same_kind_is_replaced_when_asked(model: Path) -> None:
     check(model)
-    mend = "exists already: name another folder or pass --overwrite"
-    assert refusal(model, overwrite=False) == f"{model} {mend}"
+    fix = "exists already: name another folder or pass --overwrite"
+    assert refusal(model, overwrite=False) == f"{model} {fix}"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_other_folders_are_never_replaced(text: str | None, tmp_path: Path) -> N
     (path / "photo.jpg").touch()
     if text is not None:
         (path / MANIFEST_FILE).write_text(text)
-    assert "holds other files and is no model directory" in refusal(path)
+    assert "holds other files and is not a model directory" in refusal(path)
     assert "exists already: name a new or empty folder" in refusal(path, overwrite=False)
 
 
@@ -118,7 +118,7 @@ def test_the_current_folder_is_never_replaced(
     for path in (model, model / "styles", tmp_path, Path("../../model")):
         assert "is the current folder or holds it" in refusal(path)
     for path in (Path(), Path(".."), Path("/"), Path("../..")):
-        assert "is no name for a new folder" in refusal(path)
+        assert "is not a name for a new folder" in refusal(path)
 
 
 def test_links_files_and_mount_points_are_no_targets(model: Path, tmp_path: Path) -> None:

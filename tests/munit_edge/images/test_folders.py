@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from munit_edge.errors import InputError
-from munit_edge.files.locks import PARTIAL_PREFIX
+from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.images.folders import find_images, unique_stems
 from munit_edge.images.left_out import LeftOut
 

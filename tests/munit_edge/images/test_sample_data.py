@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from munit_edge.errors import ConfigError, InputError, OutputError
-from munit_edge.files.locks import PARTIAL_PREFIX
+from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.images.sample_data import (
     LABELS_FILE,
     SHAPE_KINDS,

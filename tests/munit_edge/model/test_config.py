@@ -58,7 +58,7 @@ def test_direction() -> None:
 
 def test_files_that_the_system_refuses(tmp_path: Path) -> None:
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
-    for name, words in (("x" * 300, "too long"), ("loop.yaml", "links lead in a circle")):
+    for name, words in (("x" * 300, "too long"), ("loop.yaml", "links form a loop")):
         with pytest.raises(ConfigError, match=f"cannot be used: .*{words}"):
             read_yaml(tmp_path / name)
 

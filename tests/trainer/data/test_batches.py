@@ -1,4 +1,4 @@
-"""Batches: which pictures an iteration sees, and what is done to them."""
+"""Batches: which images an iteration sees, and what is done to them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from munit_edge.trainer.data.batches import (
     augment,
     centre_crop,
     draw_styles,
-    first_pictures,
+    first_images,
     fit,
 )
 from munit_edge.trainer.data.image_sets import ImageSets, training_images
@@ -28,7 +28,7 @@ DISCRIMINATOR = ("model.discriminator.num_layers=1",)
 
 
 def numbered(root: Path, count: int) -> Path:
-    """Pictures of 8 x 8 pixels whose grey tells their number."""
+    """Images of 8 x 8 pixels whose grey level encodes their number."""
     for name in ("trainA", "trainB"):
         (root / name).mkdir(parents=True)
         for i in range(count):
@@ -43,13 +43,11 @@ def batches(root: Path, *overrides: str) -> TrainingBatches:
 
 def seen(source: TrainingBatches, domain: Domain, iterations: range) -> list[int]:
     return [
-        int(picture[0, 0, 0]) // 10
-        for i in iterations
-        for picture in source.batch(i).images[domain]
+        int(image[0, 0, 0]) // 10 for i in iterations for image in source.batch(i).images[domain]
     ]
 
 
-def test_every_round_shows_every_picture_once_in_a_new_order(tmp_path: Path) -> None:
+def test_every_round_shows_every_image_once_in_a_new_order(tmp_path: Path) -> None:
     source = batches(numbered(tmp_path, 6), *PLAIN)
     first, second = (seen(source, "a", range(i, i + 3)) for i in (1, 4))
     assert sorted(first) == sorted(second) == list(range(6))
@@ -92,9 +90,9 @@ def test_channels_are_those_of_the_domain(channels: int, mode: str, tmp_path: Pa
     assert source.batch(1).images["b"].shape == (2, 16, 16, channels)
 
 
-def test_a_broken_picture_is_named_and_another_stands_in(tmp_path: Path) -> None:
+def test_a_broken_image_is_named_and_another_stands_in(tmp_path: Path) -> None:
     root = numbered(tmp_path, 3)
-    (root / "trainA" / "1.png").write_bytes(b"no picture")
+    (root / "trainA" / "1.png").write_bytes(b"no image")
     source = batches(root, *PLAIN, "batch_size=3")
     batch = source.batch(1)
     assert sorted({*seen(source, "a", range(1, 2))}) == [0, 2]
@@ -116,7 +114,7 @@ THIN = (400, 2)
     ],
     ids=["large", "wide", "tall"],
 )
-def test_pictures_that_are_too_large_are_skipped_by_name(
+def test_images_that_are_too_large_are_skipped_by_name(
     size: tuple[int, int], limit: float, words: str, tmp_path: Path
 ) -> None:
     root = numbered(tmp_path, 3)
@@ -128,13 +126,13 @@ def test_pictures_that_are_too_large_are_skipped_by_name(
     assert "--max-megapixels" in fault
     assert not batches(root, *PLAIN, "batch_size=3").batch(1).broken
     config = tiny_config(f"data.root={root}", *PLAIN, f"data.max_megapixels={limit}")
-    assert first_pictures(training_images(config.data)["a"], "a", config, 3)[0] == (
+    assert first_images(training_images(config.data)["a"], "a", config, 3)[0] == (
         "0.png",
         "2.png",
     )
 
 
-def test_a_thin_picture_is_refused_before_it_is_enlarged(
+def test_a_thin_image_is_refused_before_it_is_enlarged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = write_data(tmp_path)
@@ -149,7 +147,7 @@ def test_a_thin_picture_is_refused_before_it_is_enlarged(
         batches(root, "data.resize=4096").batch(1)
 
 
-def test_pictures_of_one_colour_are_named_when_they_are_first_read(tmp_path: Path) -> None:
+def test_images_of_one_colour_are_named_when_they_are_first_read(tmp_path: Path) -> None:
     root = write_data(tmp_path, 2)
     Image.new("RGB", (20, 24), (9, 90, 200)).save(root / "trainB" / "01.png")
     source = batches(root)
@@ -162,7 +160,7 @@ def test_nothing_readable_stops_training(tmp_path: Path) -> None:
     for i in range(2):
         (root / "trainB" / f"{i}.png").write_bytes(b"")
     source = batches(root, *PLAIN)
-    with pytest.raises(InputError, match=r"no picture of domain b in .*trainB can be read"):
+    with pytest.raises(InputError, match=r"no image of domain b in .*trainB can be read"):
         source.batch(1)
     # Worker processes hand errors over as they are.
     assert isinstance(source[1], InputError)
@@ -206,20 +204,20 @@ def data(**settings: Any) -> DataConfig:
 def test_fitting(
     size: tuple[int, int], settings: dict[str, Any], expected: tuple[int, int]
 ) -> None:
-    picture = np.zeros((*size, 3), np.uint8)
-    assert fit(picture, data(**settings), "b").shape == (*expected, 3)
+    image = np.zeros((*size, 3), np.uint8)
+    assert fit(image, data(**settings), "b").shape == (*expected, 3)
 
 
-def picture_of_places(height: int, width: int) -> np.ndarray:
+def image_of_places(height: int, width: int) -> np.ndarray:
     rows, columns = np.mgrid[:height, :width]
     return np.dstack([rows, columns, 0 * rows]).astype(np.uint8)
 
 
 def test_crops_reach_every_place_and_every_other_is_mirrored() -> None:
-    picture = picture_of_places(9, 11)
+    image = image_of_places(9, 11)
     corners, mirrored = set(), 0
     for i in range(200):
-        crop = augment(fit(picture, data(), "a"), data(), np.random.default_rng(i))
+        crop = augment(fit(image, data(), "a"), data(), np.random.default_rng(i))
         assert crop.shape == (8, 8, 3)
         columns = crop[0, :, 1].astype(int)
         step = set(np.diff(columns).tolist())
@@ -231,10 +229,10 @@ def test_crops_reach_every_place_and_every_other_is_mirrored() -> None:
 
 
 def test_without_flip_nothing_is_mirrored_and_the_crop_stays() -> None:
-    picture = picture_of_places(9, 11)
+    image = image_of_places(9, 11)
     for i in range(20):
         plain, flipped = (
-            augment(fit(picture, data(), "a"), data(flip=flip), np.random.default_rng(i))
+            augment(fit(image, data(), "a"), data(flip=flip), np.random.default_rng(i))
             for flip in (False, True)
         )
         assert plain[0, 0, 1] < plain[0, 1, 1]
@@ -242,20 +240,20 @@ def test_without_flip_nothing_is_mirrored_and_the_crop_stays() -> None:
 
 
 def test_the_middle_is_shown() -> None:
-    crop = centre_crop(fit(picture_of_places(10, 12), data(), "a"), data())
+    crop = centre_crop(fit(image_of_places(10, 12), data(), "a"), data())
     assert crop[0, 0].tolist() == [1, 2, 0]
 
 
-def test_first_pictures_leave_out_broken_ones(tmp_path: Path) -> None:
+def test_first_images_leave_out_broken_ones(tmp_path: Path) -> None:
     root = numbered(tmp_path, 4)
     (root / "trainA" / "0.png").write_bytes(b"")
     config = tiny_config(f"data.root={root}", *PLAIN)
     sets: ImageSets = training_images(config.data)
-    names, found = first_pictures(sets["a"], "a", config, 2)
+    names, found = first_images(sets["a"], "a", config, 2)
     assert names == ("1.png", "2.png")
     assert found[:, 0, 0, 0].tolist() == [10, 20]
-    assert len(first_pictures(sets["a"], "a", config, 9)[1]) == 3
+    assert len(first_images(sets["a"], "a", config, 9)[1]) == 3
     for name in sets["a"].names:
         (root / "trainA" / name).write_bytes(b"")
-    with pytest.raises(InputError, match=r"no picture of domain a in .* can be read: .* is empty"):
-        first_pictures(sets["a"], "a", config, 2)
+    with pytest.raises(InputError, match=r"no image of domain a in .* can be read: .* is empty"):
+        first_images(sets["a"], "a", config, 2)

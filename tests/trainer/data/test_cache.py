@@ -12,27 +12,27 @@ from munit_edge.errors import InputError
 from munit_edge.model.config import DOMAINS
 from munit_edge.trainer.data import cache as picture_cache
 from munit_edge.trainer.data.batches import TrainingBatches
-from munit_edge.trainer.data.cache import CACHED_SHARE, PictureCache, cache_size
+from munit_edge.trainer.data.cache import CACHED_SHARE, ImageCache, cache_size
 from munit_edge.trainer.data.image_sets import training_images
 
 SIZE = 12
-"""Bytes of `picture`."""
+"""Bytes of `image`."""
 
 
-def picture(value: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def image(value: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.full((2, 2, 3), value, np.uint8)
 
 
 def test_what_does_not_fit_is_not_kept() -> None:
-    cache = PictureCache(2 * SIZE + 1)
+    cache = ImageCache(2 * SIZE + 1)
     for i in range(3):
-        cache.offer("a", i, picture(i))
+        cache.offer("a", i, image(i))
     assert [cache.get("a", i) is None for i in range(3)] == [False, False, True]
     assert cache.get("b", 0) is None
 
 
-def test_a_kept_picture_is_a_copy_that_cannot_be_changed() -> None:
-    cache, given = PictureCache(SIZE), picture(7)
+def test_a_kept_image_is_a_copy_that_cannot_be_changed() -> None:
+    cache, given = ImageCache(SIZE), image(7)
     cache.offer("a", 0, given)
     given[:] = 0
     kept = cache.get("a", 0)
@@ -52,7 +52,7 @@ def test_processes_share_what_is_free(
 
 
 @pytest.mark.parametrize("cache", ["true", "false"])
-def test_kept_pictures_are_not_read_again(cache: str, tmp_path: Path) -> None:
+def test_kept_images_are_not_read_again(cache: str, tmp_path: Path) -> None:
     root = write_data(tmp_path, 4)  # two batches a round
     config = tiny_config(f"data.root={root}", f"data.cache={cache}")
     source = TrainingBatches(training_images(config.data), config)

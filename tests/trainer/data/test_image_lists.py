@@ -76,7 +76,7 @@ def test_odd_names_are_kept(folder: Path) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\n \r\n\t\n", b"\xef\xbb\xbf", b"\xff\xfe"])
 def test_an_empty_list_is_named(data: bytes, folder: Path) -> None:
-    with pytest.raises(InputError, match=r"list\.txt is empty: write the name of a picture"):
+    with pytest.raises(InputError, match=r"list\.txt is empty: write the name of one image"):
         listed(folder, data)
 
 
@@ -85,11 +85,11 @@ def test_an_empty_list_is_named(data: bytes, folder: Path) -> None:
     [
         (b"a.png\nnone.png", r"1 file that is not in .*all, such as 'none\.png': correct the list"),
         (b"none.png\nnor.png", r"2 files that are not in"),
-        (b"x" * 5000, r"such as 'x{80}\.\.\.': a name a line is wanted, .* 5000 characters"),
+        (b"x" * 5000, r"such as 'x{80}\.\.\.': each line must hold one name, .* 5000 characters"),
         (b"a.png\0b.png", "1 file that is not in"),
         (b"a.png\n\0", "1 file that is not in"),
-        (b"C:\\pics\\a.png", "that is a path of Windows, so write it relative"),
-        (b"\\\\server\\pics\\a.png", "that is a path of Windows"),
+        (b"C:\\pics\\a.png", "that is a Windows path, so write it relative"),
+        (b"\\\\server\\pics\\a.png", "that is a Windows path"),
         (b"~nobody/a.png", "1 file that is not in"),
         (b"sub", "1 file that is not in"),
         (b"\xff\xfea", "is damaged"),
@@ -107,7 +107,7 @@ def test_lists_that_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch
         (folder, "it is a folder"),
         (folder / "none.txt", "it does not exist"),
         (folder / ("x" * 300), "too long"),
-        (Path("/dev/zero"), "no file that can be read"),
+        (Path("/dev/zero"), "not a readable file"),
         (folder / "pipe", "nobody writes into this pipe"),
     ):
         with pytest.raises(InputError, match=f"image list .*{word}"):

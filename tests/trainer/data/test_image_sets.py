@@ -1,4 +1,4 @@
-"""Which pictures are trained on."""
+"""Which images are trained on."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def test_configured_sources(tmp_path: Path) -> None:
     assert training_images(DataConfig(**sources))["b"].path(1) == tmp_path / "b" / "2.png"
 
 
-def test_one_picture_is_too_few(tmp_path: Path) -> None:
+def test_one_image_is_too_few(tmp_path: Path) -> None:
     touch(tmp_path, "trainA/1.png", "trainA/2.png", "trainB/1.png")
-    with pytest.raises(InputError, match=r"domain b has 1 picture in .*at least 2 in each domain"):
+    with pytest.raises(InputError, match=r"domain b has 1 image in .*at least 2 in each domain"):
         training_images(DataConfig(root=tmp_path))
     (tmp_path / "trainB" / "1.png").unlink()
-    with pytest.raises(InputError, match=r"domain b has no pictures in .*trainB"):
+    with pytest.raises(InputError, match=r"domain b has no images in .*trainB"):
         training_images(DataConfig(root=tmp_path))
 
 
@@ -101,7 +101,7 @@ def test_fingerprint_follows_the_names() -> None:
     assert one.fingerprint == ImageSet(Path("elsewhere"), ("a", "b")).fingerprint
 
 
-def test_a_few_pictures_are_spread_over_all_names(tmp_path: Path) -> None:
+def test_a_few_images_are_spread_over_all_names(tmp_path: Path) -> None:
     whole = ImageSet(tmp_path, tuple("abcdefg"))
     assert whole.spread(3).names == ("a", "d", "g")
     assert whole.spread(1).names == ("a",)
@@ -121,11 +121,11 @@ def test_what_is_passed_over_stays_with_the_set(tmp_path: Path) -> None:
     assert [path.name for path in found.left_out.faults] == ["gone.png"]
 
 
-def test_too_few_pictures_beside_other_files(tmp_path: Path) -> None:
+def test_too_few_images_beside_other_files(tmp_path: Path) -> None:
     for domain in "ab":
         (tmp_path / f"train{domain.upper()}").mkdir()
         (tmp_path / f"train{domain.upper()}" / "x.nef").touch()
-    with pytest.raises(InputError, match=r"domain a has no pictures in .*\(left out: 1 camera RAW"):
+    with pytest.raises(InputError, match=r"domain a has no images in .*\(left out: 1 camera RAW"):
         training_images(DataConfig(root=tmp_path))
 
 

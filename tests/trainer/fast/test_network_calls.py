@@ -17,7 +17,8 @@ from training_runs import Recorder, assert_same, tiny_config, write_data
 from munit_edge.errors import EngineError
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.fast import network_calls
-from munit_edge.trainer.loop import TrainingResult, prepare_run
+from munit_edge.trainer.loop import TrainingResult
+from munit_edge.trainer.prepare import prepare_run
 from munit_edge.trainer.run.state import RunState
 from munit_edge.trainer.step import Losses, Pair
 

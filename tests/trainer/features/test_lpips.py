@@ -14,7 +14,7 @@ from munit_edge.errors import ModelError
 from munit_edge.trainer.features.lpips import Lpips, LpipsVersion
 
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-DEVIATION = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_the_distance_is_that_of_the_formula(
     assert network.trunk == name
 
     expected = torch.zeros(2)
-    seen = [(x - MEAN) / DEVIATION if version == "0.1" else 2 * x - 1 for x in pair]
+    seen = [(x - MEAN) / STD if version == "0.1" else 2 * x - 1 for x in pair]
     for i, (x, y) in enumerate(zip(*(features(trunk, image) for image in seen), strict=True)):
         weights = linear[f"lin{i}.model.1.weight"].flatten()
         for row in range(x.shape[2]):
@@ -87,7 +87,7 @@ def test_one_file_as_the_lpips_package_saves_it(pair: tuple[Tensor, Tensor]) -> 
 
 
 @pytest.mark.parametrize(("name", "layers"), [("AlexNet", ALEXNET), ("VGG-16", VGG16)])
-def test_the_smallest_picture(name: str, layers: Mapping[int, tuple[int, int]]) -> None:
+def test_the_smallest_image(name: str, layers: Mapping[int, tuple[int, int]]) -> None:
     trunk, linear = lpips_weights(layers)
     network = Lpips(trunk | linear, "0.1", "weights")
     smallest = torch.rand(2, 1, 3, network.min_size, network.min_size)
@@ -99,8 +99,8 @@ def test_the_smallest_picture(name: str, layers: Mapping[int, tuple[int, int]]) 
 @pytest.mark.parametrize(
     ("changed", "shape", "words"),
     [
-        ("lin3.model.1.weight", None, "has no lin3.model.1.weight: needed are"),
-        ("features.6.bias", None, "has no features.6.bias: needed are"),
+        ("lin3.model.1.weight", None, "has no lin3.model.1.weight: weights of"),
+        ("features.6.bias", None, "has no features.6.bias: weights of"),
         ("features.3.weight", (12, 5, 5, 5), r"has shape \(12, 5, 5, 5\) where \(12, 4, 5, 5\)"),
         ("lin0.model.1.weight", (1, 64, 1, 1), r"lin0.* has shape \(1, 64, 1, 1\) where \(1, 4,"),
         ("features.0.weight", (64,), r"has shape \(64,\)"),

@@ -22,7 +22,7 @@ def images() -> Images:
     return np.random.default_rng(0).integers(0, 256, (3, 36, 32, 3)).astype(np.uint8)
 
 
-def test_pictures_of_any_channels_and_probabilities(images: Images, tmp_path: Path) -> None:
+def test_images_of_any_channels_and_probabilities(images: Images, tmp_path: Path) -> None:
     path = write_inception(tmp_path / "classes.pth", 5)
     network = InceptionNetwork(path, "cpu")
     features = network.features(images)
@@ -63,7 +63,7 @@ def test_versions_of_lpips(images: Images, tmp_path: Path, monkeypatch: pytest.M
     assert network.card.name == "LPIPS with AlexNet"
     unknown = "not known to munit-edge"
     assert network.card.version == (
-        f"AlexNet {unknown}; linear layers {unknown}, taken as version 0.1"
+        f"AlexNet {unknown}; linear layers {unknown}, assumed to be version 0.1"
     )
     assert list(network.card.sha256) == ["trunk.pth", "linear.pth"]
     newer = network.distances(images, images[::-1])
@@ -77,10 +77,10 @@ def test_versions_of_lpips(images: Images, tmp_path: Path, monkeypatch: pytest.M
     assert abs(first.distances(images, images[::-1])[0] / newer[0] - 1) > 0.01
 
 
-def test_pictures_that_are_too_small_for_lpips(images: Images, tmp_path: Path) -> None:
+def test_images_that_are_too_small_for_lpips(images: Images, tmp_path: Path) -> None:
     network = LpipsNetwork(write_lpips(tmp_path, VGG16), "cpu")
     assert network.card.name == "LPIPS with VGG-16"
-    with pytest.raises(InputError, match=r"36 x 15 pixels and LPIPS with VGG-16 takes at least 16"):
+    with pytest.raises(InputError, match=r"36 x 15 pixels and LPIPS with VGG-16 needs at least 16"):
         network.distances(images[:, :, :15], images[:, :, :15])
 
 
@@ -90,13 +90,13 @@ def test_files_that_hold_something_else(tmp_path: Path) -> None:
         ModelError, match=r"trunk\.pth has no fc\.weight: weights of an Inception-v3"
     ):
         InceptionNetwork(trunk, "cpu")
-    with pytest.raises(ModelError, match=r"trunk\.pth has no lin0\.model\.1\.weight: needed are"):
+    with pytest.raises(ModelError, match=r"trunk\.pth has no lin0\.model\.1\.weight: weights of"):
         LpipsNetwork([trunk], "cpu")
-    with pytest.raises(ModelError, match=r"linear\.pth has no features\.0\.weight: needed are"):
+    with pytest.raises(ModelError, match=r"linear\.pth has no features\.0\.weight: weights of"):
         LpipsNetwork([linear], "cpu")
     with pytest.raises(
         InputError, match=r"missing\.pth does not exist: weights of an Inception-v3"
     ):
         InceptionNetwork(tmp_path / "missing.pth", "cpu")
-    with pytest.raises(InputError, match=r"missing\.pth does not exist: needed are"):
+    with pytest.raises(InputError, match=r"missing\.pth does not exist: weights of"):
         LpipsNetwork([trunk, tmp_path / "missing.pth"], "cpu")

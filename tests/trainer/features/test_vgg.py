@@ -51,8 +51,8 @@ def test_places_are_torchvisions() -> None:
 def test_every_layer_gives_what_the_plain_network_gives(suffix: str, tmp_path: Path) -> None:
     network = write_vgg(tmp_path / f"vgg.{suffix}")
     image = torch.rand(2, 3, 33, 40) * 2 - 1
-    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    x = ((image + 1) / 2 - mean[:, None, None]) / deviation[:, None, None]
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    x = ((image + 1) / 2 - mean[:, None, None]) / std[:, None, None]
     relus = [i for i, layer in enumerate(network) if isinstance(layer, nn.ReLU)]
     for layer, place in zip(get_args(VggLayer), relus, strict=True):
         features = read_vgg(tmp_path / f"vgg.{suffix}", layer)

@@ -19,7 +19,7 @@ from munit_edge.trainer.foreign.config import (
 )
 
 
-def test_each_kind_is_told_from_the_other_and_from_ours() -> None:
+def test_each_kind_is_reported_from_the_other_and_from_ours() -> None:
     ours = {"model": ModelConfig().model_dump(), "data": "x"}
     kinds = [(is_munit_yaml(d), is_imaginaire_yaml(d)) for d in (MUNIT_SETTINGS, ours, None, [1])]
     assert kinds == [(True, False), (False, False), (False, False), (False, False)]
@@ -119,8 +119,8 @@ MUNIT_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "fraction": ({"gen.n_res": 4.0}, "gen.n_res is 4.0: allowed: whole numbers"),
     "missing": ({"gen.mlp_dim": None}, "gen.mlp_dim is missing"),
     "unknown": ({"dis.num_scale": 3}, r"dis.num_scale is 3, .*\(did you mean 'num_scales'\?\)"),
-    "part": ({"dis": None}, "the part 'dis' is missing"),
-    "unit": ({"gen.mlp_dim": None, "gen.style_dim": None}, "as for UNIT"),
+    "part": ({"dis": None}, "the section 'dis' is missing"),
+    "unit": ({"gen.mlp_dim": None, "gen.style_dim": None}, "as in UNIT"),
     "newline": ({"gen.a\nb": 1}, r"gen.'a\\nb' is 1"),
 }
 
@@ -161,7 +161,7 @@ IMAGINAIRE_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         {"dis.patch_wise": False, "dis.aggregation": "pool"},
         "dis.aggregation is 'pool': allowed: 'conv'",
     ),
-    "part": ({"dis": None}, "the part 'dis' is missing"),
+    "part": ({"dis": None}, "the section 'dis' is missing"),
 }
 
 TABLE = [

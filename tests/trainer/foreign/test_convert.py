@@ -107,7 +107,7 @@ def test_live_leaves_the_average_out(imaginaire: Path, tmp_path: Path) -> None:
 
 def test_average_must_be_there_when_it_is_asked_for(munit: Path, tmp_path: Path) -> None:
     message = conversion_error(munit, tmp_path / "out", weights="average")
-    assert message == f"{munit} has no moving average: use --weights live"
+    assert message == f"{munit} has no EMA of the weights: use --weights live"
 
 
 def test_half_precision_becomes_float32(munit: Path, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_every_misfit_is_listed_by_its_foreign_name(munit: Path, tmp_path: Path)
     assert "unknown: b.dec.model.9.conv.weight;" in message
     assert "of another shape: b.mlp.model.0.fc.bias (17,) instead of (16,);" in message
     assert message.endswith(
-        "not real numbers: b.enc_style.model.6.bias; not finite: a.enc_style.model.6.bias"
+        "not floating-point: b.enc_style.model.6.bias; not finite: a.enc_style.model.6.bias"
     )
     assert "name the configuration that it was trained with" in message
 
@@ -268,7 +268,7 @@ def test_note_when_the_order_of_tensors_contradicts_pre_act(pre_act: bool, tmp_p
     file.with_name("config.yaml").write_text(yaml.safe_dump(contrary))
     wrong = convert_checkpoint(file, file.with_name("config.yaml"), tmp_path / "wrong")
     assert len(wrong.notes) == 1
-    assert f"suggests gen.pre_act = {str(pre_act).lower()}, the config says" in wrong.notes[0]
+    assert f"suggests gen.pre_act = {str(pre_act).lower()}, but the config says" in wrong.notes[0]
 
 
 def test_sorted_names_say_nothing_about_pre_act(imaginaire: Path) -> None:
@@ -419,8 +419,8 @@ def test_numbers_that_are_no_iteration(name: str, munit: Path, tmp_path: Path) -
 REFUSED: dict[str, tuple[Callable[[Content], Any], str]] = {
     "one domain": (lambda gen: {"a": gen["a"]}, "holds the generators of domain a only"),
     "the other": (lambda gen: {"b": gen["b"]}, "holds the generators of domain b only"),
-    "one network": (lambda gen: gen["a"], "holds one generator, of which domain it does not say"),
-    "wrapped": (lambda gen: prefixed(gen, "module.")["b"], "holds one generator, of which"),
+    "one network": (lambda gen: gen["a"], "holds one generator of an unknown domain"),
+    "wrapped": (lambda gen: prefixed(gen, "module.")["b"], "holds one generator of an unknown"),
     "capitals": (lambda gen: {"A": gen["a"], "B": gen["b"]}, "holds generators under 'A', 'B'"),
     "numbers": (lambda gen: {0: gen["a"], 1: gen["b"]}, "holds generators under '0', '1'"),
     "twice": (lambda gen: {"old": gen, "new": gen}, "more than once, under 'old', 'new'"),
@@ -434,13 +434,13 @@ REFUSED: dict[str, tuple[Callable[[Content], Any], str]] = {
     ),
     "optimisers": (
         lambda gen: {k: {"state": {}, "param_groups": [{"lr": 0.1}]} for k in ("gen", "dis")},
-        "holds the state of optimisers and no networks",
+        "holds optimiser states and no networks",
     ),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_other_files_are_told_apart(name: str, munit: Path, tmp_path: Path) -> None:
+def test_other_files_are_reported_apart(name: str, munit: Path, tmp_path: Path) -> None:
     change, message = REFUSED[name]
     torch.save(change(torch.load(munit, weights_only=True)), tmp_path / "last.pt")
     with pytest.raises(ModelError, match=message):
@@ -460,7 +460,7 @@ def test_weights_that_are_not_finite(value: float, munit: Path, tmp_path: Path) 
     assert (
         "not finite in 2 of 100 tensors (a.mlp.model.0.fc.bias, b.mlp.model.0.fc.bias)" in message
     )
-    assert "had diverged; take an earlier checkpoint" in message
+    assert "had diverged; use an earlier checkpoint" in message
     assert "config" not in message
 
 
@@ -468,7 +468,7 @@ OTHER_BYTES = {
     "empty": (b"", "it is empty"),
     "web page": (b"<!DOCTYPE html><html>", "it is a web page"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
-    "gzip": (gzip.compress(b"x"), "packed with gzip"),
+    "gzip": (gzip.compress(b"x"), "compressed with gzip"),
     "pickle": (pickle.dumps({"a": {}}), "a pickle that torch did not write"),
     "cut zip": (b"PK\x03\x04" + bytes(100), "a zip archive whose end is missing"),
     "tar": (bytes(257) + b"ustar" + bytes(300), "a tar archive"),

@@ -1,4 +1,4 @@
-"""What people who know other programs are told of their settings."""
+"""Hints for users of other programs about their settings."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_every_counterpart_is_a_setting() -> None:
 
 
 def test_no_name_of_that_program_is_forgotten() -> None:
-    """All of its settings are told, but those that are called the same here."""
+    """All of its settings have a hint, except those with the same name here."""
     for key, value in MUNIT_FILE.items():
         inner = value if isinstance(value, dict) else {}
         for name in [f"{key}.{part}" for part in inner] or [key]:
@@ -115,7 +115,7 @@ def test_no_name_of_that_program_is_forgotten() -> None:
         ("data_list_train_b=x", "is --set data.train_b.list=x here"),
         ("image_display_iter=1", "'image_display_iter' of NVlabs/MUNIT has no counterpart: "),
         ("recon_kl_w=1", "has no counterpart: it is a loss of UNIT"),
-        ("max_epoch=3", "of NVlabs/imaginaire has no counterpart: here training is counted in"),
+        ("max_epoch=3", "of NVlabs/imaginaire has no counterpart: training is measured in"),
         ("gen_opt.lr=0.1", "is --set optimizer.generator_lr=0.1 here"),
         ("trainer.gan_mode=least_square", "is --set loss.gan=lsgan here"),
         ("trainer.loss_weight.cycle_recon=1", "is --set loss.cycle_weight=1 here"),
@@ -128,10 +128,10 @@ def test_no_name_of_that_program_is_forgotten() -> None:
     ],
 )
 def test_foreign_names_on_the_command_line(override: str, words: str) -> None:
-    told = refused_setting(override)
-    assert told.startswith(f"--set {override}: ")
-    assert words in told
-    assert "did you mean" not in told
+    message = refused_setting(override)
+    assert message.startswith(f"--set {override}: ")
+    assert words in message
+    assert "did you mean" not in message
 
 
 @pytest.mark.parametrize(
@@ -148,19 +148,19 @@ def test_foreign_names_on_the_command_line(override: str, words: str) -> None:
         ("iterations=0x_", "'iterations' is '0x_'"),
         ("iterations=" + "1" * 5000, "the value is not YAML: a number has too many digits"),
         ("iterations=" + "[" * 5000, "the value is nested too deeply"),
-        ("iterations=!!python/object:x {}", "tags are not read"),
-        ("data.root=true", "data.root: True is no path: where it is the name, put it in quotes"),
+        ("iterations=!!python/object:x {}", "tags are not supported"),
+        ("data.root=true", "data.root: True is not a path: if it is a name, put it in quotes"),
         ("data.root=''", "the path is empty"),
-        ("data.root=C:\\x", "is a path of Windows and does not exist here"),
-        ("data.root=$HOME/x/y", "variables are not expanded: write it out"),
-        ("data.root=~nobody-of-this-name/x", "the home of a user who is not known here"),
+        ("data.root=C:\\x", "is a Windows path and does not exist here"),
+        ("data.root=$HOME/x/y", "variables are not expanded: write out the path"),
+        ("data.root=~nobody-of-this-name/x", "the home folder of a user who does not exist here"),
         ('data.root="a\\0b"', "holds a NUL character"),
     ],
 )
 def test_settings_that_cannot_be(override: str, words: str) -> None:
-    told = refused_setting(override)
-    assert words in told
-    assert len(told) < 1000
+    message = refused_setting(override)
+    assert words in message
+    assert len(message) < 1000
 
 
 def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -172,14 +172,20 @@ def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"horizontal_flip": False}, "'horizontal_flip' is a fork's, remove it: it is --set data."),
+        (
+            {"horizontal_flip": False},
+            "'horizontal_flip' is a setting of a fork, remove it: it is --set",
+        ),
         ({"vgg_model_path": "/x"}, "it is --set loss.perceptual_file=/x here (the file itself"),
         ({"average_decay": 0.9}, "is a setting of munit-edge: remove it and pass --set average_d"),
         ({"recon_kl_w": 1}, "'recon_kl_w' has no counterpart: it is a loss of UNIT"),
-        ({"semantic_w": 0, "class_w": 0}, "NVlabs/MUNIT has no 'class_w', 'semantic_w': settings"),
+        (
+            {"semantic_w": 0, "class_w": 0},
+            "NVlabs/MUNIT has no 'class_w', 'semantic_w': these are",
+        ),
         ({"max_itr": 3}, "unknown key 'max_itr': did you mean 'max_iter'?"),
-        ({"data_root": r".\small"}, "data_root: '.\\small' is a path of Windows"),
-        ({"data_root": False}, "data_root: False is no path: where it is the name, put it in"),
+        ({"data_root": r".\small"}, "data_root: '.\\small' is a Windows path"),
+        ({"data_root": False}, "data_root: False is not a path: if it is a name, put it in"),
         ({"gen": MUNIT_FILE["gen"] | {"level": 1}, "x_w": 1}, "NVlabs/MUNIT has no 'x_w'"),  # type: ignore[operator]
     ],
 )
@@ -189,7 +195,7 @@ def test_keys_of_forks(changes: dict[str, object], words: str, tmp_path: Path) -
 
 def test_keys_that_are_there_twice(tmp_path: Path) -> None:
     text = munit_text() + "max_iter: 2\n"
-    assert "the key 'max_iter' is there twice, first in line" in refused_file(tmp_path, text)
+    assert "the key 'max_iter' occurs twice, first in line" in refused_file(tmp_path, text)
 
 
 def test_the_first_releases_files(tmp_path: Path) -> None:

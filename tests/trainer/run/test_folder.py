@@ -12,7 +12,7 @@ import pytest
 from training_runs import tiny_config
 
 from munit_edge.errors import ConfigError, InputError, OutputError
-from munit_edge.files.locks import PARTIAL_PREFIX
+from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.trainer.checkpoint import saved_checkpoints
 from munit_edge.trainer.config_files import read_train_config
 from munit_edge.trainer.run.folder import MAY_CHANGE, RunFolder, differing_keys
@@ -20,7 +20,7 @@ from munit_edge.trainer.run.folder import MAY_CHANGE, RunFolder, differing_keys
 
 def begun(path: Path, *overrides: str) -> RunFolder:
     folder = RunFolder(path)
-    folder.begin(tiny_config(*overrides), anew=True)
+    folder.begin(tiny_config(*overrides), replace=True)
     return folder
 
 
@@ -31,7 +31,7 @@ def test_the_configuration_is_kept(tmp_path: Path) -> None:
 
 def test_a_run_is_not_overwritten_unasked(tmp_path: Path) -> None:
     folder = begun(tmp_path / "run")
-    with pytest.raises(OutputError, match="pass --resume to go on with it, --overwrite to begin"):
+    with pytest.raises(OutputError, match="pass --resume to continue it, --overwrite to replace"):
         folder.check_free(overwrite=False)
     folder.check_free(overwrite=True)
 
@@ -39,9 +39,9 @@ def test_a_run_is_not_overwritten_unasked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_other_folders_are_never_taken(overwrite: bool, tmp_path: Path) -> None:
     (tmp_path / "precious.txt").touch()
-    with pytest.raises(OutputError, match="exists and is no training run"):
+    with pytest.raises(OutputError, match="exists and is not a training run"):
         RunFolder(tmp_path).check_free(overwrite=overwrite)
-    with pytest.raises(OutputError, match="exists and is no training run"):
+    with pytest.raises(OutputError, match="exists and is not a training run"):
         RunFolder(tmp_path / "precious.txt").check_free(overwrite=overwrite)
     RunFolder(tmp_path / "new").check_free(overwrite=overwrite)
 
@@ -52,7 +52,7 @@ def test_beginning_anew_removes_the_run_and_nothing_else(tmp_path: Path) -> None
     folder.checkpoint(3).mkdir(parents=True)
     for file in (folder.page, folder.curve_file, folder.record_file):
         file.touch()
-    folder.begin(tiny_config("seed=2"), anew=True)
+    folder.begin(tiny_config("seed=2"), replace=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "train.yaml"]
 
 
@@ -60,7 +60,7 @@ def test_beginning_anew_keeps_files_of_the_user_in_the_runs_folders(tmp_path: Pa
     folder = begun(tmp_path)
     ours = [
         folder.checkpoint(3) / "checkpoint.json",
-        folder.picture(3, "a2b"),
+        folder.grid(3, "a2b"),
         tmp_path / "tensorboard" / "events.out.tfevents.1.host.2.0",
     ]
     mine = [
@@ -71,7 +71,7 @@ def test_beginning_anew_keeps_files_of_the_user_in_the_runs_folders(tmp_path: Pa
     for file in (*ours, *mine):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    folder.begin(tiny_config("seed=2"), anew=True)
+    folder.begin(tiny_config("seed=2"), replace=True)
     assert [file.exists() for file in (*ours, *mine)] == [False] * 3 + [True] * 3
 
 
@@ -79,7 +79,7 @@ def test_a_configuration_of_the_user_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "train.yaml").write_text("# my settings\nseed: 3\n")
     (tmp_path / "index.html").write_text("my page")
     folder = RunFolder(tmp_path)
-    with pytest.raises(OutputError, match="exists and is no training run"):
+    with pytest.raises(OutputError, match="exists and is not a training run"):
         folder.check_free(overwrite=True)
     with pytest.raises(InputError, match="holds no training run to resume"):
         folder.check_resumable(tiny_config())
@@ -111,14 +111,14 @@ def test_resuming_keeps_the_run_and_removes_half_written_checkpoints(tmp_path: P
     folder.checkpoint(3).mkdir(parents=True)
     half = folder.checkpoint(3).with_name(f"{PARTIAL_PREFIX}x")
     half.mkdir()
-    folder.begin(tiny_config("iterations=20"), anew=False)
+    folder.begin(tiny_config("iterations=20"), replace=False)
     assert folder.checkpoint(3).is_dir()
     assert not half.exists()
     assert read_train_config(folder.config_file).iterations == 20
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no training run to resume: leave out --resume"):
+    with pytest.raises(InputError, match="holds no training run to resume: omit --resume"):
         RunFolder(tmp_path).check_resumable(tiny_config())
 
 
@@ -195,7 +195,7 @@ def test_a_checkpoint_half_removed_is_none(tmp_path: Path, monkeypatch: pytest.M
         folder.prune(1)
     monkeypatch.undo()
     assert saved_checkpoints(tmp_path) == [folder.checkpoint(100)]
-    folder.begin(tiny_config(), anew=False)
+    folder.begin(tiny_config(), replace=False)
     assert list(folder.checkpoint(5).parent.iterdir()) == [folder.checkpoint(100)]
 
 
@@ -213,5 +213,5 @@ def test_a_checkpoint_that_another_program_has_open_ends_no_run(
         patched.setattr(os, "rmdir", busy)
         folder.prune(1)
     assert saved_checkpoints(tmp_path) == [folder.checkpoint(100)]
-    folder.begin(tiny_config(), anew=False)
+    folder.begin(tiny_config(), replace=False)
     assert list(folder.checkpoint(5).parent.iterdir()) == [folder.checkpoint(100)]

@@ -17,7 +17,7 @@ SIDE, SHOWN = 16, 128
 
 
 def cells(grid: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """The pictures in a grid, [rows, columns, SIDE, SIDE, 3], each pixel once."""
+    """The images in a grid, [rows, columns, SIDE, SIDE, 3], each pixel once."""
     opaque = grid[..., 3] == 255
     tops = np.flatnonzero(np.diff(opaque.mean(axis=1) > 0.9, prepend=False)).reshape(rows, 2)
     lefts = np.flatnonzero(np.diff(opaque.mean(axis=0) > 0.7, prepend=False)).reshape(columns, 2)
@@ -59,8 +59,8 @@ def test_columns_of_a_grid(direction: Direction) -> None:
             6: there.decoder(content, styles[3:]),
             8: there.decoder(content, guide),
         }
-    for column, picture in expected.items():
-        wanted = bytes_from_image(picture)[0].expand(-1, -1, 3).numpy().astype(int)
+    for column, image in expected.items():
+        wanted = bytes_from_image(image)[0].expand(-1, -1, 3).numpy().astype(int)
         assert abs(found[1, column].astype(int) - wanted).max() <= 1
     assert generators.training
 
@@ -80,7 +80,7 @@ def test_a_grid_of_other_proportions_and_alpha() -> None:
 @pytest.mark.parametrize(
     ("side", "shown"), [(16, 128), (32, 128), (48, 96), (100, 100), (256, 256), (512, 256)]
 )
-def test_small_pictures_are_enlarged_by_whole_numbers(side: int, shown: int) -> None:
+def test_small_images_are_enlarged_by_whole_numbers(side: int, shown: int) -> None:
     assert shown_side(side) == shown
 
 

@@ -21,7 +21,7 @@ from munit_edge.trainer.losses import gan_discriminator_loss, gan_generator_loss
 from munit_edge.trainer.run.charts import undecided_losses
 from munit_edge.trainer.run.curves import MAX_POINTS, CurveFile
 from munit_edge.trainer.run.folder import RunFolder
-from munit_edge.trainer.run.page import Run, duration, read_run, run_page, write_page
+from munit_edge.trainer.run.page import Snapshot, duration, page_html, read_snapshot, write_page
 from munit_edge.trainer.run.record import RunRecord, Session, write_record
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
@@ -75,10 +75,10 @@ def a_session(**changes: object) -> Session:
     return Session.model_validate(given | changes)
 
 
-def a_run(path: Path, points: int = 5, **changes: object) -> Run:
+def a_run(path: Path, points: int = 5, **changes: object) -> Snapshot:
     folder = RunFolder(path)
     config = tiny_config("iterations=2000", "image_interval=500")
-    folder.begin(config, anew=True)
+    folder.begin(config, replace=True)
     numbers = CurveFile(folder.curve_file, 0)
     random = np.random.default_rng(0)
     lines = []
@@ -89,20 +89,20 @@ def a_run(path: Path, points: int = 5, **changes: object) -> Run:
     folder.curve_file.write_text("\n".join(lines) + "\n")
     record = RunRecord().begun(a_session(**changes))
     write_record(folder.record_file, record)
-    return Run(folder, config, record, numbers.curves)
+    return Snapshot(folder, config, record, numbers.curves)
 
 
 def draw(folder: RunFolder, *iterations: int) -> None:
     for iteration in iterations:
         for direction in ("a2b", "b2a"):
             grid = np.zeros((8, 8, 3), np.uint8)
-            write_image(folder.picture(iteration, direction), Picture(grid))
+            write_image(folder.grid(iteration, direction), Picture(grid))
 
 
 def test_a_page_asks_nothing_of_any_network(tmp_path: Path) -> None:
     run = a_run(tmp_path / "run")
     draw(run.folder, 500)
-    page = run_page(run)
+    page = page_html(run)
     found = Elements(page)
     named = [v for _, given in found.tags for k, v in given.items() if k in ("src", "href")]
     assert sorted(set(named)) == ["images/00000500_a2b.png", "images/00000500_b2a.png"]
@@ -115,7 +115,7 @@ def test_a_page_asks_nothing_of_any_network(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_on(tmp_path: Path) -> None:
-    text = Elements(run_page(a_run(tmp_path / "photos to art"))).text
+    text = Elements(page_html(a_run(tmp_path / "photos to art"))).text
     assert "photos to art training" in text
     assert "1,500 of 2,000 iterations (75 %)" in text
     assert "8 images/s" in text
@@ -123,30 +123,30 @@ def test_a_run_that_goes_on(tmp_path: Path) -> None:
     assert "trained for 1 h 02 min in one go" in text
     assert "none measured yet (every 3 iterations)" in text
     assert "30 of a, 40 of b" in text
-    assert "The first pictures come after iteration 500." in text
+    assert "The first grids are drawn after iteration 500." in text
     assert "--resume" not in text
 
 
-def test_ends_are_told_with_what_to_do_next(tmp_path: Path) -> None:
+def test_ends_are_reported_with_what_to_do_next(tmp_path: Path) -> None:
     run = a_run(tmp_path / "my run")
 
     def shown(**changes: object) -> str:
-        return Elements(run_page(replace(run, record=run.record.with_latest(changes)))).text
+        return Elements(page_html(replace(run, record=run.record.with_latest(changes)))).text
 
     way_on = f"munit-edge train '{tmp_path}/my run/train.yaml' -o '{tmp_path}/my run' --resume"
-    assert f"Go on with {way_on}" in shown(state="stopped", note="SIGTERM")
+    assert f"Continue with {way_on}" in shown(state="stopped", note="SIGTERM")
     assert "stopped (SIGTERM)" in shown(state="stopped", note="SIGTERM")
     failed = shown(state="failed", note="loss is nan <in iteration 7>")
     assert "ended with an error" in failed
     assert "loss is nan <in iteration 7>" in failed
     assert f"Next: munit-edge export onnx '{tmp_path}/my run' -o MODEL" in shown(state="finished")
-    assert "the same command and --resume" in shown(state="stopped", processes=4)
+    assert "the same command with --resume" in shown(state="stopped", processes=4)
 
 
 def test_killed_and_resumed_sessions_are_listed(tmp_path: Path) -> None:
     run = a_run(tmp_path / "run")
     again = run.record.begun(a_session(first_iteration=1000, iteration=1200))
-    text = Elements(run_page(replace(run, record=again))).text
+    text = Elements(page_html(replace(run, record=again))).text
     assert "iterations 0 to 1,500, killed" in text
     assert "iterations 1,000 to 1,200, training" in text
     assert "trained for 2 h 04 min in 2 sessions" in text
@@ -156,7 +156,7 @@ def test_grids_after_the_resumed_checkpoint_are_not_shown(tmp_path: Path) -> Non
     run = a_run(tmp_path / "run", points=0, iteration=1100)
     draw(run.folder, 1000, 500, 1500)
     (run.folder.path / "images" / "00000700_a2b.png").touch()  # its fellow is missing
-    found = Elements(run_page(run))
+    found = Elements(page_html(run))
     (slider,) = [given for _, given in found.tags if given.get("id") == "slider"]
     assert (slider["data-iterations"], slider["max"], slider["value"]) == ("500,1000", "1", "1")
     sources = [given["src"] for tag, given in found.tags if tag == "img"]
@@ -166,7 +166,7 @@ def test_grids_after_the_resumed_checkpoint_are_not_shown(tmp_path: Path) -> Non
 @pytest.mark.parametrize("points", [0, 1, 5, 5000])
 def test_charts_with_few_and_many_points(points: int, tmp_path: Path) -> None:
     run = a_run(tmp_path / "run", points)
-    page = run_page(run)
+    page = page_html(run)
     svgs = [ET.fromstring(svg) for svg in re.findall(r"<svg .*?</svg>", page)]
     assert len(svgs) == (2 if points else 0)
     lines = [line for svg in svgs for line in svg.iter("polyline")]
@@ -177,7 +177,7 @@ def test_charts_with_few_and_many_points(points: int, tmp_path: Path) -> None:
     if points:
         assert "Generators against them" in Elements(page).text
     else:
-        assert "The first numbers come after iteration 1." in Elements(page).text
+        assert "The first values are logged after iteration 1." in Elements(page).text
 
 
 def test_the_best_checkpoint_is_named(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_the_best_checkpoint_is_named(tmp_path: Path) -> None:
         generators = build_generators(run.config.model)
         path = run.folder.checkpoint(iteration)
         save_checkpoint(path, run.config.model, info, generators=generators)
-    text = Elements(run_page(run)).text
+    text = Elements(page_html(run)).text
     assert "best checkpoint iteration 1,000 reconstruction 2.5" in text
     assert "newest checkpoint checkpoints/00001500" in text
 
@@ -196,7 +196,7 @@ def test_names_of_files_are_words_and_nothing_else(tmp_path: Path) -> None:
     run = a_run(tmp_path / "<b>run & co")
     bad = tuple(f"<script>alert({i})</script>.png is empty" for i in range(60))
     record = run.record.model_copy(update={"broken_images": bad, "skipped_updates": 3})
-    page = run_page(replace(run, record=record))
+    page = page_html(replace(run, record=record))
     found = Elements(page)
     assert "<script>alert" not in page
     assert "<script>alert(0)</script>.png is empty" in found.text
@@ -208,16 +208,16 @@ def test_names_of_files_are_words_and_nothing_else(tmp_path: Path) -> None:
 def test_the_page_of_a_folder_is_the_page_of_the_run(tmp_path: Path) -> None:
     run = a_run(tmp_path / "run", 700)
     draw(run.folder, 500)
-    path = write_page(read_run(run.folder))
+    path = write_page(read_snapshot(run.folder))
     assert path == tmp_path / "run" / "index.html"
-    assert path.read_text() == run_page(run)
+    assert path.read_text() == page_html(run)
 
 
 def test_a_run_that_has_not_begun(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    folder.begin(tiny_config(), anew=True)
-    text = Elements(run_page(read_run(folder))).text
-    assert "not begun" in text
+    folder.begin(tiny_config(), replace=True)
+    text = Elements(page_html(read_snapshot(folder))).text
+    assert "not started" in text
     assert "0 of 6 iterations (0 %)" in text
 
 

@@ -89,13 +89,13 @@ def test_an_iteration_keeps_its_number_of_images(tmp_path: Path) -> None:
     sets = training_images(config.data)
     RunState(config, CPU).save(tmp_path / "checkpoint", sets)
     other = RunState(tiny_config("batch_size=3"), CPU)
-    with pytest.raises(ConfigError, match=r"had 4 images .* now have 3: .* batch_size is 4"):
+    with pytest.raises(ConfigError, match=r"has 4 images .* now have 3: .* product is 4"):
         other.restore(open_checkpoint(tmp_path / "checkpoint"), sets)
 
 
 def test_weights_without_training_state_are_no_start(tiny_checkpoint: Path, tmp_path: Path) -> None:
     config = tiny_config(f"data.root={write_data(tmp_path)}")
-    with pytest.raises(ModelError, match="holds weights only and cannot be resumed"):
+    with pytest.raises(ModelError, match="holds only weights and cannot be resumed"):
         RunState(config, CPU).restore(
             open_checkpoint(tiny_checkpoint), training_images(config.data)
         )
@@ -141,5 +141,5 @@ def test_the_weights_of_the_perceptual_loss_may_move_and_not_change(tmp_path: Pa
     sets = training_images(first.data)
     RunState(first, CPU).save(tmp_path / "checkpoint", sets)
     RunState(moved, CPU).restore(open_checkpoint(tmp_path / "checkpoint"), sets)
-    with pytest.raises(InputError, match=r"2\.pth holds other weights than the run began with"):
+    with pytest.raises(InputError, match=r"2\.pth holds other weights than the run started with"):
         RunState(other, CPU).restore(open_checkpoint(tmp_path / "checkpoint"), sets)

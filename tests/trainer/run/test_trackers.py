@@ -1,4 +1,4 @@
-"""Trackers by name: Accelerate's own classes, with packages made for the test behind them."""
+"""Trackers by name: Accelerate's own classes on top of packages that the tests write."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from training_runs import Recorder, tiny_config, write_data
 
 from munit_edge.errors import EngineError
-from munit_edge.trainer.loop import prepare_run
+from munit_edge.trainer.prepare import prepare_run
 from munit_edge.trainer.run.trackers import Trackers
 
 WANDB = """
@@ -36,7 +36,7 @@ def init(**options):
 
 @pytest.fixture
 def wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A made package of that name."""
+    """A fake package of that name."""
     packages = tmp_path / "packages"
     packages.mkdir()
     (packages / "wandb.py").write_text(WANDB)
@@ -68,9 +68,9 @@ def test_a_service_gets_settings_numbers_and_grids(wandb: Any, tmp_path: Path) -
 def test_a_service_that_fails_later_is_left_out(
     wandb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     trackers = Trackers(("wandb", "tensorboard"), tmp_path / "run")
-    trackers.begin(0, {}, told.append)
+    trackers.begin(0, {}, reported.append)
 
     def failing(self: Any, values: Any, step: int) -> None:
         raise ConnectionError("no network\nand more")
@@ -78,9 +78,9 @@ def test_a_service_that_fails_later_is_left_out(
     monkeypatch.setattr(wandb.Run, "log", failing)
     for iteration in (1, 2):
         trackers.log(iteration, {"x": 1.0})
-    trackers.log_picture(2, "a2b", np.zeros((4, 4, 3), np.uint8))
+    trackers.log_image(2, "a2b", np.zeros((4, 4, 3), np.uint8))
     trackers.end()
-    assert told == ["the tracker 'wandb' gets no more numbers: no network"]
+    assert reported == ["the tracker 'wandb' failed and gets no more values: no network"]
     assert any((tmp_path / "run" / "tensorboard").iterdir())
 
 
@@ -92,7 +92,7 @@ def test_a_service_that_cannot_begin_stops_before_training(
 
     monkeypatch.setattr(wandb, "init", refusing)
     trackers = Trackers(("wandb",), tmp_path)
-    with pytest.raises(EngineError, match=r"'wandb' cannot begin \(no key: log in first\)"):
+    with pytest.raises(EngineError, match=r"'wandb' cannot start \(no key: log in first\)"):
         trackers.begin(0, {}, print)
 
 
@@ -109,7 +109,7 @@ def test_what_accelerate_does_not_know_is_named(
     from accelerate import tracking
 
     monkeypatch.delitem(tracking.LOGGER_TYPE_TO_CLASS, "wandb")
-    with pytest.raises(EngineError, match=r"does not know the tracker 'wandb': .*--upgrade acc"):
+    with pytest.raises(EngineError, match=r"does not support the tracker 'wandb': .*--upgrade acc"):
         Trackers(("wandb",), tmp_path)
 
 

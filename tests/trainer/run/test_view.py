@@ -11,11 +11,11 @@ from ended_runs import exit_code, run_killed_in_an_iteration, start
 from training_runs import Recorder, tiny_config, write_data
 
 from munit_edge.errors import TrainingError
-from munit_edge.trainer.loop import prepare_run
+from munit_edge.trainer.prepare import prepare_run
 from munit_edge.trainer.run import view as run_view
 from munit_edge.trainer.run.curves import read_curves
 from munit_edge.trainer.run.folder import RunFolder
-from munit_edge.trainer.run.page import read_run, run_page, speed_words
+from munit_edge.trainer.run.page import page_html, read_snapshot, speed_words
 from munit_edge.trainer.run.record import read_record
 from munit_edge.trainer.run.view import Speed
 from munit_edge.trainer.step import Losses, TrainingStep
@@ -46,7 +46,7 @@ def test_a_run_leaves_a_page_of_everything(data: Path, tmp_path: Path) -> None:
     assert session.images == {"a": 5, "b": 5}
     assert session.images_per_second is not None
     page = folder.page.read_text()
-    assert page == run_page(read_run(folder))
+    assert page == page_html(read_snapshot(folder))
     assert 'data-iterations="4,6"' in page
     for title in ("Image reconstruction", "Cycle", "Gradient norms", "Measure: reconstruction"):
         assert f"<h3>{title}</h3>" in page
@@ -140,7 +140,7 @@ def test_an_error_is_on_the_page(
     assert "--resume" in page
 
 
-def test_broken_pictures_stay_on_the_page_of_a_resumed_run(tmp_path: Path) -> None:
+def test_broken_images_stay_on_the_page_of_a_resumed_run(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data")
     broken = data / "trainA" / "02.png"
     whole = broken.read_bytes()
