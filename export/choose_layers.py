@@ -10,7 +10,7 @@ from pathlib import Path
 from munit_edge.engines.base import GraphSet
 from munit_edge.errors import ConfigError
 from munit_edge.export.calibration import Pictures
-from munit_edge.export.emulated_half import ArithmeticGraphs, Watch
+from munit_edge.export.emulated_half import HalfGraphs, Watch
 from munit_edge.export.half_precision import (
     HalfPrecision,
     half_type,
@@ -28,9 +28,9 @@ from munit_edge.export.quality_gate import (
     layer_losses,
     layers_to_keep,
 )
-from munit_edge.export.quantise import CalibratedGraph, EightBits, QuantisedGraphs, calibrate
+from munit_edge.export.quantise import CalibratedGraph, EightBits, calibrate, quantised_graphs
+from munit_edge.model.config import ModelConfig
 from munit_edge.model.manifest import GateEntry, Manifest, TensorRange
-from munit_edge.trainer.checkpoint import Checkpoint
 from munit_edge.trainer.torch_api import nn, torch
 
 NAMED_TENSORS = 8
@@ -45,11 +45,11 @@ class Choice:
     gate: GateEntry
 
 
-class Float32:
-    """The model in float32 on the user's pictures: what reduced precision is compared with.
+class Reference:
+    """The model in float32 on the user's images: what reduced precision is compared with.
 
     Args:
-        checkpoint: where the model is from.
+        config: the model's configuration.
         generators: both generators in float32, spectral norm folded in.
         pictures: of both domains.
         on_trial: told the name of each layer that is about to be measured alone.
@@ -57,22 +57,22 @@ class Float32:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        config: ModelConfig,
         generators: nn.ModuleDict,
         pictures: Pictures,
         on_trial: OnTrial = lambda layer: None,
     ) -> None:
         self.on_trial = on_trial
-        self.checkpoint = checkpoint
+        self.config = config
         self.generators = generators
         self.pictures = pictures
         watched = copy.deepcopy(generators)  # hooks would be copied and exported with the weights
         self.watch = Watch(watched)
-        graphs = ArithmeticGraphs(watched, checkpoint.config, "")
+        graphs = HalfGraphs(watched, config)
         self.bench = Bench(graphs, pictures.gate)
 
 
-def choose_half(model: Float32, precision: HalfPrecision, options: ExportOptions) -> Choice:
+def choose_half(model: Reference, precision: HalfPrecision, options: ExportOptions) -> Choice:
     """Which layers run in 16 bits.
 
     Raises:
@@ -80,7 +80,6 @@ def choose_half(model: Float32, precision: HalfPrecision, options: ExportOptions
         ConfigError: a layer to keep does not exist.
     """
     names = layer_names(model.generators)
-    config = model.checkpoint.config
     limit = float(torch.finfo(half_type(precision)).max)
 
     def measure(
@@ -91,7 +90,7 @@ def choose_half(model: Float32, precision: HalfPrecision, options: ExportOptions
         kept = [name for name in names if name not in layers]
         typed = in_half(model.generators, precision, kept)
         watch = Watch(typed, layers)
-        with ArithmeticGraphs(typed, config, "", precision=precision) as graphs:
+        with HalfGraphs(typed, model.config, precision=precision) as graphs:
             found = model.bench.measure(graphs, changed, count)
         overflows = tuple(
             f"{tensor} (largest in fp32 {model.watch.largest.get(tensor, 0):.3g}, {precision} "
@@ -111,7 +110,7 @@ def choose_half(model: Float32, precision: HalfPrecision, options: ExportOptions
 
 
 def choose_eight_bits(
-    model: Float32,
+    model: Reference,
     precision: EightBits,
     directory: Path,
     manifest: Manifest,
@@ -139,15 +138,15 @@ def choose_eight_bits(
         changed: Collection[str] | None = None,
         count: int | None = None,
     ) -> Measurement:
-        with QuantisedGraphs(graphs, manifest, layers, precision) as candidate:
+        with quantised_graphs(graphs, manifest, layers, precision) as candidate:
             return model.bench.measure(candidate, changed, count)
 
     reduced, found = _choose(names, options, measure, model.on_trial)
     return Choice(reduced, _entry(model.bench, names, reduced, found, options, ())), graphs
 
 
-def measure_files(model: Float32, exported: GraphSet, choice: Choice) -> GateEntry:
-    """The same measurement with the exported 16-bit files in ONNX Runtime.
+def measure_files(model: Reference, exported: GraphSet, choice: Choice) -> GateEntry:
+    """The same measurement with the exported fp16 files in ONNX Runtime.
 
     Raises:
         GateError: they do not reach the threshold that the networks reached.
@@ -156,8 +155,7 @@ def measure_files(model: Float32, exported: GraphSet, choice: Choice) -> GateEnt
     found = model.bench.measure(exported)
     if not found.holds(gate.min_psnr_db):
         raise gate_error(f"the exported files in {gate.precision}", found, gate.min_psnr_db, [])
-    arithmetic = "onnxruntime-rounded" if gate.precision == "bf16" else "onnxruntime"
-    update = {"arithmetic": arithmetic, "results": found.results, "ranges": ()}
+    update = {"arithmetic": "onnxruntime", "results": found.results, "ranges": ()}
     return gate.model_copy(update=update)
 
 

@@ -13,13 +13,12 @@ import functools
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from munit_edge.engines.base import Array, GraphSet, Runner
+from munit_edge.engines.base import AnyArray
 from munit_edge.engines.devices import Device
-from munit_edge.engines.torch.runner import TorchRunner
+from munit_edge.engines.torch.runner import TorchGraphs, TorchRunner
 from munit_edge.export.half_precision import layers
-from munit_edge.model.config import Domain, GraphKind, ModelConfig, TensorIO, graph_name
-from munit_edge.model.manifest import Precision, graph_tensors
-from munit_edge.trainer.graphs import build_graph
+from munit_edge.model.config import ModelConfig, TensorIO
+from munit_edge.model.manifest import Precision
 from munit_edge.trainer.networks import ConvBlock
 from munit_edge.trainer.torch_api import Tensor, TorchDispatchMode, nn, torch, tree_map
 
@@ -78,42 +77,37 @@ class Watch:
         return note
 
 
-class ArithmeticGraphs(GraphSet):
-    """Generators in torch, typed as they are; half layers compute as `HalfArithmetic` says.
+class HalfRunner(TorchRunner):
+    """One graph; its operators on 16-bit tensors compute as `HalfArithmetic` says."""
+
+    def run(self, feeds: Mapping[str, AnyArray], *, keep_on_device: bool = False) -> dict[str, Any]:
+        """See `Runner.run`."""
+        with HalfArithmetic():  # type: ignore[no-untyped-call]
+            return super().run(feeds)
+
+
+class HalfGraphs(TorchGraphs):
+    """Generators on the CPU, typed as they are; 16-bit layers compute as `HalfArithmetic` says.
 
     Args:
         generators: float32, or typed by `munit_edge.export.half_precision.in_half`.
         config: their configuration.
-        model_id: SHA-256 of configuration and weights.
-        precision: that of `generators`; content codes of fp16 are float16.
-        io: pictures at the graphs' borders.
+        precision: that of `generators`.
+        io: images at the graphs' borders.
     """
+
+    runner_class = HalfRunner
 
     def __init__(
         self,
         generators: nn.ModuleDict,
         config: ModelConfig,
-        model_id: str,
         *,
         precision: Precision = "fp32",
         io: TensorIO = "uint8",
     ) -> None:
-        super().__init__(config, io, model_id, engine="torch", device="cpu")
-        self._generators = generators
-        self._precision = precision
-
-    def _open(self, kind: GraphKind, domain: Domain) -> Runner:
-        module = build_graph(self._generators, kind, domain, self.io)
-        inputs, outputs = graph_tensors(
-            self.config, kind, domain, self.io, precision=self._precision
-        )
-        return _Runner(graph_name(kind, domain), module, inputs, outputs, Device("cpu"))
-
-
-class _Runner(TorchRunner):
-    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        with HalfArithmetic():  # type: ignore[no-untyped-call]
-            return super()._run(feeds)
+        # Nothing asks these graphs for the model's identity.
+        super().__init__(generators, config, "", Device("cpu"), io=io, precision=precision)
 
 
 def _watched(generators: nn.ModuleDict) -> Iterator[tuple[str, str, nn.Module]]:

@@ -101,6 +101,23 @@ def in_half(
     return typed
 
 
+def round_weights(
+    generators: nn.ModuleDict, precision: HalfPrecision, keep: Collection[str] = ()
+) -> nn.ModuleDict:
+    """A float32 copy of both generators with the weights that `in_half` would store.
+
+    Args:
+        generators: both generators in float32, spectral norm folded in.
+        precision: the 16-bit type that weights are rounded to.
+        keep: names of layers whose weights are not rounded.
+    """
+    rounded = copy.deepcopy(generators)
+    for name, module in layers(rounded):
+        if isinstance(module, ConvBlock) and name not in keep:
+            module.conv.to(half_type(precision)).to(torch.float32)
+    return rounded
+
+
 def _type_block(block: ConvBlock, dtype: torch.dtype, activation_dtype: torch.dtype) -> None:
     block.conv.to(dtype)
     _cast_input(block.conv, dtype)

@@ -37,15 +37,10 @@ HALF_LEVEL_TOLERANCE = 4.0
 networks in torch round after every operator. The gate says how far either is from float32."""
 HALF_RELATIVE_TOLERANCE = 2.0**-7
 """The same for float16, whose numbers have 11 bits: 8 units in the last place."""
-BRAIN_LEVEL_TOLERANCE = 8.0
-"""The same for bfloat16. Both sides round after every operator, but not quite the same ones."""
-BRAIN_RELATIVE_TOLERANCE = 2.0**-5
-"""The same for bfloat16, whose numbers have 8 bits: 4 units in the last place."""
-
 TOLERANCES: dict[Precision, tuple[float, float]] = {
     "fp32": (LEVEL_TOLERANCE, RELATIVE_TOLERANCE),
     "fp16": (HALF_LEVEL_TOLERANCE, HALF_RELATIVE_TOLERANCE),
-    "bf16": (BRAIN_LEVEL_TOLERANCE, BRAIN_RELATIVE_TOLERANCE),
+    "bf16": (LEVEL_TOLERANCE, RELATIVE_TOLERANCE),  # both sides compute in float32
 }
 """Of pictures (levels) and of codes (part of the largest value), by precision."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from munit_edge.engines.base import GraphSet, Runner
 from munit_edge.engines.devices import Device
-from munit_edge.engines.onnxruntime.runner import OnnxRuntimeRunner
+from munit_edge.engines.onnxruntime.runner import OnnxRuntimeGraphs
 from munit_edge.export.quality_gate import Array, encode
 from munit_edge.extras import require
 from munit_edge.files.locks import scratch_folder
 from munit_edge.images.io import Images
-from munit_edge.model.config import DOMAINS, GRAPH_KINDS, Domain, GraphKind
-from munit_edge.model.manifest import Manifest
+from munit_edge.model.config import DOMAINS, GRAPH_KINDS, Domain
+from munit_edge.model.manifest import GraphEntry, Manifest
 from munit_edge.model.normalisation import floats_from_bytes
 from munit_edge.styles.codes import sample_styles
 from munit_edge.trainer.torch_api import torch
@@ -162,32 +162,19 @@ def _scale(largest: Any, limit: float) -> NDArray[np.float32]:
     return found
 
 
-class QuantisedGraphs(GraphSet):
+def quantised_graphs(
+    graphs: Mapping[str, CalibratedGraph],
+    manifest: Manifest,
+    layers: Collection[str],
+    precision: EightBits,
+) -> OnnxRuntimeGraphs:
     """Calibrated graphs with some layers in 8 bits, in ONNX Runtime on the CPU."""
 
-    def __init__(
-        self,
-        graphs: dict[str, CalibratedGraph],
-        manifest: Manifest,
-        layers: Collection[str],
-        precision: EightBits,
-    ) -> None:
-        super().__init__(
-            manifest.model,
-            manifest.io,
-            manifest.checkpoint_sha256,
-            engine="onnxruntime",
-            device="cpu",
-        )
-        self._graphs = graphs
-        self._manifest = manifest
-        self._layers = layers
-        self._precision = precision
+    def model_of(entry: GraphEntry) -> bytes:
+        model: bytes = graphs[entry.name].quantised(layers, precision).SerializeToString()
+        return model
 
-    def _open(self, kind: GraphKind, domain: Domain) -> Runner:
-        entry = self._manifest.graph(kind, domain)
-        model = self._graphs[f"{kind}_{domain}"].quantised(self._layers, self._precision)
-        return OnnxRuntimeRunner(model.SerializeToString(), entry, Device("cpu"))
+    return OnnxRuntimeGraphs(manifest, Device("cpu"), model_of)
 
 
 def calibrate(

@@ -77,7 +77,7 @@ def _described(module: Any) -> dict[str, Any]:
 
 
 def test_every_name_in_use_is_in_the_table() -> None:
-    source = (ROOT / "engines" / "cuda_runtime.py").read_text()
+    source = (ROOT / "engines" / "cuda.py").read_text()
     used = set(re.findall(r"\bcuda[A-Z]\w+", source))
     assert used <= {part for name in NAMES for part in name.split(".")}
 
@@ -198,7 +198,7 @@ def test_too_little_memory(cuda: CudaDouble, device: CudaDevice) -> None:
     cuda.memory = 3 << 20
     buffer = DeviceBuffer(device)
     with pytest.raises(
-        EngineError, match=r"not enough free memory: 4 MiB are needed, 3 MiB of 3 MiB .*--size"
+        EngineError, match=r"not have enough free memory: 4 MiB are needed, 3 MiB of 3 MiB .*--size"
     ):
         buffer.reserve(4 << 20)
     assert buffer.reserve(1 << 20), "what fails leaves the buffer usable"

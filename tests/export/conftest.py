@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_graphs import CalibratedModel, TinyGraph, soft_areas, soft_pictures
 
 from munit_edge.engines.devices import Device
-from munit_edge.engines.onnxruntime.runner import OnnxRuntimeGraphs
+from munit_edge.engines.onnxruntime.runner import directory_graphs
 from munit_edge.export.half_precision import in_half
 from munit_edge.export.model_directory import export_model
 from munit_edge.export.onnx_graph import export_graph
@@ -66,7 +66,7 @@ def calibrated(request: pytest.FixtureRequest) -> CalibratedModel:
         directory: Path = request.getfixturevalue(name)
         manifest = read_manifest(directory)
         pictures = soft_pictures(manifest.model)
-        with OnnxRuntimeGraphs(directory, manifest, Device("cpu")) as exported:
+        with directory_graphs(directory, manifest, Device("cpu")) as exported:
             graphs = calibrate(directory, manifest, exported, pictures.calibration)
         for graph in graphs.values():
             # Float8 Q/DQ begins there; what these graphs use has the same meaning in 18.

@@ -16,11 +16,10 @@ from typer.testing import CliRunner
 from munit_edge.cli.main import app
 from munit_edge.errors import ConfigError, GateError
 from munit_edge.export.calibration import Pictures
-from munit_edge.export.choose_layers import Float32, choose_half
-from munit_edge.export.emulated_bf16 import rounded
+from munit_edge.export.choose_layers import Reference, choose_half
 from munit_edge.export.emulated_half import HalfArithmetic
 from munit_edge.export.half_precision import HalfPrecision, in_half, layers, matching
-from munit_edge.export.onnx_graph import export_graph
+from munit_edge.export.onnx_graph import as_float32, export_graph
 from munit_edge.export.options import ExportOptions
 from munit_edge.model.config import GRAPH_KINDS, GraphKind, ModelConfig
 from munit_edge.model.manifest import read_manifest
@@ -164,7 +163,7 @@ def test_bf16_graphs_and_their_proof(bf16_model: Path) -> None:
     manifest = read_manifest(bf16_model)
     assert {(entry.precision, entry.opset) for entry in manifest.graphs} == {("bf16", 22)}
     assert manifest.graph("content_encoder", "a").outputs[0].dtype == "float32"
-    assert [gate.arithmetic for gate in manifest.gate] == ["rounded-float32", "onnxruntime-rounded"]
+    assert [gate.arithmetic for gate in manifest.gate] == ["rounded-float32"]
     for gate in manifest.gate:
         assert gate.kept_fp32 == ("decoder_a.to_image", "decoder_b.to_image")
         assert 35 < min(result.psnr_db for result in gate.results) < 80
@@ -179,12 +178,10 @@ def test_bf16_graphs_and_their_proof(bf16_model: Path) -> None:
                 assert types[node.input[0]] == (single if is_float else brain), node.input[1]
             if node.op_type in {"InstanceNormalization", "ReduceMean", "Gemm", "Clip"}:
                 assert types[node.input[0]] == single, node.op_type
-        copy = rounded(model)
+        copy = as_float32(model)
         onnx.checker.check_model(copy, full_check=True)
-        narrow = {name for name, kind in _types(copy).items() if kind == brain}
-        assert narrow, "nothing is rounded"
-        for node in copy.graph.node:
-            assert node.op_type == "Cast" or not narrow & {*node.input, *node.output}
+        assert brain in types.values()
+        assert brain not in _types(copy).values()
 
 
 def test_bf16_needs_a_gpu_to_run(bf16_model: Path, tmp_path: Path) -> None:
@@ -194,7 +191,7 @@ def test_bf16_needs_a_gpu_to_run(bf16_model: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*map(str, arguments), "--engine", "onnxruntime"])
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
-    assert "is in bf16, in which ONNX Runtime has no convolutions on the CPU" in result.stderr
+    assert "is in bf16, and ONNX Runtime has no bf16 convolutions on the CPU" in result.stderr
     assert "--precision fp16" in result.stderr
 
 
@@ -202,7 +199,7 @@ def test_bf16_needs_a_gpu_to_run(bf16_model: Path, tmp_path: Path) -> None:
 # The gate
 
 
-def _float32(checkpoint: Checkpoint, *, overflowing: bool) -> Float32:
+def _float32(checkpoint: Checkpoint, *, overflowing: bool) -> Reference:
     """The model; one layer's convolution perhaps so large that the norm behind must shrink it."""
     generators = checkpoint.generators()
     if overflowing:
@@ -216,7 +213,7 @@ def _float32(checkpoint: Checkpoint, *, overflowing: bool) -> Float32:
         domain: [random.integers(0, 256, (1, 32, 32, config.channels(domain)), dtype=np.uint8)]
         for domain in ("a", "b")
     }
-    return Float32(checkpoint, generators, Pictures(images, images))
+    return Reference(config, generators, Pictures(images, images))
 
 
 def _options(**wishes: Any) -> ExportOptions:

@@ -12,11 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_graphs import CalibratedModel, soft_pictures
 
 from munit_edge.engines.devices import Device
-from munit_edge.engines.onnxruntime.runner import OnnxRuntimeGraphs, open_session
+from munit_edge.engines.onnxruntime.runner import directory_graphs, open_session
 from munit_edge.errors import ConfigError
-from munit_edge.export.choose_layers import Choice, Float32, choose_eight_bits
+from munit_edge.export.choose_layers import Choice, Reference, choose_eight_bits
 from munit_edge.export.options import ExportOptions
-from munit_edge.export.quantise import CalibratedGraph, EightBits, QuantisedGraphs
+from munit_edge.export.quantise import CalibratedGraph, EightBits, quantised_graphs
 from munit_edge.model.manifest import read_manifest
 from munit_edge.trainer.checkpoint import open_checkpoint
 
@@ -155,12 +155,12 @@ class Gate:
         self.tried: list[str] = []
         opened, self._directory = open_checkpoint(checkpoint), model
         pictures = soft_pictures(opened.config)
-        self._float32 = Float32(opened, opened.generators(), pictures, self.tried.append)
+        self._float32 = Reference(opened.config, opened.generators(), pictures, self.tried.append)
 
     def __call__(self, **wishes: Any) -> Choice:
         options = ExportOptions(precision="int8", calibration=(Path("unused"),), **wishes)
         manifest = read_manifest(self._directory)
-        with OnnxRuntimeGraphs(self._directory, manifest, Device("cpu")) as exported:
+        with directory_graphs(self._directory, manifest, Device("cpu")) as exported:
             return choose_eight_bits(
                 self._float32, "int8", self._directory, manifest, exported, options
             )[0]
@@ -207,8 +207,8 @@ def test_kept_layers_are_float32_in_the_graphs(
     manifest, pictures = read_manifest(tiny_model), soft_pictures(read_manifest(tiny_model).model)
     graphs = calibrated("tiny_model")
     with (
-        QuantisedGraphs(graphs, manifest, (), "int8") as candidate,
-        OnnxRuntimeGraphs(tiny_model, manifest, Device("cpu")) as exported,
+        quantised_graphs(graphs, manifest, (), "int8") as candidate,
+        directory_graphs(tiny_model, manifest, Device("cpu")) as exported,
     ):
         found, expected = (
             opened.runner("style_encoder", "a").run({"image": pictures.gate["a"][0]})["style"]

@@ -221,8 +221,8 @@ def test_the_lean_runtime_builds_nothing(
     built = list(machine.built)
     machine.trt.is_lean = True
     message = (
-        r"no plan of content_encoder_a for TensorRT 10\.3\.0 \(lean runtime\), which builds none: "
-        r"run `munit-edge export trt .* --version-compatible`"
+        r"no engine of content_encoder_a for TensorRT 10\.3\.0 \(lean runtime\), which builds "
+        r"none: run `munit-edge export trt .* --version-compatible`"
     )
     with machine.open() as translator, pytest.raises(EngineError, match=message):
         translator.encode_content(_images(1), "a")
@@ -288,7 +288,7 @@ def test_size_outside_of_the_profiles(
 ) -> None:
     machine.prepare(sizes="32x40,96x40", batch="1,4")
     with machine.open() as translator:
-        with pytest.raises(InputError, match=rf"content_encoder_a has no plan for {message}"):
+        with pytest.raises(InputError, match=rf"content_encoder_a has no engine for {message}"):
             translator.encode_content(_images(1, height, width), "a")
         with pytest.raises(InputError, match=r"style_encoder_a .* --min 32x40 --max 36x40"):
             translator.encode_style(_images(1, 33, 40), "a")
@@ -307,7 +307,9 @@ def test_decoder_outside_of_the_profiles_speaks_of_pixels(machine: Machine) -> N
     }
     with (
         open_graphs(machine.model, "tensorrt") as graphs,
-        pytest.raises(InputError, match=r"decoder_b has no plan for 1 x 64 x 40: .* 1 x 32 x 40 "),
+        pytest.raises(
+            InputError, match=r"decoder_b has no engine for 1 x 64 x 40: .* 1 x 32 x 40 "
+        ),
     ):
         graphs.runner("decoder", "b").run(feeds)
 
@@ -317,8 +319,8 @@ def test_a_build_is_told(machine: Machine, caplog: pytest.LogCaptureFixture) -> 
         translator.encode_content(_images(1), "a")
     told = [record.getMessage() for record in caplog.records]
     assert told == [
-        "building the TensorRT 10.3.0 plan of content_encoder_a for Double 0; this may take "
-        "minutes and happens once (`munit-edge export trt` does it beforehand)"
+        "building the TensorRT 10.3.0 engine of content_encoder_a for Double 0; this may take "
+        "minutes and happens once (`munit-edge export trt` does it in advance)"
     ]
 
 
@@ -378,11 +380,11 @@ def _other_plan(machine: Machine) -> None:
         (_no_gpu, "there is no NVIDIA GPU here"),
         (
             _refused_plan,
-            r"TensorRT 10\.3\.0 does not take the plan .*Platform specific tag .*prune",
+            r"TensorRT 10\.3\.0 cannot open the engine .*Platform specific tag .*prune",
         ),
         (_no_context, r"cannot be prepared to run, 1024 of 1024 MiB .*could not be allocated"),
         (_no_run, r"in graph content_encoder_a: the run failed \(out of workspace\); if memory"),
-        (_no_memory, r"not enough free memory: 1 MiB are needed, .*use a smaller image"),
+        (_no_memory, r"not have enough free memory: 1 MiB are needed, .*use a smaller image"),
         (_lost_gpu, "failed in cudaStreamSynchronize: cudaErrorLaunchFailure"),
         (_other_plan, "other inputs and outputs than its graph .*engines prune"),
     ],
@@ -464,7 +466,7 @@ def test_cpu_is_refused(machine: Machine) -> None:
 
 @pytest.mark.parametrize("option", ["cuda_graph", "warm_up"])
 def test_other_engines_refuse_its_options(option: str, tiny_model: Path) -> None:
-    with pytest.raises(ConfigError, match="engine onnxruntime has no option for a"):
+    with pytest.raises(ConfigError, match="engine onnxruntime does not support a"):
         Translator.open(tiny_model, **{option: True})  # type: ignore[arg-type]
 
 

@@ -119,7 +119,7 @@ def test_onnxruntime_passes(precision: Precision) -> None:
 def test_a_precision_that_an_engine_lacks_is_no_failure() -> None:
     result = on_cpu("bf16")
     assert result.status == "not tested"
-    assert "is in bf16, in which ONNX Runtime has no convolutions on the CPU" in result.detail
+    assert "is in bf16, and ONNX Runtime has no bf16 convolutions on the CPU" in result.detail
 
 
 def test_torch_passes() -> None:
