@@ -1,4 +1,4 @@
-"""Reduced precision from a wish to layers: what stays in float32, and what the gate measured."""
+"""From a precision to layers: which stay in float32, and what the quality gate measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from munit_edge.engines.base import GraphSet
 from munit_edge.errors import ConfigError
-from munit_edge.export.calibration import Pictures
+from munit_edge.export.calibration import UserImages
 from munit_edge.export.emulated_half import HalfGraphs, Watch
 from munit_edge.export.half_precision import (
     HalfPrecision,
@@ -34,12 +34,12 @@ from munit_edge.model.manifest import GateEntry, Manifest, TensorRange
 from munit_edge.trainer.torch_api import nn, torch
 
 NAMED_TENSORS = 8
-"""Tensors whose range goes into the manifest."""
+"""Number of tensors whose range goes into the manifest."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which layers are reduced, and the proof."""
+    """Which layers are reduced, and the gate's measurements."""
 
     reduced: tuple[str, ...]
     gate: GateEntry
@@ -51,32 +51,32 @@ class Reference:
     Args:
         config: the model's configuration.
         generators: both generators in float32, spectral norm folded in.
-        pictures: of both domains.
-        on_trial: told the name of each layer that is about to be measured alone.
+        images: of both domains.
+        on_trial: called with the name of each layer that is about to be measured alone.
     """
 
     def __init__(
         self,
         config: ModelConfig,
         generators: nn.ModuleDict,
-        pictures: Pictures,
+        images: UserImages,
         on_trial: OnTrial = lambda layer: None,
     ) -> None:
         self.on_trial = on_trial
         self.config = config
         self.generators = generators
-        self.pictures = pictures
+        self.images = images
         watched = copy.deepcopy(generators)  # hooks would be copied and exported with the weights
         self.watch = Watch(watched)
         graphs = HalfGraphs(watched, config)
-        self.bench = Bench(graphs, pictures.gate)
+        self.bench = Bench(graphs, images.gate)
 
 
 def choose_half(model: Reference, precision: HalfPrecision, options: ExportOptions) -> Choice:
     """Which layers run in 16 bits.
 
     Raises:
-        GateError: the translations lose more than allowed; names what loses most.
+        GateError: the translations lose more than allowed; names the layers that lose most.
         ConfigError: a layer to keep does not exist.
     """
     names = layer_names(model.generators)
@@ -125,12 +125,12 @@ def choose_eight_bits(
         directory: where the float32 graphs lie.
         manifest: what they are.
         exported: the same graphs, opened.
-        options: threshold and wishes.
+        options: threshold and layers to keep.
 
     Raises:
         GateError, ConfigError: as `choose_half`.
     """
-    graphs = calibrate(directory, manifest, exported, model.pictures.calibration)
+    graphs = calibrate(directory, manifest, exported, model.images.calibration)
     names = [layer for graph in graphs.values() for layer in graph.nodes]
 
     def measure(
@@ -149,7 +149,7 @@ def measure_files(model: Reference, exported: GraphSet, choice: Choice) -> GateE
     """The same measurement with the exported fp16 files in ONNX Runtime.
 
     Raises:
-        GateError: they do not reach the threshold that the networks reached.
+        GateError: they miss the threshold that the networks reached.
     """
     gate = choice.gate
     found = model.bench.measure(exported)
@@ -194,7 +194,7 @@ def _entry(
         precision=options.precision,
         arithmetic="rounded-float32" if options.precision in {"fp16", "bf16"} else "onnxruntime",
         min_psnr_db=options.min_psnr,
-        pictures=min(len(pictures) for pictures in bench.pictures.values()),
+        pictures=min(len(images) for images in bench.images.values()),
         results=found.results,
         kept_fp32=tuple(name for name in names if name not in reduced),
         ranges=ranges[:NAMED_TENSORS],

@@ -1,10 +1,10 @@
-"""What float16 and bfloat16 do, shown on a CPU.
+"""The effects of float16 and bfloat16, emulated on a CPU.
 
-Every operator on 16-bit tensors computes in float32 and its result is rounded through the type.
-Weights and inputs are 16-bit tensors, so they are rounded already; a result beyond float16's 65504
-becomes infinite as it does on a device. True half arithmetic on a CPU takes a hundred times as
-long, and ONNX Runtime's CPU provider computes half graphs in float32 throughout, which hides an
-overflow; bfloat16 convolutions it has none.
+Every operator on 16-bit tensors computes in float32, and its result is rounded to the type. Weights
+and inputs are 16-bit tensors, so they are rounded already; a result beyond float16's 65504 becomes
+infinite, as on a device. True half arithmetic on a CPU takes a hundred times as long. ONNX
+Runtime's CPU provider computes half graphs in float32 throughout, which hides an overflow, and has
+no bfloat16 convolutions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from munit_edge.trainer.torch_api import Tensor, TorchDispatchMode, nn, torch, t
 
 
 class HalfArithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While it is entered, operators on 16-bit tensors compute in float32 and round the result."""
+    """While active, operators on 16-bit tensors compute in float32 and round the result."""
 
     def __torch_dispatch__(
         self,
@@ -45,11 +45,11 @@ class HalfArithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class Watch:
-    """Notes the largest value of every tensor that a reduced type could lose.
+    """Records the largest value of every tensor that a reduced type could lose.
 
     Attributes:
         largest: largest finite magnitude by tensor, such as `decoder_b.up.0.conv`.
-        non_finite: numbers of NaN and infinite values, for tensors that had any.
+        non_finite: number of NaN and infinite values, for tensors that had any.
 
     Args:
         generators: what to watch.
@@ -78,7 +78,7 @@ class Watch:
 
 
 class HalfRunner(TorchRunner):
-    """One graph; its operators on 16-bit tensors compute as `HalfArithmetic` says."""
+    """One graph; its operators on 16-bit tensors compute as in `HalfArithmetic`."""
 
     def run(self, feeds: Mapping[str, AnyArray], *, keep_on_device: bool = False) -> dict[str, Any]:
         """See `Runner.run`."""
@@ -87,7 +87,7 @@ class HalfRunner(TorchRunner):
 
 
 class HalfGraphs(TorchGraphs):
-    """Generators on the CPU, typed as they are; 16-bit layers compute as `HalfArithmetic` says.
+    """Generators on the CPU, typed as they are; 16-bit layers compute as in `HalfArithmetic`.
 
     Args:
         generators: float32, or typed by `munit_edge.export.half_precision.in_half`.
@@ -111,7 +111,7 @@ class HalfGraphs(TorchGraphs):
 
 
 def _watched(generators: nn.ModuleDict) -> Iterator[tuple[str, str, nn.Module]]:
-    """Layer, tensor, and the module that gives it."""
+    """Layer, tensor, and the module that computes it."""
     for name, module in layers(generators):
         if not isinstance(module, ConvBlock):
             yield name, f"{name}.output", module
@@ -133,7 +133,7 @@ def _floats(values: Any) -> Iterator[Tensor]:
 
 
 def _half_type(values: Any) -> torch.dtype | None:
-    """The 16-bit type of all floating-point tensors; None where they are of another or several."""
+    """The 16-bit type of all floating-point tensors; None if they have another type or several."""
     types = {tensor.dtype for tensor in _floats(values)}
     return types.pop() if types in ({torch.float16}, {torch.bfloat16}) else None
 

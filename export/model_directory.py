@@ -12,7 +12,7 @@ from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime.runner import OnnxRuntimeGraphs, directory_graphs
 from munit_edge.engines.torch.runner import TorchGraphs
 from munit_edge.errors import ParityError
-from munit_edge.export.calibration import read_pictures
+from munit_edge.export.calibration import read_user_images
 from munit_edge.export.choose_layers import (
     Choice,
     Reference,
@@ -117,7 +117,7 @@ def export_model(
         if options.precision == "fp32":
             manifest = _export_fp32(export)
         else:
-            images = read_pictures(opened.config, options, warn)
+            images = read_user_images(opened.config, options, warn)
             manifest = _export_reduced(
                 export, Reference(opened.config, _generators(export), images, on_trial)
             )

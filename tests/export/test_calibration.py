@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from munit_edge.errors import ConfigError, InputError
-from munit_edge.export.calibration import Pictures, read_pictures
+from munit_edge.export.calibration import UserImages, read_user_images
 from munit_edge.export.options import ExportOptions
 from munit_edge.model.config import ModelConfig
 from munit_edge.model.manifest import Precision
@@ -23,8 +23,8 @@ def _fill(folder: Path, levels: range, size: tuple[int, int] = (40, 32)) -> Path
     return folder
 
 
-def _read(*folders: Path, **wishes: int) -> Pictures:
-    return read_pictures(CONFIG, ExportOptions(precision="int8", calibration=folders, **wishes))
+def _read(*folders: Path, **wishes: int) -> UserImages:
+    return read_user_images(CONFIG, ExportOptions(precision="int8", calibration=folders, **wishes))
 
 
 def _levels(images: list[np.ndarray]) -> list[int]:
@@ -79,8 +79,8 @@ def test_sizes(
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["trainA"], "holds trainA: pictures of both domains are needed"),
-        ([], "holds nothing: pictures of both domains are needed"),
+        (["trainA"], "holds trainA: images of both domains are needed"),
+        ([], "holds nothing: images of both domains are needed"),
     ],
 )
 def test_one_domain_only(names: list[str], message: str, tmp_path: Path) -> None:
@@ -93,14 +93,14 @@ def test_one_domain_only(names: list[str], message: str, tmp_path: Path) -> None
 def test_an_empty_domain(tmp_path: Path) -> None:
     _fill(tmp_path / "trainA", range(2))
     _fill(tmp_path / "trainB", range(0))
-    with pytest.raises(InputError, match=r"domain b has no pictures in .*trainB"):
+    with pytest.raises(InputError, match=r"domain b has no images in .*trainB"):
         _read(tmp_path)
 
 
 def test_only_broken_pictures(tmp_path: Path) -> None:
     folders = [_fill(tmp_path / name, range(1)) for name in "xy"]
     (folders[1] / "000.png").write_bytes(b"")
-    with pytest.raises(InputError, match=r"none of the 1 pictures of domain b.* can be read"):
+    with pytest.raises(InputError, match=r"none of the 1 images of domain b.* can be read"):
         _read(*folders)
 
 
@@ -112,8 +112,14 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wishes", "message"),
     [
-        ({"precision": "int8"}, "--precision int8 is judged by pictures .* add --calibration"),
-        ({"precision": "fp16"}, "--precision fp16 is judged by pictures .* add --calibration"),
+        (
+            {"precision": "int8"},
+            "--precision int8 is judged by your .* add --calibration",
+        ),
+        (
+            {"precision": "fp16"},
+            "--precision fp16 is judged by your .* add --calibration",
+        ),
         ({"calibration": (Path("x"),)}, "--calibration has no effect on fp32"),
         ({"min_psnr_db": 30.0}, "--min-psnr has no effect on fp32"),
         ({"auto_mixed": True}, "--auto-mixed has no effect on fp32"),
@@ -121,11 +127,11 @@ def test_a_missing_folder(tmp_path: Path) -> None:
         ({"precision": "fp16", "calibration": (Path("x"),) * 3}, "--calibration is given 3 times"),
         (
             {"precision": "bf16", "calibration": (Path("x"),), "opset": 21},
-            "--precision bf16 needs operator set 22 or newer and --opset is 21",
+            "--precision bf16 needs opset 22 or newer and --opset is 21",
         ),
         (
             {"precision": "fp8", "calibration": (Path("x"),), "opset": 18},
-            "--precision fp8 needs operator set 19 or newer and --opset is 18",
+            "--precision fp8 needs opset 19 or newer and --opset is 18",
         ),
     ],
 )
@@ -156,7 +162,7 @@ def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
     (second / "link").symlink_to(first, target_is_directory=True)
     told: list[str] = []
     options = ExportOptions(precision="int8", calibration=(first, second))
-    read_pictures(CONFIG, options, told.append)
+    read_user_images(CONFIG, options, told.append)
     assert len(told) == 2
     assert "000.png is no picture" in told[0]
     assert told[1] == (
@@ -165,5 +171,5 @@ def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
     )
     for file in second.glob("*.png"):
         file.unlink()
-    with pytest.raises(InputError, match=r"domain b has no pictures in .*y \(left out: 1 video"):
+    with pytest.raises(InputError, match=r"domain b has no images in .*y \(left out: 1 video"):
         _read(first, second)

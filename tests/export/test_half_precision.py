@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from munit_edge.cli.main import app
 from munit_edge.errors import ConfigError, GateError
-from munit_edge.export.calibration import Pictures
+from munit_edge.export.calibration import UserImages
 from munit_edge.export.choose_layers import Reference, choose_half
 from munit_edge.export.emulated_half import HalfArithmetic
 from munit_edge.export.half_precision import HalfPrecision, in_half, layers, matching
@@ -154,7 +154,7 @@ def test_names_of_layers_to_keep(pattern: str, expected: set[str]) -> None:
 
 
 def test_a_name_that_no_layer_has() -> None:
-    with pytest.raises(ConfigError, match=r"'decoder_c' names no layer .* look like decoder_a.up"):
+    with pytest.raises(ConfigError, match=r"'decoder_c' matches no layer .* like decoder_a.up"):
         matching(["decoder_a.up.0"], ["decoder_c"])
 
 
@@ -213,7 +213,7 @@ def _float32(checkpoint: Checkpoint, *, overflowing: bool) -> Reference:
         domain: [random.integers(0, 256, (1, 32, 32, config.channels(domain)), dtype=np.uint8)]
         for domain in ("a", "b")
     }
-    return Reference(config, generators, Pictures(images, images))
+    return Reference(config, generators, UserImages(images, images))
 
 
 def _options(**wishes: Any) -> ExportOptions:
@@ -239,7 +239,7 @@ def test_gate_names_the_layer_that_overflows(tiny_checkpoint: Path) -> None:
         choose_half(model, "fp16", _options())
     message = str(caught.value)
     assert f"infinite values in {OVERFLOWING}.conv (largest in fp32 " in message
-    assert f"most is lost by {OVERFLOWING} (overflows), " in message
+    assert f"the layers that lose most are {OVERFLOWING} (overflows), " in message
     assert "--keep-fp32" in message
     assert caught.value.exit_code == 1
 

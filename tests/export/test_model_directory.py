@@ -224,7 +224,7 @@ def test_existing_directory_is_kept(tiny_checkpoint: Path, tmp_path: Path) -> No
     ("options", "message"),
     [
         (ExportOptions(height=30, width=32), "--height 30 .* multiples of 4 pixels, at least 16"),
-        (ExportOptions(height=32, width=8), "--width 8 .* from 16 on"),
+        (ExportOptions(height=32, width=8), "--width 8 .* at least 16"),
     ],
 )
 def test_sizes_that_the_model_cannot_take(

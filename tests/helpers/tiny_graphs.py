@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from munit_edge.export.calibration import Pictures
+from munit_edge.export.calibration import UserImages
 from munit_edge.export.quantise import CalibratedGraph
 from munit_edge.model.config import DOMAINS, Domain, GraphKind, ModelConfig
 
@@ -18,13 +18,13 @@ CalibratedModel = Callable[[str], dict[str, CalibratedGraph]]
 """Name of the model's fixture -> its graphs by name. Do not change them."""
 
 
-def soft_pictures(config: ModelConfig) -> Pictures:
+def soft_pictures(config: ModelConfig) -> UserImages:
     """Two pictures of each domain for the scales and two others for the gate."""
     found = {
         domain: soft_areas(4, config.channels(domain), seed) for seed, domain in enumerate(DOMAINS)
     }
     first, second = ({d: found[d][part] for d in DOMAINS} for part in (slice(2), slice(2, 4)))
-    return Pictures(calibration=first, gate=second)
+    return UserImages(calibration=first, gate=second)
 
 
 def soft_areas(count: int, channels: int, seed: int) -> list[np.ndarray]:

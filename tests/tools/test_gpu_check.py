@@ -100,9 +100,9 @@ def test_what_is_judged(gpu_check: ModuleType) -> None:
     assert gpu_check._tolerance(picture, "cuda:0", "tf32") == 4.0
     assert gpu_check._tolerance(code, "cpu", "fp32") == pytest.approx(5e-4)
     assert gpu_check._tolerance(code, "cuda:0", "fp16") is None
-    assert gpu_check._difference(picture, picture + 3) == 3.0
-    assert gpu_check._difference(picture, picture[:, 0]) is None
-    assert gpu_check._difference(code * np.float32("nan"), code) is None
+    assert gpu_check.largest_difference(picture, picture + 3) == 3.0
+    assert gpu_check.largest_difference(picture, picture[:, 0]) is None
+    assert gpu_check.largest_difference(code * np.float32("nan"), code) is None
 
 
 def test_a_checkpoint_of_another_model_is_refused(tiny_checkpoint: Path) -> None:

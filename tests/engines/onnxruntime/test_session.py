@@ -81,9 +81,7 @@ def test_tf32_is_asked_for_by_the_device(cuda_that_does_not_load: list[Any]) -> 
 @pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
 def test_a_cpu_has_no_tf32(engine: str) -> None:
     model = FOLDER / ("checkpoint" if engine == "torch" else "model")
-    with pytest.raises(
-        ConfigError, match=r"the device is the CPU: leave out --tf32, or use --device"
-    ):
+    with pytest.raises(ConfigError, match=r"the device is the CPU: leave out --tf32, or use"):
         open_graphs(model, engine, "cpu", tf32=True)
 
 
@@ -94,9 +92,7 @@ def test_a_graph_that_onnxruntime_has_no_code_for(monkeypatch: pytest.MonkeyPatc
         )
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
-    with pytest.raises(
-        UnsupportedGraphError, match=r"cannot run graph take on cpu .*Conv.*--precision"
-    ):
+    with pytest.raises(UnsupportedGraphError, match=r"cannot run graph take on cpu .*Conv.*--prec"):
         open_session(GRAPH, "take", Device("cpu"))
 
 
