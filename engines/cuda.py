@@ -352,6 +352,7 @@ class DevicePool:
         nbytes = max(math.prod(shape) * np.dtype(dtype).itemsize, 1)
         block = self._take(nbytes) or (nbytes, _allocate(self.device, nbytes))
         array = CudaArray(self.device, block[1], shape, np.dtype(dtype))
+        # Not at exit: the driver may be gone by then, and it frees the memory anyway.
         weakref.finalize(array.owner, _give_back, self, block).atexit = False
         return array
 
@@ -364,6 +365,7 @@ class DevicePool:
     def _take(self, nbytes: int) -> tuple[int, int] | None:
         with self._lock:
             self._collect()
+            # Larger blocks are left for larger arrays.
             fitting = [block for block in self._free if nbytes <= block[0] <= 2 * nbytes]
             if not fitting:
                 return None
@@ -377,6 +379,7 @@ class DevicePool:
             self.device.release("cudaFree", self._free.pop()[1])
 
     def _put(self, block: tuple[int, int]) -> None:
+        # Called when an array is collected, in any thread: the deque needs no lock.
         self._returned.append(block)
         if self._closed:
             self.device.release("cudaSetDevice", self.device.index)

@@ -55,6 +55,7 @@ def open_graphs(
         )
     if engine == "auto":
         engine = "torch" if _looks_like_checkpoint(path) else "onnxruntime"
+    # Without a GPU that is the error, rather than a package that is missing as well.
     with gpu_first(engine in _GPU_ENGINES or device.startswith("cuda")):
         return _open(path, engine, device, tf32=tf32, cuda_graph=cuda_graph, warm_up=warm_up)
 

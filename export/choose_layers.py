@@ -172,6 +172,7 @@ def _choose(
     losses = layer_losses(measure, reduced, on_trial)
     if not options.auto_mixed:
         raise gate_error(options.precision, found, options.min_psnr, losses)
+    # The estimate assumes that losses add up; where they do not, more layers are kept.
     count = len(layers_to_keep(losses, options.min_psnr))
     for kept in range(count, len(losses)):
         worst = {layer for layer, _ in losses[:kept]}

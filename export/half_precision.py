@@ -88,7 +88,7 @@ def in_half(
         if isinstance(module, ConvBlock):
             # The last activation and everything after it are float32.
             _type_block(module, dtype, torch.float32 if name.endswith(".to_image") else dtype)
-        else:
+        else:  # the sum of a residual block: both of its terms
             _cast_input(module, dtype)
             _cast_output(module.get_submodule("block_1"), dtype)
     for graph, network in networks(typed):

@@ -140,6 +140,7 @@ class Bench:
     ) -> Iterator[Images]:
         """The image in every style, uint8 [H, W, C] each."""
         source, target = split_direction(direction)
+        # Graphs that did not change are not run again: trying single layers takes many runs.
         graphs = candidate if f"decoder_{target}" in changed else self.reference
 
         def code(kind: GraphKind, domain: Domain, index: int) -> Array:

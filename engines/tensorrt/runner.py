@@ -165,6 +165,7 @@ class TensorRTRunner(Runner):
         with self._lock:
             if self._context is None:
                 return
+            # The closing thread may have another current device.
             self._place.device.release("cudaSetDevice", self._place.device.index)
             self._forget()
             for port in self._ports.values():
@@ -209,6 +210,7 @@ class TensorRTRunner(Runner):
         shapes = {name: tuple(array.shape) for name, array in feeds.items()}
         for name, array in feeds.items():
             self._ports[name].reserve(shapes[name], on_device=isinstance(array, CudaArray))
+        # A buffer that grew has a new address, and a recorded graph has the old one.
         self._repeated = self._prepared == _Prepared(shapes, keep, self._addresses())
         if self._repeated:
             return
@@ -222,6 +224,7 @@ class TensorRTRunner(Runner):
             )
         for name, shape in self._output_shapes(messages).items():
             self._ports[name].reserve(shape, on_device=keep)
+        # Output shapes follow from the inputs', so their addresses come last.
         for name, port in self._ports.items():
             self._demand(
                 self._context.set_tensor_address(name, port.address),

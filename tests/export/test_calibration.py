@@ -16,15 +16,17 @@ CONFIG = ModelConfig(width=8, num_res_blocks=1, mlp_dim=16)
 
 
 def _fill(folder: Path, levels: range, size: tuple[int, int] = (40, 32)) -> Path:
-    """Flat pictures, told apart by their grey level."""
+    """Flat images, distinguished by their grey level."""
     folder.mkdir(parents=True)
     for level in levels:
         Image.new("RGB", size, (level, level, level)).save(folder / f"{level:03}.png")
     return folder
 
 
-def _read(*folders: Path, **wishes: int) -> UserImages:
-    return read_user_images(CONFIG, ExportOptions(precision="int8", calibration=folders, **wishes))
+def _read(*folders: Path, **settings: int) -> UserImages:
+    return read_user_images(
+        CONFIG, ExportOptions(precision="int8", calibration=folders, **settings)
+    )
 
 
 def _levels(images: list[np.ndarray]) -> list[int]:
@@ -58,7 +60,7 @@ def test_broken_pictures_are_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "wishes", "expected"),
+    ("size", "settings", "expected"),
     [
         ((40, 33), {}, (36, 40)),
         ((600, 520), {}, (256, 296)),
@@ -68,11 +70,11 @@ def test_broken_pictures_are_passed_over(tmp_path: Path) -> None:
     ],
 )
 def test_sizes(
-    size: tuple[int, int], wishes: dict[str, int], expected: tuple[int, int], tmp_path: Path
+    size: tuple[int, int], settings: dict[str, int], expected: tuple[int, int], tmp_path: Path
 ) -> None:
     """Width and height of the file; height and width of what the graphs get."""
     folders = [_fill(tmp_path / name, range(1), size) for name in "xy"]
-    found = _read(*folders, **wishes)
+    found = _read(*folders, **settings)
     assert {image.shape for image in found.gate["a"]} == {(1, *expected, 3)}
 
 
@@ -110,7 +112,7 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "message"),
+    ("settings", "message"),
     [
         (
             {"precision": "int8"},
@@ -135,11 +137,11 @@ def test_a_missing_folder(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_wishes_that_do_not_fit(wishes: dict[str, object], message: str) -> None:
+def test_settings_that_do_not_fit(settings: dict[str, object], message: str) -> None:
     from munit_edge.settings import validate
 
     with pytest.raises(ConfigError, match=message):
-        validate(ExportOptions, wishes, "options")
+        validate(ExportOptions, settings, "options")
 
 
 @pytest.mark.parametrize(
@@ -160,12 +162,12 @@ def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
     (first / "a.jxl").touch()
     (second / "b.mov").touch()
     (second / "link").symlink_to(first, target_is_directory=True)
-    told: list[str] = []
+    warnings: list[str] = []
     options = ExportOptions(precision="int8", calibration=(first, second))
-    read_user_images(CONFIG, options, told.append)
-    assert len(told) == 2
-    assert "000.png is no picture" in told[0]
-    assert told[1] == (
+    read_user_images(CONFIG, options, warnings.append)
+    assert len(warnings) == 2
+    assert "000.png is no picture" in warnings[0]
+    assert warnings[1] == (
         "left out: 1 JPEG XL, 1 video (translate it by itself), 1 linked folder (name the folders "
         "themselves)"
     )

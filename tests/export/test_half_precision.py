@@ -158,7 +158,7 @@ def test_a_name_that_no_layer_has() -> None:
         matching(["decoder_a.up.0"], ["decoder_c"])
 
 
-def test_bf16_graphs_and_their_proof(bf16_model: Path) -> None:
+def test_bf16_graphs_and_their_checks(bf16_model: Path) -> None:
     """Types in the files, the gate's entries, and copies that run where the files do not."""
     manifest = read_manifest(bf16_model)
     assert {(entry.precision, entry.opset) for entry in manifest.graphs} == {("bf16", 22)}
@@ -185,9 +185,9 @@ def test_bf16_graphs_and_their_proof(bf16_model: Path) -> None:
 
 
 def test_bf16_needs_a_gpu_to_run(bf16_model: Path, tmp_path: Path) -> None:
-    picture = tmp_path / "photo.png"
-    Image.new("L", (40, 32), 99).save(picture)
-    arguments = ["translate", bf16_model, picture, "-o", tmp_path / "out", "--direction", "a2b"]
+    photo = tmp_path / "photo.png"
+    Image.new("L", (40, 32), 99).save(photo)
+    arguments = ["translate", bf16_model, photo, "-o", tmp_path / "out", "--direction", "a2b"]
     result = CliRunner().invoke(app, [*map(str, arguments), "--engine", "onnxruntime"])
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
@@ -200,7 +200,7 @@ def test_bf16_needs_a_gpu_to_run(bf16_model: Path, tmp_path: Path) -> None:
 
 
 def _float32(checkpoint: Checkpoint, *, overflowing: bool) -> Reference:
-    """The model; one layer's convolution perhaps so large that the norm behind must shrink it."""
+    """The model; one layer's convolution perhaps so large that the norm after it must shrink it."""
     generators = checkpoint.generators()
     if overflowing:
         conv = generators.get_submodule("b.decoder.up.0.conv")
@@ -216,11 +216,11 @@ def _float32(checkpoint: Checkpoint, *, overflowing: bool) -> Reference:
     return Reference(config, generators, UserImages(images, images))
 
 
-def _options(**wishes: Any) -> ExportOptions:
-    return ExportOptions(precision="fp16", calibration=(Path("unused"),), **wishes)
+def _options(**settings: Any) -> ExportOptions:
+    return ExportOptions(precision="fp16", calibration=(Path("unused"),), **settings)
 
 
-def test_gate_holds_and_tells_its_numbers(checkpoint: Checkpoint) -> None:
+def test_gate_holds_and_reports_its_numbers(checkpoint: Checkpoint) -> None:
     choice = choose_half(_float32(checkpoint, overflowing=False), "fp16", _options())
     assert choice.gate.kept_fp32 == ()
     assert {result.direction for result in choice.gate.results} == {"a2b", "b2a"}
@@ -245,11 +245,11 @@ def test_gate_names_the_layer_that_overflows(tiny_checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wish", [{"auto_mixed": True}, {"keep_fp32": (OVERFLOWING,)}], ids=["auto", "named"]
+    "setting", [{"auto_mixed": True}, {"keep_fp32": (OVERFLOWING,)}], ids=["auto", "named"]
 )
-def test_a_layer_that_overflows_is_kept(wish: dict[str, Any], tiny_checkpoint: Path) -> None:
+def test_a_layer_that_overflows_is_kept(setting: dict[str, Any], tiny_checkpoint: Path) -> None:
     model = _float32(open_checkpoint(tiny_checkpoint), overflowing=True)
-    choice = choose_half(model, "fp16", _options(**wish))
+    choice = choose_half(model, "fp16", _options(**setting))
     assert choice.gate.kept_fp32 == (OVERFLOWING,)
     assert OVERFLOWING not in choice.reduced
     assert min(result.psnr_db for result in choice.gate.results) > 45

@@ -166,7 +166,7 @@ def test_variants_translate_like_the_checkpoint(
 
 
 def _check_tiles(exported: Translator, reference: Translator) -> None:
-    """The `*_stats` graphs of the export give what the whole picture gives in torch."""
+    """The exported `*_stats` graphs on tiles agree with torch on the whole image."""
     coarse = np.random.default_rng(1).integers(0, 256, (1, 12, 15, 1), dtype=np.uint8)
     image = coarse.repeat(8, axis=1).repeat(8, axis=2)[:, :93, :118]
     styles = exported.sample_styles(2)

@@ -1,7 +1,7 @@
 """`*_stats` graphs: what ONNX Runtime and TensorRT-RTX make of them.
 
-`export_model` proves them against the networks; here is what that proof does not vary: statistics
-of something else, and a core that is not the whole picture.
+`export_model` checks them against the networks; here is what that check does not vary: statistics
+of something else, and a core that is not the whole image.
 """
 
 from __future__ import annotations

@@ -265,7 +265,7 @@ def test_the_log_is_heard_only_while_someone_listens() -> None:
     assert len(messages) == heard
 
 
-def test_a_missing_tensorrt_says_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tensorrt_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt_api, "_loaded", {})
     monkeypatch.setattr(tensorrt_api, "_MODULES", {"tensorrt": ("no_tensorrt_at_all",)})
     with pytest.raises(EngineError, match=r"TensorRT is not installed: .*python3-libnvinfer.*pip"):

@@ -133,7 +133,7 @@ def test_plans_with_tf32_are_taken_only_when_asked_for(ask: Asker, machine: Mach
     ]
     assert (rounded.built, rounded.sidecar.key.options.tf32) == (True, True)
     assert ask(tf32=True).path == rounded.path
-    assert ask().path == exact.path, "the newer one is not what was asked for"
+    assert ask().path == exact.path, "the newer one has other profiles"
     assert not ask.said
 
 
@@ -222,7 +222,7 @@ def test_without_profiles_the_newest_plan_is_taken(ask: Asker, machine: Machine)
     newest = ask("128", optimization_level=5)
     assert ask().path == newest.path
     assert len(machine.built) == 2
-    # Unless options are asked for.
+    # Unless the request has options.
     assert ask(optimization_level=4).sidecar.key.options.optimization_level == 4
 
 

@@ -187,7 +187,7 @@ def test_content_does_not_cross_the_bus(machine: Machine) -> None:
         translator.translate(_images(1), "a2b", styles=translator.sample_styles(2))
     to_gpu, to_host, within = 1, 2, 3
     assert kinds[:2] == [to_gpu, within], "encoder: the image goes in, the content stays"
-    # Two styles of one picture are two rows of content.
+    # Two styles of one image are two rows of content.
     assert kinds[2:] == [within, within, to_gpu, to_host]
 
 
@@ -314,11 +314,11 @@ def test_decoder_outside_of_the_profiles_speaks_of_pixels(machine: Machine) -> N
         graphs.runner("decoder", "b").run(feeds)
 
 
-def test_a_build_is_told(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_build_is_logged(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), machine.open() as translator:
         translator.encode_content(_images(1), "a")
-    told = [record.getMessage() for record in caplog.records]
-    assert told == [
+    logged = [record.getMessage() for record in caplog.records]
+    assert logged == [
         "building the TensorRT 10.3.0 engine of content_encoder_a for Double 0; this may take "
         "minutes and happens once (`munit-edge export trt` does it in advance)"
     ]
@@ -389,7 +389,7 @@ def _other_plan(machine: Machine) -> None:
         (_other_plan, "other inputs and outputs than its graph .*engines prune"),
     ],
 )
-def test_failures_have_a_mend(
+def test_failures_say_how_to_fix_them(
     fault: Callable[[Machine], None], message: str, machine: Machine
 ) -> None:
     fault(machine)
@@ -444,9 +444,9 @@ def _has_driver() -> bool:
 @pytest.mark.parametrize("engine", ["tensorrt", "tensorrt-rtx"])
 def test_machine_without_a_gpu_for_real(engine: str, tiny_model: Path, tmp_path: Path) -> None:
     """No double here: the process ends with one line and exit code 2, whatever is installed."""
-    picture = tmp_path / "picture.png"
-    Image.fromarray(_images(1)[0]).save(picture)
-    words = [str(tiny_model), str(picture), "--direction", "a2b", "-o", str(tmp_path / "out")]
+    image = tmp_path / "image.png"
+    Image.fromarray(_images(1)[0]).save(image)
+    words = [str(tiny_model), str(image), "--direction", "a2b", "-o", str(tmp_path / "out")]
     program = "from munit_edge.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, "translate", *words, "--engine", engine],

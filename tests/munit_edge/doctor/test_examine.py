@@ -52,9 +52,9 @@ def find(
     extras: dict[str, tuple[str, ...]] | None = None,
     cache: CacheFacts = CACHE,
 ) -> Finding | None:
-    told: dict[Subject, Answer] = {s: Answer(subject=s, installed=False) for s in SUBJECTS}
-    told.update({answer.subject: answer for answer in answers})
-    all_of_them = judge(on or machine(), tuple(told.values()), packages or {}, extras or {}, cache)
+    given: dict[Subject, Answer] = {s: Answer(subject=s, installed=False) for s in SUBJECTS}
+    given.update({answer.subject: answer for answer in answers})
+    all_of_them = judge(on or machine(), tuple(given.values()), packages or {}, extras or {}, cache)
     return next((finding for finding in all_of_them if finding.subject == subject), None)
 
 
@@ -73,8 +73,8 @@ def works(subject: Subject, version: str = "1.0", **facts: object) -> Answer:
 
 
 def test_a_bare_machine_has_nothing_broken() -> None:
-    told = tuple(Answer(subject=s, installed=False) for s in SUBJECTS)
-    findings = list(judge(machine(), told, {}, {"train": ("torch",)}, CACHE))
+    given = tuple(Answer(subject=s, installed=False) for s in SUBJECTS)
+    findings = list(judge(machine(), given, {}, {"train": ("torch",)}, CACHE))
     assert {f.status for f in findings} == {"ok", "missing"}
     assert found("GPU").detail == "no NVIDIA driver: the CPU is used"
     assert found("onnxruntime").mend == "run `pip install 'munit-edge[cpu]'`"
