@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from munit_edge.errors import EngineError
 from munit_edge.model.config import Domain, GraphKind, ModelConfig, TensorIO, graph_name
 from munit_edge.model.manifest import TensorEntry
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 Array = NDArray[Any]
 
 
@@ -22,43 +26,60 @@ class DeviceArray(ABC):
     """An array in the memory of a GPU, made by a runner and taken by runners of the same graph set.
 
     Its contents never change. `numpy.asarray` copies it to the host.
+
+    Args:
+        base_shape: of the array in memory, which a view shares.
+        dtype: type of its elements.
+        where: the device that holds it, such as "cuda:0".
+        rows: those of the first axis that belong to this view, in order; None: all.
     """
 
+    def __init__(
+        self,
+        base_shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        where: str,
+        rows: Sequence[int] | None = None,
+    ) -> None:
+        self.dtype = dtype
+        self.where = where
+        self.rows = list(range(base_shape[0])) if rows is None else list(rows)
+        self._base_shape = base_shape
+
     @property
-    @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Sizes of its axes."""
+        return (len(self.rows), *self._base_shape[1:])
 
     @property
-    @abstractmethod
-    def dtype(self) -> np.dtype[Any]:
-        """Type of its elements."""
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self._base_shape)
 
     @property
-    @abstractmethod
-    def where(self) -> str:
-        """The device that holds it, such as "cuda:0"."""
+    def row_nbytes(self) -> int:
+        """Size of one item of the first axis in bytes."""
+        return math.prod(self._base_shape[1:]) * self.dtype.itemsize
 
-    @abstractmethod
-    def take(self, rows: Sequence[int]) -> DeviceArray:
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return len(self.rows) * self.row_nbytes
+
+    def take(self, rows: Sequence[int]) -> Self:
         """The chosen items of the first axis, in that order; nothing is copied."""
+        return self._view([self.rows[row] for row in rows])
+
+    @abstractmethod
+    def _view(self, rows: list[int]) -> Self:
+        """A view of these rows of the array in memory."""
 
     @abstractmethod
     def to_host(self) -> Array:
         """A copy in the host's memory."""
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Size in bytes."""
-        return int(np.prod(self.shape)) * self.dtype.itemsize
-
     def __len__(self) -> int:
-        return self.shape[0]
+        return len(self.rows)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if copy is False:
@@ -99,14 +120,25 @@ class Runner(ABC):
         self.batch_limits: tuple[int, int | None] = (
             (batch, batch) if isinstance(batch, int) else (1, None)
         )
-        # Batches of their own for content and style: older exports have one.
+        # Content and style have batches of their own, unless the export fixed the batch.
         self.several_styles = len({spec.shape[0] for spec in inputs}) > 1
 
-    def run(self, feeds: Mapping[str, AnyArray]) -> dict[str, Array]:
+    @overload
+    def run(self, feeds: Mapping[str, AnyArray]) -> dict[str, Array]: ...
+
+    @overload
+    def run(
+        self, feeds: Mapping[str, AnyArray], *, keep_on_device: bool
+    ) -> dict[str, AnyArray]: ...
+
+    @abstractmethod
+    def run(self, feeds: Mapping[str, AnyArray], *, keep_on_device: bool = False) -> dict[str, Any]:
         """Run the graph once.
 
         Args:
             feeds: one array for each input, by name.
+            keep_on_device: leave the outputs where the backend computes, for later runs of the same
+                graph set. A backend that cannot do so returns arrays of the host.
 
         Returns:
             One new array for each output, by name.
@@ -116,36 +148,27 @@ class Runner(ABC):
             EngineError: a feed is missing, unknown, or of the wrong type or shape, or the backend
                 failed (too little memory, say).
         """
-        self._check(feeds)
-        host = {name: np.asarray(array) for name, array in feeds.items()}
-        return self._run(host)
-
-    def run_on_device(self, feeds: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
-        """`run`, with the outputs left where the backend computes.
-
-        They are for later runs of the same graph set. A backend that cannot do so gives arrays of
-        the host, as `run` does.
-        """
-        return dict(self.run(feeds))
-
-    def _check(self, feeds: Mapping[str, AnyArray]) -> None:
-        names = [spec.name for spec in self.inputs]
-        faults = [f"'{name}' is missing" for name in names if name not in feeds]
-        faults += [f"'{name}' is unknown" for name in feeds if name not in names]
-        faults += [
-            fault
-            for spec in self.inputs
-            if spec.name in feeds and (fault := _mismatch(spec, feeds[spec.name]))
-        ]
-        if faults:
-            raise EngineError(f"graph {self.name} cannot take its inputs: " + "; ".join(faults))
-
-    @abstractmethod
-    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the backend on checked feeds."""
 
     def close(self) -> None:  # noqa: B027 - most backends free their memory when collected
-        """Give the backend's memory back; the runner cannot be used afterwards."""
+        """Free the backend's memory; the runner cannot be used afterwards."""
+
+
+def check_feeds(runner: Runner, feeds: Mapping[str, AnyArray]) -> None:
+    """Compare feeds with the inputs of a graph, before the backend sees them.
+
+    Raises:
+        EngineError: lists every feed that is missing, unknown, or of the wrong type or shape.
+    """
+    names = [spec.name for spec in runner.inputs]
+    faults = [f"'{name}' is missing" for name in names if name not in feeds]
+    faults += [f"'{name}' is unknown" for name in feeds if name not in names]
+    faults += [
+        fault
+        for spec in runner.inputs
+        if spec.name in feeds and (fault := _mismatch(spec, feeds[spec.name]))
+    ]
+    if faults:
+        raise EngineError(f"graph {runner.name} cannot take its inputs: " + "; ".join(faults))
 
 
 class GraphSet(ABC):
@@ -153,7 +176,7 @@ class GraphSet(ABC):
 
     Attributes:
         config: the model's configuration.
-        io: pictures at the graphs' borders, uint8 NHWC or float32 NCHW in [-1, 1].
+        io: images at the graphs' borders, uint8 NHWC or float32 NCHW in [-1, 1].
         model_id: SHA-256 of configuration and weights, the same in a checkpoint and its exports.
         engine: name of the backend.
         device: where it runs, such as "cpu" or "cuda:0".

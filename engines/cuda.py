@@ -1,8 +1,8 @@
-"""CUDA memory, streams and graphs, by NVIDIA's own binding `cuda.bindings.runtime`.
+"""CUDA memory, streams and graphs, through NVIDIA's own binding `cuda.bindings.runtime`.
 
 Nothing here needs torch or CuPy. Every call's error code is checked and becomes an `EngineError`.
-`open_device` asks for a GPU first: without one, or without a driver, TensorRT would crash the
-process, so it is called before any TensorRT Runtime is made.
+Without a GPU or a driver TensorRT would crash the process: call `open_device`, which checks for
+both, before creating a TensorRT Runtime.
 
 The names used exist in cuda-bindings 12.8 and 13 (tests/engines/test_cuda.py compares them
 with the binding). No part of this module has run on a GPU yet.
@@ -28,23 +28,23 @@ from munit_edge.engines.gpu_presence import NO_DRIVER_HINT, NO_GPU_HINT, require
 from munit_edge.errors import EngineError, MissingExtraError
 from munit_edge.extras import EXTRAS, require
 
-_MEMORY_MEND = (
-    "use a smaller image (--size) or fewer styles at once, or end other programs on the GPU"
+_MEMORY_FIX = (
+    "use a smaller image (--size) or fewer styles at once, or stop other programs on the GPU"
 )
 
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """What one GPU is, and what drives it."""
+    """One GPU and its driver."""
 
     name: str
     """Such as "NVIDIA GeForce RTX 3060" or "Orin"."""
     compute_capability: tuple[int, int]
     """(8, 7) is SM 8.7."""
     cuda_version: int
-    """CUDA of the binding in use: 1000 * major + 10 * minor."""
+    """CUDA version of the binding in use: 1000 * major + 10 * minor."""
     driver_version: int
-    """Newest CUDA that the driver runs, counted in the same way."""
+    """Newest CUDA that the driver runs, in the same form."""
     integrated: bool
     """Whether GPU and CPU share their memory, as on a Jetson."""
 
@@ -55,7 +55,7 @@ class DeviceFacts:
 
 
 class OutOfMemoryError(EngineError):
-    """The GPU has not enough free memory."""
+    """The GPU does not have enough free memory."""
 
 
 def device_facts(index: int = 0) -> DeviceFacts:
@@ -68,30 +68,30 @@ def device_facts(index: int = 0) -> DeviceFacts:
 
 
 def open_device(index: int = 0) -> CudaDevice:
-    """Make sure that there is a GPU that can be used, and take hold of it.
+    """Check that there is a usable GPU, and open it.
 
     Args:
-        index: number of the GPU, from 0 on.
+        index: number of the GPU, starting at 0.
 
     Raises:
         MissingExtraError: cuda-bindings is not installed.
-        EngineError: there is no GPU of that number, no driver, or one that cannot be used.
+        EngineError: there is no GPU with that number, no driver, or an unusable one.
     """
     cuda = _binding()
     count = _count_devices(cuda)
     if index >= count:
         known = ", ".join(f"cuda:{i}" for i in range(count))
         raise EngineError(
-            f"device 'cuda:{index}' does not exist: there are {count} GPUs here ({known}); name "
-            "one of them with --device"
+            f"device 'cuda:{index}' does not exist: there are {count} GPUs here ({known}); "
+            "choose one of them with --device"
         )
     return CudaDevice(cuda, index)
 
 
 class CudaDevice:
-    """One GPU; make it with `open_device`.
+    """One GPU; `open_device` creates it.
 
-    CUDA keeps a current device for each thread: `activate` it in each before anything else.
+    CUDA keeps a current device for each thread: call `activate` first in each thread.
     """
 
     def __init__(self, cuda: Any, index: int) -> None:
@@ -101,14 +101,14 @@ class CudaDevice:
         self.facts = self._read_facts()
 
     def activate(self) -> None:
-        """Make this GPU the one that the calling thread speaks to."""
+        """Make this GPU the current device of the calling thread."""
         self.call("cudaSetDevice", self.index)
 
     def call(self, function: str, *args: Any) -> Any:
         """Call a function of the CUDA runtime.
 
         Returns:
-            What it gives besides the error code: None, one value, or a tuple.
+            What it returns after the error code: None, one value, or a tuple.
 
         Raises:
             EngineError: it failed; the message has CUDA's own reason.
@@ -117,17 +117,19 @@ class CudaDevice:
         if int(error) == 0:
             return values
         if int(error) == int(self._cuda.cudaError_t.cudaErrorMemoryAllocation):
-            raise OutOfMemoryError(f"cuda:{self.index} has not enough free memory: {_MEMORY_MEND}")
+            raise OutOfMemoryError(
+                f"cuda:{self.index} does not have enough free memory: {_MEMORY_FIX}"
+            )
         raise EngineError(
-            f"cuda:{self.index} failed in {function}: {_describe(self._cuda, error)}; if the same "
+            f"cuda:{self.index} failed in {function}: {_describe(self._cuda, error)}; if it "
             "happens again, run `munit-edge doctor`"
         )
 
     def release(self, function: str, *args: Any) -> None:
-        """Call a function that gives something back; its failure is only logged.
+        """Call a function that frees something; its failure is only logged.
 
-        It fails after an earlier one only, which was raised and says more; what it was to give back
-        ends with the process.
+        Freeing fails only after an earlier failure, which was raised and is more informative. The
+        process's end frees the rest.
         """
         try:
             self.call(function, *args)
@@ -142,7 +144,7 @@ class CudaDevice:
         return value
 
     def free_memory(self) -> tuple[int, int]:
-        """Bytes that are free, and that there are."""
+        """Free bytes, and all bytes."""
         free, total = self.call("cudaMemGetInfo")
         return int(free), int(total)
 
@@ -165,7 +167,7 @@ class CudaDevice:
 
 
 class DeviceBuffer:
-    """Memory on the GPU that only grows; it is given back by `free`."""
+    """Memory on the GPU that only grows, until `free`."""
 
     def __init__(self, device: CudaDevice) -> None:
         self._device = device
@@ -173,12 +175,12 @@ class DeviceBuffer:
         self.capacity = 0
 
     def reserve(self, nbytes: int) -> bool:
-        """Make room for `nbytes`; what was in it is lost when it has to move.
+        """Make room for `nbytes`; the contents are lost when it has to move.
 
-        Nothing on the GPU may still be using it.
+        Nothing on the GPU may still be using the buffer.
 
         Returns:
-            Whether it moved, so that the address is a new one.
+            Whether it moved to a new address.
 
         Raises:
             EngineError: there is not enough memory.
@@ -192,14 +194,14 @@ class DeviceBuffer:
         return True
 
     def free(self) -> None:
-        """Give the memory back."""
+        """Free the memory."""
         address, self.address, self.capacity = self.address, 0, 0
         if address:
             self._device.release("cudaFree", address)
 
 
 class HostBuffer:
-    """Pinned memory of the host that only grows: copies from and to it do not stop the CPU.
+    """Pinned memory of the host that only grows: copies from and to it do not block the CPU.
 
     Where GPU and CPU share their memory it is mapped: the GPU reads and writes it at
     `device_address`, and nothing is copied.
@@ -230,17 +232,17 @@ class HostBuffer:
 
     @property
     def address(self) -> int:
-        """Where the CPU sees it."""
+        """Its address on the CPU's side."""
         return self._address
 
     def array(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """The beginning of the buffer as an array; valid until it grows or is freed."""
+        """The start of the buffer as an array; valid until it grows or is freed."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         raw = (ctypes.c_ubyte * size).from_address(self._address)
         return np.frombuffer(raw, dtype=dtype).reshape(shape)
 
     def free(self) -> None:
-        """Give the memory back."""
+        """Free the memory."""
         address, self._address, self.device_address, self.capacity = self._address, 0, 0, 0
         if address:
             self._device.release("cudaFreeHost", address)
@@ -256,7 +258,7 @@ class Stream:
 
     @property
     def handle(self) -> int:
-        """The stream as a number, as TensorRT wants it."""
+        """The stream as a number, the form that TensorRT takes."""
         return int(self._stream)
 
     def upload(self, address: int, host_address: int, nbytes: int) -> None:
@@ -272,7 +274,7 @@ class Stream:
         self._copy(target, source, nbytes, "cudaMemcpyDeviceToDevice")
 
     def synchronise(self) -> None:
-        """Wait until all that was queued is done; errors of that work are raised here."""
+        """Wait until all queued work is done; its errors are raised here."""
         self._device.call("cudaStreamSynchronize", self._stream)
 
     @contextlib.contextmanager
@@ -289,7 +291,7 @@ class Stream:
         try:
             yield graphs
         except BaseException:
-            with contextlib.suppress(EngineError):  # the first error is the one to tell
+            with contextlib.suppress(EngineError):  # the first error is the one to report
                 recorded = self._device.call("cudaStreamEndCapture", self._stream)
                 self._device.release("cudaGraphDestroy", recorded)
             raise
@@ -301,7 +303,7 @@ class Stream:
         self._device.call("cudaGraphLaunch", graph.executable, self._stream)
 
     def free(self) -> None:
-        """Give the stream back; nothing may be queued on it."""
+        """Free the stream; nothing may be queued on it."""
         stream, self._stream = self._stream, None
         if stream is not None:
             self._device.release("cudaStreamDestroy", stream)
@@ -322,27 +324,27 @@ class CudaGraph:
             device.release("cudaGraphDestroy", recorded)
 
     def free(self) -> None:
-        """Give the graph back."""
+        """Free the graph."""
         executable, self.executable = self.executable, None
         if executable is not None:
             self._device.release("cudaGraphExecDestroy", executable)
 
 
 class DevicePool:
-    """Memory for arrays that outlive one run; what they give back is used again.
+    """Memory for arrays that outlive one run; blocks that they free are used again.
 
-    Asking CUDA for memory waits for the whole GPU, so blocks are kept until `free`.
+    Allocating from CUDA waits for the whole GPU, so blocks are kept until `free`.
     """
 
     def __init__(self, device: CudaDevice) -> None:
         self.device = device
-        self._lock = threading.RLock()  # an array may be collected while it is held
+        self._lock = threading.RLock()  # reentrant: an array may be collected while it is held
         self._free: list[tuple[int, int]] = []
         self._returned: collections.deque[tuple[int, int]] = collections.deque()
         self._closed = False
 
     def array(self, shape: tuple[int, ...], dtype: Any) -> CudaArray:
-        """An array whose contents are not set.
+        """An array with undefined contents.
 
         Raises:
             EngineError: there is not enough memory.
@@ -350,11 +352,12 @@ class DevicePool:
         nbytes = max(math.prod(shape) * np.dtype(dtype).itemsize, 1)
         block = self._take(nbytes) or (nbytes, _allocate(self.device, nbytes))
         array = CudaArray(self.device, block[1], shape, np.dtype(dtype))
+        # Not at exit: the driver may be gone by then, and it frees the memory anyway.
         weakref.finalize(array.owner, _give_back, self, block).atexit = False
         return array
 
     def free(self) -> None:
-        """Give all blocks that no array uses back to CUDA, and later ones as they come."""
+        """Free all blocks that no array uses; the others follow when their arrays are collected."""
         with self._lock:
             self._closed = True
             self._collect()
@@ -362,6 +365,7 @@ class DevicePool:
     def _take(self, nbytes: int) -> tuple[int, int] | None:
         with self._lock:
             self._collect()
+            # Larger blocks are left for larger arrays.
             fitting = [block for block in self._free if nbytes <= block[0] <= 2 * nbytes]
             if not fitting:
                 return None
@@ -375,6 +379,7 @@ class DevicePool:
             self.device.release("cudaFree", self._free.pop()[1])
 
     def _put(self, block: tuple[int, int]) -> None:
+        # Called when an array is collected, in any thread: the deque needs no lock.
         self._returned.append(block)
         if self._closed:
             self.device.release("cudaSetDevice", self.device.index)
@@ -386,7 +391,7 @@ class CudaArray(DeviceArray):
 
     Attributes:
         device: the GPU.
-        owner: what the memory's life is tied to, shared by all views.
+        owner: object whose lifetime the memory has, shared by all views.
     """
 
     def __init__(
@@ -398,43 +403,21 @@ class CudaArray(DeviceArray):
         rows: Sequence[int] | None = None,
         owner: _Owner | None = None,
     ) -> None:
+        super().__init__(shape, dtype, f"cuda:{device.index}", rows)
         self.device = device
         self.owner = owner or _Owner()
         self._address = address
-        self._base_shape = shape
-        self._dtype = dtype
-        self._rows = list(range(shape[0])) if rows is None else list(rows)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes of its axes."""
-        return (len(self._rows), *self._base_shape[1:])
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of its elements."""
-        return self._dtype
-
-    @property
-    def where(self) -> str:
-        """The GPU that holds it, such as "cuda:0"."""
-        return f"cuda:{self.device.index}"
-
-    def take(self, rows: Sequence[int]) -> CudaArray:
-        """The chosen items of the first axis, in that order; nothing is copied."""
-        chosen = [self._rows[row] for row in rows]
-        return CudaArray(
-            self.device, self._address, self._base_shape, self._dtype, chosen, self.owner
-        )
+    def _view(self, rows: list[int]) -> CudaArray:
+        return CudaArray(self.device, self._address, self._base_shape, self.dtype, rows, self.owner)
 
     def pieces(self) -> Iterator[tuple[int, int, int]]:
-        """Neighbouring rows as (offset in the result, address, bytes), as few as there can be."""
-        item = math.prod(self._base_shape[1:]) * self._dtype.itemsize
+        """The longest runs of neighbouring rows: (offset in the result, address, bytes)."""
+        rows, size = self.rows, self.row_nbytes
         start = 0
-        for end in range(1, len(self._rows) + 1):
-            if end == len(self._rows) or self._rows[end] != self._rows[end - 1] + 1:
-                address = self._address + self._rows[start] * item
-                yield start * item, address, (end - start) * item
+        for end in range(1, len(rows) + 1):
+            if end == len(rows) or rows[end] != rows[end - 1] + 1:
+                yield start * size, self._address + rows[start] * size, (end - start) * size
                 start = end
 
     def to_host(self) -> Array:
@@ -446,7 +429,7 @@ class CudaArray(DeviceArray):
             for offset, address, nbytes in self.pieces():
                 stream.download(host.address + offset, address, nbytes)
             stream.synchronise()
-            copied: Array = host.array(self.shape, self._dtype).copy()
+            copied: Array = host.array(self.shape, self.dtype).copy()
             return copied
         finally:
             host.free()
@@ -467,8 +450,8 @@ def _allocate(device: CudaDevice, nbytes: int) -> int:
     except OutOfMemoryError as exc:
         free, total = device.free_memory()
         raise OutOfMemoryError(
-            f"cuda:{device.index} has not enough free memory: {_mib(nbytes)} are needed, "
-            f"{_mib(free)} of {_mib(total)} are free; {_MEMORY_MEND}"
+            f"cuda:{device.index} does not have enough free memory: {_mib(nbytes)} are needed, "
+            f"{_mib(free)} of {_mib(total)} are free; {_MEMORY_FIX}"
         ) from exc
 
 
@@ -482,7 +465,7 @@ def _binding() -> Any:
         return require("cuda.bindings.runtime", purpose)
     except (MissingExtraError, ModuleNotFoundError) as exc:
         require_gpu()
-        # Other packages bring a folder "cuda" too, so that only "cuda.bindings" is missing.
+        # Other packages install a folder "cuda" too: then only "cuda.bindings" is missing.
         raise MissingExtraError("cuda-bindings", EXTRAS["cuda"], purpose) from exc
     except (ImportError, OSError) as exc:
         reason = " ".join(str(exc).split())
@@ -512,7 +495,7 @@ def _count_devices(cuda: Any) -> int:
 
 
 def _driver_fault(cuda: Any) -> str:
-    """Why the driver is "insufficient": it is not there, or older than the binding's CUDA."""
+    """Why the driver is "insufficient": missing, or older than the binding's CUDA."""
     error, driver = _call(cuda, "cudaDriverGetVersion")
     _, runtime = _call(cuda, "cudaRuntimeGetVersion")
     if int(error) != 0 or not driver:
@@ -530,7 +513,7 @@ def _version(number: int) -> str:
 
 
 def _call(cuda: Any, function: str, *args: Any) -> tuple[Any, Any]:
-    """Error code, and the values besides it."""
+    """The error code, and the other values."""
     try:
         error, *values = getattr(cuda, function)(*args)
     except RuntimeError as exc:  # the driver's library, or a function of it, is not there
@@ -541,7 +524,7 @@ def _call(cuda: Any, function: str, *args: Any) -> tuple[Any, Any]:
 
 
 def _describe(cuda: Any, error: Any) -> str:
-    """CUDA's words for an error."""
+    """CUDA's description of an error."""
     texts = []
     for function in ("cudaGetErrorName", "cudaGetErrorString"):
         with contextlib.suppress(EngineError):

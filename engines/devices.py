@@ -17,14 +17,14 @@ class Device:
     index: int = 0
     tf32: bool = False
     """Whether float32 convolutions may round what they multiply to TF32's 10 bits: faster on
-    NVIDIA's GPUs from Ampere on. Off everywhere unless asked for, so that fp32 means the same on
-    every engine; libraries differ in their own defaults."""
+    NVIDIA's GPUs since Ampere. Off by default, so that fp32 means the same on every engine: the
+    libraries' own defaults differ."""
 
     def __post_init__(self) -> None:
         if self.tf32 and self.kind == "cpu":
             raise ConfigError(
-                "TF32 is a way in which NVIDIA's GPUs multiply and the CPU is used: leave --tf32 "
-                "out, or use --device cuda"
+                "TF32 is arithmetic of NVIDIA's GPUs, and the device is the CPU: leave out --tf32, "
+                "or use --device cuda"
             )
 
     @staticmethod
@@ -32,7 +32,7 @@ class Device:
         """Read "cpu", "cuda" or "cuda:N".
 
         Raises:
-            ConfigError: `name` is none of them, or the CPU is to multiply with TF32.
+            ConfigError: `name` is none of them, or it is the CPU with TF32.
         """
         if name == "cpu":
             return Device("cpu", tf32=tf32)

@@ -1,4 +1,4 @@
-"""From a path and a backend's name to opened graphs: the one door into this room."""
+"""From a path and a backend's name to opened graphs: the entry point of the engines."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def open_graphs(
         warm_up: see `munit_edge.engines.tensorrt.runner.open_tensorrt`; TensorRT only.
 
     Raises:
-        ConfigError: the engine's or device's name is not known, or one of them has no such option.
-        InputError: there is nothing of use at `path`.
+        ConfigError: the engine or device is unknown, or one of them does not have an option.
+        InputError: there is no model at `path`.
         ModelError: the model is damaged.
         EngineError: the backend is not installed, or cannot use the device.
     """
     if engine not in ENGINES:
-        raise ConfigError(f"engine '{engine}' is not known: use {', '.join(ENGINES)}")
+        raise ConfigError(f"engine '{engine}' is unknown: use {', '.join(ENGINES)}")
     if not exists(path):
         raise InputError(
             f"model {path} does not exist: name a model directory (`munit-edge export onnx` makes "
@@ -55,6 +55,7 @@ def open_graphs(
         )
     if engine == "auto":
         engine = "torch" if _looks_like_checkpoint(path) else "onnxruntime"
+    # Without a GPU that is the error, rather than a package that is missing as well.
     with gpu_first(engine in _GPU_ENGINES or device.startswith("cuda")):
         return _open(path, engine, device, tf32=tf32, cuda_graph=cuda_graph, warm_up=warm_up)
 
@@ -72,7 +73,7 @@ def _open(
     if cuda_graph or warm_up:
         option = "a CUDA graph" if cuda_graph else "a warm-up"
         raise ConfigError(
-            f"engine {engine} has no option for {option}: leave it out, or use --engine tensorrt"
+            f"engine {engine} does not support {option}: leave it out, or use --engine tensorrt"
         )
     return _opener(engine)(path, device, tf32=tf32)
 

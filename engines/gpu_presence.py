@@ -1,4 +1,4 @@
-"""Whether there is a GPU at all: asked before anything is named that would have to be installed."""
+"""Whether there is a GPU at all: checked before an error tells the user to install anything."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ NO_GPU_HINT = (
 
 
 def require_gpu() -> None:
-    """Make sure that the driver finds a GPU; needs no package, and takes a new process.
+    """Check that the driver finds a GPU; needs no package, and starts a new process.
 
-    For the way to an error alone: a package that is missing is not worth installing without a GPU.
+    Called on the way to an error only: without a GPU a missing package is not worth installing.
 
     Raises:
         EngineError: there is no NVIDIA driver, or it finds no GPU.
@@ -36,7 +36,7 @@ def require_gpu() -> None:
 
 @contextlib.contextmanager
 def gpu_first(wanted: bool) -> Iterator[None]:
-    """Where a GPU is wanted and there is none, an `EngineError` of the block says that instead."""
+    """Replace an `EngineError` of the block by one about a GPU that is wanted and missing."""
     try:
         yield
     except EngineError:

@@ -8,18 +8,18 @@ from munit_edge.errors import UnsupportedGraphError
 from munit_edge.model.manifest import GraphEntry, Precision
 
 _OLDEST_CAPABILITY: dict[Precision, tuple[int, int]] = {"bf16": (8, 0), "fp8": (8, 9)}
-"""First GPUs with the type; those before Ampere have no bfloat16, those before Ada no float8."""
+"""First GPUs with the type: bfloat16 came with Ampere, float8 with Ada."""
 
 
 def check_types(entry: GraphEntry, capabilities: Iterable[tuple[int, int]]) -> None:
-    """See that GPUs have a graph's type: TensorRT says so late, and not how to mend it.
+    """Check that GPUs support a graph's data type: TensorRT fails late and names no fix.
 
     Args:
         entry: the graph.
         capabilities: compute capabilities of the GPUs.
 
     Raises:
-        UnsupportedGraphError: one of them has no such type.
+        UnsupportedGraphError: one of them does not.
     """
     oldest = _OLDEST_CAPABILITY.get(entry.precision)
     if oldest is None:
@@ -27,8 +27,8 @@ def check_types(entry: GraphEntry, capabilities: Iterable[tuple[int, int]]) -> N
     for capability in capabilities:
         if capability < oldest:
             raise UnsupportedGraphError(
-                f"graph {entry.name} is in {entry.precision}, which GPUs have from compute "
-                f"capability {dotted(oldest)} on, and this plan is for {dotted(capability)}: "
+                f"graph {entry.name} is in {entry.precision}, which needs compute capability "
+                f"{dotted(oldest)} or newer, and this engine is for {dotted(capability)}: "
                 "export the model with --precision fp16 or int8, or use a newer GPU"
             )
 

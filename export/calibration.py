@@ -1,4 +1,4 @@
-"""The user's pictures that precision is judged by: found, read, made of a size that graphs take."""
+"""The user's images that precision is judged by: found, read, and resized for the graphs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from munit_edge.trainer.config import ImageSource
 from munit_edge.trainer.data.image_sets import ImageSet, find_images
 
 MAX_SHORTER_SIDE = 256
-"""Larger pictures are made smaller, to this many pixels: what MUNIT is usually trained at."""
+"""Larger images are reduced to this size in pixels, at which MUNIT is usually trained."""
 
 Warn = Callable[[str], None]
 
@@ -27,62 +27,79 @@ def _ignore(_: str) -> None:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures of both domains, each uint8 [1, H, W, C] of a size that the graphs take."""
+class UserImages:
+    """Images of both domains, each uint8 [1, H, W, C] of a size that the graphs take."""
 
     calibration: dict[Domain, list[Images]]
-    """What int8 scales are taken from."""
+    """For the scales of 8-bit types."""
     gate: dict[Domain, list[Images]]
-    """What precision is judged by: others where there are enough."""
+    """For the quality gate: other images, if there are enough."""
 
 
-def read_pictures(config: ModelConfig, options: ExportOptions, warn: Warn = _ignore) -> Pictures:
-    """Read the pictures that `options.calibration` names.
+def read_user_images(
+    config: ModelConfig, options: ExportOptions, warn: Warn = _ignore
+) -> UserImages:
+    """Read the images that `options.calibration` names.
 
-    Test images are for the gate where the folder has some; else every other picture is.
+    The gate gets the test images if the folder has some, otherwise every other image.
 
     Args:
         config: of the model.
-        options: folders and number of pictures.
-        warn: told, in one line each, what was passed over.
+        options: folders and number of images.
+        warn: called with one line for each group of files that were passed over.
 
     Raises:
-        InputError: a folder is missing, or a domain has no picture that can be read.
+        InputError: a folder is missing, or a domain has no readable image.
     """
     folders = options.calibration
     count = options.calibration_images
-    pictures = Pictures({}, {})
+    images = UserImages({}, {})
     left_out = LeftOut()
     for domain, (first, second) in zip(DOMAINS, _folders(folders), strict=True):
         found = _list(first, domain, left_out)
         if second is None:
-            # From the same folder, and still not the same pictures unless there is one only.
+            # The same folder, but not the same images unless there is only one.
             halves = found[::2], found[1::2] or found
         else:
             halves = found, _list(second, domain, left_out)
-        for part, files in zip((pictures.calibration, pictures.gate), halves, strict=True):
+        for part, files in zip((images.calibration, images.gate), halves, strict=True):
             part[domain] = list(_read(files, count, domain, config, options, left_out))
             if not part[domain]:
                 raise InputError(
-                    f"none of the {len(files)} pictures of domain {domain}, such as {files[0]}, "
-                    "can be read: name folders of sound pictures with --calibration"
+                    f"none of the {len(files)} images of domain {domain}, such as {files[0]}, "
+                    "can be read: name folders with readable images with --calibration"
                 )
     for text in filter(None, (*left_out.faults.values(), str(left_out))):
         warn(f"left out: {text}")
-    return pictures
+    return images
 
 
 def _folders(folders: Sequence[Path]) -> list[tuple[Path, Path | None]]:
-    """For each domain the folder to calibrate by, and that of the gate where it is another."""
+    """For each domain the folder for calibration, and the gate's own folder or None."""
     if len(folders) == len(DOMAINS):
         return [(folder, None) for folder in folders]
     root = folders[0]
+<<<<<<< HEAD
     training = domain_folders(
         root,
         *TRAINING_LAYOUTS,
         called="--calibration",
         needed="images of both domains are needed, so name a folder with trainA and trainB, or "
         "pass --calibration twice, first A's images and then B's",
+=======
+    require_folder(root, "--calibration", "name one that holds trainA and trainB")
+    for names in _TRAINING:
+        training = [root / name for name in names]
+        if all(is_folder(folder) for folder in training):
+            test = [root / name for name in _TEST]
+            if all(is_folder(folder) and _holds_images(folder) for folder in test):
+                return list(zip(training, test, strict=True))
+            return [(folder, None) for folder in training]
+    raise InputError(
+        f"--calibration {root} holds {held_by(root)}: images of both domains are needed, so "
+        "name a folder with trainA and trainB, or pass --calibration twice, first A's images and "
+        "then B's"
+>>>>>>> w-eng
     )
     test = {domain: root / TEST_LAYOUT[domain] for domain in DOMAINS}
     if all(is_folder(folder) and _holds_pictures(folder) for folder in test.values()):
@@ -90,7 +107,7 @@ def _folders(folders: Sequence[Path]) -> list[tuple[Path, Path | None]]:
     return [(folder, None) for folder in training.values()]
 
 
-def _holds_pictures(folder: Path) -> bool:
+def _holds_images(folder: Path) -> bool:
     return bool(find_images(ImageSource(folder=folder)).names)
 
 
@@ -98,10 +115,10 @@ def _list(folder: Path, domain: Domain, left_out: LeftOut) -> list[Path]:
     found: ImageSet = find_images(ImageSource(folder=folder))
     left_out.add(found.left_out)
     if not found.names:
-        besides = f" (left out: {found.left_out})" if found.left_out.kinds else ""
+        skipped = f" (left out: {found.left_out})" if found.left_out.kinds else ""
         raise InputError(
-            f"--calibration: domain {domain} has no pictures in {folder}{besides}; reduced "
-            "precision is judged by pictures of both domains, so name a folder that has some"
+            f"--calibration: domain {domain} has no images in {folder}{skipped}; reduced "
+            "precision is judged by images of both domains, so name a folder with some"
         )
     return [found.path(i) for i in range(len(found.names))]
 
@@ -114,7 +131,7 @@ def _read(
     options: ExportOptions,
     left_out: LeftOut,
 ) -> Iterator[Images]:
-    """Up to `count` pictures, spread over the list; those that cannot be read are passed over."""
+    """Up to `count` images, spread over the list; those that cannot be read are passed over."""
     step = max(1, len(files) // count)
     spread = sorted(range(len(files)), key=lambda index: (index % step, index))
     read = 0
@@ -134,7 +151,7 @@ def _fit(pixels: Images, config: ModelConfig, options: ExportOptions) -> Images:
     """Resize and pad or crop to a size that every graph takes: uint8 [H, W, C]."""
     height, width = pixels.shape[:2]
     if options.height is not None and options.width is not None:
-        # Cover the fixed size, then cut out the middle.
+        # Cover the fixed size, then crop the centre.
         shorter = min(height, width)
         needed = (-(-options.height * shorter // height), -(-options.width * shorter // width))
         pixels = resize_shorter(pixels, max(needed))

@@ -1,4 +1,4 @@
-"""Reduced precision from a wish to layers: what stays in float32, and what the gate measured."""
+"""From a precision to layers: which stay in float32, and what the quality gate measured."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from munit_edge.engines.base import GraphSet
 from munit_edge.errors import ConfigError
-from munit_edge.export.calibration import Pictures
-from munit_edge.export.emulated_half import ArithmeticGraphs, Watch
+from munit_edge.export.calibration import UserImages
+from munit_edge.export.emulated_half import HalfGraphs, Watch
 from munit_edge.export.half_precision import (
     HalfPrecision,
     half_type,
@@ -28,59 +28,58 @@ from munit_edge.export.quality_gate import (
     layer_losses,
     layers_to_keep,
 )
-from munit_edge.export.quantise import CalibratedGraph, EightBits, QuantisedGraphs, calibrate
+from munit_edge.export.quantise import CalibratedGraph, EightBits, calibrate, quantised_graphs
+from munit_edge.model.config import ModelConfig
 from munit_edge.model.manifest import GateEntry, Manifest, TensorRange
-from munit_edge.trainer.checkpoint import Checkpoint
 from munit_edge.trainer.torch_api import nn, torch
 
 NAMED_TENSORS = 8
-"""Tensors whose range goes into the manifest."""
+"""Number of tensors whose range goes into the manifest."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which layers are reduced, and the proof."""
+    """Which layers are reduced, and the gate's measurements."""
 
     reduced: tuple[str, ...]
     gate: GateEntry
 
 
-class Float32:
-    """The model in float32 on the user's pictures: what reduced precision is compared with.
+class Reference:
+    """The model in float32 on the user's images: what reduced precision is compared with.
 
     Args:
-        checkpoint: where the model is from.
+        config: the model's configuration.
         generators: both generators in float32, spectral norm folded in.
-        pictures: of both domains.
-        on_trial: told the name of each layer that is about to be measured alone.
+        images: of both domains.
+        on_trial: called with the name of each layer that is about to be measured alone.
     """
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        config: ModelConfig,
         generators: nn.ModuleDict,
-        pictures: Pictures,
+        images: UserImages,
         on_trial: OnTrial = lambda layer: None,
     ) -> None:
         self.on_trial = on_trial
-        self.checkpoint = checkpoint
+        self.config = config
         self.generators = generators
-        self.pictures = pictures
+        self.images = images
         watched = copy.deepcopy(generators)  # hooks would be copied and exported with the weights
         self.watch = Watch(watched)
-        graphs = ArithmeticGraphs(watched, checkpoint.config, "")
-        self.bench = Bench(graphs, pictures.gate)
+        graphs = HalfGraphs(watched, config)
+        self.bench = Bench(graphs, images.gate)
 
 
-def choose_half(model: Float32, precision: HalfPrecision, options: ExportOptions) -> Choice:
+def choose_half(model: Reference, precision: HalfPrecision, options: ExportOptions) -> Choice:
     """Which layers run in 16 bits.
 
     Raises:
-        GateError: the translations lose more than allowed; names what loses most.
+        GateError: the translations lose more than allowed; names the layers that lose most.
         ConfigError: a layer to keep does not exist.
     """
     names = layer_names(model.generators)
-    config = model.checkpoint.config
     limit = float(torch.finfo(half_type(precision)).max)
 
     def measure(
@@ -91,7 +90,7 @@ def choose_half(model: Float32, precision: HalfPrecision, options: ExportOptions
         kept = [name for name in names if name not in layers]
         typed = in_half(model.generators, precision, kept)
         watch = Watch(typed, layers)
-        with ArithmeticGraphs(typed, config, "", precision=precision) as graphs:
+        with HalfGraphs(typed, model.config, precision=precision) as graphs:
             found = model.bench.measure(graphs, changed, count)
         overflows = tuple(
             f"{tensor} (largest in fp32 {model.watch.largest.get(tensor, 0):.3g}, {precision} "
@@ -111,7 +110,7 @@ def choose_half(model: Float32, precision: HalfPrecision, options: ExportOptions
 
 
 def choose_eight_bits(
-    model: Float32,
+    model: Reference,
     precision: EightBits,
     directory: Path,
     manifest: Manifest,
@@ -126,12 +125,12 @@ def choose_eight_bits(
         directory: where the float32 graphs lie.
         manifest: what they are.
         exported: the same graphs, opened.
-        options: threshold and wishes.
+        options: threshold and layers to keep.
 
     Raises:
         GateError, ConfigError: as `choose_half`.
     """
-    graphs = calibrate(directory, manifest, exported, model.pictures.calibration)
+    graphs = calibrate(directory, manifest, exported, model.images.calibration)
     names = [layer for graph in graphs.values() for layer in graph.nodes]
 
     def measure(
@@ -139,25 +138,24 @@ def choose_eight_bits(
         changed: Collection[str] | None = None,
         count: int | None = None,
     ) -> Measurement:
-        with QuantisedGraphs(graphs, manifest, layers, precision) as candidate:
+        with quantised_graphs(graphs, manifest, layers, precision) as candidate:
             return model.bench.measure(candidate, changed, count)
 
     reduced, found = _choose(names, options, measure, model.on_trial)
     return Choice(reduced, _entry(model.bench, names, reduced, found, options, ())), graphs
 
 
-def measure_files(model: Float32, exported: GraphSet, choice: Choice) -> GateEntry:
-    """The same measurement with the exported 16-bit files in ONNX Runtime.
+def measure_files(model: Reference, exported: GraphSet, choice: Choice) -> GateEntry:
+    """The same measurement with the exported fp16 files in ONNX Runtime.
 
     Raises:
-        GateError: they do not reach the threshold that the networks reached.
+        GateError: they miss the threshold that the networks reached.
     """
     gate = choice.gate
     found = model.bench.measure(exported)
     if not found.holds(gate.min_psnr_db):
         raise gate_error(f"the exported files in {gate.precision}", found, gate.min_psnr_db, [])
-    arithmetic = "onnxruntime-rounded" if gate.precision == "bf16" else "onnxruntime"
-    update = {"arithmetic": arithmetic, "results": found.results, "ranges": ()}
+    update = {"arithmetic": "onnxruntime", "results": found.results, "ranges": ()}
     return gate.model_copy(update=update)
 
 
@@ -174,6 +172,7 @@ def _choose(
     losses = layer_losses(measure, reduced, on_trial)
     if not options.auto_mixed:
         raise gate_error(options.precision, found, options.min_psnr, losses)
+    # The estimate assumes that losses add up; where they do not, more layers are kept.
     count = len(layers_to_keep(losses, options.min_psnr))
     for kept in range(count, len(losses)):
         worst = {layer for layer, _ in losses[:kept]}
@@ -196,7 +195,7 @@ def _entry(
         precision=options.precision,
         arithmetic="rounded-float32" if options.precision in {"fp16", "bf16"} else "onnxruntime",
         min_psnr_db=options.min_psnr,
-        pictures=min(len(pictures) for pictures in bench.pictures.values()),
+        pictures=min(len(images) for images in bench.images.values()),
         results=found.results,
         kept_fp32=tuple(name for name in names if name not in reduced),
         ranges=ranges[:NAMED_TENSORS],

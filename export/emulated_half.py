@@ -1,10 +1,10 @@
-"""What float16 and bfloat16 do, shown on a CPU.
+"""The effects of float16 and bfloat16, emulated on a CPU.
 
-Every operator on 16-bit tensors computes in float32 and its result is rounded through the type.
-Weights and inputs are 16-bit tensors, so they are rounded already; a result beyond float16's 65504
-becomes infinite as it does on a device. True half arithmetic on a CPU takes a hundred times as
-long, and ONNX Runtime's CPU provider computes half graphs in float32 throughout, which hides an
-overflow; bfloat16 convolutions it has none.
+Every operator on 16-bit tensors computes in float32, and its result is rounded to the type. Weights
+and inputs are 16-bit tensors, so they are rounded already; a result beyond float16's 65504 becomes
+infinite, as on a device. True half arithmetic on a CPU takes a hundred times as long. ONNX
+Runtime's CPU provider computes half graphs in float32 throughout, which hides an overflow, and has
+no bfloat16 convolutions.
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ import functools
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from munit_edge.engines.base import Array, GraphSet, Runner
+from munit_edge.engines.base import AnyArray
 from munit_edge.engines.devices import Device
-from munit_edge.engines.torch.runner import TorchRunner
+from munit_edge.engines.torch.runner import TorchGraphs, TorchRunner
 from munit_edge.export.half_precision import layers
-from munit_edge.model.config import Domain, GraphKind, ModelConfig, TensorIO, graph_name
-from munit_edge.model.manifest import Precision, graph_tensors
-from munit_edge.trainer.graphs import build_graph
+from munit_edge.model.config import ModelConfig, TensorIO
+from munit_edge.model.manifest import Precision
 from munit_edge.trainer.networks import ConvBlock
 from munit_edge.trainer.torch_api import Tensor, TorchDispatchMode, nn, torch, tree_map
 
 
 class HalfArithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While it is entered, operators on 16-bit tensors compute in float32 and round the result."""
+    """While active, operators on 16-bit tensors compute in float32 and round the result."""
 
     def __torch_dispatch__(
         self,
@@ -46,11 +45,11 @@ class HalfArithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class Watch:
-    """Notes the largest value of every tensor that a reduced type could lose.
+    """Records the largest value of every tensor that a reduced type could lose.
 
     Attributes:
         largest: largest finite magnitude by tensor, such as `decoder_b.up.0.conv`.
-        non_finite: numbers of NaN and infinite values, for tensors that had any.
+        non_finite: number of NaN and infinite values, for tensors that had any.
 
     Args:
         generators: what to watch.
@@ -78,46 +77,41 @@ class Watch:
         return note
 
 
-class ArithmeticGraphs(GraphSet):
-    """Generators in torch, typed as they are; half layers compute as `HalfArithmetic` says.
+class HalfRunner(TorchRunner):
+    """One graph; its operators on 16-bit tensors compute as in `HalfArithmetic`."""
+
+    def run(self, feeds: Mapping[str, AnyArray], *, keep_on_device: bool = False) -> dict[str, Any]:
+        """See `Runner.run`."""
+        with HalfArithmetic():  # type: ignore[no-untyped-call]
+            return super().run(feeds)
+
+
+class HalfGraphs(TorchGraphs):
+    """Generators on the CPU, typed as they are; 16-bit layers compute as in `HalfArithmetic`.
 
     Args:
         generators: float32, or typed by `munit_edge.export.half_precision.in_half`.
         config: their configuration.
-        model_id: SHA-256 of configuration and weights.
-        precision: that of `generators`; content codes of fp16 are float16.
-        io: pictures at the graphs' borders.
+        precision: that of `generators`.
+        io: images at the graphs' borders.
     """
+
+    runner_class = HalfRunner
 
     def __init__(
         self,
         generators: nn.ModuleDict,
         config: ModelConfig,
-        model_id: str,
         *,
         precision: Precision = "fp32",
         io: TensorIO = "uint8",
     ) -> None:
-        super().__init__(config, io, model_id, engine="torch", device="cpu")
-        self._generators = generators
-        self._precision = precision
-
-    def _open(self, kind: GraphKind, domain: Domain) -> Runner:
-        module = build_graph(self._generators, kind, domain, self.io)
-        inputs, outputs = graph_tensors(
-            self.config, kind, domain, self.io, precision=self._precision
-        )
-        return _Runner(graph_name(kind, domain), module, inputs, outputs, Device("cpu"))
-
-
-class _Runner(TorchRunner):
-    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        with HalfArithmetic():  # type: ignore[no-untyped-call]
-            return super()._run(feeds)
+        # Nothing asks these graphs for the model's identity.
+        super().__init__(generators, config, "", Device("cpu"), io=io, precision=precision)
 
 
 def _watched(generators: nn.ModuleDict) -> Iterator[tuple[str, str, nn.Module]]:
-    """Layer, tensor, and the module that gives it."""
+    """Layer, tensor, and the module that computes it."""
     for name, module in layers(generators):
         if not isinstance(module, ConvBlock):
             yield name, f"{name}.output", module
@@ -139,7 +133,7 @@ def _floats(values: Any) -> Iterator[Tensor]:
 
 
 def _half_type(values: Any) -> torch.dtype | None:
-    """The 16-bit type of all floating-point tensors; None where they are of another or several."""
+    """The 16-bit type of all floating-point tensors; None if they have another type or several."""
     types = {tensor.dtype for tensor in _floats(values)}
     return types.pop() if types in ({torch.float16}, {torch.bfloat16}) else None
 

@@ -3,8 +3,8 @@
 A layer is a convolution with its activation, or the sum of a residual block; its name is that of
 the graph and of the module: `decoder_b.up.0`, `content_encoder_a.residual.3.sum`. Norms, the AdaIN
 arithmetic, the style encoder's mean and head, the MLP, the last tanh and the rounding to bytes stay
-in float32 whatever is asked for. Every operator casts what it takes, if it has to, and not what it
-gives: so no two casts follow each other.
+in float32 in every precision. Operators cast their inputs where necessary, and never their outputs,
+so that no two casts follow each other.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def layer_names(generators: nn.ModuleDict) -> list[str]:
 
 
 def matching(names: Sequence[str], patterns: Sequence[str]) -> frozenset[str]:
-    """The layers that `patterns` name: by glob, or by a module that contains them.
+    """The layers that match `patterns`: by glob, or by a module that contains them.
 
     Raises:
-        ConfigError: a pattern names no layer.
+        ConfigError: a pattern matches no layer.
     """
     found = set()
     for pattern in patterns:
@@ -54,8 +54,8 @@ def matching(names: Sequence[str], patterns: Sequence[str]) -> frozenset[str]:
         if not hits:
             some = ", ".join(names[:: max(1, len(names) // 4)][:4])
             raise ConfigError(
-                f"--keep-fp32 '{pattern}' names no layer of this model: names look like {some}; "
-                "* stands for any letters"
+                f"--keep-fp32 '{pattern}' matches no layer of this model: names look like {some}; "
+                "* stands for any characters"
             )
         found.update(hits)
     return frozenset(found)
@@ -72,10 +72,10 @@ def half_type(precision: HalfPrecision) -> torch.dtype:
 def in_half(
     generators: nn.ModuleDict, precision: HalfPrecision, keep: Collection[str] = ()
 ) -> nn.ModuleDict:
-    """A copy of both generators with every layer in 16 bits but those in `keep`.
+    """A copy of both generators with all layers in 16 bits except those in `keep`.
 
-    Content codes are float16 in fp16 whatever is kept; in bf16, which NumPy does not have, they are
-    float32. Style codes are float32.
+    Content codes of fp16 are always float16; those of bf16, which NumPy does not have, are float32.
+    Style codes are float32.
 
     Args:
         generators: both generators in float32, spectral norm folded in.
@@ -86,9 +86,9 @@ def in_half(
     for name, module in layers(typed):
         dtype = torch.float32 if name in keep else half_type(precision)
         if isinstance(module, ConvBlock):
-            # The last activation and all behind it are float32.
+            # The last activation and everything after it are float32.
             _type_block(module, dtype, torch.float32 if name.endswith(".to_image") else dtype)
-        else:
+        else:  # the sum of a residual block: both of its terms
             _cast_input(module, dtype)
             _cast_output(module.get_submodule("block_1"), dtype)
     for graph, network in networks(typed):
@@ -99,6 +99,23 @@ def in_half(
         elif graph.startswith("content_encoder"):
             _cast_output(network, torch.float16 if precision == "fp16" else torch.float32)
     return typed
+
+
+def round_weights(
+    generators: nn.ModuleDict, precision: HalfPrecision, keep: Collection[str] = ()
+) -> nn.ModuleDict:
+    """A float32 copy of both generators with the weights that `in_half` would store.
+
+    Args:
+        generators: both generators in float32, spectral norm folded in.
+        precision: the 16-bit type that weights are rounded to.
+        keep: names of layers whose weights are not rounded.
+    """
+    rounded = copy.deepcopy(generators)
+    for name, module in layers(rounded):
+        if isinstance(module, ConvBlock) and name not in keep:
+            module.conv.to(half_type(precision)).to(torch.float32)
+    return rounded
 
 
 def _type_block(block: ConvBlock, dtype: torch.dtype, activation_dtype: torch.dtype) -> None:

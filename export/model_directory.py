@@ -1,22 +1,28 @@
-"""Checkpoint to model directory: graphs, proof, manifest; complete or not there at all."""
+"""Checkpoint to model directory: graphs, parity check, manifest; complete or not there at all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from munit_edge.engines.base import GraphSet
 from munit_edge.engines.devices import Device
-from munit_edge.engines.onnxruntime.runner import OnnxRuntimeGraphs
+from munit_edge.engines.onnxruntime.runner import OnnxRuntimeGraphs, directory_graphs
 from munit_edge.engines.torch.runner import TorchGraphs
 from munit_edge.errors import ParityError
-from munit_edge.export.calibration import read_pictures
-from munit_edge.export.choose_layers import Float32, choose_eight_bits, choose_half, measure_files
-from munit_edge.export.emulated_bf16 import RoundedGraphs
-from munit_edge.export.emulated_half import ArithmeticGraphs
-from munit_edge.export.half_precision import HalfPrecision, in_half
-from munit_edge.export.onnx_graph import export_graph
+from munit_edge.export.calibration import read_user_images
+from munit_edge.export.choose_layers import (
+    Choice,
+    Reference,
+    choose_eight_bits,
+    choose_half,
+    measure_files,
+)
+from munit_edge.export.emulated_half import HalfGraphs
+from munit_edge.export.half_precision import HalfPrecision, in_half, round_weights
+from munit_edge.export.onnx_graph import as_float32, export_graph, graph_entry
 from munit_edge.export.options import ExportOptions
 from munit_edge.export.parity import check_parity, failures, num_cases
 from munit_edge.export.quality_gate import OnTrial
@@ -24,15 +30,15 @@ from munit_edge.export.quantise import EightBits
 from munit_edge.extras import require
 from munit_edge.files.atomic import atomic_folder, sha256
 from munit_edge.files.replacing import FolderTarget
-from munit_edge.model.config import DOMAINS, GRAPH_KINDS, STATS_KINDS, Domain, GraphKind, graph_name
+from munit_edge.model.config import DOMAINS, GRAPH_KINDS, STATS_KINDS, GraphKind
 from munit_edge.model.manifest import (
     MANIFEST_FILE,
     MODEL_DIRECTORY,
     GraphEntry,
     Manifest,
     ParityEntry,
-    graph_tensors,
     manifest_json,
+    read_graph,
     size_rules,
 )
 from munit_edge.trainer.checkpoint import Checkpoint, open_checkpoint
@@ -53,6 +59,19 @@ def num_steps(options: ExportOptions) -> int:
     return len(DOMAINS) * len(graph_kinds(options)) + num_cases(options)
 
 
+@dataclass(frozen=True)
+class _Export:
+    """What every part of an export needs."""
+
+    checkpoint: Checkpoint
+    model_id: str
+    """SHA-256 of configuration and weights: hashed once, since weights are large."""
+    directory: Path
+    """Where the graphs are written."""
+    options: ExportOptions
+    on_step: OnStep
+
+
 def export_model(
     checkpoint: Path,
     directory: Path,
@@ -63,21 +82,22 @@ def export_model(
     on_trial: OnTrial = lambda layer: None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Manifest:
-    """Export a checkpoint and prove the result.
+    """Export a checkpoint and check the result.
 
     Args:
         checkpoint: checkpoint folder, or run folder (its newest checkpoint is taken).
         directory: the model directory to make.
-        options: operator set, border types, weights, fixed sizes and precision.
-        overwrite: replace an earlier model directory, once the new one is proved; its saved styles
+        options: opset, border types, weights, fixed sizes and precision.
+        overwrite: replace an earlier model directory, once the new one has passed; its saved styles
             are kept.
-        on_step: called `num_steps` times: with the name of each graph when it is traced, and in
-            words for each comparison with torch.
-        on_trial: called with the name of each layer that the gate is about to measure alone.
-        warn: told, in one line each, which files beside the pictures were passed over.
+        on_step: called `num_steps` times: with the name of each graph when it is traced, and with a
+            description of each comparison with torch.
+        on_trial: called with the name of each layer that the quality gate is about to measure
+            alone.
+        warn: called with one line for each group of files that were passed over among the images.
 
     Raises:
-        InputError, ModelError: the checkpoint, or a picture to judge precision by, cannot be used.
+        InputError, ModelError: the checkpoint, or an image to judge precision by, cannot be used.
         ConfigError: the model does not take the fixed size, or has no layer of a name to keep.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
         ParityError: a graph differs by more than its tolerance; lists every failure, and nothing is
@@ -85,93 +105,110 @@ def export_model(
         OutputError: `directory` exists and is not to be replaced, is an input, holds one or lies in
             one, or cannot be written.
     """
-    require("onnxruntime", "proving an export")  # before minutes of tracing, not after
+    require("onnxruntime", "checking an export")  # before minutes of tracing, not after
     inputs = (checkpoint, *options.calibration)
     target = FolderTarget(directory, MODEL_DIRECTORY, overwrite, inputs)
     target.check()
     opened = open_checkpoint(checkpoint)
     options.check_size(opened.config)
+    model_id = opened.weights_sha256(options.weights)
     with atomic_folder(directory, replacing=target.replacing) as partial:
+        export = _Export(opened, model_id, partial, options, on_step)
         if options.precision == "fp32":
-            manifest = _export_fp32(opened, partial, options, on_step)
+            manifest = _export_fp32(export)
         else:
-            generators = _generators(opened, options)
-            pictures = read_pictures(opened.config, options, warn)
-            model = Float32(opened, generators, pictures, on_trial)
-            manifest = _export_reduced(model, partial, options, on_step)
+            images = read_user_images(opened.config, options, warn)
+            manifest = _export_reduced(
+                export, Reference(opened.config, _generators(export), images, on_trial)
+            )
         (partial / MANIFEST_FILE).write_text(manifest_json(manifest), encoding="utf-8")
     return manifest
 
 
-def _export_fp32(
-    checkpoint: Checkpoint, directory: Path, options: ExportOptions, on_step: OnStep
-) -> Manifest:
-    generators = _generators(checkpoint, options)
-    entries = _write_graphs(checkpoint, generators, directory, options, on_step)
-    manifest = _manifest(checkpoint, options, entries)
-    device = Device("cpu")
+def _export_fp32(export: _Export) -> Manifest:
+    manifest = _manifest(export, _write_graphs(export, _generators(export)))
+    checkpoint, options, device = export.checkpoint, export.options, Device("cpu")
+    # Read a second time: what folding and tracing did to the first copy must not reach both sides.
+    generators = checkpoint.generators(options.weights)
     with (
-        OnnxRuntimeGraphs(directory, manifest, device) as exported,
-        TorchGraphs(checkpoint, device, options.weights, io=options.io) as reference,
+        directory_graphs(export.directory, manifest, device) as exported,
+        TorchGraphs(
+            generators, checkpoint.config, export.model_id, device, io=options.io
+        ) as reference,
     ):
-        parity = _prove(exported, reference, options, on_step)
+        parity = _check(exported, reference, export)
     return manifest.model_copy(update={"parity": parity})
 
 
-def _export_reduced(
-    model: Float32, directory: Path, options: ExportOptions, on_step: OnStep
-) -> Manifest:
-    if options.precision == "fp16" or options.precision == "bf16":
-        return _export_half(model, options.precision, directory, options, on_step)
-    assert options.precision != "fp32"
-    return _export_eight_bits(model, options.precision, directory, options, on_step)
+def _export_reduced(export: _Export, reference: Reference) -> Manifest:
+    precision = export.options.precision
+    if precision == "fp16":
+        return _export_fp16(export, reference)
+    if precision == "bf16":
+        return _export_bf16(export, reference)
+    assert precision != "fp32"
+    return _export_eight_bits(export, reference, precision)
 
 
-def _export_half(
-    model: Float32,
-    precision: HalfPrecision,
-    directory: Path,
-    options: ExportOptions,
-    on_step: OnStep,
-) -> Manifest:
-    """The gate comes first: it needs no graph, and says which layers stay in float32."""
-    checkpoint = model.checkpoint
-    choice = choose_half(model, precision, options)
-    typed = in_half(model.generators, precision, choice.gate.kept_fp32)
-    entries = _write_graphs(checkpoint, typed, directory, options, on_step)
-    manifest = _manifest(checkpoint, options, entries)
-    config, model_id = checkpoint.config, manifest.checkpoint_sha256
+def _export_fp16(export: _Export, reference: Reference) -> Manifest:
+    choice, typed, manifest = _write_half(export, reference, "fp16")
+    config, options = export.checkpoint.config, export.options
     with (
-        _opened(directory, manifest, precision) as exported,
-        ArithmeticGraphs(typed, config, model_id, precision=precision, io=options.io) as reference,
+        directory_graphs(export.directory, manifest, Device("cpu")) as exported,
+        HalfGraphs(typed, config, precision="fp16", io=options.io) as networks,
     ):
-        parity = _prove(exported, reference, options, on_step)
-        files = measure_files(model, exported, choice)
+        parity = _check(exported, networks, export)
+        files = measure_files(reference, exported, choice)
     return manifest.model_copy(update={"parity": parity, "gate": (choice.gate, files)})
 
 
-def _opened(directory: Path, manifest: Manifest, precision: HalfPrecision) -> GraphSet:
-    """The graphs as ONNX Runtime's CPU provider can run them."""
-    if precision == "bf16":
-        return RoundedGraphs(directory, manifest)
-    return OnnxRuntimeGraphs(directory, manifest, Device("cpu"))
+def _export_bf16(export: _Export, reference: Reference) -> Manifest:
+    """ONNX Runtime has no bf16 convolutions on the CPU: the files are checked as float32 copies.
+
+    The networks that they are compared with have the same rounded weights, so that the tolerance is
+    that of fp32. What rounding every result costs is measured by the quality gate.
+    """
+    choice, _, manifest = _write_half(export, reference, "bf16")
+    config, device = export.checkpoint.config, Device("cpu")
+    onnx = require("onnx", "checking bf16 graphs")
+
+    def model_of(entry: GraphEntry) -> bytes:
+        model = onnx.load_from_string(read_graph(export.directory, entry))
+        copied: bytes = as_float32(model).SerializeToString()
+        return copied
+
+    networks = round_weights(reference.generators, "bf16", choice.gate.kept_fp32)
+    with (
+        OnnxRuntimeGraphs(manifest, device, model_of) as exported,
+        TorchGraphs(networks, config, export.model_id, device, io=export.options.io) as expected,
+    ):
+        parity = _check(exported, expected, export)
+    return manifest.model_copy(update={"parity": parity, "gate": (choice.gate,)})
 
 
-def _export_eight_bits(
-    model: Float32,
-    precision: EightBits,
-    directory: Path,
-    options: ExportOptions,
-    on_step: OnStep,
-) -> Manifest:
-    """The float32 graphs are proved as ever, and then quantised where they lie."""
+def _write_half(
+    export: _Export, reference: Reference, precision: HalfPrecision
+) -> tuple[Choice, nn.ModuleDict, Manifest]:
+    """The quality gate comes first: it needs no graph, and says which layers stay in float32."""
+    choice = choose_half(reference, precision, export.options)
+    typed = in_half(reference.generators, precision, choice.gate.kept_fp32)
+    return choice, typed, _manifest(export, _write_graphs(export, typed))
+
+
+def _export_eight_bits(export: _Export, reference: Reference, precision: EightBits) -> Manifest:
+    """Float32 graphs are written and checked as usual, and then quantised in place."""
+    options = export.options
     before = options.model_copy(update={"precision": "fp32"})
-    manifest = _export_fp32(model.checkpoint, directory, before, on_step)
-    with OnnxRuntimeGraphs(directory, manifest, Device("cpu")) as exported:
-        choice, graphs = choose_eight_bits(model, precision, directory, manifest, exported, options)
+    manifest = _export_fp32(replace(export, options=before))
+    with directory_graphs(export.directory, manifest, Device("cpu")) as exported:
+        choice, graphs = choose_eight_bits(
+            reference, precision, export.directory, manifest, exported, options
+        )
     entries = [
         _write_graph(
-            graphs[entry.name].quantised(choice.reduced, precision), directory, entry, options
+            graphs[entry.name].quantised(choice.reduced, precision),
+            export.directory,
+            entry.model_copy(update={"precision": precision}),
         )
         if entry.kind in GRAPH_KINDS
         else entry
@@ -180,78 +217,53 @@ def _export_eight_bits(
     return manifest.model_copy(update={"graphs": tuple(entries), "gate": (choice.gate,)})
 
 
-def _generators(checkpoint: Checkpoint, options: ExportOptions) -> nn.ModuleDict:
+def _generators(export: _Export) -> nn.ModuleDict:
     """The networks in the form in which they are exported."""
-    generators = checkpoint.generators(options.weights)
-    if options.fold:
+    generators = export.checkpoint.generators(export.options.weights)
+    if export.options.fold:
         fold_decoders(generators)
     return generators
 
 
-def _write_graphs(
-    checkpoint: Checkpoint,
-    generators: nn.ModuleDict,
-    directory: Path,
-    options: ExportOptions,
-    on_step: OnStep,
-) -> tuple[GraphEntry, ...]:
+def _write_graphs(export: _Export, generators: nn.ModuleDict) -> tuple[GraphEntry, ...]:
+    config, options = export.checkpoint.config, export.options
     entries = []
     for domain in DOMAINS:
         for kind in graph_kinds(options):
-            metadata = _metadata(checkpoint, kind, domain, options)
-            model = export_graph(generators, checkpoint.config, kind, domain, options, metadata)
-            inputs, outputs = graph_tensors(
-                checkpoint.config,
-                kind,
-                domain,
-                options.io,
-                batch=options.batch,
-                size_hw=options.size_hw,
-                precision=options.precision,
-            )
-            entry = GraphEntry(
-                kind=kind,
-                domain=domain,
-                file=f"{graph_name(kind, domain)}.onnx",
-                sha256="",
-                opset=options.opset,
-                inputs=inputs,
-                outputs=outputs,
-            )
-            entries.append(_write_graph(model, directory, entry, options))
-            on_step(graph_name(kind, domain))
+            entry = graph_entry(config, kind, domain, options)
+            metadata = _metadata(export, entry)
+            model = export_graph(generators, config, kind, domain, options, metadata)
+            entries.append(_write_graph(model, export.directory, entry))
+            export.on_step(entry.name)
     return tuple(entries)
 
 
-def _write_graph(
-    model: Any, directory: Path, entry: GraphEntry, options: ExportOptions
-) -> GraphEntry:
-    """Write one graph, and say of the entry what the file now is."""
+def _write_graph(model: Any, directory: Path, entry: GraphEntry) -> GraphEntry:
+    """Write one graph; returns its entry with the hash of the file."""
     onnx = require("onnx", "exporting graphs")
     metadata = {item.key: item.value for item in model.metadata_props}
-    metadata["munit_edge.precision"] = options.precision
+    metadata["munit_edge.precision"] = entry.precision
     onnx.helper.set_model_props(model, metadata)
     path = directory / entry.file
     path.write_bytes(model.SerializeToString())
-    return entry.model_copy(update={"sha256": sha256(path), "precision": options.precision})
+    return entry.model_copy(update={"sha256": sha256(path)})
 
 
-def _metadata(
-    checkpoint: Checkpoint, kind: GraphKind, domain: Domain, options: ExportOptions
-) -> dict[str, str]:
-    """What a graph file says of itself, for those who find it alone."""
+def _metadata(export: _Export, entry: GraphEntry) -> dict[str, str]:
+    """What a graph file says about itself, for readers who have only that file."""
+    checkpoint = export.checkpoint
     image = (
         "uint8 [batch, height, width, channels]"
-        if options.io == "uint8"
+        if export.options.io == "uint8"
         else "float32 [batch, channels, height, width] in [-1, 1]"
     )
     metadata = {
-        "munit_edge.graph": kind,
-        "munit_edge.domain": domain,
+        "munit_edge.graph": entry.kind,
+        "munit_edge.domain": entry.domain,
         "munit_edge.architecture": checkpoint.config.architecture,
         "munit_edge.image": image,
         "munit_edge.model": checkpoint.config.model_dump_json(),
-        "munit_edge.checkpoint_sha256": checkpoint.weights_sha256(options.weights),
+        "munit_edge.checkpoint_sha256": export.model_id,
         "munit_edge.version": __version__,
     }
     if checkpoint.info.licence_note:
@@ -259,9 +271,8 @@ def _metadata(
     return metadata
 
 
-def _manifest(
-    checkpoint: Checkpoint, options: ExportOptions, entries: tuple[GraphEntry, ...]
-) -> Manifest:
+def _manifest(export: _Export, entries: tuple[GraphEntry, ...]) -> Manifest:
+    checkpoint, options = export.checkpoint, export.options
     packages = ("torch", "onnx", "onnxscript", "onnxruntime")
     versions = {name: str(require(name, "exporting graphs").__version__) for name in packages}
     return Manifest(
@@ -272,7 +283,7 @@ def _manifest(
         parity=(),
         folded=options.fold,
         weights=options.weights or ("average" if checkpoint.has_average else "live"),
-        checkpoint_sha256=checkpoint.weights_sha256(options.weights),
+        checkpoint_sha256=export.model_id,
         checkpoint_iteration=checkpoint.info.iteration,
         origin=checkpoint.info.origin,
         licence_note=checkpoint.info.licence_note,
@@ -280,10 +291,8 @@ def _manifest(
     )
 
 
-def _prove(
-    exported: GraphSet, reference: GraphSet, options: ExportOptions, on_step: OnStep
-) -> tuple[ParityEntry, ...]:
-    entries = check_parity(exported, reference, options, on_step)
+def _check(exported: GraphSet, reference: GraphSet, export: _Export) -> tuple[ParityEntry, ...]:
+    entries = check_parity(exported, reference, export.options, export.on_step)
     failed = failures(entries)
     if failed:
         raise ParityError(

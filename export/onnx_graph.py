@@ -12,14 +12,46 @@ from munit_edge.errors import ModelError
 from munit_edge.export.options import ExportOptions
 from munit_edge.extras import require
 from munit_edge.model.config import Domain, GraphKind, ModelConfig, graph_name
-from munit_edge.model.manifest import TensorEntry, graph_tensors
+from munit_edge.model.manifest import GraphEntry, TensorEntry, graph_tensors
 from munit_edge.trainer.graphs import build_graph
 from munit_edge.trainer.torch_api import nn, torch
 from munit_edge.version import __version__
 
-EXAMPLE_BATCH = 2  # 1 would be taken for a constant
+EXAMPLE_BATCH = 2  # the exporter would take 1 for a constant
 EXAMPLE_CONTENT = 16
 LEAST_EXAMPLE_PIXELS = 64
+
+
+def graph_entry(
+    config: ModelConfig, kind: GraphKind, domain: Domain, options: ExportOptions
+) -> GraphEntry:
+    """The manifest's entry of a graph before its file is written: without a hash.
+
+    Args:
+        config: the model's configuration.
+        kind: which of the graphs.
+        domain: of which domain.
+        options: opset, border types, fixed sizes and precision.
+    """
+    inputs, outputs = graph_tensors(
+        config,
+        kind,
+        domain,
+        options.io,
+        batch=options.batch,
+        size_hw=options.size_hw,
+        precision=options.precision,
+    )
+    return GraphEntry(
+        kind=kind,
+        domain=domain,
+        file=f"{graph_name(kind, domain)}.onnx",
+        sha256="",
+        opset=options.opset,
+        precision=options.precision,
+        inputs=inputs,
+        outputs=outputs,
+    )
 
 
 def export_graph(
@@ -36,8 +68,8 @@ def export_graph(
         generators: both generators with spectral norm folded, typed as they are to be exported.
         config: the model's configuration.
         kind: which of the graphs.
-        domain: whose.
-        options: operator set, border types and fixed sizes. Of int8 this is the graph before
+        domain: of which domain.
+        options: opset, border types and fixed sizes. In int8 and fp8 this is the graph before
             quantisation.
         metadata: key-value pairs to keep in the file.
 
@@ -48,15 +80,8 @@ def export_graph(
     onnx = require("onnx", "exporting graphs")
     require("onnxscript", "exporting graphs")
     module = build_graph(generators, kind, domain, options.io)
-    inputs, outputs = graph_tensors(
-        config,
-        kind,
-        domain,
-        options.io,
-        batch=options.batch,
-        size_hw=options.size_hw,
-        precision=options.precision,
-    )
+    entry = graph_entry(config, kind, domain, options)
+    inputs, outputs = entry.inputs, entry.outputs
     with _quiet_exporter():
         program = torch.onnx.export(
             module,
@@ -72,7 +97,7 @@ def export_graph(
     assert program is not None
     model = program.model_proto
     _tidy(model, inputs, outputs)
-    model.graph.name = graph_name(kind, domain)
+    model.graph.name = entry.name
     onnx.helper.set_model_props(model, metadata)
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -82,7 +107,7 @@ def export_graph(
 
 
 def _example(entry: TensorEntry, config: ModelConfig) -> Any:
-    """An input that tracing may look at: free sizes get numbers that differ from each other."""
+    """An input to trace with: free sizes get numbers that differ from each other."""
     factor = config.size_multiple
     pixels = max(LEAST_EXAMPLE_PIXELS, EXAMPLE_CONTENT * factor)
     free = {
@@ -103,7 +128,7 @@ def _free_axes(entry: TensorEntry) -> dict[int, Any]:
 
 
 def _tidy(model: Any, inputs: Sequence[TensorEntry], outputs: Sequence[TensorEntry]) -> None:
-    """Name the free axes, and drop what the exporter noted of source files and inner shapes."""
+    """Name the free axes, and drop the exporter's notes on source files and inner shapes."""
     graph = model.graph
     for value, entry in zip([*graph.input, *graph.output], [*inputs, *outputs], strict=True):
         assert value.name == entry.name
@@ -120,9 +145,30 @@ def _tidy(model: Any, inputs: Sequence[TensorEntry], outputs: Sequence[TensorEnt
     model.producer_version = __version__
 
 
+def as_float32(model: Any) -> Any:
+    """A copy of a bf16 `onnx.ModelProto` in which every bfloat16 is a float32.
+
+    It has the file's own nodes and weights and runs in ONNX Runtime on the CPU, where bfloat16
+    convolutions do not. Nothing in it rounds to bfloat16.
+    """
+    onnx = require("onnx", "checking bf16 graphs")
+    single, brain = onnx.TensorProto.FLOAT, onnx.TensorProto.BFLOAT16
+    copy = type(model)()
+    copy.CopyFrom(model)
+    attributes = [attribute for node in copy.graph.node for attribute in node.attribute]
+    for tensor in [*copy.graph.initializer, *(a.t for a in attributes if a.HasField("t"))]:
+        if tensor.data_type == brain:
+            values = onnx.numpy_helper.to_array(tensor).astype("float32")
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    for attribute in attributes:
+        if attribute.name == "to" and attribute.i == brain:  # of a Cast
+            attribute.i = single
+    return copy
+
+
 @contextlib.contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """The exporter warns of packages that this model does not use, and of its own deprecations."""
+    """Silence the exporter, which warns of packages not used here and of its own deprecations."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""What an export wants."""
+"""Options of an export."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from munit_edge.settings import StrictModel
 OLDEST_OPSET, NEWEST_OPSET = 18, 22
 """Below 18 torch's exporter would have to rewrite its graphs; JetPack 6's parser reads up to 20."""
 OLDEST_OPSETS: dict[Precision, int] = {"bf16": 22, "fp8": 19}
-"""Where ONNX has a type only from a later operator set on: Conv in bfloat16, Q/DQ in float8."""
+"""Types that ONNX has only since a later opset: Conv in bfloat16, Q/DQ in float8."""
 
 DEFAULT_MIN_PSNR_DB: dict[Precision, float] = {
     "fp16": 45.0,
@@ -23,18 +23,19 @@ DEFAULT_MIN_PSNR_DB: dict[Precision, float] = {
     "int8": 30.0,
     "fp8": 30.0,
 }
-"""bf16 has 3 bits less than fp16, which is 18 dB; fp8 stands in for int8."""
+"""bf16 has 3 bits fewer than fp16, which cost 9 to 11 dB where it was measured (docs/precision.md).
+fp8 replaces int8, so it has the same threshold."""
 
 
 class ExportOptions(StrictModel):
     """Options of `munit-edge export onnx`."""
 
     opset: int = Field(OLDEST_OPSET, ge=OLDEST_OPSET, le=NEWEST_OPSET)
-    """ONNX operator set; None or nothing: the oldest that has the precision's types."""
+    """ONNX opset; None or omitted: the oldest that has the precision's types."""
     io: TensorIO = "uint8"
-    """Pictures at the graphs' borders: uint8 NHWC, or float32 NCHW in [-1, 1]."""
+    """Images at the graphs' inputs and outputs: uint8 NHWC, or float32 NCHW in [-1, 1]."""
     weights: Literal["average", "live"] | None = None
-    """Which weights; None: the average where the checkpoint has one."""
+    """Which weights; None: the EMA if the checkpoint has one."""
     batch: int | None = Field(None, ge=1)
     """Fixed batch; None: any."""
     height: int | None = Field(None, ge=1)
@@ -47,18 +48,18 @@ class ExportOptions(StrictModel):
     """Write the `*_stats` graphs too, which tiles and steady video need. With 8 bits they stay in
     float32."""
     precision: Precision = "fp32"
-    """Type of the convolutions. `fp16`, `bf16`: tensors typed so. `int8`, `fp8`: Q/DQ pairs."""
+    """Type of the convolutions. `fp16`, `bf16`: tensors of that type. `int8`, `fp8`: Q/DQ pairs."""
     calibration: tuple[Path, ...] = ()
-    """Pictures that reduced precision is judged by, and 8 bits calibrated with: a data folder with
+    """Images for the quality gate, and for the calibration of 8-bit types: a data folder with
     trainA and trainB (and testA, testB), or a folder of A and one of B."""
     calibration_images: int = Field(8, ge=1)
-    """Pictures of each domain, at most; as many others for the gate."""
+    """Maximum number of images of each domain; the gate gets as many others."""
     min_psnr_db: float | None = Field(None, gt=0, le=100)
-    """What translations must reach against float32 (dB); None: the default of the precision."""
+    """Minimum PSNR of translations against float32 (dB); None: the default of the precision."""
     keep_fp32: tuple[str, ...] = ()
-    """Names of layers that stay float32; * stands for any letters."""
+    """Names of layers that stay float32; * stands for any characters."""
     auto_mixed: bool = False
-    """Keep the layers that lose most in float32 until the gate holds."""
+    """Keep the layers that lose most in float32 until the gate passes."""
 
     @model_validator(mode="before")
     @classmethod
@@ -90,13 +91,13 @@ class ExportOptions(StrictModel):
                     )
         elif not self.calibration:
             raise ValueError(
-                f"--precision {self.precision} is judged by pictures of your own and none are "
-                "given: add --calibration DIR, a folder with trainA and trainB"
+                f"--precision {self.precision} is judged by your own images, and none are given: "
+                "add --calibration DIR, a folder with trainA and trainB"
             )
         oldest = OLDEST_OPSETS.get(self.precision, OLDEST_OPSET)
         if self.opset < oldest:
             raise ValueError(
-                f"--precision {self.precision} needs operator set {oldest} or newer and --opset is "
+                f"--precision {self.precision} needs opset {oldest} or newer and --opset is "
                 f"{self.opset}: leave --opset out, or use --precision fp16 or int8"
             )
         if len(self.calibration) > 2:
@@ -112,11 +113,11 @@ class ExportOptions(StrictModel):
 
     @property
     def size_hw(self) -> tuple[int | None, int | None]:
-        """Fixed height and width, or two times None."""
+        """Fixed height and width; both None if they are free."""
         return self.height, self.width
 
     def check_size(self, config: ModelConfig) -> None:
-        """See that the model takes the fixed size.
+        """Check that the model takes the fixed size.
 
         Raises:
             ConfigError: the size is too small or not a multiple of the model's factor.
@@ -127,5 +128,5 @@ class ExportOptions(StrictModel):
             if size is not None and (size % multiple or size < minimum):
                 raise ConfigError(
                     f"{option} {size} cannot be exported: this model takes multiples of "
-                    f"{multiple} pixels from {minimum} on"
+                    f"{multiple} pixels, at least {minimum}"
                 )

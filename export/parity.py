@@ -1,4 +1,4 @@
-"""Proof of an export: the graphs in ONNX Runtime against the networks in torch.
+"""The parity check of an export: graphs in ONNX Runtime against networks in torch.
 
 Every graph and both whole translations, at two batch sizes and two image sizes, one not square.
 """
@@ -29,25 +29,21 @@ from munit_edge.model.normalisation import floats_from_bytes
 from munit_edge.styles.codes import sample_styles
 
 LEVEL_TOLERANCE = 1.0
-"""Largest difference of a picture, in 8-bit levels: where two roundings meet one half."""
+"""Largest difference of an image, in 8-bit levels: a value near one half may round either way."""
 RELATIVE_TOLERANCE = 1e-4
-"""Largest difference of a code, as a part of its largest value (at least of 1)."""
+"""Largest difference of a code, relative to its largest value (at least 1)."""
 HALF_LEVEL_TOLERANCE = 4.0
-"""The same for float16: ONNX Runtime's CPU provider computes in float32 between its casts, the
-networks in torch round after every operator. The gate says how far either is from float32."""
+"""For an image in float16. ONNX Runtime's CPU provider computes in float32 between its casts, the
+networks in torch round after every operator. The quality gate measures how far either is from
+float32."""
 HALF_RELATIVE_TOLERANCE = 2.0**-7
-"""The same for float16, whose numbers have 11 bits: 8 units in the last place."""
-BRAIN_LEVEL_TOLERANCE = 8.0
-"""The same for bfloat16. Both sides round after every operator, but not quite the same ones."""
-BRAIN_RELATIVE_TOLERANCE = 2.0**-5
-"""The same for bfloat16, whose numbers have 8 bits: 4 units in the last place."""
-
+"""For a code in float16, whose numbers have 11 bits: 8 units in the last place."""
 TOLERANCES: dict[Precision, tuple[float, float]] = {
     "fp32": (LEVEL_TOLERANCE, RELATIVE_TOLERANCE),
     "fp16": (HALF_LEVEL_TOLERANCE, HALF_RELATIVE_TOLERANCE),
-    "bf16": (BRAIN_LEVEL_TOLERANCE, BRAIN_RELATIVE_TOLERANCE),
+    "bf16": (LEVEL_TOLERANCE, RELATIVE_TOLERANCE),  # both sides compute in float32
 }
-"""Of pictures (levels) and of codes (part of the largest value), by precision."""
+"""For images (levels) and for codes (relative to the largest value), by precision."""
 
 Array = NDArray[Any]
 
@@ -71,7 +67,7 @@ def check_parity(
         exported: the graphs in ONNX Runtime.
         reference: the networks in torch, with the same types at the border.
         options: fixed sizes, which limit what can be compared, and the precision.
-        on_case: told in words of each of `num_cases` cases that is done.
+        on_case: called with a description of each of the `num_cases` cases after it.
 
     Returns:
         One entry for each comparison, failed ones too.
@@ -112,7 +108,7 @@ def parity_cases(config: ModelConfig, options: ExportOptions) -> list[Case]:
 
 
 def test_images(case: Case, channels: int, seed: int) -> NDArray[np.uint8]:
-    """Pictures with soft areas and noise, so that every path is exercised: [N, H, W, C]."""
+    """Images with smooth areas and noise, so that every path is exercised: [N, H, W, C]."""
     generator = np.random.Generator(np.random.PCG64(seed))
     height, width = case.size_hw
     coarse = generator.uniform(0, 255, (case.batch, -(-height // 8), -(-width // 8), channels))

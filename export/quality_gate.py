@@ -1,7 +1,7 @@
-"""The gate: translations in reduced precision against those in float32, on the user's pictures.
+"""The quality gate: translations in reduced precision against float32, on the user's images.
 
-What loses most is found by reducing one layer at a time: errors of single layers nearly add up, so
-the same numbers say how many of the worst must stay in float32.
+Reducing one layer at a time finds those that lose most. Errors of single layers nearly add up, so
+the same numbers show how many of the worst must stay in float32.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from munit_edge.model.normalisation import bytes_from_floats, floats_from_bytes
 from munit_edge.styles.codes import sample_styles
 
 NUM_SAMPLED_STYLES = 2
-"""Random styles for each picture, besides that of one reference picture."""
-LOSS_PICTURES = 2
-"""Pictures of each domain that the loss of a single layer is measured on."""
+"""Random styles for each image, in addition to the style of a reference image."""
+LOSS_IMAGES = 2
+"""Images of each domain for measuring the loss of a single layer."""
 NAMED_LAYERS = 5
 """Layers that a failed gate names."""
 
@@ -42,7 +42,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the gate found."""
+    """What the gate measured."""
 
     results: tuple[GateResult, ...]
     """One for each direction."""
@@ -61,15 +61,15 @@ class Measurement:
 
 @dataclass
 class Bench:
-    """Pictures, styles, and what float32 makes of them.
+    """Images, styles, and their translations in float32.
 
     Args:
         reference: the model in float32.
-        pictures: of each domain, uint8 [1, H, W, C] each.
+        images: of each domain, uint8 [1, H, W, C] each.
     """
 
     reference: GraphSet
-    pictures: dict[Domain, list[Images]]
+    images: dict[Domain, list[Images]]
     _codes: dict[tuple[GraphKind, Domain, int], Array] = field(default_factory=dict)
     _expected: dict[tuple[Direction, int, int], Images] = field(default_factory=dict)
 
@@ -81,7 +81,7 @@ class Bench:
         Args:
             candidate: the model in reduced precision.
             changed: names of the graphs that differ from the reference; None: all.
-            count: pictures of each domain to use; None: all.
+            count: images of each domain to use; None: all.
         """
         graphs = changed
         if graphs is None:
@@ -103,7 +103,7 @@ class Bench:
         errors, similarities = [], []
         source, target = split_direction(direction)
         involved = {f"content_encoder_{source}", f"style_encoder_{target}", f"decoder_{target}"}
-        for index in range(len(self.pictures[source][:count])):
+        for index in range(len(self.images[source][:count])):
             found = (
                 self._translations(candidate, changed, direction, index, faults)
                 if involved & set(changed)
@@ -138,20 +138,21 @@ class Bench:
         index: int,
         faults: dict[str, None],
     ) -> Iterator[Images]:
-        """The picture in every style, uint8 [H, W, C] each."""
+        """The image in every style, uint8 [H, W, C] each."""
         source, target = split_direction(direction)
+        # Graphs that did not change are not run again: trying single layers takes many runs.
         graphs = candidate if f"decoder_{target}" in changed else self.reference
 
         def code(kind: GraphKind, domain: Domain, index: int) -> Array:
             if f"{kind}_{domain}" not in changed:
                 return self._reference_code(kind, domain, index)
-            found = encode(candidate.runner(kind, domain), self.pictures[domain][index])
+            found = encode(candidate.runner(kind, domain), self.images[domain][index])
             if not np.isfinite(found).all():
                 faults[f"{kind}_{domain}"] = None
             return found
 
         content = code("content_encoder", source, index)
-        guided = code("style_encoder", target, index % len(self.pictures[target]))
+        guided = code("style_encoder", target, index % len(self.images[target]))
         sampled = sample_styles(NUM_SAMPLED_STYLES, self.reference.config.style_dim, seed=index)
         for style in [*sampled, guided[0]]:
             yield decode(graphs.runner("decoder", target), content, style[None])
@@ -160,18 +161,18 @@ class Bench:
         key = (kind, domain, index)
         if key not in self._codes:
             runner = self.reference.runner(kind, domain)
-            self._codes[key] = encode(runner, self.pictures[domain][index])
+            self._codes[key] = encode(runner, self.images[domain][index])
         return self._codes[key]
 
 
 def encode(runner: Runner, image: Images) -> Array:
-    """The code of one picture, uint8 [1, H, W, C]."""
+    """The code of one image, uint8 [1, H, W, C]."""
     fed = image if runner.inputs[0].dtype == "uint8" else floats_from_bytes(image)
     return _run_one(runner, {"image": fed})
 
 
 def decode(runner: Runner, content: Array, style: Array) -> Images:
-    """The picture of one content code and one style code: uint8 [H, W, C]."""
+    """The image of one content code and one style code: uint8 [H, W, C]."""
     image = _run_one(runner, {"content": content, "style": style})
     found: Images = (bytes_from_floats(image) if image.dtype != np.uint8 else image)[0]
     return found
@@ -200,19 +201,19 @@ def layer_losses(
     Args:
         measure: the measurement.
         layers: which to try.
-        on_trial: told the name of each layer before it is tried.
+        on_trial: called with the name of each layer before it is tried.
     """
     losses = []
     for layer in layers:
         on_trial(layer)
-        found = measure([layer], [layer.partition(".")[0]], LOSS_PICTURES)
+        found = measure([layer], [layer.partition(".")[0]], LOSS_IMAGES)
         error = max(_squared_error(result.psnr_db) for result in found.results)
         losses.append((layer, float("inf") if found.faults else error))
     return sorted(losses, key=lambda loss: -loss[1])
 
 
 def layers_to_keep(losses: Sequence[tuple[str, float]], min_psnr_db: float) -> list[str]:
-    """The fewest of the worst layers without which the sum of the losses reaches the threshold."""
+    """The smallest number of worst layers without which the summed losses meet the threshold."""
     budget = _squared_error(min_psnr_db)
     for count in range(1, len(losses)):
         if sum(error for _, error in losses[count:]) <= budget:
@@ -223,19 +224,19 @@ def layers_to_keep(losses: Sequence[tuple[str, float]], min_psnr_db: float) -> l
 def gate_error(
     precision: str, found: Measurement, min_psnr_db: float, losses: Sequence[tuple[str, float]]
 ) -> GateError:
-    """The error of a gate that does not hold; names what loses most."""
+    """The error of a gate that fails; names the layers that lose most."""
     measured = ", ".join(f"{r.direction} {r.psnr_db:.1f} dB" for r in found.results)
     overflow = f"; NaN or infinite values in {', '.join(found.faults)}" if found.faults else ""
-    named = [f"{layer} ({_told(error)})" for layer, error in losses[:NAMED_LAYERS]]
-    worst = f"; most is lost by {', '.join(named)}" if named else ""
+    named = [f"{layer} ({_loss_text(error)})" for layer, error in losses[:NAMED_LAYERS]]
+    worst = f"; the layers that lose most are {', '.join(named)}" if named else ""
     return GateError(
         f"{precision} changes the translations too much, so nothing was written: PSNR against fp32 "
-        f"is {measured}, {min_psnr_db:g} dB are asked for{overflow}{worst}; keep "
-        "such layers with --keep-fp32 NAME, let --auto-mixed choose, or lower --min-psnr"
+        f"is {measured}, minimum {min_psnr_db:g} dB{overflow}{worst}; keep such layers in fp32 "
+        "with --keep-fp32 NAME, let --auto-mixed choose, or lower --min-psnr"
     )
 
 
-def _told(error: float) -> str:
+def _loss_text(error: float) -> str:
     return "overflows" if np.isinf(error) else f"{psnr_db(error):.1f} dB alone"
 
 

@@ -1,15 +1,15 @@
 """int8 and fp8: Q/DQ pairs around the convolutions of float32 graphs.
 
 Symmetric, activations per tensor, biases in float32: the form that TensorRT's parser builds.
-Weights are stored quantised, with a DequantizeLinear behind them, so that the files shrink too.
-What a convolution gives is not quantised: a norm or the end of the network follows, in float32.
+Weights are stored quantised, with a DequantizeLinear after them, so that the files shrink too.
+Outputs of convolutions are not quantised: a norm or the end of the network follows, in float32.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,23 +19,23 @@ from numpy.typing import NDArray
 
 from munit_edge.engines.base import GraphSet, Runner
 from munit_edge.engines.devices import Device
-from munit_edge.engines.onnxruntime.runner import OnnxRuntimeRunner
+from munit_edge.engines.onnxruntime.runner import OnnxRuntimeGraphs
 from munit_edge.export.quality_gate import Array, encode
 from munit_edge.extras import require
 from munit_edge.files.unfinished import scratch_folder
 from munit_edge.images.io import Images
-from munit_edge.model.config import DOMAINS, GRAPH_KINDS, Domain, GraphKind
-from munit_edge.model.manifest import Manifest
+from munit_edge.model.config import DOMAINS, GRAPH_KINDS, Domain
+from munit_edge.model.manifest import GraphEntry, Manifest
 from munit_edge.model.normalisation import floats_from_bytes
 from munit_edge.styles.codes import sample_styles
 from munit_edge.trainer.torch_api import torch
 
 NUM_SAMPLED_STYLES = 3
-"""Random styles that a decoder is calibrated with, besides those of its domain's pictures."""
+"""Random styles that a decoder is calibrated with, in addition to those of its domain's images."""
 
 _PURPOSE = "quantising graphs"
 _WEIGHT = ".conv."
-"""Between a layer's name and what its convolution is made of, in the names of weights."""
+"""Separates the layer's name from the parameter's in the names of weights."""
 _MOVES = ".conv.moves"
 
 EightBits = Literal["int8", "fp8"]
@@ -47,14 +47,14 @@ LARGEST_FP8 = 448
 
 @dataclass(frozen=True)
 class CalibratedGraph:
-    """One float32 graph and the ranges of its activations on the user's pictures."""
+    """One float32 graph and the ranges of its activations on the user's images."""
 
     model: Any
     """`onnx.ModelProto`."""
     largest: dict[str, float]
-    """Largest magnitude of every tensor that a convolution takes."""
+    """Largest magnitude of every input of a convolution."""
     nodes: dict[str, tuple[str, ...]]
-    """Name of a layer (`decoder_b.up.0`) to those of its Conv nodes."""
+    """Names of the Conv nodes by the name of their layer (`decoder_b.up.0`)."""
 
     def quantised(self, layers: Collection[str], precision: EightBits) -> Any:
         """The `onnx.ModelProto` with `layers` in 8 bits; layers of other graphs do not matter."""
@@ -67,7 +67,7 @@ class CalibratedGraph:
 
 
 class _PairWriter:
-    """Puts Q/DQ pairs into one graph."""
+    """Inserts Q/DQ pairs into one graph."""
 
     def __init__(self, graph: Any, precision: EightBits, largest: dict[str, float]) -> None:
         self._onnx = require("onnx", _PURPOSE)
@@ -79,7 +79,7 @@ class _PairWriter:
         self._pairs: dict[str, str] = {}
 
     def quantise(self, chosen: Collection[str]) -> None:
-        """Feed the Conv nodes of these names with what was quantised."""
+        """Quantise the inputs and weights of the Conv nodes with these names."""
         nodes = []
         for node in list(self._graph.node):
             if node.name in chosen:
@@ -93,7 +93,7 @@ class _PairWriter:
             self._graph.initializer.remove(tensor)
 
     def _activation(self, node: Any) -> list[Any]:
-        """The pair before what the node convolves; one pair for each tensor."""
+        """The pair before the node's input; nodes with the same input share it."""
         name = node.input[0]
         if name in self._pairs:
             node.input[0] = self._pairs[name]
@@ -108,14 +108,14 @@ class _PairWriter:
         ]
 
     def _weight(self, node: Any) -> list[Any]:
-        """Store the weight of a node in 8 bits; gives what makes it float32 again."""
+        """Store the weight of a node in 8 bits; returns the node that makes it float32 again."""
         name = node.input[1]
         if name in self._pairs:
             node.input[1] = self._pairs[name]
             return []
         weight = self._onnx.numpy_helper.to_array(self._weights[name])
-        # One scale for each output channel. In fp8, whose step follows the number, one for all was
-        # measured to be as good, and it is what NVIDIA's Model Optimizer makes by default.
+        # One scale for each output channel. In fp8, whose step grows with the number, one scale for
+        # all was measured to be as good, and NVIDIA's Model Optimizer makes it by default.
         axes = tuple(range(1, weight.ndim)) if self._precision == "int8" else None
         largest = np.abs(weight).max(axis=axes)
         scale = _scale(largest, self._limit)
@@ -135,14 +135,14 @@ class _PairWriter:
         ]
 
     def _parameters(self, name: str, scale: Array) -> list[str]:
-        """Scale and zero point of a tensor; zero is zero."""
+        """Names of a tensor's scale and zero point, which is always 0."""
         names = [f"{name}_scale", f"{name}_zero_point"]
         self._graph.initializer.append(self._onnx.numpy_helper.from_array(scale, names[0]))
         self._add(names[1], np.zeros(scale.shape, np.float32))
         return names
 
     def _add(self, name: str, values: Array) -> None:
-        """Keep `values`, in units of their scale, in 8 bits each."""
+        """Store `values`, in units of their scale, in 8 bits each."""
         if self._precision == "int8":
             rounded = np.rint(values).clip(-self._limit, self._limit).astype(np.int8)
             self._graph.initializer.append(self._onnx.numpy_helper.from_array(rounded, name))
@@ -156,56 +156,43 @@ class _PairWriter:
 
 
 def _scale(largest: Any, limit: float) -> NDArray[np.float32]:
-    """Step of a symmetric type; what is zero throughout may have any."""
+    """Step of a symmetric type; 1 for a tensor of zeros."""
     scale = np.asarray(largest, np.float32) / np.float32(limit)
     found: NDArray[np.float32] = np.where(scale > 0, scale, np.float32(1))
     return found
 
 
-class QuantisedGraphs(GraphSet):
+def quantised_graphs(
+    graphs: Mapping[str, CalibratedGraph],
+    manifest: Manifest,
+    layers: Collection[str],
+    precision: EightBits,
+) -> OnnxRuntimeGraphs:
     """Calibrated graphs with some layers in 8 bits, in ONNX Runtime on the CPU."""
 
-    def __init__(
-        self,
-        graphs: dict[str, CalibratedGraph],
-        manifest: Manifest,
-        layers: Collection[str],
-        precision: EightBits,
-    ) -> None:
-        super().__init__(
-            manifest.model,
-            manifest.io,
-            manifest.checkpoint_sha256,
-            engine="onnxruntime",
-            device="cpu",
-        )
-        self._graphs = graphs
-        self._manifest = manifest
-        self._layers = layers
-        self._precision = precision
+    def model_of(entry: GraphEntry) -> bytes:
+        model: bytes = graphs[entry.name].quantised(layers, precision).SerializeToString()
+        return model
 
-    def _open(self, kind: GraphKind, domain: Domain) -> Runner:
-        entry = self._manifest.graph(kind, domain)
-        model = self._graphs[f"{kind}_{domain}"].quantised(self._layers, self._precision)
-        return OnnxRuntimeRunner(model.SerializeToString(), entry, Device("cpu"))
+    return OnnxRuntimeGraphs(manifest, Device("cpu"), model_of)
 
 
 def calibrate(
-    directory: Path, manifest: Manifest, exported: GraphSet, pictures: dict[Domain, list[Images]]
+    directory: Path, manifest: Manifest, exported: GraphSet, images: dict[Domain, list[Images]]
 ) -> dict[str, CalibratedGraph]:
-    """Run the float32 graphs of a model directory on pictures of both domains.
+    """Run the float32 graphs of a model directory on images of both domains.
 
     Decoders get the content codes of both domains, each with random styles and with the style of
-    a picture of their own domain.
+    an image of their own domain.
 
     Args:
         directory: where the graphs lie.
         manifest: what they are.
         exported: the same graphs, opened.
-        pictures: of each domain, uint8 [1, H, W, C] each.
+        images: of each domain, uint8 [1, H, W, C] each.
 
     Returns:
-        The graphs that translate by name, such as `decoder_b`.
+        The translating graphs by name, such as `decoder_b`.
     """
     onnx = require("onnx", _PURPOSE)
     found = {}
@@ -216,9 +203,9 @@ def calibrate(
         path = directory / entry.file
         runner = exported.runner(entry.kind, entry.domain)
         if entry.kind == "decoder":
-            feeds = _decoder_feeds(exported, entry.domain, pictures)
+            feeds = _decoder_feeds(exported, entry.domain, images)
         else:
-            feeds = _encoder_feeds(runner, pictures[entry.domain])
+            feeds = _encoder_feeds(runner, images[entry.domain])
         model = onnx.load(str(path))
         largest = _largest(path, _repeated(runner, feeds))
         found[name] = CalibratedGraph(model, largest, _layer_nodes(model, name))
@@ -228,8 +215,8 @@ def calibrate(
 def _layer_nodes(model: Any, graph: str) -> dict[str, tuple[str, ...]]:
     """Layer names by the weights' names, which the exporter takes from the modules.
 
-    The convolution of zeros and ones in `SplitConv2d` is little work and stays in float32: it only
-    adds up what the quantised one before it gave.
+    The convolution with zeros and ones in `SplitConv2d` is little work and stays in float32: it
+    only adds up the outputs of the quantised one before it.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
     nodes: dict[str, tuple[str, ...]] = {}
@@ -243,19 +230,19 @@ def _layer_nodes(model: Any, graph: str) -> dict[str, tuple[str, ...]]:
     return nodes
 
 
-def _encoder_feeds(runner: Runner, pictures: list[Images]) -> Iterator[dict[str, Array]]:
-    for picture in pictures:
-        fed = picture if runner.inputs[0].dtype == "uint8" else floats_from_bytes(picture)
+def _encoder_feeds(runner: Runner, images: list[Images]) -> Iterator[dict[str, Array]]:
+    for image in images:
+        fed = image if runner.inputs[0].dtype == "uint8" else floats_from_bytes(image)
         yield {"image": fed}
 
 
 def _decoder_feeds(
-    graphs: GraphSet, domain: Domain, pictures: dict[Domain, list[Images]]
+    graphs: GraphSet, domain: Domain, images: dict[Domain, list[Images]]
 ) -> Iterator[dict[str, Array]]:
-    references = [encode(graphs.runner("style_encoder", domain), p) for p in pictures[domain]]
+    references = [encode(graphs.runner("style_encoder", domain), p) for p in images[domain]]
     for source in DOMAINS:
-        for index, picture in enumerate(pictures[source]):
-            content = encode(graphs.runner("content_encoder", source), picture)
+        for index, image in enumerate(images[source]):
+            content = encode(graphs.runner("content_encoder", source), image)
             sampled = sample_styles(NUM_SAMPLED_STYLES, graphs.config.style_dim, seed=index)
             for style in [*sampled[:, None], references[index % len(references)]]:
                 yield {"content": content, "style": style}
@@ -273,7 +260,7 @@ def _repeated(runner: Runner, feeds: Iterator[dict[str, Array]]) -> Iterator[dic
 
 
 def _largest(path: Path, feeds: Iterator[dict[str, Array]]) -> dict[str, float]:
-    """Largest magnitude of everything that a Conv takes or gives."""
+    """Largest magnitude of every input and output of a Conv."""
     tools: Any = require("onnxruntime.quantization", _PURPOSE)
 
     class Reader(tools.CalibrationDataReader):  # type: ignore[misc]
@@ -297,7 +284,7 @@ def _largest(path: Path, feeds: Iterator[dict[str, Array]]) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The calibrator recommends a preparation step that these graphs do not need."""
+    """Silence the calibrator, which recommends a step that these graphs do not need."""
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -427,8 +427,7 @@ def _run_in_batches(
     count = len(next(iter(feeds.values())))
     smallest, largest = runner.batch_limits
     if smallest <= count <= (largest or count):
-        run = runner.run_on_device if on_device else runner.run
-        return next(iter(run(feeds).values()))
+        return next(iter(runner.run(feeds, keep_on_device=on_device).values()))
     return next(iter(_run_all_outputs(runner, feeds).values()))
 
 

@@ -1,4 +1,4 @@
-"""Say why a Python cannot build the virtual environment, before venv says it obscurely.
+"""Report why a Python cannot build the virtual environment, before venv's obscure message.
 
 Written for any Python from 3.6 on, so that an old one reaches the message.
 """

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The whole chain on drawn pictures, in the folder demo/: every command is shown before it runs.
+# The whole chain on drawn images, in the folder demo/: every command is shown before it runs.
 # `make demo` sets up and runs this.
 set -eu
 cd "$(dirname "$0")/.."

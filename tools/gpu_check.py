@@ -4,9 +4,10 @@
     python tools/gpu_check.py --model model         your own model directory, in its own precision
     python tools/gpu_check.py --device cpu --size 32 --width 4 --runs 3     tries the script itself
 
-What is found is run: torch, ONNX Runtime, and every engine of munit-edge besides. A call is timed
-from host memory to host memory, so it has ended when it is counted. Exit code 0: all agree; 1: an
-output differs or a backend fails; 2: there is no NVIDIA GPU, or nothing to run.
+It runs every backend that it finds: torch, ONNX Runtime and the other engines of munit-edge. Calls
+are timed from host memory to host memory, so that a call has ended when its time is taken. Exit
+code 0: all agree; 1: an output differs or a backend fails; 2: there is no NVIDIA GPU, or nothing to
+run.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from munit_edge.doctor.examine import Report, examine
 from munit_edge.doctor.selftest import why_no_plans
-from munit_edge.doctor.selftest_child import CPU_TOLERANCE, GPU_TOLERANCE
+from munit_edge.doctor.selftest_child import CPU_TOLERANCE, GPU_TOLERANCE, largest_difference
 from munit_edge.engines.base import GraphSet
 from munit_edge.engines.factory import ENGINES, open_graphs
 from munit_edge.engines.probe import Answer, ask
@@ -46,24 +47,24 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class Request(StrictModel):
-    """What one process is asked for."""
+    """The task of one process."""
 
     engine: str
     """"onnxruntime", "torch", or another engine of munit-edge."""
     device: str
     """"cpu" or "cuda:0"."""
     tf32: bool = False
-    """Whether torch may multiply with 10 bits; its own default on a GPU."""
+    """Whether torch may use TF32, which is its own default on a GPU."""
     model: str
     """Model directory; for torch the checkpoint."""
     inputs: str
     """.npz with `image_a`, `image_b` and `style`."""
     outputs: str = ""
-    """.npz with what the CPU made of them; "": this is the CPU, and writes it to `write_to`."""
+    """.npz with the CPU's outputs; "": this is the CPU, and it writes them to `write_to`."""
     write_to: str = ""
     """.npz to write."""
     runs: int = 1
-    """Calls that are timed."""
+    """Timed calls."""
 
 
 class Row(StrictModel):
@@ -76,7 +77,7 @@ class Row(StrictModel):
     graph: str
     """`content_encoder_a`, `style_encoder_b`, `decoder_b` or the translation `a2b`."""
     worst: float | None = None
-    """Largest difference from the CPU: 8-bit levels of a picture, absolute of a code. None: the
+    """Largest difference from the CPU: 8-bit levels of an image, absolute of a code. None: the
     shape differs, or a number is not finite."""
     tolerance: float | None = None
     """Largest difference that passes; None: not judged, as in reduced precision."""
@@ -90,12 +91,12 @@ class Row(StrictModel):
 
 
 class Rows(StrictModel):
-    """What one process answers."""
+    """The answer of one process."""
 
     rows: tuple[Row, ...] = ()
     """Every graph."""
     fault: str = ""
-    """Why the backend failed; "" where it did not."""
+    """Why the backend failed; "" if it did not."""
 
 
 class Failure(StrictModel):
@@ -115,9 +116,9 @@ class CheckReport(StrictModel):
     device: str
     """Where the backends ran."""
     size: int
-    """Height and width of the picture, in pixels."""
+    """Height and width of the image, in pixels."""
     batch: int
-    """Pictures in a call."""
+    """Images in a call."""
     model: ModelConfig
     """The networks."""
     rows: tuple[Row, ...]
@@ -138,30 +139,28 @@ def main() -> int:
             print(f"gpu-check needs an NVIDIA GPU: {why}", file=sys.stderr)
             return EXIT_NOTHING_TO_RUN
     machine = examine()
-    told: dict[str, Answer] = {answer.subject: answer for answer in machine.answers}
+    answers: dict[str, Answer] = {answer.subject: answer for answer in machine.answers}
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return _check(options, machine, told, Path(folder))
+            return _check(options, machine, answers, Path(folder))
         except MunitEdgeError as exc:
             print(f"gpu-check cannot run: {exc}", file=sys.stderr)
             return EXIT_NOTHING_TO_RUN
 
 
 def _absolute(path: str) -> Path:
-    """The children work elsewhere."""
+    """The child processes have another working directory."""
     return Path(path).resolve()
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Parity and latency of every backend on the GPU.")
     parser.add_argument("--device", default="cuda:0", help='"cpu" tries the script [cuda:0]')
-    parser.add_argument("--size", type=int, default=256, help="picture height and width [256]")
+    parser.add_argument("--size", type=int, default=256, help="image height and width [256]")
     parser.add_argument("--width", type=int, default=64, help="width of the model made [64]")
-    parser.add_argument("--batch", type=int, default=1, help="pictures in a call [1]")
+    parser.add_argument("--batch", type=int, default=1, help="images in a call [1]")
     parser.add_argument("--runs", type=int, default=100, help="timed calls of each graph [100]")
-    parser.add_argument(
-        "--model", type=_absolute, help="model directory instead of one made for it"
-    )
+    parser.add_argument("--model", type=_absolute, help="model directory instead of a new model")
     parser.add_argument(
         "--checkpoint", type=_absolute, help="what --model was exported from, for torch"
     )
@@ -170,9 +169,9 @@ def _options() -> argparse.Namespace:
 
 
 def _check(
-    options: argparse.Namespace, machine: Report, told: dict[str, Answer], folder: Path
+    options: argparse.Namespace, machine: Report, answers: dict[str, Answer], folder: Path
 ) -> int:
-    checkpoint, model = _models(options, told, folder)
+    checkpoint, model = _models(options, answers, folder)
     config = _config(checkpoint, model)
     inputs = _write_inputs(folder / "inputs.npz", config, options.size, options.batch)
     cpu_engine, cpu_model = ("onnxruntime", model) if model else ("torch", checkpoint)
@@ -207,7 +206,7 @@ def _check(
         rows=tuple(rows), failures=tuple(failures), doctor=machine,
     )  # fmt: skip
     _show(report)
-    file = options.json or _result_file(told, options.device)
+    file = options.json or _result_file(answers, options.device)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     print(f"wrote {file}", file=sys.stderr)
@@ -215,9 +214,9 @@ def _check(
 
 
 def _models(
-    options: argparse.Namespace, told: dict[str, Answer], folder: Path
+    options: argparse.Namespace, answers: dict[str, Answer], folder: Path
 ) -> tuple[Path | None, Path | None]:
-    """Checkpoint and model directory; None for what cannot be had here."""
+    """Checkpoint and model directory; None for one that cannot be made here."""
     if options.model or options.checkpoint:
         if options.model and options.checkpoint:
             _check_same(options.checkpoint, options.model)
@@ -226,7 +225,7 @@ def _models(
 
     require("torch", "making a model to check (or name yours with --model)", extra="export")
     checkpoint = _write_checkpoint(folder / "checkpoint", ModelConfig(width=options.width))
-    if not told["onnxruntime"].facts:
+    if not answers["onnxruntime"].facts:
         return checkpoint, None
     from munit_edge.export.model_directory import export_model
     from munit_edge.export.options import ExportOptions
@@ -265,7 +264,7 @@ def _config(checkpoint: Path | None, model: Path | None) -> ModelConfig:
 
 
 def _write_inputs(path: Path, config: ModelConfig, size: int, batch: int) -> str:
-    """Soft pictures, as photos are, and one style for each."""
+    """Smooth images, like photos, and one style for each."""
     generator = np.random.Generator(np.random.PCG64(0))
     images = {}
     for domain in ("a", "b"):
@@ -282,12 +281,12 @@ def _requests(
     checkpoint: Path | None,
     model: Path | None,
 ) -> Iterator[Request]:
-    told: dict[str, Answer] = {answer.subject: answer for answer in machine.answers}
+    answers: dict[str, Answer] = {answer.subject: answer for answer in machine.answers}
     common = {"device": options.device, "runs": options.runs, "inputs": ""}
     on_gpu = options.device != "cpu"
     for engine in ENGINES:
         path = checkpoint if engine == "torch" else model
-        answer = told.get(engine)
+        answer = answers.get(engine)
         if path is None or answer is None or answer.facts is None:
             continue
         if engine in ("onnxruntime", "torch"):
@@ -302,10 +301,10 @@ def _requests(
 
 def _ask(request: Request) -> Rows:
     try:
-        told = child.call("gpu_check.run_here", request.model_dump_json(), timeout_s=TIMEOUT_S)
+        text = child.call("gpu_check.run_here", request.model_dump_json(), timeout_s=TIMEOUT_S)
     except child.ChildError as exc:
         return Rows(fault=str(exc))
-    return Rows.model_validate_json(told)
+    return Rows.model_validate_json(text)
 
 
 def run_here(text: str) -> str:
@@ -335,7 +334,7 @@ def _run(request: Request) -> Iterator[Row]:
                 engine=request.engine,
                 precision=precision,
                 graph=name,
-                worst=_difference(got, wanted),
+                worst=largest_difference(got, wanted),
                 tolerance=_tolerance(wanted, request.device, precision),
                 latency=measure(call, warmup=WARMUP, runs=request.runs),
             )
@@ -344,7 +343,7 @@ def _run(request: Request) -> Iterator[Row]:
 def _calls(
     graphs: GraphSet, given: Arrays, expected: Arrays
 ) -> Iterator[tuple[str, Callable[[], NDArray[Any]]]]:
-    """What makes each output; the decoder gets the CPU's content, so that faults do not add up."""
+    """The call for each output; the decoder gets the CPU's content: errors must not add up."""
     translator = Translator(graphs)
     image, reference, style = given["image_a"], given["image_b"], given["style"]
     content = translator.encode_content(image, "a")
@@ -368,16 +367,9 @@ def _precisions(request: Request) -> dict[str, str]:
     return {entry.name: entry.precision for entry in entries}
 
 
-def _difference(got: NDArray[Any], wanted: NDArray[Any]) -> float | None:
-    if got.shape != wanted.shape:
-        return None
-    worst = float(np.abs(got.astype(np.float64) - wanted.astype(np.float64)).max())
-    return worst if np.isfinite(worst) else None
-
-
 def _tolerance(wanted: NDArray[Any], device: str, precision: str) -> float | None:
     if precision not in ("fp32", "tf32"):
-        return None  # the export's own gate judges what the precision costs
+        return None  # the export's own quality gate judges what the precision costs
     return (CPU_TOLERANCE if device == "cpu" else GPU_TOLERANCE).of(wanted)
 
 
@@ -406,8 +398,8 @@ def _facts_gpus(answer: Answer) -> tuple[str, ...]:
     return answer.facts.gpus if answer.facts else ()
 
 
-def _result_file(told: dict[str, Answer], device: str) -> Path:
-    name = _facts_gpus(told["driver"])[0] if device != "cpu" else "cpu"
+def _result_file(answers: dict[str, Answer], device: str) -> Path:
+    name = _facts_gpus(answers["driver"])[0] if device != "cpu" else "cpu"
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     day = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     return Path("build") / "gpu-check" / f"{slug}-{day}.json"

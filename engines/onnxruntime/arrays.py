@@ -1,11 +1,10 @@
 """Arrays in the memory of ONNX Runtime's device: outputs stay there, later runs read them there.
 
-Everything works on the CPU too, by the same calls; tests use that. It has not run on a GPU yet.
+The same calls work on the CPU, which the tests use. Nothing here has run on a GPU yet.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,8 +17,10 @@ from munit_edge.engines.onnxruntime.session import open_session
 from munit_edge.errors import EngineError
 from munit_edge.model.manifest import TensorEntry
 
+_IR_VERSION = 8  # of ONNX files with opset 18
+_INT64 = 7  # as ONNX numbers it
 _ELEMENT_TYPES = {"float32": 1, "float16": 10}
-"""ONNX's numbers of the types that content has."""
+"""ONNX's numbers of the types that content codes have."""
 
 
 class OrtArray(DeviceArray):
@@ -29,7 +30,7 @@ class OrtArray(DeviceArray):
         value: the `OrtValue`, [N, ...].
         dtype: type of its elements.
         device: where it is.
-        rows: those of the first axis that count; None: all.
+        rows: those of the first axis that belong to this view; None: all.
         keeper: kept as long as the array: what owns the memory.
     """
 
@@ -41,61 +42,36 @@ class OrtArray(DeviceArray):
         rows: Sequence[int] | None = None,
         keeper: object = None,
     ) -> None:
+        super().__init__(tuple(value.shape()), dtype, str(device), rows)
         self.device = device
         self._value = value
-        self._dtype = dtype
-        self._base_shape = tuple(value.shape())
-        self._rows = list(range(self._base_shape[0]) if rows is None else rows)
         self._keeper = keeper
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes of its axes."""
-        return (len(self._rows), *self._base_shape[1:])
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of its elements."""
-        return self._dtype
-
-    @property
-    def where(self) -> str:
-        """The device that holds it, such as "cuda:0"."""
-        return str(self.device)
-
-    @property
-    def rows(self) -> list[int]:
-        """The rows of the value that it consists of."""
-        return list(self._rows)
 
     @property
     def is_one_range(self) -> bool:
         """Whether its rows are neighbours in memory, in order."""
-        return all(b == a + 1 for a, b in zip(self._rows, self._rows[1:], strict=False))
+        return all(b == a + 1 for a, b in zip(self.rows, self.rows[1:], strict=False))
 
     @property
     def address(self) -> int:
-        """Where its first row is; what follows are its rows only if `is_one_range`."""
-        item = math.prod(self._base_shape[1:]) * self._dtype.itemsize
-        return int(self._value.data_ptr() + self._rows[0] * item)
-
-    def take(self, rows: Sequence[int]) -> OrtArray:
-        """The chosen items of the first axis, in that order; nothing is copied."""
-        chosen = [self._rows[row] for row in rows]
-        return OrtArray(self._value, self._dtype, self.device, chosen, self._keeper)
+        """Where its first row is; the bytes after it are its other rows only if `is_one_range`."""
+        return int(self._value.data_ptr() + self.rows[0] * self.row_nbytes)
 
     def whole(self) -> OrtArray:
         """All rows of the value."""
-        return OrtArray(self._value, self._dtype, self.device, None, self._keeper)
+        return OrtArray(self._value, self.dtype, self.device, None, self._keeper)
+
+    def _view(self, rows: list[int]) -> OrtArray:
+        return OrtArray(self._value, self.dtype, self.device, rows, self._keeper)
 
     def to_host(self) -> Array:
         """A copy in the host's memory."""
-        copied: Array = self._value.numpy()[self._rows]  # a list of rows always copies
+        copied: Array = self._value.numpy()[self.rows]  # a list of rows always copies
         return copied
 
 
 class OrtMemory:
-    """Runs sessions on one device on arrays that are there already, and leaves results there.
+    """Runs sessions on arrays that are on their device already, and leaves results there.
 
     Safe to use from several threads.
     """
@@ -128,7 +104,7 @@ class OrtMemory:
     def _bind(
         self, session: Any, feeds: Mapping[str, AnyArray], outputs: Sequence[str], results: Device
     ) -> tuple[Any, list[AnyArray]]:
-        """Bind everything and run; what was bound must be held as long as the binding."""
+        """Bind everything and run; the bound arrays must live as long as the binding."""
         binding = session.io_binding()
         held: list[AnyArray] = []
         for name, array in feeds.items():
@@ -153,13 +129,13 @@ class OrtMemory:
         return binding, held
 
     def _here(self, array: AnyArray) -> Array | OrtArray:
-        """`array` as one piece of this device's memory or of the host's."""
+        """`array` as one contiguous piece of the device's memory or of the host's."""
         if isinstance(array, OrtArray) and array.device == self.device and len(array):
             return array if array.is_one_range else self._picked(array)
         return np.ascontiguousarray(array)
 
     def _picked(self, array: OrtArray) -> OrtArray:
-        """A copy on the device whose rows are neighbours."""
+        """A contiguous copy on the device."""
         rows = np.asarray(array.rows, np.int64)
         picker = self._picker(array.dtype)
         binding, _held = self._bind(picker, {"x": array.whole(), "rows": rows}, ["y"], self.device)
@@ -174,7 +150,7 @@ class OrtMemory:
             return self._pickers[dtype.name]
 
     def close(self) -> None:
-        """Give back what only this object holds."""
+        """Free what only this object holds."""
         with self._lock:
             self._pickers.clear()
 
@@ -182,17 +158,43 @@ class OrtMemory:
 def picking_graph(dtype: np.dtype[Any]) -> bytes:
     """An ONNX graph (opset 18): y = x[rows], x [n, c, h, w] of `dtype`, rows int64 [m].
 
+    It is written in protobuf's own encoding, since devices do not have the package onnx. The field
+    numbers are those of onnx.proto.
+
     Raises:
-        EngineError: content never has this type.
+        EngineError: content codes never have this type.
     """
     if dtype.name not in _ELEMENT_TYPES:
         raise EngineError(
             f"an array of type {dtype} is not content: it has type " + " or ".join(_ELEMENT_TYPES)
         )
-    element = f"08{_ELEMENT_TYPES[dtype.name]:02x}"
-    return bytes.fromhex(
-        "08083a730a140a01780a04726f77731201792206476174686572120474616b655a1f0a0178121a0a18"
-        + element
-        + "12140a0312016e0a031201630a031201680a031201775a130a04726f7773120b0a09080712050a0312016d"
-        "621f0a0179121a0a18" + element + "12140a0312016d0a031201630a031201680a0312017742040a001012"
+    element = _ELEMENT_TYPES[dtype.name]
+    node = _text(1, "x") + _text(1, "rows") + _text(2, "y") + _text(4, "Gather")
+    graph = (
+        _message(1, node)
+        + _text(2, "take")
+        + _message(11, _tensor("x", element, "nchw"))
+        + _message(11, _tensor("rows", _INT64, "m"))
+        + _message(12, _tensor("y", element, "mchw"))
     )
+    opset = _text(1, "") + _number(2, 18)
+    return _number(1, _IR_VERSION) + _message(7, graph) + _message(8, opset)
+
+
+def _tensor(name: str, element: int, axes: str) -> bytes:
+    """A `ValueInfoProto` with one free axis for each character of `axes`."""
+    shape = b"".join(_message(1, _text(2, axis)) for axis in axes)
+    tensor_type = _number(1, element) + _message(2, shape)
+    return _text(1, name) + _message(2, _message(1, tensor_type))
+
+
+def _number(field: int, value: int) -> bytes:
+    return bytes([field << 3, value])  # below 128, so that one byte holds it
+
+
+def _message(field: int, content: bytes) -> bytes:
+    return bytes([field << 3 | 2, len(content)]) + content  # shorter than 128 bytes
+
+
+def _text(field: int, text: str) -> bytes:
+    return _message(field, text.encode())

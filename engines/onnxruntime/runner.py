@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from munit_edge.engines.base import AnyArray, Array, GraphSet, Runner
+from munit_edge.engines.base import AnyArray, GraphSet, Runner, check_feeds
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime.arrays import OrtMemory, picking_graph
 from munit_edge.engines.onnxruntime.session import first_line, open_session
@@ -24,14 +24,14 @@ class OnnxRuntimeRunner(Runner):
 
     Args:
         model: the graph's file, or its bytes.
-        entry: what the manifest says of it.
-        device: where to run; a session that lands elsewhere is an error.
-        memory: of that device, shared by the runners of a graph set whose outputs stay there;
+        entry: its entry in the manifest.
+        device: where to run; a session on another one is an error.
+        memory: of that device, shared by the runners of a graph set whose outputs may stay there;
             None: outputs go to the host.
 
     Raises:
         ModelError: it is not an ONNX graph.
-        EngineError: the session did not get the asked device; the message has the loader's reason.
+        EngineError: the session did not get the device; the message has the loader's reason.
     """
 
     def __init__(
@@ -47,25 +47,17 @@ class OnnxRuntimeRunner(Runner):
         self._keeps = memory is not None
         self._session: Any = open_session(model, name, device)
 
-    def run(self, feeds: Mapping[str, AnyArray]) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, AnyArray], *, keep_on_device: bool = False) -> dict[str, Any]:
         """See `Runner.run`; feeds that are on the device are read there."""
-        self._check(feeds)
+        check_feeds(self, feeds)
         names = [spec.name for spec in self.outputs]
+        values: Sequence[AnyArray]
         with self._errors(feeds):
-            values = self._memory.run(self._session, feeds, names)
+            if keep_on_device and self._keeps:
+                values = self._memory.run_and_keep(self._session, feeds, self.outputs)
+            else:
+                values = self._memory.run(self._session, feeds, names)
         return dict(zip(names, values, strict=True))
-
-    def run_on_device(self, feeds: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
-        """See `Runner.run_on_device`."""
-        if not self._keeps:
-            return dict(self.run(feeds))
-        self._check(feeds)
-        with self._errors(feeds):
-            values = self._memory.run_and_keep(self._session, feeds, self.outputs)
-        return {spec.name: value for spec, value in zip(self.outputs, values, strict=True)}
-
-    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        return self.run(feeds)
 
     @contextlib.contextmanager
     def _errors(self, feeds: Mapping[str, AnyArray]) -> Iterator[None]:
@@ -86,21 +78,21 @@ class OnnxRuntimeRunner(Runner):
 
 
 class OnnxRuntimeGraphs(GraphSet):
-    """The graphs of a model directory in ONNX Runtime.
+    """The graphs of one model in ONNX Runtime.
 
     Args:
-        directory: the model directory.
-        manifest: its manifest.
+        manifest: what the graphs are.
         device: where to run.
-        keep_content: leave what `Runner.run_on_device` computes in the device's memory; None: on a
-            GPU, where copying costs.
+        model_of: the file of a graph, or its bytes; called when the graph is opened.
+        keep_content: leave what `Runner.run` keeps on the device there; None: on a GPU, where
+            copying costs.
     """
 
     def __init__(
         self,
-        directory: Path,
         manifest: Manifest,
         device: Device,
+        model_of: Callable[[GraphEntry], bytes | Path],
         *,
         keep_content: bool | None = None,
     ) -> None:
@@ -111,28 +103,45 @@ class OnnxRuntimeGraphs(GraphSet):
             engine="onnxruntime",
             device=str(device),
         )
-        self._directory = directory
         self._manifest = manifest
         self._on = device
+        self._model_of = model_of
         keeps = device.kind != "cpu" if keep_content is None else keep_content
         self._memory = OrtMemory(device) if keeps else None
 
     def _open(self, kind: GraphKind, domain: Domain) -> Runner:
         entry = self._manifest.graph(kind, domain)
-        if entry.precision == "bf16" and self._on.kind == "cpu":
-            raise UnsupportedGraphError(
-                f"graph {kind}_{domain} is in bf16, in which ONNX Runtime has no convolutions on "
-                "the CPU: use --engine tensorrt on a machine with a GPU, or export the model with "
-                "--precision fp16, int8 or fp32"
-            )
-        graph = checked_graph(self._directory, entry)
-        return OnnxRuntimeRunner(graph, entry, self._on, self._memory)
+        return OnnxRuntimeRunner(self._model_of(entry), entry, self._on, self._memory)
 
     def close(self) -> None:
-        """Close every runner and give back the device's memory."""
+        """Close every runner and free the device's memory."""
         super().close()
         if self._memory:
             self._memory.close()
+
+
+def directory_graphs(
+    directory: Path, manifest: Manifest, device: Device, *, keep_content: bool | None = None
+) -> OnnxRuntimeGraphs:
+    """The graphs of a model directory, compared with the manifest's hashes when they are opened.
+
+    Args:
+        directory: the model directory.
+        manifest: its manifest.
+        device: where to run.
+        keep_content: see `OnnxRuntimeGraphs`.
+    """
+
+    def model_of(entry: GraphEntry) -> Path:
+        if entry.precision == "bf16" and device.kind == "cpu":
+            raise UnsupportedGraphError(
+                f"graph {entry.name} is in bf16, and ONNX Runtime has no bf16 convolutions on the "
+                "CPU: use --engine tensorrt on a machine with a GPU, or export the model with "
+                "--precision fp16, int8 or fp32"
+            )
+        return checked_graph(directory, entry)
+
+    return OnnxRuntimeGraphs(manifest, device, model_of, keep_content=keep_content)
 
 
 def open_onnxruntime(directory: Path, device: str, *, tf32: bool = False) -> OnnxRuntimeGraphs:
@@ -154,7 +163,7 @@ def open_onnxruntime(directory: Path, device: str, *, tf32: bool = False) -> Onn
         chosen = Device("cuda" if _cuda_works() else "cpu", tf32=tf32)
     else:
         chosen = Device.parse(device, tf32=tf32)
-    return OnnxRuntimeGraphs(directory, manifest, chosen)
+    return directory_graphs(directory, manifest, chosen)
 
 
 def _cuda_works() -> bool:

@@ -1,7 +1,7 @@
-"""ONNX Runtime sessions on exactly the asked device, and why there is none.
+"""ONNX Runtime sessions on exactly the requested device, or an error with the reason.
 
-ONNX Runtime falls back to the CPU when a provider's library does not load, and says so only in its
-log: here that is an error with the loader's own reason.
+ONNX Runtime falls back to the CPU when a provider's library does not load, and mentions it only in
+its log: here that is an error with the loader's own reason.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ def open_session(model: bytes | Path, name: str, device: Device) -> Any:
     Libraries of CUDA and cuDNN that pip installed are found.
 
     Args:
-        model: the graph's file, or its bytes, which the session then holds besides the weights.
+        model: the graph's file, or its bytes, which the session then holds along with the weights.
         name: what to call the graph in messages.
         device: where to run.
 
     Raises:
         ModelError: it is not an ONNX graph.
         EngineError: the session did not get the device.
-        UnsupportedGraphError: this ONNX Runtime has no code for one of the graph's operators in
-            its type.
+        UnsupportedGraphError: this ONNX Runtime does not implement one of the graph's operators for
+            its data type.
     """
     onnxruntime = require("onnxruntime", _PURPOSE)
     providers: list[tuple[str, dict[str, str]]] = [(CPU_PROVIDER, {})]
@@ -59,14 +59,14 @@ def open_session(model: bytes | Path, name: str, device: Device) -> Any:
         cuda = {"device_id": str(device.index), "use_tf32": str(int(device.tf32))}
         providers.insert(0, (CUDA_PROVIDER, cuda))
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _LOG_FATAL_ONLY  # what goes wrong is raised, with the reason
+    options.log_severity_level = _LOG_FATAL_ONLY  # failures are raised, with the reason
     options.intra_op_num_threads = usable_cores()
-    # Threads that spin while they wait take time from those that read and write pictures.
+    # Threads that spin while they wait take time from those that read and write images.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # ONNX Runtime's own heap takes and keeps more than it needs: 650 instead of 480 MiB with width
-    # 64, 256 x 256 pixels and two styles. Asking the system each time takes 4 % more time.
+    # ONNX Runtime's own heap takes and keeps more than it needs: 650 instead of 480 MiB at width
+    # 64, 256 x 256 pixels and two styles. Allocating from the system each time costs 4 % more time.
     options.enable_cpu_mem_arena = device.kind != "cpu"
-    give_back_freed_memory()  # of earlier graphs' runs: opening one takes three times its size
+    give_back_freed_memory()  # opening a graph takes three times its size
     try:
         with _quiet(onnxruntime, device), _source(model) as source:
             # Its own fallback would print to standard output.
@@ -76,7 +76,7 @@ def open_session(model: bytes | Path, name: str, device: Device) -> Any:
     except Exception as exc:  # the binding raises its own, undocumented classes
         if "NOT_IMPLEMENTED" in str(exc):
             raise UnsupportedGraphError(
-                f"onnxruntime {onnxruntime.__version__} has no code on {device} for graph {name} "
+                f"onnxruntime {onnxruntime.__version__} cannot run graph {name} on {device} "
                 f"({first_line(exc)}): export the model in another --precision, or use another "
                 "engine"
             ) from exc
@@ -93,19 +93,19 @@ def open_session(model: bytes | Path, name: str, device: Device) -> Any:
 
 @functools.lru_cache(maxsize=1)
 def load_cuda_libraries() -> None:
-    """Load CUDA and cuDNN from wheels of pip, where there are some, so that providers find them.
+    """Load CUDA and cuDNN from pip's wheels, if there are any, so that providers find them.
 
-    ONNX Runtime does not look there by itself. What is missing is only logged, for debugging: it
-    may be installed in the system, and else the session says what it misses.
+    ONNX Runtime does not look there by itself. A missing library is only logged, for debugging: it
+    may be installed in the system, and if not, opening the session reports it.
     """
     onnxruntime = require("onnxruntime", _PURPOSE)
     preload = getattr(onnxruntime, "preload_dlls", None)
     if preload is None:
         return
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         preload()
-    logging.getLogger(__name__).debug("preload_dlls: %s", said.getvalue())
+    logging.getLogger(__name__).debug("preload_dlls: %s", printed.getvalue())
 
 
 def provider_library(onnxruntime: Any, provider: str) -> Path:
@@ -115,7 +115,7 @@ def provider_library(onnxruntime: Any, provider: str) -> Path:
 
 
 def first_line(exc: Exception) -> str:
-    """What an error of ONNX Runtime says: CUDA's own words, or else its first line."""
+    """The message of an ONNX Runtime error: CUDA's own words, or else its first line."""
     text = str(exc).strip()
     if match := re.search(r"CUDA failure \d+: [^;\n]*[^;\n ]", text):
         return match[0]
@@ -124,7 +124,7 @@ def first_line(exc: Exception) -> str:
 
 @contextlib.contextmanager
 def _source(model: Path | bytes) -> Iterator[str | bytes]:
-    """What ONNX Runtime takes for a model."""
+    """The model in a form that ONNX Runtime takes."""
     if isinstance(model, bytes):
         yield model
         return
@@ -134,7 +134,7 @@ def _source(model: Path | bytes) -> Iterator[str | bytes]:
 
 @contextlib.contextmanager
 def _quiet(onnxruntime: Any, device: Device) -> Iterator[None]:
-    """Nothing of what providers log while they are loaded, which goes to standard error."""
+    """Silence what providers log to standard error while they are loaded."""
     if device.kind == "cpu":
         yield
         return
@@ -170,19 +170,19 @@ def _installed_wheels() -> list[str]:
 
 
 def _fell_back(onnxruntime: Any, session: Any, device: Device) -> str:
-    """Why a session is not where it was wanted, and what to do."""
+    """Why a session is not on the requested device, and what to do."""
     reason = _library_fault(onnxruntime, "cuda") or "ONNX Runtime gave no reason"
     if "libcuda.so" in reason:
-        mend = "install NVIDIA's driver (in a container pass `--gpus all`)"
+        fix = "install NVIDIA's driver (in a container pass `--gpus all`)"
     else:
-        mend = (
+        fix = (
             f"run `pip install 'onnxruntime-gpu[cuda,cudnn]=={onnxruntime.__version__}'`, which "
-            "brings the libraries of CUDA that it was built for, or install them in the system"
+            "installs the CUDA libraries that it was built for, or install them in the system"
         )
     instead = session.get_providers()[0].removesuffix("ExecutionProvider")
     return (
         f"device '{device}' cannot be used, ONNX Runtime fell back to {instead} ({reason}): "
-        f"{mend}, or use --device cpu"
+        f"{fix}, or use --device cpu"
     )
 
 
@@ -192,7 +192,7 @@ def _library_fault(onnxruntime: Any, provider: str) -> str | None:
     if not library.is_file():
         return None
     try:
-        # The provider leans on symbols of this library.
+        # The provider needs symbols of this library.
         shared = provider_library(onnxruntime, "shared")
         ctypes.CDLL(str(shared), mode=ctypes.RTLD_GLOBAL)
         ctypes.CDLL(str(library))

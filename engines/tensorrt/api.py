@@ -1,9 +1,8 @@
 """TensorRT and TensorRT-RTX: found, imported and logged; one code path for all versions.
 
-Nothing else in the project imports their bindings. What the versions from 10.3 to 11.4 share is
-used by name: the module is always called `trt`, and tests/engines/test_tensorrt_names.py compares
-every name with those that the real bindings have. What only some versions have is asked for by
-`optional`.
+Nothing else in the project imports their bindings. Names that all versions from 10.3 to 11.4 have
+are used directly: the module is always called `trt`, and tests/engines/test_tensorrt_names.py
+compares every name with those of the real bindings. `optional` looks up the other names.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ Flavour = Literal["tensorrt", "tensorrt-rtx"]
 FLAVOURS: tuple[Flavour, ...] = get_args(Flavour)
 
 _MODULES: dict[Flavour, tuple[str, ...]] = {
-    # JetPack and the large wheels bring the first, the wheels of the bindings alone the second.
+    # JetPack and the large wheels have the first, the wheels of the bindings alone the second.
     "tensorrt": ("tensorrt", "tensorrt_bindings"),
     "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
 }
 _LEAN_MODULES = ("tensorrt_lean", "tensorrt_lean_bindings")
-_MENDS: dict[Flavour, str] = {
+_FIXES: dict[Flavour, str] = {
     "tensorrt": (
-        "on a Jetson it comes with JetPack: run `sudo apt install python3-libnvinfer` and make the "
-        "virtual environment with `python3 -m venv --system-site-packages`; elsewhere run "
+        "on a Jetson it comes with JetPack: run `sudo apt install python3-libnvinfer` and create "
+        "the virtual environment with `python3 -m venv --system-site-packages`; elsewhere run "
         "`pip install 'munit-edge[trt]'`"
     ),
     "tensorrt-rtx": (
@@ -48,19 +47,19 @@ class Message:
     severity: str
     """INTERNAL_ERROR, ERROR, WARNING, INFO or VERBOSE."""
     text: str
-    """What it said."""
+    """Its text."""
 
     @property
     def is_error(self) -> bool:
-        """Whether it tells of a failure."""
+        """Whether it reports a failure."""
         return self.severity in ("ERROR", "INTERNAL_ERROR")
 
 
 class Log:
-    """What TensorRT says, handed to whoever is listening; nothing is printed.
+    """TensorRT's messages, passed to all listeners; nothing is printed.
 
     TensorRT keeps the first logger that a process gives it, so there is one for each flavour, and
-    each job listens for its own time. Messages of jobs that run at once reach all of them.
+    each job listens while it runs. Messages of jobs that run at the same time reach all of them.
     """
 
     def __init__(self) -> None:
@@ -68,7 +67,7 @@ class Log:
         self._listeners: list[list[Message]] = []
 
     def add(self, message: Message) -> None:
-        """Hand one message to every listener."""
+        """Pass one message to every listener."""
         with self._lock:
             for listener in self._listeners:
                 listener.append(message)
@@ -99,9 +98,9 @@ class TensorRT:
     logger: Any
     """The process's `ILogger`: give it to every Builder, OnnxParser and Runtime."""
     log: Log
-    """What that logger hears."""
+    """The messages of that logger."""
     is_lean: bool = False
-    """The lean runtime: it runs version-compatible plans and has no builder and no parser."""
+    """The lean runtime: it runs version-compatible engines and has no builder and no parser."""
 
     @property
     def title(self) -> str:
@@ -111,7 +110,7 @@ class TensorRT:
 
     @property
     def wheels(self) -> str:
-        """What the names of its wheels begin with."""
+        """Beginning of the names of its wheels."""
         return "tensorrt-lean" if self.is_lean else self.flavour
 
 
@@ -122,13 +121,13 @@ _loading = threading.Lock()
 def load(flavour: Flavour = "tensorrt") -> TensorRT:
     """Import a flavour; later calls return the same object.
 
-    Where TensorRT is not installed, its lean runtime is taken if that is.
+    Where TensorRT is not installed, its lean runtime is used if that is.
 
-    Nothing that needs a GPU is created: check for one before a Builder or Runtime is.
+    Nothing that needs a GPU is created: check for one before creating a Builder or Runtime.
 
     Raises:
         EngineError: it is not installed, or its libraries cannot be loaded; the message has the
-            loader's own reason and the mend.
+            loader's own reason and the fix.
     """
     with _loading:
         if flavour not in _loaded:
@@ -160,7 +159,7 @@ def optional(owner: Any, name: str) -> Any:
 
 
 def errors_of(messages: list[Message]) -> str:
-    """The failures among `messages`, in one line; "" where there are none."""
+    """The failures among `messages`, in one line; "" if there are none."""
     texts = (" ".join(message.text.split()) for message in messages if message.is_error)
     return "; ".join(dict.fromkeys(texts))
 
@@ -171,11 +170,11 @@ def _import(flavour: Flavour) -> ModuleType:
         module, reasons = _first_of(_LEAN_MODULES)
     if module:
         return module
-    title, mend = _TITLES[flavour], _MENDS[flavour]
+    title, fix = _TITLES[flavour], _FIXES[flavour]
     if reasons:
-        told = " ".join("; ".join(reasons).split())
-        raise EngineError(f"{title} is installed but cannot be loaded ({told}): {mend}")
-    raise EngineError(f"{title} is not installed: {mend}")
+        reason = " ".join("; ".join(reasons).split())
+        raise EngineError(f"{title} is installed but cannot be loaded ({reason}): {fix}")
+    raise EngineError(f"{title} is not installed: {fix}")
 
 
 def _first_of(names: tuple[str, ...]) -> tuple[ModuleType | None, list[str]]:
@@ -198,7 +197,7 @@ def _first_of(names: tuple[str, ...]) -> tuple[ModuleType | None, list[str]]:
 def _make_logger(trt: Any, log: Log) -> Any:
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)  # the binding insists on this form
+            trt.ILogger.__init__(self)  # the binding does not accept super()
 
         def log(self, severity: Any, msg: str) -> None:
             log.add(Message(severity.name, msg))

@@ -1,7 +1,7 @@
-"""From an ONNX graph to a TensorRT plan: one way for TensorRT 10.3 to 11.4 and TensorRT-RTX.
+"""From an ONNX graph to a plan, a serialised TensorRT engine: for TensorRT 10.3 to 11.4 and RTX.
 
-Every build is strongly typed: types, casts and quantisation are in the graph. Whatever the binding
-returns is looked at, since it reports most failures by False or None and a line in the log.
+Every build is strongly typed: types, casts and quantisation are in the graph. Every value that the
+binding returns is checked, since it reports most failures by False or None and a line in the log.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _HARDWARE_LEVELS = {
     "same-compute-capability": "SAME_COMPUTE_CAPABILITY",
 }
 _POLL_S = 0.1
-"""How often a waiting build looks for Ctrl-C."""
+"""How often a waiting build checks for Ctrl-C."""
 
 
 class BuildOptions(StrictModel):
-    """What changes the plan, besides the graph and its profiles."""
+    """What changes a plan, apart from the graph and its profiles."""
 
     target: Flavour = "tensorrt"
     """`tensorrt` builds for this machine's GPU, `tensorrt-rtx` for RTX cards on any machine."""
     compute_capabilities: tuple[str, ...] = ()
     """GPUs to build for, such as "8.6" (`tensorrt-rtx` only)."""
     optimization_level: int = Field(3, ge=0, le=5)
-    """0 builds fastest, 5 looks longest for a fast plan."""
+    """0 builds fastest, 5 searches longest for a fast engine."""
     workspace_mb: int | None = Field(None, ge=1)
-    """Most scratch memory on the GPU in MiB; null: all there is."""
+    """Most scratch memory on the GPU in MiB; null: all of it."""
     tf32: bool = False
     """Round float32 to TF32 in convolutions: faster, and no longer equal to the graph."""
     version_compatible: bool = False
@@ -61,15 +61,15 @@ class BuildOptions(StrictModel):
         for text in wanted:
             major, dot, minor = text.partition(".")
             if not (major.isdigit() and dot and minor.isdigit()):
-                raise ValueError(f"'{text}' is no compute capability: give it as 8.6")
+                raise ValueError(f"'{text}' is not a compute capability: write it as 8.6")
         return tuple(dict.fromkeys(wanted))
 
     @model_validator(mode="after")
     def _check(self) -> BuildOptions:
         if self.target == "tensorrt" and self.compute_capabilities:
             raise ValueError(
-                "--compute-capability is for --target tensorrt-rtx: TensorRT builds for the GPU of "
-                "the machine that it runs on"
+                "--compute-capability is for --target tensorrt-rtx: TensorRT builds for this "
+                "machine's GPU"
             )
         if self.target == "tensorrt-rtx":
             names = ("version_compatible", "hardware_compatibility")
@@ -77,14 +77,14 @@ class BuildOptions(StrictModel):
             if lacking:
                 words = " and ".join(f"--{name.replace('_', '-')}" for name in lacking)
                 raise ValueError(
-                    f"TensorRT-RTX has no {words}: leave it out, or use --target tensorrt on "
-                    "a machine with a GPU"
+                    f"TensorRT-RTX does not support {words}: leave it out, or use --target "
+                    "tensorrt on a machine with a GPU"
                 )
         return self
 
 
 class BuildProgress(Protocol):
-    """What a build reports to; called from the build's own thread."""
+    """Receives the progress of a build, in the build's own thread."""
 
     def phase_start(self, phase: str, parent: str | None, num_steps: int) -> None:
         """A phase of `num_steps` steps begins, inside `parent` if there is one."""
@@ -98,12 +98,12 @@ class BuildProgress(Protocol):
 
 @dataclass(frozen=True)
 class BuiltPlan:
-    """What a build gives."""
+    """The result of a build."""
 
     plan: bytes
     """The serialised engine."""
     timing_cache: bytes | None
-    """Timings of kernels, to start the next build with; None where TensorRT keeps none."""
+    """Timings of kernels, for the next build; None where TensorRT keeps none."""
     seconds: float
     """How long the build took."""
 
@@ -118,16 +118,16 @@ def build_plan(
     timing_cache: bytes | None = None,
     on_thread_start: Callable[[], None] | None = None,
 ) -> BuiltPlan:
-    """Build the plan of one graph. For target `tensorrt`, make sure that there is a GPU first.
+    """Build the plan of one graph. For target `tensorrt`, check that there is a GPU first.
 
     Ctrl-C ends the build at its next step.
 
     Args:
         name: of the graph, for messages.
         onnx: the graph's bytes.
-        profiles: shapes of the free inputs; () where no input has a free size.
+        profiles: shapes of the free inputs; () if no input has a free size.
         options: what to build.
-        progress: told of every phase and step.
+        progress: receives every phase and step.
         timing_cache: of an earlier build (b"" for none yet); None: build without one.
         on_thread_start: called in the thread that builds, to choose its CUDA device.
 
@@ -218,17 +218,17 @@ class _Build:
     def _make_builder(self, messages: Sequence[Message]) -> Any:
         try:
             return self._api.module.Builder(self._api.logger)
-        except (TypeError, RuntimeError) as exc:  # the binding's words for "it gave me nothing"
-            told = errors_of(list(messages)) or str(exc)
+        except (TypeError, RuntimeError) as exc:  # how the binding reports a null pointer
+            reason = errors_of(list(messages)) or str(exc)
             raise EngineError(
-                f"{self._api.title} could not make a builder: {told}; see what "
-                "`munit-edge doctor` says of the GPU and its driver"
+                f"{self._api.title} could not create a builder: {reason}; check the GPU and its "
+                "driver with `munit-edge doctor`"
             ) from exc
 
     def _made(self, thing: Any, what: str, messages: Sequence[Message]) -> Any:
-        if thing is None:  # its truth is something else: an empty network is false
-            told = errors_of(list(messages)) or "it gave no reason"
-            raise EngineError(f"{self._api.title} could not make {what}: {told}")
+        if thing is None:  # not its truth value: an empty network is false
+            reason = errors_of(list(messages)) or "it gave no reason"
+            raise EngineError(f"{self._api.title} could not create {what}: {reason}")
         return thing
 
     def _configure(self, config: Any) -> None:
@@ -253,8 +253,8 @@ class _Build:
         level = optional(self._api.module.HardwareCompatibilityLevel, _HARDWARE_LEVELS[wanted])
         if level is None:
             raise EngineError(
-                f"{self._api.title} has no hardware compatibility '{wanted}' (TensorRT 10.9 and "
-                "newer have it): use 'ampere-plus' or 'none'"
+                f"{self._api.title} does not support hardware compatibility '{wanted}' (TensorRT "
+                "10.9 and newer do): use 'ampere-plus' or 'none'"
             )
         return level
 
@@ -269,14 +269,14 @@ class _Build:
         for text in wanted:
             if text not in members:
                 raise EngineError(
-                    f"{self._api.title} does not know compute capability {text}: it builds for "
+                    f"{self._api.title} cannot build for compute capability {text}, only for "
                     f"{', '.join(members)}"
                 )
-        # Members of TensorRT-RTX alone.
+        # Only TensorRT-RTX has these members.
         config.num_compute_capabilities = len(wanted)
         for index, text in enumerate(wanted):
             if not config.set_compute_capability(members[text], index):
-                raise EngineError(f"{self._api.title} refused compute capability {text}")
+                raise EngineError(f"{self._api.title} rejected compute capability {text}")
 
     def _add_profiles(
         self,
@@ -294,25 +294,25 @@ class _Build:
                     f"profile names {', '.join(sorted(shapes))}: export the model again"
                 )
             profile = builder.create_optimization_profile()
-            told = ""
+            reason = ""
             try:
                 for name, shape in shapes.items():
                     profile.set_shape(name, shape.min, shape.opt, shape.max)
             except (ValueError, TypeError) as exc:
-                told = str(exc)
-            if told or not profile or config.add_optimization_profile(profile) < 0:
+                reason = str(exc)
+            if reason or not profile or config.add_optimization_profile(profile) < 0:
                 wanted = "; ".join(
                     f"{name} {shape.min} to {shape.max}, best at {shape.opt}"
                     for name, shape in shapes.items()
                 )
                 raise EngineError(
-                    f"{self._api.title} refuses a profile of graph {self._name} ({wanted}): "
-                    f"{told or errors_of(list(messages)) or 'it gave no reason'}; every size must "
-                    "rise from the smallest over the best to the largest"
+                    f"{self._api.title} rejects a profile of graph {self._name} ({wanted}): "
+                    f"{reason or errors_of(list(messages)) or 'it gave no reason'}; sizes must not "
+                    "decrease from smallest to best to largest"
                 )
 
     def _use_timing_cache(self, config: Any, data: bytes | None) -> Any:
-        """The cache in use, or None. One that cannot be read (of another GPU) is begun anew."""
+        """The cache in use, or None. One that cannot be read (of another GPU) is replaced."""
         if data is None or self._api.flavour == "tensorrt-rtx":  # there it does nothing
             return None
         for content in (data, b""):
@@ -328,22 +328,22 @@ class _Build:
             operator, node = error.node_operator(), error.node_name()
             where = f"node '{node}' (operator {operator}): " if node or operator else ""
             faults.append(f"{where}{_one_line(error.desc())}")
-        told = "; ".join(dict.fromkeys(faults)) or errors_of(list(messages)) or "no reason given"
+        reason = "; ".join(dict.fromkeys(faults)) or errors_of(list(messages)) or "no reason given"
         return (
-            f"{self._api.title} cannot take graph {self._name}: {told}; export the model again "
+            f"{self._api.title} cannot read graph {self._name}: {reason}; export the model again "
             "with `munit-edge export onnx` and its default --opset, or install a newer TensorRT"
         )
 
     def _builder_faults(self, messages: Sequence[Message], failure: str | None) -> str:
-        told = failure or errors_of(list(messages)) or "it gave no reason"
-        low = told.lower()
+        reason = failure or errors_of(list(messages)) or "it gave no reason"
+        low = reason.lower()
         if "memory" in low or "workspace" in low:
-            mend = "give smaller --max or --batch, or another --workspace-mb"
+            fix = "use a smaller --max or --batch, or another --workspace-mb"
         elif "profile" in low or "shape" in low:
-            mend = "give other --sizes, or --min, --opt and --max"
+            fix = "use other --sizes, or --min, --opt and --max"
         else:
-            mend = "try --optimization-level 1, or export the model again"
-        return f"{self._api.title} could not build graph {self._name}: {told}; {mend}"
+            fix = "try --optimization-level 1, or export the model again"
+        return f"{self._api.title} could not build graph {self._name}: {reason}; {fix}"
 
 
 def capability_members(api: TensorRT) -> dict[str, Any]:
@@ -358,19 +358,19 @@ def capability_members(api: TensorRT) -> dict[str, Any]:
 
 
 def check_capabilities(options: BuildOptions) -> None:
-    """Compare the asked compute capabilities with what the installed TensorRT-RTX builds for.
+    """Compare the requested compute capabilities with those of the installed TensorRT-RTX.
 
     Raises:
         EngineError: TensorRT-RTX is not installed.
-        ConfigError: one is not known, or none was given.
+        ConfigError: one is unknown, or none was given.
     """
     members = capability_members(load("tensorrt-rtx"))
     unknown = [text for text in options.compute_capabilities if text not in members]
     if unknown or not options.compute_capabilities:
-        got = f"{', '.join(unknown)} is not known" if unknown else "none was given"
+        got = f"{', '.join(unknown)} is unknown" if unknown else "none was given"
         raise ConfigError(
             f"--compute-capability: {got}; this TensorRT-RTX builds for {','.join(members)} "
-            "(one or more of them, with commas)"
+            "(one or more of them, separated by commas)"
         )
 
 
@@ -381,17 +381,17 @@ def _make_monitor(trt: Any, cancelled: threading.Event, progress: BuildProgress 
             self.failure: str | None = None
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            self._tell(lambda p: p.phase_start(phase_name, parent_phase, num_steps))
+            self._report(lambda p: p.phase_start(phase_name, parent_phase, num_steps))
 
         def phase_finish(self, phase_name: str) -> None:
-            self._tell(lambda p: p.phase_finish(phase_name))
+            self._report(lambda p: p.phase_finish(phase_name))
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            self._tell(lambda p: p.step(phase_name, step))
+            self._report(lambda p: p.step(phase_name, step))
             return not cancelled.is_set() and self.failure is None
 
-        def _tell(self, call: Callable[[BuildProgress], None]) -> None:
-            # TensorRT would print an exception and go on: keep it, and end the build.
+        def _report(self, call: Callable[[BuildProgress], None]) -> None:
+            # TensorRT would print an exception and continue: keep it, and end the build.
             try:
                 if progress and self.failure is None:
                     call(progress)

@@ -1,14 +1,14 @@
-"""The user's cache of TensorRT plans: found there, or built from the ONNX graph and kept.
+"""The user's cache of TensorRT engines: found there, or built from the ONNX graph and kept.
 
-    <cache>/engines/                          mode 0700: a plan is a program
+    <cache>/engines/                          mode 0700: an engine is executable code
         decoder_b-<ONNX hash>-<key>.plan      as TensorRT wrote it: every TensorRT tool reads it
-        decoder_b-<ONNX hash>-<key>.json      its sidecar: built from what, for what; its hash
+        decoder_b-<ONNX hash>-<key>.json      its sidecar: what it was built from and for; its hash
         timing-<TensorRT, GPU, CUDA>.cache    what TensorRT measured, for the next build
         locks/                                one file for each graph: two processes build once
 
-<cache> is $MUNIT_EDGE_CACHE, or the platform's cache folder. A plan is handed out only when its
-sidecar fits this machine and its bytes have the sidecar's hash; otherwise the reason is said and it
-is built again.
+<cache> is $MUNIT_EDGE_CACHE, or the platform's cache folder. A plan (a serialised engine) is used
+only if its sidecar fits this machine and its bytes have the sidecar's hash; otherwise the reason is
+reported and it is built again.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from munit_edge.engines.tensorrt.sidecar import (
     KEY_DIGITS,
     PlanKey,
     Sidecar,
+    SidecarError,
     fault_of,
     lean_misfit,
     misfit,
@@ -59,19 +60,18 @@ CACHE_ENVIRONMENT = "MUNIT_EDGE_CACHE"
 
 _ONNX_DIGITS = 16  # in file names; the whole hash is in the sidecar
 
-Report = Callable[[str], None]
-"""Takes a line that tells the user something."""
+Say = Callable[[str], None]
+"""Shows the user a line."""
 
 
 class BuildRequest(StrictModel):
-    """Which plan is wanted."""
+    """A request for a plan."""
 
     options: BuildOptions = BuildOptions()
     """How to build it."""
     profiles: tuple[Profile, ...] | None = None
-    """Exactly these. None: the newest plan of the graph that runs here, with whatever profiles (and
-    options, unless others than TF32 are asked for) it was built; the default profile where there
-    is none."""
+    """Exactly these. None: the newest plan of the graph that runs here, with any profiles, and with
+    any options unless `options` has others than TF32; the default profile if there is none."""
     device: int = 0
     """Which GPU to build for and on."""
     timing_cache: bool = True
@@ -85,12 +85,12 @@ class Plan:
     path: Path
     """The plan file."""
     sidecar: Sidecar
-    """What is known of it."""
+    """What is known about it."""
     built: bool
-    """Whether it was built just now."""
+    """Whether this call built it."""
 
     def read(self) -> bytes:
-        """The plan's bytes; exactly these were compared with the sidecar's hash.
+        """The plan's bytes, compared with the sidecar's hash.
 
         Raises:
             EngineError: the file changed or vanished since it was found.
@@ -105,8 +105,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class _Here:
-    """This machine, as far as it ties plans."""
+class BuildHost:
+    """What of this machine a plan depends on."""
 
     api: TensorRT
     facts: DeviceFacts | None
@@ -114,7 +114,7 @@ class _Here:
 
 
 def cache_folder() -> Path:
-    """Where munit-edge may keep what it can make again.
+    """Where munit-edge keeps files that it can make again.
 
     Raises:
         OutputError: the user has no home folder and `$MUNIT_EDGE_CACHE` is not set.
@@ -125,7 +125,7 @@ def cache_folder() -> Path:
         home = Path.home()
     except RuntimeError as exc:
         raise OutputError(
-            f"there is no home folder to cache plans in: set ${CACHE_ENVIRONMENT} to a folder"
+            f"there is no home folder to cache engines in: set ${CACHE_ENVIRONMENT} to a folder"
         ) from exc
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "munit-edge"
@@ -137,7 +137,7 @@ def plans_folder() -> Path:
 
     Raises:
         OutputError: it cannot be made.
-        EngineError: it belongs to somebody else.
+        EngineError: it belongs to another user.
     """
     folder = cache_folder() / "engines"
     with output_errors(folder):
@@ -145,7 +145,7 @@ def plans_folder() -> Path:
         status = folder.stat()
         if status.st_uid != os.getuid():
             raise EngineError(
-                f"{folder} belongs to another user, and plans are programs: set "
+                f"{folder} belongs to another user, and engines are executable code: set "
                 f"${CACHE_ENVIRONMENT} to a folder of your own"
             )
         if stat.S_IMODE(status.st_mode) != 0o700:
@@ -160,7 +160,7 @@ def find_or_build(
     request: BuildRequest,
     *,
     progress: BuildProgress | None = None,
-    report: Report | None = None,
+    say: Say | None = None,
 ) -> Plan:
     """The plan of one graph of a model directory.
 
@@ -169,26 +169,27 @@ def find_or_build(
         manifest: its manifest.
         entry: the graph.
         request: which plan.
-        progress: told of a build's phases.
-        report: told why a plan in the cache is not used, and of waiting; default: a log warning.
+        progress: receives a build's phases.
+        say: called with the reason why a cached plan is not used, and before waiting for another
+            process; default: a log warning.
 
     Raises:
-        ConfigError: a profile does not fit the graph, or a compute capability is not known.
+        ConfigError: a profile does not fit the graph, or a compute capability is unknown.
         ModelError: the ONNX file is damaged.
         EngineError: no GPU, no TensorRT, only its lean runtime and no plan for it, or the build
             failed.
-        UnsupportedGraphError: the GPU has not the graph's type.
+        UnsupportedGraphError: the GPU does not support the graph's data type.
         OutputError: the cache cannot be written.
         KeyboardInterrupt: the build was cancelled; nothing is left of it.
     """
-    told = report or logging.getLogger(__name__).warning
+    say = say or logging.getLogger(__name__).warning
     here = _look_around(request)
     check_types(entry, _capabilities(here))
     folder, stem = plans_folder(), _stem(entry)
     sweep(folder)
-    with locked(folder, stem, told):
+    with locked(folder, stem, say):
         if request.profiles is None:
-            plan, wanted = _newest_that_fits(folder, entry, here, told)
+            plan, wanted = _newest_that_fits(folder, entry, here, say)
         else:
             plan, wanted = None, None
         if plan:
@@ -197,26 +198,26 @@ def find_or_build(
             profiles = request.profiles or declare_profiles(manifest)
             wanted = _key(entry, here, profiles)
             if not (here.api.is_lean and lean_misfit(wanted)):
-                plan = _exactly(folder, entry, wanted, told)
+                plan = _exactly(folder, entry, wanted, say)
         return plan or _build(folder, directory, manifest, entry, wanted, here, request, progress)
 
 
-def _look_around(request: BuildRequest) -> _Here:
-    """What a plan for this request is tied to. Asks for the GPU before TensorRT is touched."""
+def _look_around(request: BuildRequest) -> BuildHost:
+    """What a plan for this request depends on. Checks for the GPU before TensorRT is touched."""
     options = request.options
     if options.target == "tensorrt":
         facts = cuda_runtime.device_facts(request.device)
-        return _Here(load("tensorrt"), facts, options)
+        return BuildHost(load("tensorrt"), facts, options)
     api = load("tensorrt-rtx")
     if not options.compute_capabilities:
         with contextlib.suppress(EngineError):
             major, minor = cuda_runtime.device_facts(request.device).compute_capability
             options = options.model_copy(update={"compute_capabilities": (f"{major}.{minor}",)})
     check_capabilities(options)
-    return _Here(api, None, options)
+    return BuildHost(api, None, options)
 
 
-def _capabilities(here: _Here) -> list[tuple[int, int]]:
+def _capabilities(here: BuildHost) -> list[tuple[int, int]]:
     """Compute capabilities that a plan is for."""
     if here.facts:
         return [here.facts.compute_capability]
@@ -224,7 +225,7 @@ def _capabilities(here: _Here) -> list[tuple[int, int]]:
     return [(int(major), int(minor)) for major, minor in pairs]
 
 
-def _key(entry: GraphEntry, here: _Here, profiles: tuple[Profile, ...]) -> PlanKey:
+def _key(entry: GraphEntry, here: BuildHost, profiles: tuple[Profile, ...]) -> PlanKey:
     """The key of a plan that is built here and now."""
     facts = here.facts
     return PlanKey(
@@ -241,7 +242,7 @@ def _key(entry: GraphEntry, here: _Here, profiles: tuple[Profile, ...]) -> PlanK
 
 
 def _newest_that_fits(
-    folder: Path, entry: GraphEntry, here: _Here, report: Report
+    folder: Path, entry: GraphEntry, here: BuildHost, say: Say
 ) -> tuple[Plan | None, PlanKey | None]:
     """The newest whole plan that runs here, or else the key of a damaged one to build again."""
     asked = here.options
@@ -249,7 +250,7 @@ def _newest_that_fits(
         target=asked.target, compute_capabilities=asked.compute_capabilities, tf32=asked.tf32
     )
     reasons, again = [], None
-    for path, sidecar in _newest_first(folder, entry, report):
+    for path, sidecar in _newest_first(folder, entry, say):
         key = sidecar.key
         if key.onnx_sha256 != entry.sha256 or not (any_options or key.options == asked):
             continue
@@ -258,32 +259,31 @@ def _newest_that_fits(
             reasons.append(reason)
         elif fault := fault_of(path, sidecar):
             then = "" if here.api.is_lean else "; it is built again"
-            report(f"the cached plan of {sidecar.graph} is not used: {fault}{then}")
+            say(f"the cached engine of {sidecar.graph} is not used: {fault}{then}")
             if here_and_now.model_copy(update={"options": key.options}) == key:
                 again = again or key
         else:
             return Plan(path.with_suffix(".plan"), sidecar, built=False), None
     if reasons and not again:
         then = "" if here.api.is_lean else "; a new one is built"
-        report(f"no cached plan of {_graph(entry)} fits: {reasons[0]}{then}")
+        say(f"no cached engine of {entry.name} fits: {reasons[0]}{then}")
     return None, again
 
 
-def _exactly(folder: Path, entry: GraphEntry, wanted: PlanKey, report: Report) -> Plan | None:
-    """The plan of this key, if it is there and whole."""
+def _exactly(folder: Path, entry: GraphEntry, wanted: PlanKey, say: Say) -> Plan | None:
+    """The plan with this key, if it is there and whole."""
     path = _sidecar_path(folder, entry, wanted)
     if not path.exists():
         return None
-    sidecar = read_sidecar(path)
-    if isinstance(sidecar, str):
-        fault: str | None = sidecar
-    elif sidecar.key != wanted:
-        fault = "its sidecar is that of another plan"
+    try:
+        sidecar = read_sidecar(path)
+        fault = fault_of(path, sidecar, wanted)
+    except SidecarError as exc:
+        fault = str(exc)
     else:
-        fault = fault_of(path, sidecar)
         if fault is None:
             return Plan(path.with_suffix(".plan"), sidecar, built=False)
-    report(f"the cached plan of {_graph(entry)} is not used: {fault}; it is built again")
+    say(f"the cached engine of {entry.name} is not used: {fault}; it is built again")
     return None
 
 
@@ -293,20 +293,20 @@ def _build(
     manifest: Manifest,
     entry: GraphEntry,
     key: PlanKey,
-    here: _Here,
+    here: BuildHost,
     request: BuildRequest,
     progress: BuildProgress | None,
 ) -> Plan:
     if here.api.is_lean:
         raise EngineError(
-            f"there is no plan of {_graph(entry)} for {here.api.title}, which builds none: run "
+            f"there is no engine of {entry.name} for {here.api.title}, which builds none: run "
             f"`munit-edge export trt {directory} --version-compatible` on this machine in an "
-            "environment with all of TensorRT, of this version or an older one, and run again here"
+            "environment with all of TensorRT, of this version or an older one, and try again here"
         )
     shapes = graph_profiles(manifest, entry, key.profiles)
     timings = _timing_path(folder, here) if request.timing_cache else None
     built = build_plan(
-        _graph(entry),
+        entry.name,
         read_graph(directory, entry),
         shapes,
         key.options,
@@ -315,7 +315,7 @@ def _build(
         on_thread_start=_device_chooser(request, here),
     )
     sidecar = Sidecar(
-        graph=_graph(entry),
+        graph=entry.name,
         key=key,
         model_sha256=manifest.checkpoint_sha256,
         plan_sha256=hashlib.sha256(built.plan).hexdigest(),
@@ -334,7 +334,7 @@ def _build(
     return Plan(path.with_suffix(".plan"), sidecar, built=True)
 
 
-def _device_chooser(request: BuildRequest, here: _Here) -> Callable[[], None] | None:
+def _device_chooser(request: BuildRequest, here: BuildHost) -> Callable[[], None] | None:
     if here.facts is None:
         return None
     return lambda: cuda_runtime.open_device(request.device).activate()
@@ -345,7 +345,7 @@ def _write(path: Path, data: bytes) -> None:
         partial.write_bytes(data)
 
 
-def _timing_path(folder: Path, here: _Here) -> Path | None:
+def _timing_path(folder: Path, here: BuildHost) -> Path | None:
     """Timings belong to one TensorRT, GPU and CUDA; TensorRT-RTX keeps none."""
     if here.facts is None:
         return None
@@ -360,25 +360,24 @@ def _read_timings(path: Path) -> bytes:
         return b""
 
 
-def _newest_first(folder: Path, entry: GraphEntry, report: Report) -> list[tuple[Path, Sidecar]]:
+def _newest_first(folder: Path, entry: GraphEntry, say: Say) -> list[tuple[Path, Sidecar]]:
     known = []
     for path in folder.glob(f"{_stem(entry)}-*.json"):
-        sidecar = read_sidecar(path)
-        if isinstance(sidecar, Sidecar):
-            known.append((path, sidecar))
-        else:
-            report(f"a cached plan of {_graph(entry)} is not used: {sidecar}")
+        try:
+            known.append((path, read_sidecar(path)))
+        except SidecarError as exc:
+            say(f"a cached engine of {entry.name} is not used: {exc}")
     return sorted(known, key=lambda pair: pair[1].built_at, reverse=True)
 
 
 @contextlib.contextmanager
-def locked(folder: Path, stem: str, report: Report) -> Iterator[None]:
+def locked(folder: Path, stem: str, say: Say) -> Iterator[None]:
     """Only one process at a time finds, builds or removes the plans of a graph.
 
     Args:
         folder: the folder of plans.
         stem: beginning of the graph's file names, up to the key.
-        report: told when another process has the lock.
+        say: called before waiting for another process.
     """
     locks = folder / "locks"
     with output_errors(locks):
@@ -388,18 +387,14 @@ def locked(folder: Path, stem: str, report: Report) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report(f"another process is at the plans of {stem.partition('-')[0]}: waiting for it")
+            say(f"another process uses the engines of {stem.partition('-')[0]}: waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield  # closing the file gives the lock back, and so does the end of the process
+        yield  # closing the file releases the lock, and so does the end of the process
 
 
 def _stem(entry: GraphEntry) -> str:
-    return f"{_graph(entry)}-{entry.sha256[:_ONNX_DIGITS]}"
+    return f"{entry.name}-{entry.sha256[:_ONNX_DIGITS]}"
 
 
 def _sidecar_path(folder: Path, entry: GraphEntry, key: PlanKey) -> Path:
     return folder / f"{_stem(entry)}-{key.digest()[:KEY_DIGITS]}.json"
-
-
-def _graph(entry: GraphEntry) -> str:
-    return entry.name

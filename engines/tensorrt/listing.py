@@ -1,4 +1,4 @@
-"""What lies in the cache of plans, and the removal of what is of no use any more."""
+"""Lists the cached plans, and removes those that are no longer usable."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from munit_edge.engines.tensorrt.api import FLAVOURS, Flavour, load
-from munit_edge.engines.tensorrt.cache import Report, cache_folder, locked, plans_folder
-from munit_edge.engines.tensorrt.sidecar import Sidecar, fault_of, read_sidecar, version_fits
+from munit_edge.engines.tensorrt.cache import Say, cache_folder, locked, plans_folder
+from munit_edge.engines.tensorrt.sidecar import (
+    Sidecar,
+    SidecarError,
+    fault_of,
+    read_sidecar,
+    version_fits,
+)
 from munit_edge.errors import EngineError
 from munit_edge.files.system_errors import output_errors
 from munit_edge.model.manifest import Manifest
@@ -16,16 +22,16 @@ from munit_edge.model.manifest import Manifest
 
 @dataclass(frozen=True)
 class ListedPlan:
-    """One plan of the cache, as it lies there."""
+    """One cached plan, whole or not."""
 
     path: Path
     """The plan file."""
     nbytes: int
-    """Its size; 0 where only the sidecar is left."""
+    """Its size; 0 if only the sidecar is left."""
     sidecar: Sidecar | None
-    """What is known of it; None where the sidecar is missing or damaged."""
+    """What is known about it; None if the sidecar is missing or damaged."""
     unusable: str | None
-    """Why it is never used on this machine; None where it may be."""
+    """Why it is never used on this machine; None if it may be."""
 
 
 def list_plans(manifest: Manifest | None = None) -> list[ListedPlan]:
@@ -41,21 +47,21 @@ def list_plans(manifest: Manifest | None = None) -> list[ListedPlan]:
 
 
 def prune_plans(
-    manifest: Manifest | None = None, *, everything: bool = False, report: Report
+    manifest: Manifest | None = None, *, everything: bool = False, say: Say
 ) -> list[ListedPlan]:
-    """Remove plans of no use on this machine.
+    """Remove plans that this machine cannot use.
 
     Args:
-        manifest: only plans of this model's graphs; None: of all.
-        everything: those that could still be used too.
-        report: told when a build of another process has to be waited for.
+        manifest: only plans of this model's graphs; None: of all models.
+        everything: also those that could still be used.
+        say: called before waiting for a build of another process.
 
     Returns:
         The removed plans.
 
     Raises:
         OutputError: a file cannot be removed.
-        EngineError: the cache belongs to somebody else.
+        EngineError: the cache belongs to another user.
     """
     if not (cache_folder() / "engines").is_dir():
         return []
@@ -63,7 +69,7 @@ def prune_plans(
     for plan in list_plans(manifest):
         if plan.unusable is None and not everything:
             continue
-        with locked(folder, plan.path.stem.rpartition("-")[0], report):
+        with locked(folder, plan.path.stem.rpartition("-")[0], say):
             _remove(plan.path)
         removed.append(plan)
     return removed
@@ -71,7 +77,7 @@ def prune_plans(
 
 def _remove(path: Path) -> None:
     with output_errors(path):
-        # The sidecar first: a plan without one is never used.
+        # The sidecar first: without one a plan is never used.
         path.with_suffix(".json").unlink(missing_ok=True)
         path.unlink(missing_ok=True)
 
@@ -87,9 +93,10 @@ def _look_at(path: Path, installed: dict[Flavour, str]) -> ListedPlan:
         nbytes = path.stat().st_size
     except OSError:
         nbytes = 0
-    sidecar = read_sidecar(path.with_suffix(".json"))
-    if isinstance(sidecar, str):
-        return ListedPlan(path, nbytes, None, sidecar)
+    try:
+        sidecar = read_sidecar(path.with_suffix(".json"))
+    except SidecarError as exc:
+        return ListedPlan(path, nbytes, None, str(exc))
     fault = fault_of(path.with_suffix(".json"), sidecar)
     key = sidecar.key
     version = installed.get(key.options.target)
@@ -110,5 +117,5 @@ def _installed_versions() -> dict[Flavour, str]:
         try:
             found[flavour] = load(flavour).version
         except EngineError:
-            continue  # then nothing is known against its plans
+            continue  # then nothing speaks against its plans
     return found

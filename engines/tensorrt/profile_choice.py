@@ -1,4 +1,4 @@
-"""Which of a plan's profiles takes the shapes that come, and what to do when none does."""
+"""Which of an engine's profiles takes the given shapes, and what to do if none does."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ Shapes = Mapping[str, Shape]
 
 @dataclass(frozen=True)
 class PlanProfile:
-    """The shapes that one profile of an opened plan takes, by input."""
+    """The shapes that one profile of an opened engine takes, by input."""
 
     smallest: Shapes
     """Smallest shape of each input."""
     optimum: Shapes
-    """What it is fastest at."""
+    """The shapes that it is fastest at."""
     largest: Shapes
     """Largest shape of each input."""
 
     def takes(self, shapes: Shapes) -> bool:
-        """Whether all shapes lie in the ranges."""
+        """Whether all shapes are within the ranges."""
         return self.nearest(shapes) == dict(shapes)
 
     def nearest(self, shapes: Shapes) -> dict[str, Shape]:
-        """The shapes that it takes and that differ least from `shapes`."""
+        """The accepted shapes that differ least from `shapes`."""
         return {
             name: tuple(
                 min(max(size, low), high)
@@ -49,7 +49,7 @@ class PixelAxes:
     height_axis: int
     """The width's is the next."""
     scale: int
-    """Pixels of the image for one of the tensor."""
+    """Pixels of the image for each pixel of the tensor."""
 
     def describe(self, shapes: Shapes) -> tuple[int, int, int]:
         """Batch, and image height and width in pixels."""
@@ -74,19 +74,19 @@ def choose_profile(
     command: str,
     multiple: int,
 ) -> int:
-    """The index of the profile that takes `shapes`, the one with the nearest optimum.
+    """The index of the profile that takes `shapes`; of several, the one with the nearest optimum.
 
     Args:
         graph: its name, for messages.
-        profiles: of the plan.
+        profiles: of the engine.
         shapes: of the inputs.
         axes: where the image's size is.
-        command: builds another plan, but for its sizes and batch.
-        multiple: plans are built for multiples of this many pixels.
+        command: builds another engine, once sizes and batch are added.
+        multiple: engines are built for multiples of this many pixels.
 
     Raises:
-        InputError: no profile takes them; the message names the nearest that one does, and the
-            command that builds another plan.
+        InputError: no profile takes them; the message names the nearest shapes that one takes, and
+            the command that builds another engine.
     """
     fitting = [index for index, profile in enumerate(profiles) if profile.takes(shapes)]
     if fitting:
@@ -95,9 +95,9 @@ def choose_profile(
     nearest = min(candidates, key=lambda candidate: _distance(candidate, shapes))
     asked, allowed = axes.describe(shapes), axes.describe(nearest)
     raise InputError(
-        f"graph {graph} has no plan for {_text(asked)}: the nearest that it has one for is "
+        f"graph {graph} has no engine for {_text(asked)}: the nearest that it takes is "
         f"{_text(allowed)} (batch x height x width in pixels); resize the images (--size) or build "
-        f"another plan with `{command} {_options(asked, multiple)}`"
+        f"another engine with `{command} {_options(asked, multiple)}`"
     )
 
 

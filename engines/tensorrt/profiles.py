@@ -1,8 +1,7 @@
-"""Optimisation profiles: the batches and sizes that a TensorRT plan is built for.
+"""Optimisation profiles: the batches and sizes that a TensorRT engine is built for.
 
-A profile speaks of images; every graph of a model gets the shapes that follow from it. A plan takes
-what lies between the smallest and the largest shape of one of its profiles, and is fastest at the
-optimum.
+A profile counts images; the shapes of every graph of a model follow from it. An engine takes shapes
+between the smallest and the largest of one of its profiles, and is fastest at the optimum.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from munit_edge.settings import StrictModel
 DEFAULT_OPT_HW = (256, 256)
 DEFAULT_MAX_HW = (512, 512)
 DEFAULT_BATCH = (1, 1, 4)
-"""Smallest, optimum, largest. One photo in one style, and every frame of a video or camera, come
-alone, and there somebody waits; docs/jetson.md has the argument."""
+"""Smallest, optimum, largest. The optimum is 1 because one photo in one style, or a frame of a
+camera, comes alone, and then somebody waits; docs/jetson.md has the reasons."""
 
 Batches = tuple[int, int, int]
 """Smallest, optimum and largest number of images at once."""
@@ -41,12 +40,12 @@ class Extent(StrictModel):
 
 
 class Profile(StrictModel):
-    """What one optimisation profile takes; make it with `declare_profiles`, which checks it."""
+    """The range of one optimisation profile; `declare_profiles` makes and checks it."""
 
     min: Extent
     """Smallest batch, height and width."""
     opt: Extent
-    """What the kernels are chosen for."""
+    """What kernels are chosen for."""
     max: Extent
     """Largest batch, height and width."""
 
@@ -62,7 +61,7 @@ class ShapeRange(StrictModel):
     min: tuple[int, ...]
     """Smallest."""
     opt: tuple[int, ...]
-    """What the kernels are chosen for."""
+    """What kernels are chosen for."""
     max: tuple[int, ...]
     """Largest."""
 
@@ -80,30 +79,31 @@ def declare_profiles(
     largest: str | None = None,
     batch: str | None = None,
 ) -> tuple[Profile, ...]:
-    """Profiles from the words of the command line, checked against what the model takes.
+    """Profiles from the options of the command line, checked against what the model takes.
 
     Args:
         manifest: the model's.
-        sizes: "256,512" or "256x384,512": one profile for each, of exactly that size. Height comes
-            first. Not together with the next three.
+        sizes: "256,512" or "256x384,512": one profile for each, of exactly that size, height
+            first. Excludes the next three.
         smallest: "HxW" of one profile with a range; by default the smallest that the model takes.
-        optimum: "HxW"; by default 256x256, kept between the other two.
-        largest: "HxW"; by default 512x512, or the optimum where that is larger.
+        optimum: "HxW"; by default 256x256, clamped between the other two.
+        largest: "HxW"; by default 512x512, or the optimum if that is larger.
         batch: "4": exactly four images at once; "1,4": one to four, best at one; "1,2,4": one to
             four, best at two. Default: 1,4.
 
     Raises:
-        ConfigError: a word cannot be read, min > opt or opt > max, or the model cannot take a size.
+        ConfigError: a value cannot be parsed, min > opt or opt > max, or the model does not take a
+            size.
     """
     if sizes is not None and (smallest or optimum or largest):
-        raise ConfigError("--sizes gives exact sizes: leave out --min, --opt and --max, or --sizes")
+        raise ConfigError("--sizes sets exact sizes: leave out --min, --opt and --max, or --sizes")
     rules = manifest.sizes
     fixed_batch, fixed_hw = _fixed(manifest)
     batches = _parse_batch(batch, fixed_batch)
     if sizes is not None:
         exact = [_parse_size("--sizes", word, rules) for word in sizes.split(",")]
         return tuple(_profile(size, size, size, batches) for size in dict.fromkeys(exact))
-    # What is not said is what the export fixed, else a default that keeps the order.
+    # Omitted values are those that the export fixed, else defaults that keep the order.
     least = smallest_side(rules)
     low = _parse_size("--min", smallest, rules) if smallest else _or((least, least), fixed_hw)
     high = _parse_size("--max", largest, rules) if largest else None
@@ -131,15 +131,15 @@ def smallest_side(rules: SizeRules) -> int:
 def graph_profiles(
     manifest: Manifest, entry: GraphEntry, profiles: Sequence[Profile]
 ) -> tuple[GraphProfile, ...]:
-    """What the profiles mean for the inputs of one graph; () where no input has a free size.
+    """The profiles of one graph's inputs; () if no input has a free size.
 
     Args:
         manifest: the model's.
         entry: the graph.
-        profiles: for the whole model; those that come to the same for this graph are merged.
+        profiles: for the whole model; those that are equal for this graph are merged.
 
     Raises:
-        ConfigError: the graph was exported for one size or batch, and a profile asks for another.
+        ConfigError: the graph was exported for one size or batch, and a profile has another.
     """
     if all(isinstance(size, int) for tensor in entry.inputs for size in tensor.shape):
         for profile in profiles:
@@ -188,8 +188,9 @@ def _parse_batch(text: str | None, fixed: int | None) -> Batches:
     numbers = [int(word) for word in words if re.fullmatch(r"[0-9]{1,6}", word)]
     if len(numbers) != len(words) or len(words) > 3 or sorted(numbers) != numbers or not numbers[0]:
         raise ConfigError(
-            f"--batch {text!r} cannot be used: give images at once as 4, as a range 1,4 (best at "
-            "the smaller number), or as smallest, best and largest 1,2,4, from 1 on"
+            f"--batch {text!r} cannot be used: write the number of images at once as 4, as a range "
+            "1,4 (best at the smaller number), or as smallest, best and largest 1,2,4, each at "
+            "least 1"
         )
     return numbers[0], numbers[-2 if len(numbers) == 3 else 0], numbers[-1]
 
@@ -198,7 +199,7 @@ def _parse_size(option: str, text: str, rules: SizeRules) -> tuple[int, int]:
     match = re.fullmatch(r"\s*(\d+)\s*(?:[xX]\s*(\d+)\s*)?", text)
     if not match:
         raise ConfigError(
-            f"{option} {text!r} is no size: give pixels as 256, or height x width as 256x384"
+            f"{option} {text!r} is not a size: write pixels as 256, or height x width as 256x384"
         )
     size = int(match[1]), int(match[2] or match[1])
     least = smallest_side(rules)
@@ -206,7 +207,7 @@ def _parse_size(option: str, text: str, rules: SizeRules) -> tuple[int, int]:
         near = _on_grid(size, rules)
         raise ConfigError(
             f"{option} {text.strip()} cannot be used: this model takes multiples of "
-            f"{rules.multiple} pixels from {least} on; the nearest is {near[0]}x{near[1]}"
+            f"{rules.multiple} pixels, at least {least}; the nearest is {near[0]}x{near[1]}"
         )
     return size
 
@@ -214,7 +215,7 @@ def _parse_size(option: str, text: str, rules: SizeRules) -> tuple[int, int]:
 def _check_order(name: str, low: tuple[int, int], other: str, high: tuple[int, int]) -> None:
     if low[0] > high[0] or low[1] > high[1]:
         raise ConfigError(
-            f"{name} {low[0]}x{low[1]} is larger than {other} {high[0]}x{high[1]}: give heights "
+            f"{name} {low[0]}x{low[1]} is larger than {other} {high[0]}x{high[1]}: use heights "
             "and widths with --min <= --opt <= --max"
         )
 
@@ -256,12 +257,12 @@ def _number(size: int | str) -> int:
 
 
 def _fits_fixed_part(tensor: TensorEntry, entry: GraphEntry, wanted: ShapeRange) -> None:
-    """Raise where a size that the export fixed differs from the profile's."""
+    """Raise if a size that the export fixed differs from the profile's."""
     for axis, size in enumerate(tensor.shape):
         if isinstance(size, int) and not wanted.min[axis] == size == wanted.max[axis]:
             raise ConfigError(
                 f"graph {entry.name} was exported with '{tensor.name}' of shape "
-                f"{_text(tensor.shape)}, and the profile asks for {_text(wanted.min)} to "
+                f"{_text(tensor.shape)}, and the profile has {_text(wanted.min)} to "
                 f"{_text(wanted.max)}: build for that size and batch, or export again without "
                 "--batch, --height and --width"
             )

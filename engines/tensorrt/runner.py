@@ -1,10 +1,10 @@
 """TensorRT and TensorRT-RTX: plans from the user's cache, run on a GPU.
 
-Each graph has its own execution context, stream and buffers. Pictures and styles cross the bus in
+Each graph has its own execution context, stream and buffers. Images and styles cross the bus in
 pinned memory; content codes stay on the GPU between encoder and decoder.
 
-The calls are tested against doubles that keep TensorRT's and CUDA's rules. Nothing in this module
-has run on a GPU yet.
+The tests use doubles that enforce TensorRT's and CUDA's rules. Nothing in this module has run on a
+GPU yet.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import contextlib
 import importlib.metadata
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from munit_edge.engines.base import AnyArray, Array, GraphSet, Runner
+from munit_edge.engines.base import AnyArray, Array, GraphSet, Runner, check_feeds
 from munit_edge.engines.cuda import (
     CudaArray,
     CudaDevice,
@@ -49,8 +49,8 @@ from munit_edge.model.config import Domain, GraphKind
 from munit_edge.model.manifest import GraphEntry, Manifest, TensorEntry, read_manifest
 
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8"}
-_MEMORY_MEND = (
-    "if memory ran out, use a smaller image (--size) or fewer styles at once, or end other "
+_MEMORY_FIX = (
+    "if memory ran out, use a smaller image (--size) or fewer styles at once, or stop other "
     "programs on the GPU"
 )
 _CUDA_MAJORS = range(11, 20)
@@ -58,14 +58,14 @@ _CUDA_MAJORS = range(11, 20)
 
 @dataclass(frozen=True)
 class Place:
-    """Where a graph runs, and what messages call its model."""
+    """Where a graph runs, and the name of its model in messages."""
 
     api: TensorRT
     device: CudaDevice
     pool: DevicePool
     """Memory for outputs that stay on the GPU."""
     model: str
-    """Path of the model directory, as the user gave it."""
+    """Path of the model directory, as the user wrote it."""
     multiple: int
     """Plans are built for multiples of this many pixels."""
     tf32: bool = False
@@ -73,7 +73,7 @@ class Place:
 
     @property
     def build_command(self) -> str:
-        """What builds more plans that are taken here, up to their sizes."""
+        """The command that builds more plans for this place, without their sizes."""
         words = ["munit-edge export trt", self.model]
         if self.api.flavour != "tensorrt":
             words.append(f"--target {self.api.flavour}")
@@ -83,18 +83,18 @@ class Place:
 
 
 class TensorRTRunner(Runner):
-    """One plan, opened.
+    """One plan, deserialised.
 
     Args:
         engine: the deserialised plan.
-        entry: what the manifest says of the graph.
+        entry: the graph's entry in the manifest.
         axes: where the image's size is in its inputs.
         place: where it runs.
         cuda_graph: record the work of a shape when it comes a second time in a row, and queue it
-            with one call from then on. Another shape drops the record.
+            with one call from then on. Another shape discards the record.
 
     Raises:
-        EngineError: the plan is of another graph, or there is too little memory on the GPU.
+        EngineError: the plan belongs to another graph, or the GPU has too little memory.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class TensorRTRunner(Runner):
             self._read_profile(index) for index in range(engine.num_optimization_profiles)
         )
         self.batch_limits = batch_limits(self.profiles)
-        self.several_styles = False  # profiles count images: as many contents as styles
+        self.several_styles = False  # profiles count images: one content code for each style
         self._context = self._make_context()
         self._stream = Stream(place.device)
         self._ports = {spec.name: _Port(spec, place.device) for spec in self.inputs + self.outputs}
@@ -126,45 +126,46 @@ class TensorRTRunner(Runner):
         self._repeated = False
         self._graph: CudaGraph | None = None
 
-    def run(self, feeds: Mapping[str, AnyArray]) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, AnyArray], *, keep_on_device: bool = False) -> dict[str, Any]:
         """See `Runner.run`; feeds may be on the GPU.
 
         Raises:
             InputError: no profile of the plan takes the shapes.
             EngineError: see `Runner.run`.
         """
-        self._check(feeds)
+        check_feeds(self, feeds)
         with self._lock:
-            self._compute(feeds, keep=False)
-            for port in self._ports_of(self.outputs):
+            self._compute(feeds, keep=keep_on_device)
+            outputs = [self._ports[spec.name] for spec in self.outputs]
+            if keep_on_device:
+                return self._kept(outputs)
+            for port in outputs:
                 port.queue_download(self._stream)
             self._stream.synchronise()
-            return {port.name: port.result() for port in self._ports_of(self.outputs)}
+            return {port.name: port.result() for port in outputs}
 
-    def run_on_device(self, feeds: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
-        """See `Runner.run_on_device`: the outputs stay on the GPU, complete."""
-        self._check(feeds)
-        with self._lock:
-            self._compute(feeds, keep=True)
-            results: dict[str, AnyArray] = {}
-            for port in self._ports_of(self.outputs):
-                array = self._place.pool.array(port.shape, port.dtype)
-                for offset, address, nbytes in array.pieces():
-                    self._stream.move(address, port.address + offset, nbytes)
-                results[port.name] = array
-            self._stream.synchronise()
-            return results
+    def _kept(self, outputs: Sequence[_Port]) -> dict[str, CudaArray]:
+        """The outputs as arrays of their own on the GPU; the lock is held."""
+        results = {}
+        for port in outputs:
+            array = self._place.pool.array(port.shape, port.dtype)
+            for offset, address, nbytes in array.pieces():
+                self._stream.move(address, port.address + offset, nbytes)
+            results[port.name] = array
+        self._stream.synchronise()
+        return results
 
     def warm_up(self) -> None:
-        """Run once at the optimum of each profile: memory is taken and kernels are loaded."""
+        """Run once at the optimum of each profile, to allocate memory and load kernels."""
         for shapes in (ranges.optimum for ranges in self.profiles):
             self.run({spec.name: np.zeros(shapes[spec.name], spec.dtype) for spec in self.inputs})
 
     def close(self) -> None:
-        """Give the GPU's memory back."""
+        """Free the GPU's memory."""
         with self._lock:
             if self._context is None:
                 return
+            # The closing thread may have another current device.
             self._place.device.release("cudaSetDevice", self._place.device.index)
             self._forget()
             for port in self._ports.values():
@@ -172,9 +173,6 @@ class TensorRTRunner(Runner):
             self._stream.free()
             self._context = None
             self._engine = None
-
-    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        return self.run(feeds)
 
     def _compute(self, feeds: Mapping[str, AnyArray], *, keep: bool) -> None:
         """Queue copies of the feeds and the graph's work; the lock is held.
@@ -194,8 +192,8 @@ class TensorRTRunner(Runner):
                     self._ports[name].queue_upload(array, self._stream)
                 self._enqueue(messages)
             except BaseException:
-                self._forget()  # what is set half cannot be relied on
-                with contextlib.suppress(EngineError):  # the first error is the one to tell
+                self._forget()  # a half-prepared context cannot be relied on
+                with contextlib.suppress(EngineError):  # the first error is the one to report
                     self._stream.synchronise()
                 raise
 
@@ -212,6 +210,7 @@ class TensorRTRunner(Runner):
         shapes = {name: tuple(array.shape) for name, array in feeds.items()}
         for name, array in feeds.items():
             self._ports[name].reserve(shapes[name], on_device=isinstance(array, CudaArray))
+        # A buffer that grew has a new address, and a recorded graph has the old one.
         self._repeated = self._prepared == _Prepared(shapes, keep, self._addresses())
         if self._repeated:
             return
@@ -225,6 +224,7 @@ class TensorRTRunner(Runner):
             )
         for name, shape in self._output_shapes(messages).items():
             self._ports[name].reserve(shape, on_device=keep)
+        # Output shapes follow from the inputs', so their addresses come last.
         for name, port in self._ports.items():
             self._demand(
                 self._context.set_tensor_address(name, port.address),
@@ -264,9 +264,9 @@ class TensorRTRunner(Runner):
         return shapes
 
     def _enqueue(self, messages: list[Message]) -> None:
-        """Queue the graph's work, by one call where it was recorded."""
+        """Queue the graph's work, with one call if it was recorded."""
         if self._graph is None and self._wants_graph and self._repeated:
-            # The run before this one, of the same shapes and addresses, was the warm-up.
+            # The run before this one, with the same shapes and addresses, was the warm-up.
             try:
                 with self._stream.capture() as recorded:
                     self._execute(messages)
@@ -287,14 +287,11 @@ class TensorRTRunner(Runner):
         )
 
     def _forget(self) -> None:
-        """Prepare anew at the next run."""
+        """Prepare again at the next run."""
         self._prepared = None
         graph, self._graph = self._graph, None
         if graph is not None:
             graph.free()
-
-    def _ports_of(self, specs: tuple[TensorEntry, ...]) -> Iterator[_Port]:
-        return (self._ports[spec.name] for spec in specs)
 
     def _addresses(self) -> tuple[int, ...]:
         return tuple(port.address for port in self._ports.values())
@@ -311,7 +308,7 @@ class TensorRTRunner(Runner):
         wanted |= {spec.name: (False, str(spec.dtype)) for spec in self.outputs}
         if found != wanted:
             raise EngineError(
-                f"the plan of {self.name} has other inputs and outputs than its graph ({found} "
+                f"the engine of {self.name} has other inputs and outputs than its graph ({found} "
                 f"instead of {wanted}): remove it with `munit-edge engines prune "
                 f"{self._place.model} --all` and run again"
             )
@@ -334,24 +331,22 @@ class TensorRTRunner(Runner):
         if context is None:
             free, total = self._place.device.free_memory()
             raise self._error(
-                f"the plan cannot be prepared to run, {free >> 20} of {total >> 20} MiB on the GPU "
-                "are free",
+                f"the engine cannot be prepared to run, {free >> 20} of {total >> 20} MiB on the "
+                "GPU are free",
                 messages,
             )
         return context
 
     def _demand(self, done: bool, failure: str, messages: list[Message]) -> None:
-        """TensorRT says no by False, and why in its log."""
+        """TensorRT returns False on a failure, and logs the reason."""
         if not done:
             raise self._error(failure, messages)
 
     def _error(self, failure: str, messages: list[Message]) -> EngineError:
-        told = errors_of(messages)
-        reason = f" ({told})" if told else ""
+        logged = errors_of(messages)
+        reason = f" ({logged})" if logged else ""
         title = self._place.api.title
-        return EngineError(
-            f"{title} failed in graph {self.name}: {failure}{reason}; {_MEMORY_MEND}"
-        )
+        return EngineError(f"{title} failed in graph {self.name}: {failure}{reason}; {_MEMORY_FIX}")
 
 
 class TensorRTGraphs(GraphSet):
@@ -409,31 +404,31 @@ class TensorRTGraphs(GraphSet):
         with api.log.listen() as messages:
             runtime = self._open_runtime()
             if plan.sidecar.key.options.version_compatible:
-                # Such a plan brings its own runtime along. It is this user's, from a private
-                # folder, and has the hash that was written down when it was built.
+                # Such a plan contains its own runtime. It is this user's, from a private folder,
+                # and has the hash that was recorded when it was built.
                 runtime.engine_host_code_allowed = True
             engine = runtime.deserialize_cuda_engine(data)
         if engine is None:
-            told = errors_of(messages) or "it gave no reason"
+            reason = errors_of(messages) or "it gave no reason"
             raise EngineError(
-                f"{api.title} does not take the plan {plan.path} ({told}): remove it with "
-                f"`munit-edge engines prune {self._directory} --all` and run again to build it "
-                f"again; {_MEMORY_MEND}"
+                f"{api.title} cannot open the engine {plan.path} ({reason}): remove it with "
+                f"`munit-edge engines prune {self._directory} --all` and run again to rebuild it; "
+                f"{_MEMORY_FIX}"
             )
         return engine
 
     def _open_runtime(self) -> Any:
-        """The Runtime, made when the first plan is there; the GPU was asked for long before."""
+        """The Runtime, created with the first plan; the GPU was checked long before."""
         if self._runtime is None:
             api = self._place.api
             try:
                 self._runtime = api.module.Runtime(api.logger)
-            except TypeError as exc:  # the binding's way of saying that it got none
+            except TypeError as exc:  # how the binding reports a null pointer
                 raise EngineError(f"{api.title} cannot start its runtime: {exc}") from exc
         return self._runtime
 
     def close(self) -> None:
-        """Close every runner and give back what arrays on the GPU do not use."""
+        """Close every runner and free the memory that no array on the GPU uses."""
         super().close()
         self._place.device.release("cudaSetDevice", self._place.device.index)
         self._place.pool.free()
@@ -451,22 +446,22 @@ def open_tensorrt(
 ) -> TensorRTGraphs:
     """Open a model directory in TensorRT.
 
-    The newest plan in the user's cache that runs here is taken; where there is none, one is built
-    with the default profile when the graph is first used, which takes minutes. Where only the lean
+    The newest plan in the user's cache that runs here is used; if there is none, one is built with
+    the default profile when the graph is first used, which takes minutes. Where only the lean
     runtime of TensorRT is installed, it runs plans built with `--version-compatible`.
 
     Args:
         directory: the model directory.
         device: "cuda", "cuda:N" or "auto" (the first GPU).
         flavour: TensorRT, or TensorRT-RTX for RTX cards.
-        tf32: see `munit_edge.engines.devices.Device`; plans with it are others than those without.
+        tf32: see `munit_edge.engines.devices.Device`; plans with and without it are kept apart.
         cuda_graph: see `TensorRTRunner`.
         warm_up: run each graph once for each of its plan's profiles when it is opened.
 
     Raises:
-        ConfigError: the device is no GPU.
+        ConfigError: the device is not a GPU.
         InputError, ModelError: see `munit_edge.model.manifest.read_manifest`.
-        EngineError: there is no GPU, driver or TensorRT that can be used.
+        EngineError: there is no usable GPU, driver or TensorRT.
     """
     manifest = read_manifest(directory)
     chosen = Device.parse("cuda" if device == "auto" else device)
@@ -483,13 +478,13 @@ def open_tensorrt(
 
 
 def check_cuda_majors(wheels: str, facts: DeviceFacts) -> None:
-    """Make sure that wheels of TensorRT and cuda-bindings are for one major version of CUDA.
+    """Check that the wheels of TensorRT and cuda-bindings are for the same major version of CUDA.
 
-    TensorRT that did not come from pip, as on a Jetson, cannot be asked.
+    TensorRT that did not come from pip, as on a Jetson, cannot be checked.
 
     Args:
         wheels: beginning of the names of TensorRT's wheels, such as "tensorrt".
-        facts: of the GPU, and what drives it.
+        facts: of the GPU and its driver.
 
     Raises:
         EngineError: they are mixed.
@@ -499,7 +494,7 @@ def check_cuda_majors(wheels: str, facts: DeviceFacts) -> None:
         found = " and ".join(f"{wheels}-cu{major}" for major in majors)
         raise EngineError(
             f"{found} are both installed and overwrite each other: run `pip list` and "
-            f"`pip uninstall` all that begin with {wheels}-cu, then install one of them"
+            f"`pip uninstall` everything that begins with {wheels}-cu, then install one of them"
         )
     if majors and majors[0] != facts.cuda_major:
         raise EngineError(
@@ -568,7 +563,7 @@ class _Port:
             self._host.reserve(self._nbytes)
 
     def queue_upload(self, array: Array | CudaArray, stream: Stream) -> None:
-        """Bring an input to where the graph reads it."""
+        """Queue the copy of an input to where the graph reads it."""
         if isinstance(array, CudaArray):
             for offset, address, nbytes in array.pieces():
                 stream.move(self.address + offset, address, nbytes)
@@ -578,17 +573,17 @@ class _Port:
             stream.upload(self.address, self._host.address, self._nbytes)
 
     def queue_download(self, stream: Stream) -> None:
-        """Bring an output to the host."""
+        """Queue the copy of an output to the host."""
         if self._on_device:
             stream.download(self._host.address, self.address, self._nbytes)
 
     def result(self) -> Array:
-        """A copy of the output, once the stream was waited for."""
+        """A copy of the output; the stream must have been waited for."""
         copied: Array = self._host.array(self.shape, self.dtype).copy()
         return copied
 
     def free(self) -> None:
-        """Give the memory back."""
+        """Free the memory."""
         self._host.free()
         self._device.free()
 
@@ -598,23 +593,23 @@ class _Port:
 
 
 class _SayOnce:
-    """Tells that a build has begun: nobody should think that the program hangs."""
+    """Logs once that a build has begun, so that nobody thinks the program hangs."""
 
     def __init__(self, graph: str, place: Place) -> None:
         self._line = (
-            f"building the {place.api.title} plan of {graph} for {place.device.facts.name}; this "
-            "may take minutes and happens once (`munit-edge export trt` does it beforehand)"
+            f"building the {place.api.title} engine of {graph} for {place.device.facts.name}; this "
+            "may take minutes and happens once (`munit-edge export trt` does it in advance)"
         )
         self._said = False
 
     def phase_start(self, phase: str, parent: str | None, num_steps: int) -> None:
-        """The first phase is worth a line."""
+        """Log the first phase."""
         if not self._said:
             self._said = True
             logging.getLogger(__name__).warning(self._line)
 
     def step(self, phase: str, index: int) -> None:
-        """Not told."""
+        """Not logged."""
 
     def phase_finish(self, phase: str) -> None:
-        """Not told."""
+        """Not logged."""

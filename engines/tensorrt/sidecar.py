@@ -1,4 +1,4 @@
-"""What ties a plan to a graph, a TensorRT and a GPU, and the sidecar that says so."""
+"""What a plan depends on (graph, TensorRT version, GPU), and the sidecar file that records it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from munit_edge.engines.tensorrt.profiles import Profile
 from munit_edge.files.atomic import sha256
 from munit_edge.settings import StrictModel
 
+_OTHER = "its sidecar belongs to another engine"
 KEY_DIGITS = 16
 """Digits of a key's digest in file names."""
 
 
 class PlanKey(StrictModel):
-    """Everything that ties a plan; plans of other keys lie beside it."""
+    """Everything that a plan depends on; plans with other keys lie beside it."""
 
     onnx_sha256: str
     """Of the graph."""
@@ -47,15 +48,19 @@ class PlanKey(StrictModel):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+class SidecarError(ValueError):
+    """A sidecar cannot be read; the message is the reason."""
+
+
 class Sidecar(StrictModel):
-    """What is known of a plan."""
+    """What is known about a plan."""
 
     format_version: Literal[1] = 1
     """Version of this layout."""
     graph: str
     """Name of the graph, such as "decoder_b"."""
     key: PlanKey
-    """What ties it."""
+    """What it depends on."""
     model_sha256: str
     """The model's identity, the same in every export of its weights."""
     plan_sha256: str
@@ -63,27 +68,41 @@ class Sidecar(StrictModel):
     plan_bytes: int
     """Size of the plan."""
     driver_version: int | None
-    """CUDA version of the driver; it does not tie the plan."""
+    """CUDA version of the driver; the plan does not depend on it."""
     built_at: str
     """UTC, ISO 8601."""
     build_seconds: float
     """How long the build took."""
     munit_edge: str
-    """Version of the program that built it."""
+    """Version of munit-edge that built it."""
 
 
-def read_sidecar(path: Path) -> Sidecar | str:
-    """A sidecar, or what is wrong with it."""
+def read_sidecar(path: Path) -> Sidecar:
+    """Read a sidecar.
+
+    Raises:
+        SidecarError: it cannot be read, is damaged or of another version.
+    """
     try:
         return Sidecar.model_validate_json(path.read_bytes())
     except OSError as exc:
-        return f"its sidecar cannot be read ({exc.strerror})"
-    except ValidationError:
-        return "its sidecar is damaged or of another munit-edge"
+        raise SidecarError(f"its sidecar cannot be read ({exc.strerror})") from exc
+    except ValidationError as exc:
+        raise SidecarError(
+            "its sidecar is damaged or was written by another version of munit-edge"
+        ) from exc
 
 
-def fault_of(path: Path, sidecar: Sidecar) -> str | None:
-    """What is wrong with the plan beside the sidecar at `path`, or None; reads the whole plan."""
+def fault_of(path: Path, sidecar: Sidecar, wanted: PlanKey | None = None) -> str | None:
+    """What is wrong with the plan beside the sidecar at `path`, or None; reads the whole plan.
+
+    Args:
+        path: of the sidecar.
+        sidecar: what it says.
+        wanted: the key that it has to have; None: any.
+    """
+    if wanted is not None and sidecar.key != wanted:
+        return _OTHER
     plan = path.with_suffix(".plan")
     try:
         size = plan.stat().st_size
@@ -92,11 +111,11 @@ def fault_of(path: Path, sidecar: Sidecar) -> str | None:
         if sha256(plan) != sidecar.plan_sha256:
             return "its bytes were changed"
     except FileNotFoundError:
-        return "the plan file is gone"
+        return "the engine's file is missing"
     except OSError as exc:
         return f"it cannot be read ({exc.strerror})"
     if path.stem.rpartition("-")[2] != sidecar.key.digest()[:KEY_DIGITS]:
-        return "its sidecar is that of another plan"
+        return _OTHER
     return None
 
 
@@ -105,7 +124,7 @@ def misfit(key: PlanKey, here: PlanKey) -> str | None:
 
     Args:
         key: the plan's.
-        here: the key that the same plan would have if it were built on this machine.
+        here: the key that the same plan would have if this machine built it.
     """
     options = key.options
     if options.target != here.options.target:
@@ -131,7 +150,8 @@ def lean_misfit(key: PlanKey) -> str | None:
     """Why the lean runtime does not run a plan of `key`, or None."""
     if not key.options.version_compatible:
         return (
-            "one was built without --version-compatible, and only TensorRT's lean runtime is here"
+            "one was built without --version-compatible, and only TensorRT's lean runtime is "
+            "installed"
         )
     return None
 

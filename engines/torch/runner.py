@@ -1,4 +1,4 @@
-"""torch: runs a checkpoint as it is, without export. Slower to start; the reference for parity."""
+"""torch: runs a checkpoint without an export. Slower to start; the reference of parity checks."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from munit_edge.engines.base import Array, GraphSet, Runner
+from munit_edge.engines.base import AnyArray, GraphSet, Runner, check_feeds
 from munit_edge.engines.devices import Device
 from munit_edge.errors import EngineError
 from munit_edge.extras import require
-from munit_edge.model.config import Domain, GraphKind, TensorIO, graph_name
-from munit_edge.model.manifest import TensorEntry, graph_tensors, is_model_directory
+from munit_edge.model.config import Domain, GraphKind, ModelConfig, TensorIO, graph_name
+from munit_edge.model.manifest import Precision, TensorEntry, graph_tensors, is_model_directory
 
 if TYPE_CHECKING:
-    from munit_edge.trainer.checkpoint import Checkpoint
+    from munit_edge.trainer.torch_api import nn
 
 
 class TorchRunner(Runner):
@@ -39,7 +39,9 @@ class TorchRunner(Runner):
         self._device = str(device)
         self._module: Any = module.to(self._device)
 
-    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, AnyArray], *, keep_on_device: bool = False) -> dict[str, Any]:
+        """See `Runner.run`; outputs are always on the host."""
+        check_feeds(self, feeds)
         torch = self._torch
         arrays = [np.ascontiguousarray(feeds[spec.name]) for spec in self.inputs]
         try:
@@ -61,41 +63,51 @@ class TorchRunner(Runner):
 
 
 class TorchGraphs(GraphSet):
-    """The graphs of a checkpoint in torch."""
+    """Both generators in torch.
+
+    Args:
+        generators: keys `a` and `b`, in eval mode with spectral norm folded in.
+        config: their configuration.
+        model_id: SHA-256 of configuration and weights.
+        device: where to run.
+        io: images at the graphs' borders.
+        precision: type of the generators' convolutions; content codes of fp16 are float16.
+    """
+
+    runner_class = TorchRunner
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        generators: nn.ModuleDict,
+        config: ModelConfig,
+        model_id: str,
         device: Device,
-        weights: Literal["average", "live"] | None = None,
         *,
         io: TensorIO = "uint8",
+        precision: Precision = "fp32",
     ) -> None:
-        super().__init__(
-            checkpoint.config,
-            io,
-            checkpoint.weights_sha256(weights),
-            engine="torch",
-            device=str(device),
-        )
-        self._generators = checkpoint.generators(weights)
+        super().__init__(config, io, model_id, engine="torch", device=str(device))
+        self._generators = generators
         self._on = device
+        self._precision = precision
 
     def _open(self, kind: GraphKind, domain: Domain) -> Runner:
         from munit_edge.trainer.graphs import build_graph
 
         module = build_graph(self._generators, kind, domain, self.io)
-        inputs, outputs = graph_tensors(self.config, kind, domain, self.io)
-        return TorchRunner(graph_name(kind, domain), module, inputs, outputs, self._on)
+        inputs, outputs = graph_tensors(
+            self.config, kind, domain, self.io, precision=self._precision
+        )
+        return self.runner_class(graph_name(kind, domain), module, inputs, outputs, self._on)
 
 
 _MULTIPLYING = threading.Lock()
-"""How torch multiplies is a setting of the process, and a run on a GPU changes it for a while."""
+"""torch's TF32 setting belongs to the process, and a run on a GPU changes it for a while."""
 
 
 @contextlib.contextmanager
 def _multiplying(torch: Any, device: Device) -> Iterator[None]:
-    """Let convolutions and matrix products round to TF32, or not; torch's own default is mixed."""
+    """Allow TF32 in convolutions and matrix products, or not; torch's own defaults differ."""
     if device.kind == "cpu":
         yield
         return
@@ -150,4 +162,6 @@ def open_torch(
             else f"torch {torch.__version__} is built without CUDA"
         )
         raise EngineError(f"device '{device}' cannot be used: {reason}; use --device cpu")
-    return TorchGraphs(open_checkpoint(path), chosen, weights)
+    checkpoint = open_checkpoint(path)
+    generators, model_id = checkpoint.generators(weights), checkpoint.weights_sha256(weights)
+    return TorchGraphs(generators, checkpoint.config, model_id, chosen)

@@ -93,10 +93,10 @@ def doctor(
 
 def _selftest(found: Report, file: Path, *, as_json: bool, replace: bool) -> bool:
     """Run the self-test, show and write what came of it; whether something failed."""
-    from munit_edge.doctor.selftest import plan, run_selftest, write_report
+    from munit_edge.doctor.selftest import run_selftest, trials, write_report
 
     with writing_to(file):
-        with progress("testing", len(list(plan(found)))) as bar:
+        with progress("testing", len(list(trials(found)))) as bar:
             tested = run_selftest(
                 found,
                 on_begin=lambda name: bar.advance(0, note=name),

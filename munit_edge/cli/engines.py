@@ -57,7 +57,7 @@ def prune(
     """
     from munit_edge.engines.tensorrt.listing import prune_plans
 
-    removed = prune_plans(_manifest(model), everything=everything, report=warn)
+    removed = prune_plans(_manifest(model), everything=everything, say=warn)
     _show(removed, json_lines)
     if not json_lines:
         size = sum(plan.nbytes for plan in removed) / 1e6

@@ -199,7 +199,6 @@ def _report_gate(gate: GateEntry) -> None:
     where = {
         "rounded-float32": "rounded arithmetic",
         "onnxruntime": "ONNX Runtime",
-        "onnxruntime-rounded": "ONNX Runtime with rounding",
     }[gate.arithmetic]
     for result in gate.results:
         write_line(

@@ -173,7 +173,7 @@ def trt(
     with progress("building plans", STEPS_OF_A_BUILD * len(entries)) as bar:
         for entry in entries:
             build_bar = BuildBar(bar, entry.name)
-            plan = find_or_build(model, manifest, entry, request, progress=build_bar, report=warn)
+            plan = find_or_build(model, manifest, entry, request, progress=build_bar, say=warn)
             build_bar.finish("built" if plan.built else "was there")
             plans.append(plan)
             _tell(plan, json_lines)

@@ -1,4 +1,4 @@
-"""The extras of this installation, as its own metadata declares them for this machine."""
+"""The extras that this installation's metadata declares for this machine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _TOKEN = re.compile(r"""\s*(?:([()]|and\b|or\b)|(\w+)\s*([=!<>]=|<|>)\s*['"]([^'
 
 
 def declared_extras() -> dict[str, tuple[str, ...]]:
-    """The distributions that each extra brings on this machine, by their normalised names.
+    """The distributions that each extra installs on this machine, by their normalised names.
 
-    An extra that contains others brings what they bring.
+    An extra that contains other extras installs theirs too.
     """
     metadata = importlib.metadata.metadata(_DISTRIBUTION)
     lines = importlib.metadata.requires(_DISTRIBUTION) or []

@@ -1,7 +1,7 @@
-"""The doctor: what munit-edge finds on this machine, what is missing or broken, and the mend.
+"""The doctor: what munit-edge finds on this machine, what is missing or broken, and how to fix it.
 
-`examine` gathers facts and never raises because of what it finds; `judge` turns facts into
-findings and asks nothing.
+`examine` gathers facts and never raises because of what it finds; `judge` turns facts into findings
+and looks at nothing else.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from munit_edge.version import __version__
 Status = Literal["ok", "missing", "broken"]
 
 NUM_ASKED_AT_ONCE = 3
-"""Backends asked at the same time: importing them is work for disk and processor."""
+"""Backends asked at the same time: importing them loads disk and processor."""
 
-BOTH_WHEELS_MEND = (
+BOTH_WHEELS_FIX = (
     "run `pip uninstall -y onnxruntime onnxruntime-gpu` and then `pip install 'munit-edge[cpu]'` "
     "or, for an NVIDIA GPU, `pip install 'munit-edge[gpu]'`"
 )
-_JETSON_TENSORRT_MEND = (
-    "run `sudo apt install python3-libnvinfer` and make the virtual environment with "
+_JETSON_TENSORRT_FIX = (
+    "run `sudo apt install python3-libnvinfer` and create the virtual environment with "
     "`python3 -m venv --system-site-packages`"
 )
-_DRIVER_MEND = (
-    "run `nvidia-smi`: if it fails, too, install the driver again and restart; in a container pass "
+_DRIVER_FIX = (
+    "run `nvidia-smi`: if it fails too, reinstall the driver and restart; in a container pass "
     "`--gpus all` (on a Jetson `--runtime nvidia`)"
 )
-_GPU_MEND = (
-    "install the build for the driver's CUDA (see the row GPU); `--device cpu` works without"
+_GPU_FIX = (
+    "install the build for the driver's CUDA (see the row GPU); `--device cpu` works without it"
 )
-_GPU_MENDS: dict[Subject, str] = {
+_GPU_FIXES: dict[Subject, str] = {
     "onnxruntime": (
-        "do what the message says: libraries of CUDA and cuDNN that fit this build come with "
-        "`pip install 'munit-edge[gpu]'`; `--device cpu` works without"
+        "do what the message says: `pip install 'munit-edge[gpu]'` installs the libraries of CUDA "
+        "and cuDNN for this build; `--device cpu` works without them"
     ),
 }
 _BASE_PACKAGES = ("numpy", "pillow", "pydantic", "pyyaml", "typer")
@@ -61,22 +61,22 @@ class Finding(StrictModel):
     subject: str
     """What, such as "torch" or "extra export"."""
     status: Status
-    """`missing` is optional and no fault; `broken` is there and does not work."""
+    """`missing`: optional, and not a fault; `broken`: installed, and does not work."""
     detail: str
     """What was found."""
     mend: str = ""
-    """What to do; "" where nothing has to be done."""
+    """How to fix it; "" if nothing has to be done."""
 
 
 class CacheFacts(StrictModel):
-    """The user's cache of TensorRT plans."""
+    """The user's cache of TensorRT engines."""
 
     folder: str
     """Where it is, or will be."""
     num_plans: int = 0
-    """Plans in it."""
+    """Engines in it."""
     num_bytes: int = 0
-    """Size of the plans together."""
+    """Total size of the engines."""
     fault: str | None = None
     """Why it cannot be used; None when it can."""
 
@@ -93,28 +93,28 @@ class Report(StrictModel):
     machine: Machine
     """What is known without a backend."""
     answers: tuple[Answer, ...]
-    """What driver and backends say."""
+    """What the driver and the backends report."""
     packages: dict[str, str]
-    """Installed distributions that matter here, and their versions."""
+    """Relevant installed distributions, and their versions."""
     cache: CacheFacts
-    """The cache of TensorRT plans."""
+    """The cache of TensorRT engines."""
     findings: tuple[Finding, ...]
     """What the facts mean."""
 
     @property
     def broken(self) -> tuple[Finding, ...]:
-        """The findings that need a mend."""
+        """The findings that need a fix."""
         return tuple(finding for finding in self.findings if finding.status == "broken")
 
 
 def examine() -> Report:
-    """Look at this machine; takes seconds, since every backend is really imported."""
+    """Examine this machine; takes seconds, since every backend is imported."""
     with ThreadPoolExecutor(NUM_ASKED_AT_ONCE) as pool:
         asked = [pool.submit(ask, subject) for subject in SUBJECTS]
         try:
             machine = look_at_machine()
             answers = tuple(future.result() for future in asked)
-        except BaseException:  # Ctrl-C, above all: the pool would wait for every answer
+        except BaseException:  # mainly Ctrl-C: the pool would wait for every answer
             pool.shutdown(wait=False, cancel_futures=True)
             end_calls()
             raise
@@ -131,7 +131,7 @@ def examine() -> Report:
 
 
 def installed_packages() -> dict[str, str]:
-    """Versions of the installed distributions that matter here, by normalised name."""
+    """Versions of the relevant installed distributions, by normalised name."""
     found: dict[str, str] = {}
     brought = {name for names in declared_extras().values() for name in names}
     for distribution in importlib.metadata.distributions():
@@ -142,7 +142,7 @@ def installed_packages() -> dict[str, str]:
 
 
 def look_at_cache() -> CacheFacts:
-    """Where TensorRT plans are kept, and what is there. Makes nothing."""
+    """Where TensorRT engines are kept, and what is there. Creates nothing."""
     from munit_edge.engines.tensorrt.cache import cache_folder
 
     try:
@@ -155,7 +155,7 @@ def look_at_cache() -> CacheFacts:
         if folder.stat().st_uid != os.getuid():
             return CacheFacts(folder=str(folder), fault="it belongs to another user")
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-            return CacheFacts(folder=str(folder), fault="you may not write to it")
+            return CacheFacts(folder=str(folder), fault="you do not have permission to write to it")
         sizes = [path.stat().st_size for path in folder.rglob("*.plan")]
     except OSError as exc:
         return CacheFacts(folder=str(folder), fault=exc.strerror or str(exc))
@@ -173,26 +173,26 @@ def judge(
 
     Args:
         machine: what is known without a backend.
-        answers: what driver and backends say, one for each of `SUBJECTS`.
+        answers: what the driver and the backends report, one for each of `SUBJECTS`.
         packages: installed distributions and their versions.
         extras: distributions of each extra to look for.
-        cache: the cache of TensorRT plans.
+        cache: the cache of TensorRT engines.
     """
-    told = {answer.subject: answer for answer in answers}
-    has_gpu = bool(_gpus(machine, told["driver"]))
+    by_subject = {answer.subject: answer for answer in answers}
+    has_gpu = bool(_gpus(machine, by_subject["driver"]))
     yield from _machine(machine)
-    yield _gpu(machine, told["driver"])
+    yield _gpu(machine, by_subject["driver"])
     for subject in SUBJECTS:
         if subject != "driver":
-            yield _backend(told[subject], machine, has_gpu=has_gpu, packages=packages)
+            yield _backend(by_subject[subject], machine, has_gpu=has_gpu, packages=packages)
     if {"onnxruntime", "onnxruntime-gpu"} <= set(packages):
         yield Finding(
             subject="onnxruntime wheels",
             status="broken",
             detail="both onnxruntime and onnxruntime-gpu are installed and overwrite each other",
-            mend=BOTH_WHEELS_MEND,
+            mend=BOTH_WHEELS_FIX,
         )
-    yield from _cuda(told, packages)
+    yield from _cuda(by_subject, packages)
     for extra, names in extras.items():
         yield _extra(extra, names, packages, has_gpu=has_gpu)
     yield _cache(cache)
@@ -202,7 +202,7 @@ def _machine(machine: Machine) -> Iterator[Finding]:
     python, system, jetson = machine.python, machine.platform, machine.jetson
     where = "in a virtual environment" if python.virtual_environment else "of the system"
     if python.virtual_environment and python.system_packages:
-        where += " that sees the system's packages"
+        where += " with access to the system's packages"
     yield Finding(
         subject="Python", status="ok", detail=f"{python.version} {where}: {python.executable}"
     )
@@ -233,24 +233,24 @@ def _gpu(machine: Machine, driver: Answer) -> Finding:
         return Finding(subject="GPU", status="ok", detail=detail)
     if smi and smi.gpus:
         names = "; ".join(gpu.name for gpu in smi.gpus)
-        words = driver.fault or (driver.facts and driver.facts.gpu_fault)
+        reason = driver.fault or (driver.facts and driver.facts.gpu_fault)
         detail = f"nvidia-smi shows {names}{version}, but CUDA cannot use it: " + (
-            words or "the driver's library libcuda.so.1 is not there"
+            reason or "the driver's library libcuda.so.1 is missing"
         )
-        mend = f"{_DRIVER_MEND}, with NVIDIA_DRIVER_CAPABILITIES=compute,utility"
-        return Finding(subject="GPU", status="broken", detail=detail, mend=mend)
+        fix = f"{_DRIVER_FIX}, with NVIDIA_DRIVER_CAPABILITIES=compute,utility"
+        return Finding(subject="GPU", status="broken", detail=detail, mend=fix)
     there = driver.installed or bool(machine.pci_gpus)
-    words = driver.fault or (smi.fault if smi and there else None)
-    if words:
-        return Finding(subject="GPU", status="broken", detail=words, mend=_DRIVER_MEND)
-    mend = ""
+    reason = driver.fault or (smi.fault if smi and there else None)
+    if reason:
+        return Finding(subject="GPU", status="broken", detail=reason, mend=_DRIVER_FIX)
+    fix = ""
     if driver.facts and driver.facts.gpu_fault:
         detail = f"a driver without a GPU ({driver.facts.gpu_fault}): the CPU is used"
     else:
         detail = "no NVIDIA driver: the CPU is used"
         if machine.pci_gpus:
-            mend = "an NVIDIA GPU is built in: install NVIDIA's driver to use it"
-    return Finding(subject="GPU", status="missing", detail=detail, mend=mend)
+            fix = "this machine has an NVIDIA GPU: install NVIDIA's driver to use it"
+    return Finding(subject="GPU", status="missing", detail=detail, mend=fix)
 
 
 def _backend(
@@ -258,15 +258,17 @@ def _backend(
 ) -> Finding:
     subject, facts = answer.subject, answer.facts
     if facts is None and not answer.installed:
-        mend, detail = _install(subject, machine, has_gpu=has_gpu), "not installed"
+        fix, detail = _install(subject, machine, has_gpu=has_gpu), "not installed"
         if subject == "tensorrt" and (lean := _version("tensorrt-lean", packages)):
-            detail += f", but its lean runtime {lean}is, for plans built with --version-compatible"
-        return Finding(subject=subject, status="missing", detail=detail, mend=mend)
+            detail += (
+                f", but its lean runtime {lean}is, for engines built with --version-compatible"
+            )
+        return Finding(subject=subject, status="missing", detail=detail, mend=fix)
     if facts is None:
         version = _version(subject, packages)
         detail = f"{version}installed, but cannot be used: {answer.fault or 'no reason was given'}"
-        mend = _again(subject, machine)
-        return Finding(subject=subject, status="broken", detail=detail, mend=mend)
+        fix = _again(subject, machine)
+        return Finding(subject=subject, status="broken", detail=detail, mend=fix)
     parts = [facts.version]
     if facts.cuda:
         parts.append(f"built for CUDA {facts.cuda}")
@@ -276,16 +278,16 @@ def _backend(
         parts.append(f"uses {', '.join(facts.gpus)}")
     if facts.gpu_fault and has_gpu:
         detail = "; ".join([*parts, f"cannot use the GPU: {facts.gpu_fault}"])
-        mend = _GPU_MENDS.get(subject, _GPU_MEND)
-        return Finding(subject=subject, status="broken", detail=detail, mend=mend)
+        fix = _GPU_FIXES.get(subject, _GPU_FIX)
+        return Finding(subject=subject, status="broken", detail=detail, mend=fix)
     if facts.gpu_fault:
-        parts.append("no GPU to use")
-    mend = ""
+        parts.append("no usable GPU")
+    fix = ""
     if subject == "onnxruntime" and has_gpu and "CUDAExecutionProvider" not in facts.providers:
-        mend = _for_the_gpu(machine)
+        fix = _for_the_gpu(machine)
     elif subject == "torch" and has_gpu and not facts.cuda:
-        mend = "this build runs on the CPU; for the GPU install torch's build with CUDA"
-    return Finding(subject=subject, status="ok", detail="; ".join(parts), mend=mend)
+        fix = "this build runs on the CPU only; for the GPU install torch's build with CUDA"
+    return Finding(subject=subject, status="ok", detail="; ".join(parts), mend=fix)
 
 
 def _version(subject: str, packages: Mapping[str, str]) -> str:
@@ -296,16 +298,16 @@ def _version(subject: str, packages: Mapping[str, str]) -> str:
 
 
 def _install(subject: Subject, machine: Machine, *, has_gpu: bool) -> str:
-    """The command that installs a backend here; "" where there is none for this machine."""
+    """How to install a backend on this machine."""
     if subject == "onnxruntime":
         if machine.jetson:
-            return "not needed beside TensorRT; for the CPU run `pip install 'munit-edge[cpu]'`"
+            return "not needed with TensorRT; for the CPU run `pip install 'munit-edge[cpu]'`"
         extra = "gpu" if has_gpu and machine.platform.machine == "x86_64" else "cpu"
         return f"run `pip install 'munit-edge[{extra}]'`"
     if subject == "torch":
         return "only training and export need it: run `pip install 'munit-edge[train,export]'`"
     if subject == "tensorrt" and machine.jetson:
-        return _JETSON_TENSORRT_MEND
+        return _JETSON_TENSORRT_FIX
     if subject == "tensorrt-rtx":
         return (
             "only RTX cards use it: run `pip install tensorrt-rtx-cu13-libs "
@@ -316,9 +318,9 @@ def _install(subject: Subject, machine: Machine, *, has_gpu: bool) -> str:
 
 def _for_the_gpu(machine: Machine) -> str:
     if machine.platform.machine != "x86_64":
-        return "this build runs on the CPU; for the GPU use TensorRT"
+        return "this build runs on the CPU only; for the GPU use TensorRT"
     return (
-        "this build runs on the CPU; for the GPU run `pip uninstall -y onnxruntime` and then "
+        "this build runs on the CPU only; for the GPU run `pip uninstall -y onnxruntime` and then "
         "`pip install 'munit-edge[gpu]'`"
     )
 
@@ -326,48 +328,50 @@ def _for_the_gpu(machine: Machine) -> str:
 def _again(subject: Subject, machine: Machine) -> str:
     if subject == "tensorrt" and machine.jetson:
         return (
-            "the loader names the library that it misses: in a container take NVIDIA's image for "
-            f"this JetPack and start it with `--runtime nvidia`; else {_JETSON_TENSORRT_MEND}"
+            "the loader names the missing library: in a container use NVIDIA's image for this "
+            f"JetPack and start it with `--runtime nvidia`; otherwise {_JETSON_TENSORRT_FIX}"
         )
     return (
-        "install what the message names, or the package again: "
+        "install what the message names, or reinstall the package: "
         f"`pip install --force-reinstall {subject}`"
     )
 
 
-def _cuda(told: Mapping[Subject, Answer], packages: Mapping[str, str]) -> Iterator[Finding]:
+def _cuda(by_subject: Mapping[Subject, Answer], packages: Mapping[str, str]) -> Iterator[Finding]:
     """Two CUDA majors in one environment, or one that the driver is too old for."""
-    majors = _cuda_majors(told, packages)
+    majors = _cuda_majors(by_subject, packages)
     used = "; ".join(
         f"CUDA {major}: " + ", ".join(name for name in majors if majors[name] == major)
         for major in sorted(set(majors.values()))
     )
-    driver = told["driver"].facts
+    driver = by_subject["driver"].facts
     newest = int(driver.version.partition(".")[0]) if driver and driver.version else None
     if len(set(majors.values())) > 1:
-        wanted = f"CUDA {newest}, which the driver has" if newest else "one CUDA release"
+        wanted = f"CUDA {newest}, which the driver supports" if newest else "one CUDA release"
         yield Finding(
             subject="CUDA",
             status="broken",
             detail=f"packages for two CUDA releases in one environment: {used}",
-            mend=f"make a new environment with packages for {wanted} only",
+            mend=f"create a new environment with packages for {wanted} only",
         )
     elif newest is not None and any(major > newest for major in majors.values()):
         yield Finding(
             subject="CUDA",
             status="broken",
-            detail=f"installed for {used}, but the driver runs CUDA up to {newest} only",
+            detail=f"installed for {used}, but the driver supports CUDA up to {newest} only",
             mend=f"install a newer driver, or packages for CUDA {newest}",
         )
     elif majors:
         yield Finding(subject="CUDA", status="ok", detail=used)
 
 
-def _cuda_majors(told: Mapping[Subject, Answer], packages: Mapping[str, str]) -> dict[str, int]:
+def _cuda_majors(
+    by_subject: Mapping[Subject, Answer], packages: Mapping[str, str]
+) -> dict[str, int]:
     """The CUDA major of every installed package that has one."""
     majors = {}
     for subject in ("onnxruntime", "torch", "cuda-bindings"):
-        facts = told[subject].facts
+        facts = by_subject[subject].facts
         if facts and facts.cuda:
             majors[subject] = int(facts.cuda.partition(".")[0])
     for name in packages:
@@ -386,25 +390,25 @@ def _extra(
         return Finding(subject=subject, status="ok", detail="installed")
     detail = f"not installed: {', '.join(absent)}"
     if extra == "cpu" and "onnxruntime-gpu" in packages:
-        detail, mend = "not needed: the extra gpu is installed, which runs on the CPU too", ""
+        detail, fix = "not needed: the installed extra gpu also runs on the CPU", ""
     elif extra == "gpu" and "onnxruntime" in packages:
-        mend = "run `pip uninstall -y onnxruntime` and then `pip install 'munit-edge[gpu]'`"
+        fix = "run `pip uninstall -y onnxruntime` and then `pip install 'munit-edge[gpu]'`"
     else:
-        mend = f"run `pip install 'munit-edge[{extra}]'`"
+        fix = f"run `pip install 'munit-edge[{extra}]'`"
     if extra in ("gpu", "trt") and not has_gpu:
-        mend = f"needs an NVIDIA GPU; where there is one, {mend}"
-    return Finding(subject=subject, status="missing", detail=detail, mend=mend)
+        fix = f"needs an NVIDIA GPU; with one, {fix}"
+    return Finding(subject=subject, status="missing", detail=detail, mend=fix)
 
 
 def _cache(cache: CacheFacts) -> Finding:
     if cache.fault:
         return Finding(
-            subject="plan cache",
+            subject="engine cache",
             status="broken",
             detail=f"{cache.folder}: {cache.fault}".removeprefix(": "),
             mend="set $MUNIT_EDGE_CACHE to a folder of your own",
         )
     held = (
-        f"{cache.num_plans} plans, {cache.num_bytes / 1e6:.1f} MB" if cache.num_plans else "empty"
+        f"{cache.num_plans} engines, {cache.num_bytes / 1e6:.1f} MB" if cache.num_plans else "empty"
     )
-    return Finding(subject="plan cache", status="ok", detail=f"{held}: {cache.folder}")
+    return Finding(subject="engine cache", status="ok", detail=f"{held}: {cache.folder}")

@@ -1,11 +1,11 @@
-"""The self-test: a tiny model that is shipped with its expected outputs, on every engine here.
+"""The self-test: a tiny model with its expected outputs, on every engine of this machine.
 
 selftest_model/
     checkpoint/             seeded random weights, for torch and for the exporter
-    model/                  the same as a model directory, made by our exporter
-    model_PRECISION/        the same in reduced precision, without what only b2a needs
-    expected.npz            pictures, a style, and what torch on a CPU made of them
-    expected_PRECISION.npz  what the graphs with 8 bits make of them, computed by their definition
+    model/                  its model directory, made by our exporter
+    model_PRECISION/        the same in reduced precision, without the graphs that only b2a needs
+    expected.npz            images, a style, and the outputs of torch on a CPU
+    expected_PRECISION.npz  outputs of the 8-bit graphs, computed by the operators' definitions
 
 Each trial runs in a process of its own (`munit_edge.doctor.selftest_child`), so that an engine that
 crashes or hangs is a failed trial.
@@ -14,7 +14,7 @@ crashes or hangs is a failed trial.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -41,11 +41,11 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 PLAN_ENGINES: tuple[Subject, ...] = ("tensorrt", "tensorrt-rtx")
 """Engines that build plans, and need a GPU to run them."""
 RTX_CAPABILITIES = tuple(f"({number})" for number in ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1"))
-"""Compute capabilities that TensorRT-RTX builds for, as the driver's answer ends with them."""
+"""Compute capabilities that TensorRT-RTX builds for, as they end the driver's answer."""
 EXPORTED: tuple[Precision, ...] = ("fp32", "fp16", "int8")
-"""Precisions that are exported; all but fp32 have to pass the export's own gate, too."""
+"""Precisions that are exported; all but fp32 must also pass the export's own quality gate."""
 BF16_TENSORRT = (10, 9)
-"""First TensorRT that is documented for operator sets above 20; bf16 graphs have 22."""
+"""First TensorRT that is documented for opsets above 20; bf16 graphs have opset 22."""
 
 
 class Check(StrictModel):
@@ -54,12 +54,12 @@ class Check(StrictModel):
     name: str
     """A graph, such as `decoder_b`, or a whole translation, `a2b` or `b2a`."""
     worst: float | None
-    """Largest difference: 8-bit levels of a picture, absolute of a code. None: not comparable,
+    """Largest difference: 8-bit levels of an image, absolute of a code. None: not comparable,
     since the shape differs or a number is not finite."""
     tolerance: float
     """Largest difference that passes."""
     latency: Latency
-    """Time of one call with the small picture that is shipped: it tells nothing of other models."""
+    """Time of one call with the small shipped image: not comparable with other models."""
 
     @property
     def passed(self) -> bool:
@@ -68,7 +68,7 @@ class Check(StrictModel):
 
 
 class Trial(StrictModel):
-    """What an engine is asked for."""
+    """One task for an engine."""
 
     name: str
     """Such as "onnxruntime cpu int8" or "export fp32"."""
@@ -83,15 +83,15 @@ class Trial(StrictModel):
 
 
 class Result(StrictModel):
-    """What came of a trial."""
+    """The result of a trial."""
 
     name: str
-    """Name of the trial; of the engine where nothing of it was tried."""
+    """Name of the trial; of the engine if none of its trials was run."""
     status: Status
     """`failed`: an output differs, or the engine did not run although it looked usable; `not
-    tested`: it is not here, or has no such precision."""
+    tested`: it is not installed, or does not have the precision."""
     detail: str
-    """What happened, in a line."""
+    """What happened, in one line."""
     checks: tuple[Check, ...] = ()
     """Every output that was compared."""
 
@@ -113,7 +113,7 @@ class SelftestReport(StrictModel):
 
 
 class Request(StrictModel):
-    """What the child is asked for."""
+    """The task of the child process."""
 
     trial: Trial
     """The trial."""
@@ -142,7 +142,7 @@ def run_selftest(
         on_trial: called with the name of each trial that has ended.
     """
     results = []
-    for planned in plan(report):
+    for planned in trials(report):
         on_begin(planned.name)
         result = planned if isinstance(planned, Result) else run_trial(planned, folder)
         results.append(result)
@@ -155,40 +155,55 @@ def run_trial(trial: Trial, folder: Path = FOLDER) -> Result:
     request = Request(trial=trial, folder=str(folder.resolve()))
     with scratch_folder() as cache:
         try:
-            told = child.call(
+            text = child.call(
                 "munit_edge.doctor.selftest_child.run_trial_here",
                 request.model_dump_json(),
                 timeout_s=TIMEOUT_S,
-                # Nothing is left of plans built for this.
+                # Engines built for the trial are removed with the folder.
                 environment={"MUNIT_EDGE_CACHE": str(cache)},
             )
         except child.ChildError as exc:
             return Result(name=trial.name, status="failed", detail=str(exc))
-    return Result.model_validate_json(told)
+    return Result.model_validate_json(text)
 
 
-def plan(report: Report) -> Iterator[Trial | Result]:
-    """The trials for this machine; a result at once for what cannot be tried, with the reason."""
+def trials(report: Report) -> Iterator[Trial | Result]:
+    """The trials for this machine; instead of those that cannot be run a result with the reason."""
     for engine, device, reason in _places(report):
-        if reason:
-            yield Result(name=engine, status="not tested", detail=reason)
-            continue
         # torch runs the checkpoint, whose weights are float32.
-        for precision in PRECISIONS if engine != "torch" else PRECISIONS[:1]:
-            name = f"{engine} {device.partition(':')[0]} {precision}"
-            reason = _too_old_for(precision, engine, report)
-            if reason:
-                yield Result(name=name, status="not tested", detail=reason)
-            else:
-                yield Trial(name=name, engine=engine, device=device, precision=precision)
-    yield from _exports(report)
-    yield from _builds(report)
+        precisions = PRECISIONS if engine != "torch" else PRECISIONS[:1]
+        name = f"{engine} {device.partition(':')[0]}"
+        for trial in _in_precisions(name, engine, device, "run", precisions):
+            if reason is None and (old := _too_old_for(trial.precision, engine, report)):
+                yield Result(name=trial.name, status="not tested", detail=old)
+            elif reason is None:
+                yield trial
+        if reason is not None:
+            yield Result(name=engine, status="not tested", detail=reason)
+    answers = _by_subject(report)
+    if reason := _unusable(answers, "torch", "onnxruntime") or _absent(report):
+        yield Result(name="export", status="not tested", detail=reason)
+    else:
+        yield from _in_precisions("export", "onnxruntime", "cpu", "export", EXPORTED)
+    if reason := _unusable(answers, "tensorrt-rtx"):
+        yield Result(name="tensorrt-rtx build", status="not tested", detail=reason)
+    else:
+        yield from _in_precisions("tensorrt-rtx build", "tensorrt-rtx", "cpu", "build", PRECISIONS)
 
 
-def why_no_plans(report: Report, flavour: Subject) -> str:
-    """Why one of `PLAN_ENGINES` cannot be used on this machine; "" where it can."""
-    told = _told(report)
-    return _unusable(told, flavour, "cuda-bindings") or _no_gpu_for(flavour, told["driver"])
+def _in_precisions(
+    name: str, engine: str, device: str, task: Task, precisions: Sequence[Precision]
+) -> Iterator[Trial]:
+    for precision in precisions:
+        yield Trial(
+            name=f"{name} {precision}", engine=engine, device=device, task=task, precision=precision
+        )
+
+
+def why_no_plans(report: Report, flavour: Subject) -> str | None:
+    """Why one of `PLAN_ENGINES` cannot be used on this machine; None if it can."""
+    answers = _by_subject(report)
+    return _unusable(answers, flavour, "cuda-bindings") or _no_gpu_for(flavour, answers["driver"])
 
 
 def write_report(path: Path, report: SelftestReport, *, replace: bool = True) -> None:
@@ -202,90 +217,59 @@ def write_report(path: Path, report: SelftestReport, *, replace: bool = True) ->
 
 
 class _Place(NamedTuple):
-    """An engine on a device, and why it cannot be used ("": it can)."""
+    """An engine on a device."""
 
     engine: str
     device: str
-    reason: str
+    reason: str | None
+    """Why it cannot be used; None if it can."""
 
 
 def _places(report: Report) -> Iterator[_Place]:
-    told = _told(report)
+    answers = _by_subject(report)
     for engine in ("onnxruntime", "torch"):
-        yield _Place(engine, "cpu", _unusable(told, engine))
-        facts = told[engine].facts
+        yield _Place(engine, "cpu", _unusable(answers, engine))
+        facts = answers[engine].facts
         if facts and facts.gpus:
-            yield _Place(engine, "cuda:0", "")
+            yield _Place(engine, "cuda:0", None)
     for flavour in PLAN_ENGINES:
         yield _Place(flavour, "cuda:0", why_no_plans(report, flavour))
 
 
-def _exports(report: Report) -> Iterator[Trial | Result]:
-    reason = _unusable(_told(report), "torch", "onnxruntime") or _absent(
-        report, "onnx", "onnxscript"
-    )
-    if reason:
-        yield Result(name="export", status="not tested", detail=reason)
-        return
-    for precision in EXPORTED:
-        yield Trial(
-            name=f"export {precision}",
-            engine="onnxruntime",
-            device="cpu",
-            task="export",
-            precision=precision,
-        )
-
-
-def _builds(report: Report) -> Iterator[Trial | Result]:
-    reason = _unusable(_told(report), "tensorrt-rtx")
-    if reason:
-        yield Result(name="tensorrt-rtx build", status="not tested", detail=reason)
-        return
-    for precision in PRECISIONS:
-        yield Trial(
-            name=f"tensorrt-rtx build {precision}",
-            engine="tensorrt-rtx",
-            device="cpu",
-            task="build",
-            precision=precision,
-        )
-
-
-def _told(report: Report) -> dict[Subject, Answer]:
+def _by_subject(report: Report) -> dict[Subject, Answer]:
     return {answer.subject: answer for answer in report.answers}
 
 
-def _unusable(told: dict[Subject, Answer], *subjects: Subject) -> str:
+def _unusable(answers: dict[Subject, Answer], *subjects: Subject) -> str | None:
     for subject in subjects:
-        answer = told[subject]
+        answer = answers[subject]
         if not answer.installed:
             return f"{subject} is not installed"
         if answer.facts is None:
             return f"{subject} is broken, see above"
-    return ""
+    return None
 
 
-def _no_gpu_for(engine: str, driver: Answer) -> str:
+def _no_gpu_for(engine: str, driver: Answer) -> str | None:
     gpus = driver.facts.gpus if driver.facts else ()
     if not gpus:
-        return "there is no NVIDIA GPU that can be used"
+        return "there is no usable NVIDIA GPU"
     if engine == "tensorrt-rtx" and not gpus[0].endswith(RTX_CAPABILITIES):
         return f"TensorRT-RTX is for RTX cards, not for {gpus[0]}"
-    return ""
+    return None
 
 
-def _too_old_for(precision: Precision, engine: str, report: Report) -> str:
-    """Why this version of an engine is not asked for a precision; "": it is."""
+def _too_old_for(precision: Precision, engine: str, report: Report) -> str | None:
+    """Why this version of an engine does not run a precision; None if it does."""
     if precision != "bf16" or engine != "tensorrt":
-        return ""
-    facts = _told(report)["tensorrt"].facts
+        return None
+    facts = _by_subject(report)["tensorrt"].facts
     version = facts.version if facts else ""
     if tuple(map(int, re.findall(r"\d+", version)[:2])) >= BF16_TENSORRT:
-        return ""
-    return f"TensorRT {version} is documented for operator sets up to 20, and bf16 graphs have 22"
+        return None
+    return f"TensorRT {version} is documented for opsets up to 20, and bf16 graphs have opset 22"
 
 
-def _absent(report: Report, *packages: str) -> str:
-    absent = [name for name in packages if name not in report.packages]
-    return f"not installed: {', '.join(absent)}" if absent else ""
+def _absent(report: Report) -> str | None:
+    absent = [name for name in ("onnx", "onnxscript") if name not in report.packages]
+    return f"not installed: {', '.join(absent)}" if absent else None

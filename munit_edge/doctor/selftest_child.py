@@ -32,21 +32,21 @@ from munit_edge.translator import Translator
 Arrays = dict[str, NDArray[Any]]
 
 OWN_EXPECTED: frozenset[Precision] = frozenset({"int8", "fp8"})
-"""Precisions whose graphs say what they compute so exactly that their outputs are expected; fp16
-and bf16 round as the engine likes, and are compared with fp32."""
+"""Precisions whose graphs define their outputs exactly, so that there are expected outputs of their
+own; fp16 and bf16 round as the engine chooses, and are compared with fp32."""
 _ALL_DIRECTIONS: tuple[Direction, ...] = ("a2b", "b2a")
 _REDUCED_DIRECTIONS: tuple[Direction, ...] = ("a2b",)
 BUILT_FOR = "8.9"
-"""Compute capability for which TensorRT-RTX builds the plans that are only built: it has fp8."""
+"""Compute capability for the engines that TensorRT-RTX builds and does not run: it has fp8."""
 
 
 class Tolerance(NamedTuple):
     """How far an output may be from the expected one."""
 
     levels: float
-    """Of a picture, in 8-bit levels."""
+    """Of an image, in 8-bit levels."""
     part: float
-    """Of a code, as a part of its largest value (at least of 1)."""
+    """Of a code, relative to its largest value (at least 1)."""
 
     def of(self, expected: NDArray[Any]) -> float:
         """The largest difference that passes."""
@@ -56,9 +56,9 @@ class Tolerance(NamedTuple):
 
 
 CPU_TOLERANCE = Tolerance(levels=1.0, part=1e-4)
-"""fp32 on a CPU: two roundings meet one half."""
+"""fp32 on a CPU: a value near one half may round either way."""
 GPU_TOLERANCE = Tolerance(levels=4.0, part=2e-2)
-"""fp32 on a GPU, where the order of sums differs: loose, as long as nothing ran on one."""
+"""fp32 on a GPU, where the order of sums differs: loose, because none was measured yet."""
 
 _ON_CPU: dict[Precision, Tolerance] = {
     "fp32": CPU_TOLERANCE,
@@ -67,10 +67,11 @@ _ON_CPU: dict[Precision, Tolerance] = {
     "int8": Tolerance(levels=3.0, part=2.5e-2),
     "fp8": Tolerance(levels=4.0, part=2.5e-2),
 }
-"""Measured in ONNX Runtime: fp16 1 level and 1.2e-3; bf16 (copies of the files that round) 1 level
-and 9e-3; int8 and fp8 0 levels and 3e-7. Numbers of 8 bits jump where they are rounded: with all
-steps 1e-4 larger or smaller int8 moved by 3 levels and 1.8e-2, fp8 by 4 levels and 2e-5. The graphs
-in fp32 are 4 levels and 3e-2 from int8, 18 levels and 0.14 from fp8."""
+"""Measured in ONNX Runtime: fp16 1 level and 1.2e-3; int8 and fp8 0 levels and 3e-7. bf16, which it
+cannot run on a CPU, 1 level and 9e-3 in copies of the files that round after every operator. 8-bit
+numbers jump where they are rounded: with all steps 1e-4 larger or smaller int8 moved by 3 levels
+and 1.8e-2, fp8 by 4 levels and 2e-5. The graphs in fp32 are 4 levels and 3e-2 from int8, 18 levels
+and 0.14 from fp8."""
 _ON_GPU: dict[Precision, Tolerance] = {
     "fp32": GPU_TOLERANCE,
     "fp16": GPU_TOLERANCE,
@@ -99,7 +100,7 @@ def run_trial_here(request: str) -> str:
 
 
 def directions(precision: Precision) -> tuple[Direction, ...]:
-    """The directions of the shipped graphs: in reduced precision one, or the wheel would swell."""
+    """The directions of the shipped graphs: only one in reduced precision, for a small wheel."""
     return _ALL_DIRECTIONS if precision == "fp32" else _REDUCED_DIRECTIONS
 
 
@@ -117,7 +118,7 @@ def compute(
 
 
 def read_expected(folder: Path, precision: Precision = "fp32") -> Arrays:
-    """The inputs, and the outputs that graphs of a precision have to give, by name.
+    """The inputs, and the expected outputs of the graphs in a precision, by name.
 
     Raises:
         ModelError: a file is missing or damaged.
@@ -140,8 +141,8 @@ def expected_file(precision: Precision) -> str:
     return "expected.npz" if precision not in OWN_EXPECTED else f"expected_{precision}.npz"
 
 
-def write_pictures(given: Mapping[str, NDArray[Any]], folder: Path) -> tuple[Path, ...]:
-    """The shipped pictures as files, a folder for each domain: the export's gate reads them."""
+def write_images(given: Mapping[str, NDArray[Any]], folder: Path) -> tuple[Path, ...]:
+    """The shipped images as files, one folder for each domain, for the export's quality gate."""
     for domain in DOMAINS:
         with atomic_file(folder / domain / "picture.png") as path:
             Image.fromarray(given[f"image_{domain}"][0]).save(path)
@@ -172,7 +173,7 @@ def _try(trial: Trial, folder: Path) -> Result:
 
 
 def _build(trial: Trial, model: Path) -> Result:
-    """Plans of every graph through our own builder; a GPU is not needed, so none is run."""
+    """Build an engine of every graph with our own builder; without a GPU none is run."""
     from munit_edge.engines.tensorrt.builder import BuildOptions
     from munit_edge.engines.tensorrt.cache import BuildRequest, find_or_build
 
@@ -184,23 +185,23 @@ def _build(trial: Trial, model: Path) -> Result:
     ]
     seconds = sum(plan.sidecar.build_seconds for plan in plans)
     detail = (
-        f"{len(plans)} plans built in {seconds:.1f} s for compute capability {BUILT_FOR}; none was "
-        "run"
+        f"{len(plans)} engines built in {seconds:.1f} s for compute capability {BUILT_FOR}; none "
+        "was run"
     )
     return Result(name=trial.name, status="ok", detail=detail)
 
 
 def _model(trial: Trial, folder: Path, scratch: Path) -> Path:
-    """What the trial opens; an export makes it first."""
+    """The model that the trial opens; an export is made first."""
     if trial.task == "export":
         from munit_edge.export.model_directory import export_model
         from munit_edge.export.options import ExportOptions
 
         options = ExportOptions(stats_graphs=False)
         if trial.precision != "fp32":
-            pictures = write_pictures(read_expected(folder), scratch)
+            images = write_images(read_expected(folder), scratch)
             options = ExportOptions(
-                precision=trial.precision, calibration=pictures, stats_graphs=False
+                precision=trial.precision, calibration=images, stats_graphs=False
             )
         export_model(folder / CHECKPOINT_FOLDER, scratch / "model", options)
         return scratch / "model"
@@ -215,13 +216,14 @@ def _checks(graphs: GraphSet, trial: Trial, folder: Path) -> Iterator[Check]:
     for name, call in _calls(graphs, expected, trial.precision):
         yield Check(
             name=name,
-            worst=_difference(call(), expected[name]),
+            worst=largest_difference(call(), expected[name]),
             tolerance=allowed.of(expected[name]),
             latency=measure(call, max_s=0.5),
         )
 
 
-def _difference(got: NDArray[Any], wanted: NDArray[Any]) -> float | None:
+def largest_difference(got: NDArray[Any], wanted: NDArray[Any]) -> float | None:
+    """Of two arrays; None if their shapes differ or a number is not finite."""
     if got.shape != wanted.shape:
         return None
     worst = float(np.abs(got.astype(np.float64) - wanted.astype(np.float64)).max())
@@ -231,7 +233,7 @@ def _difference(got: NDArray[Any], wanted: NDArray[Any]) -> float | None:
 def _calls(
     graphs: GraphSet, given: Mapping[str, NDArray[Any]], precision: Precision
 ) -> Iterator[tuple[str, Callable[[], NDArray[Any]]]]:
-    """Every output by name, and what makes it from `image_a`, `image_b` and `style`."""
+    """Every output by name, and the call that computes it from `image_a`, `image_b` and `style`."""
     translator = Translator(graphs)
     for direction in directions(precision):
         source, target = split_direction(direction)

@@ -136,11 +136,9 @@ class GateEntry(StrictModel):
 
     precision: Precision
     """What was tried."""
-    arithmetic: Literal["rounded-float32", "onnxruntime", "onnxruntime-rounded"]
+    arithmetic: Literal["rounded-float32", "onnxruntime"]
     """`rounded-float32`: every operator of the networks computed in float32 and rounded through the
-    type, so that an overflow is infinite. `onnxruntime`: the exported files themselves.
-    `onnxruntime-rounded`: copies of the bf16 files that compute in float32 and round through
-    bfloat16, in which ONNX Runtime's CPU provider has no convolutions."""
+    type, so that an overflow is infinite. `onnxruntime`: the exported files themselves."""
     min_psnr_db: float
     """What `psnr_db` must reach in both directions."""
     pictures: int

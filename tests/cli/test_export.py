@@ -194,7 +194,7 @@ def test_a_gate_that_does_not_hold(tiny_checkpoint: Path, pictures: Path, tmp_pa
     assert code == 1
     assert out == ""
     (error,) = (line for line in err.splitlines() if not line.startswith("exporting: "))
-    assert "99 dB are asked for; most is lost by " in error
+    assert "minimum 99 dB; the layers that lose most are " in error
     assert list(tmp_path.iterdir()) == []
 
 
@@ -203,14 +203,14 @@ def test_no_pictures(precision: str, tiny_checkpoint: Path, tmp_path: Path) -> N
     code, _, err = _export(tiny_checkpoint, "-o", tmp_path / "model", "--precision", precision)
     assert code == 2
     assert err.count("\n") == 1
-    assert f"--precision {precision} is judged by pictures of your own and none are given" in err
+    assert f"--precision {precision} is judged by your own images, and none are given" in err
 
 
 @pytest.mark.parametrize(
     ("removed", "message"),
     [
-        ("trainB", "pictures of both domains are needed"),
-        ("trainA/*", "domain a has no pictures in"),
+        ("trainB", "images of both domains are needed"),
+        ("trainA/*", "domain a has no images in"),
     ],
 )
 def test_pictures_of_one_domain(
@@ -235,4 +235,4 @@ def test_a_layer_that_does_not_exist(tiny_checkpoint: Path, pictures: Path, tmp_
         *("--calibration", pictures, "--keep-fp32", "decoder_b.upp"),
     )
     assert code == 2
-    assert "'decoder_b.upp' names no layer of this model" in err
+    assert "'decoder_b.upp' matches no layer of this model" in err

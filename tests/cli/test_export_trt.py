@@ -103,18 +103,18 @@ def test_no_gpu_is_one_line(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--sizes", "67"), "multiples of 4 pixels from 16 on; the nearest is 68x68"),
-        (("--sizes", "8"), "from 16 on"),
+        (("--sizes", "67"), "multiples of 4 pixels, at least 16; the nearest is 68x68"),
+        (("--sizes", "8"), "at least 16"),
         (("--min", "128", "--opt", "64"), "--min 128x128 is larger than --opt 64x64"),
-        (("--sizes", "64", "--max", "128"), "--sizes gives exact sizes"),
+        (("--sizes", "64", "--max", "128"), "--sizes sets exact sizes"),
         (("--batch", "4,1"), "smallest, best and largest 1,2,4"),
         (("--directions", "a2c"), "direction 'a2c' is not known: use 'a2b' or 'b2a'"),
         (("--optimization-level", "6"), "--optimization-level 6: it should be"),
         (("--workspace-mb", "0"), "--workspace-mb 0: it should be"),
         (("--compute-capability", "8.6"), "--compute-capability is for --target tensorrt-rtx"),
-        ((*RTX, "--version-compatible"), "TensorRT-RTX has no --version-compatible"),
-        ((*RTX[:3], "8.6, sm86"), "'sm86' is no compute capability: give it as 8.6"),
-        ((*RTX[:3], ""), "'' is no compute capability"),
+        ((*RTX, "--version-compatible"), "TensorRT-RTX does not support --version-compatible"),
+        ((*RTX[:3], "8.6, sm86"), "'sm86' is not a compute capability: write it as 8.6"),
+        ((*RTX[:3], ""), "'' is not a compute capability"),
         (("--device", "cpu"), "use cuda or cuda:N"),
     ],
 )
@@ -132,7 +132,7 @@ def test_unknown_compute_capability(capability: str, tiny_model: Path) -> None:
     words = ("--target", "tensorrt-rtx", "--compute-capability", capability)
     result = _run("export", "trt", tiny_model, *words)
     assert result.exit_code == 2
-    assert f"{capability[:3]} is not known; this TensorRT-RTX builds for 7.5,8.0" in result.stderr
+    assert f"{capability[:3]} is unknown; this TensorRT-RTX builds for 7.5,8.0" in result.stderr
 
 
 @pytest.mark.parametrize("command", [("export", "trt"), ("engines", "list"), ("engines", "prune")])

@@ -198,7 +198,7 @@ def test_too_little_memory(cuda: CudaDouble, device: CudaDevice) -> None:
     cuda.memory = 3 << 20
     buffer = DeviceBuffer(device)
     with pytest.raises(
-        EngineError, match=r"not enough free memory: 4 MiB are needed, 3 MiB of 3 MiB .*--size"
+        EngineError, match=r"not have enough free memory: 4 MiB are needed, 3 MiB of 3 MiB .*--size"
     ):
         buffer.reserve(4 << 20)
     assert buffer.reserve(1 << 20), "what fails leaves the buffer usable"

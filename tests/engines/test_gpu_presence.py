@@ -1,4 +1,4 @@
-"""Without a GPU that is said, and not what would have to be installed."""
+"""Without a GPU the error says so, and names no package to install."""
 
 from __future__ import annotations
 

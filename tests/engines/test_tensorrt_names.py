@@ -1,7 +1,7 @@
 """Every TensorRT name in the code against the names of the real bindings.
 
-The bindings say what they have in tests/golden/tensorrt_names.json, written by
-tools/tensorrt_names.py. What only some versions have must be asked for by name, with
+The names of the bindings are in tests/golden/tensorrt_names.json, written by
+tools/tensorrt_names.py. Names that only some versions have must be looked up with
 `tensorrt_api.optional`, which is the guard: such names are text here, and are not looked at.
 """
 
@@ -108,7 +108,7 @@ class Reader(ast.NodeVisitor):
         self.generic_visit(node)
 
     def _class_of(self, node: ast.expr) -> str | None:
-        """The TensorRT class of an expression, where it can be told."""
+        """The TensorRT class of an expression, where it is known."""
         if isinstance(node, ast.Call):
             function = node.func
             if isinstance(function, ast.Attribute):
@@ -185,7 +185,7 @@ def test_every_name_is_in_every_binding(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_every_variable_that_may_be_tensorrts_is_known(file: Path) -> None:
-    """Else names used on it would not be seen: say in CLASSES what it is, or in OTHERS."""
+    """Otherwise names used on it would be missed: add it to CLASSES or to OTHERS."""
     assert not _read_file(file).unknown
 
 

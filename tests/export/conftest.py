@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tiny_graphs import CalibratedModel, TinyGraph, soft_areas, soft_pictures
+from tiny_graphs import CalibratedModel, TinyGraph, soft_areas, soft_images
 
 from munit_edge.engines.devices import Device
-from munit_edge.engines.onnxruntime.runner import OnnxRuntimeGraphs
+from munit_edge.engines.onnxruntime.runner import directory_graphs
 from munit_edge.export.half_precision import in_half
 from munit_edge.export.model_directory import export_model
 from munit_edge.export.onnx_graph import export_graph
@@ -45,8 +45,8 @@ def bf16_model(tiny_sn_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
     for domain, mode in (("A", "L"), ("B", "RGBA")):
         folder = root / "data" / f"train{domain}"
         folder.mkdir(parents=True)
-        for number, picture in enumerate(soft_areas(2, len(mode), ord(domain))):
-            Image.fromarray(picture[0].squeeze()).save(folder / f"{number}.png")
+        for number, image in enumerate(soft_areas(2, len(mode), ord(domain))):
+            Image.fromarray(image[0].squeeze()).save(folder / f"{number}.png")
     options = ExportOptions(
         precision="bf16",
         calibration=(root / "data",),
@@ -65,9 +65,9 @@ def calibrated(request: pytest.FixtureRequest) -> CalibratedModel:
     def model(name: str) -> Any:
         directory: Path = request.getfixturevalue(name)
         manifest = read_manifest(directory)
-        pictures = soft_pictures(manifest.model)
-        with OnnxRuntimeGraphs(directory, manifest, Device("cpu")) as exported:
-            graphs = calibrate(directory, manifest, exported, pictures.calibration)
+        images = soft_images(manifest.model)
+        with directory_graphs(directory, manifest, Device("cpu")) as exported:
+            graphs = calibrate(directory, manifest, exported, images.calibration)
         for graph in graphs.values():
             # Float8 Q/DQ begins there; what these graphs use has the same meaning in 18.
             graph.model.opset_import[0].version = 19

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from munit_edge.errors import ConfigError, InputError
-from munit_edge.export.calibration import Pictures, read_pictures
+from munit_edge.export.calibration import UserImages, read_user_images
 from munit_edge.export.options import ExportOptions
 from munit_edge.model.config import ModelConfig
 from munit_edge.model.manifest import Precision
@@ -16,15 +16,17 @@ CONFIG = ModelConfig(width=8, num_res_blocks=1, mlp_dim=16)
 
 
 def _fill(folder: Path, levels: range, size: tuple[int, int] = (40, 32)) -> Path:
-    """Flat pictures, told apart by their grey level."""
+    """Flat images, distinguished by their grey level."""
     folder.mkdir(parents=True)
     for level in levels:
         Image.new("RGB", size, (level, level, level)).save(folder / f"{level:03}.png")
     return folder
 
 
-def _read(*folders: Path, **wishes: int) -> Pictures:
-    return read_pictures(CONFIG, ExportOptions(precision="int8", calibration=folders, **wishes))
+def _read(*folders: Path, **settings: int) -> UserImages:
+    return read_user_images(
+        CONFIG, ExportOptions(precision="int8", calibration=folders, **settings)
+    )
 
 
 def _levels(images: list[np.ndarray]) -> list[int]:
@@ -58,7 +60,7 @@ def test_broken_pictures_are_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "wishes", "expected"),
+    ("size", "settings", "expected"),
     [
         ((40, 33), {}, (36, 40)),
         ((600, 520), {}, (256, 296)),
@@ -68,11 +70,11 @@ def test_broken_pictures_are_passed_over(tmp_path: Path) -> None:
     ],
 )
 def test_sizes(
-    size: tuple[int, int], wishes: dict[str, int], expected: tuple[int, int], tmp_path: Path
+    size: tuple[int, int], settings: dict[str, int], expected: tuple[int, int], tmp_path: Path
 ) -> None:
     """Width and height of the file; height and width of what the graphs get."""
     folders = [_fill(tmp_path / name, range(1), size) for name in "xy"]
-    found = _read(*folders, **wishes)
+    found = _read(*folders, **settings)
     assert {image.shape for image in found.gate["a"]} == {(1, *expected, 3)}
 
 
@@ -93,14 +95,14 @@ def test_one_domain_only(names: list[str], message: str, tmp_path: Path) -> None
 def test_an_empty_domain(tmp_path: Path) -> None:
     _fill(tmp_path / "trainA", range(2))
     _fill(tmp_path / "trainB", range(0))
-    with pytest.raises(InputError, match=r"domain b has no pictures in .*trainB"):
+    with pytest.raises(InputError, match=r"domain b has no images in .*trainB"):
         _read(tmp_path)
 
 
 def test_only_broken_pictures(tmp_path: Path) -> None:
     folders = [_fill(tmp_path / name, range(1)) for name in "xy"]
     (folders[1] / "000.png").write_bytes(b"")
-    with pytest.raises(InputError, match=r"none of the 1 pictures of domain b.* can be read"):
+    with pytest.raises(InputError, match=r"none of the 1 images of domain b.* can be read"):
         _read(*folders)
 
 
@@ -110,10 +112,16 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "message"),
+    ("settings", "message"),
     [
-        ({"precision": "int8"}, "--precision int8 is judged by pictures .* add --calibration"),
-        ({"precision": "fp16"}, "--precision fp16 is judged by pictures .* add --calibration"),
+        (
+            {"precision": "int8"},
+            "--precision int8 is judged by your .* add --calibration",
+        ),
+        (
+            {"precision": "fp16"},
+            "--precision fp16 is judged by your .* add --calibration",
+        ),
         ({"calibration": (Path("x"),)}, "--calibration has no effect on fp32"),
         ({"min_psnr_db": 30.0}, "--min-psnr has no effect on fp32"),
         ({"auto_mixed": True}, "--auto-mixed has no effect on fp32"),
@@ -121,19 +129,19 @@ def test_a_missing_folder(tmp_path: Path) -> None:
         ({"precision": "fp16", "calibration": (Path("x"),) * 3}, "--calibration is given 3 times"),
         (
             {"precision": "bf16", "calibration": (Path("x"),), "opset": 21},
-            "--precision bf16 needs operator set 22 or newer and --opset is 21",
+            "--precision bf16 needs opset 22 or newer and --opset is 21",
         ),
         (
             {"precision": "fp8", "calibration": (Path("x"),), "opset": 18},
-            "--precision fp8 needs operator set 19 or newer and --opset is 18",
+            "--precision fp8 needs opset 19 or newer and --opset is 18",
         ),
     ],
 )
-def test_wishes_that_do_not_fit(wishes: dict[str, object], message: str) -> None:
+def test_settings_that_do_not_fit(settings: dict[str, object], message: str) -> None:
     from munit_edge.settings import validate
 
     with pytest.raises(ConfigError, match=message):
-        validate(ExportOptions, wishes, "options")
+        validate(ExportOptions, settings, "options")
 
 
 @pytest.mark.parametrize(
@@ -154,16 +162,16 @@ def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
     (first / "a.jxl").touch()
     (second / "b.mov").touch()
     (second / "link").symlink_to(first, target_is_directory=True)
-    told: list[str] = []
+    warnings: list[str] = []
     options = ExportOptions(precision="int8", calibration=(first, second))
-    read_pictures(CONFIG, options, told.append)
-    assert len(told) == 2
-    assert "000.png is no picture" in told[0]
-    assert told[1] == (
+    read_user_images(CONFIG, options, warnings.append)
+    assert len(warnings) == 2
+    assert "000.png is no picture" in warnings[0]
+    assert warnings[1] == (
         "left out: 1 JPEG XL, 1 video (translate it by itself), 1 linked folder (name the folders "
         "themselves)"
     )
     for file in second.glob("*.png"):
         file.unlink()
-    with pytest.raises(InputError, match=r"domain b has no pictures in .*y \(left out: 1 video"):
+    with pytest.raises(InputError, match=r"domain b has no images in .*y \(left out: 1 video"):
         _read(first, second)

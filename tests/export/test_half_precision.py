@@ -15,12 +15,11 @@ from typer.testing import CliRunner
 
 from munit_edge.cli.main import app
 from munit_edge.errors import ConfigError, GateError
-from munit_edge.export.calibration import Pictures
-from munit_edge.export.choose_layers import Float32, choose_half
-from munit_edge.export.emulated_bf16 import rounded
+from munit_edge.export.calibration import UserImages
+from munit_edge.export.choose_layers import Reference, choose_half
 from munit_edge.export.emulated_half import HalfArithmetic
 from munit_edge.export.half_precision import HalfPrecision, in_half, layers, matching
-from munit_edge.export.onnx_graph import export_graph
+from munit_edge.export.onnx_graph import as_float32, export_graph
 from munit_edge.export.options import ExportOptions
 from munit_edge.model.config import GRAPH_KINDS, GraphKind, ModelConfig
 from munit_edge.model.manifest import read_manifest
@@ -155,16 +154,16 @@ def test_names_of_layers_to_keep(pattern: str, expected: set[str]) -> None:
 
 
 def test_a_name_that_no_layer_has() -> None:
-    with pytest.raises(ConfigError, match=r"'decoder_c' names no layer .* look like decoder_a.up"):
+    with pytest.raises(ConfigError, match=r"'decoder_c' matches no layer .* like decoder_a.up"):
         matching(["decoder_a.up.0"], ["decoder_c"])
 
 
-def test_bf16_graphs_and_their_proof(bf16_model: Path) -> None:
+def test_bf16_graphs_and_their_checks(bf16_model: Path) -> None:
     """Types in the files, the gate's entries, and copies that run where the files do not."""
     manifest = read_manifest(bf16_model)
     assert {(entry.precision, entry.opset) for entry in manifest.graphs} == {("bf16", 22)}
     assert manifest.graph("content_encoder", "a").outputs[0].dtype == "float32"
-    assert [gate.arithmetic for gate in manifest.gate] == ["rounded-float32", "onnxruntime-rounded"]
+    assert [gate.arithmetic for gate in manifest.gate] == ["rounded-float32"]
     for gate in manifest.gate:
         assert gate.kept_fp32 == ("decoder_a.to_image", "decoder_b.to_image")
         assert 35 < min(result.psnr_db for result in gate.results) < 80
@@ -179,22 +178,20 @@ def test_bf16_graphs_and_their_proof(bf16_model: Path) -> None:
                 assert types[node.input[0]] == (single if is_float else brain), node.input[1]
             if node.op_type in {"InstanceNormalization", "ReduceMean", "Gemm", "Clip"}:
                 assert types[node.input[0]] == single, node.op_type
-        copy = rounded(model)
+        copy = as_float32(model)
         onnx.checker.check_model(copy, full_check=True)
-        narrow = {name for name, kind in _types(copy).items() if kind == brain}
-        assert narrow, "nothing is rounded"
-        for node in copy.graph.node:
-            assert node.op_type == "Cast" or not narrow & {*node.input, *node.output}
+        assert brain in types.values()
+        assert brain not in _types(copy).values()
 
 
 def test_bf16_needs_a_gpu_to_run(bf16_model: Path, tmp_path: Path) -> None:
-    picture = tmp_path / "photo.png"
-    Image.new("L", (40, 32), 99).save(picture)
-    arguments = ["translate", bf16_model, picture, "-o", tmp_path / "out", "--direction", "a2b"]
+    photo = tmp_path / "photo.png"
+    Image.new("L", (40, 32), 99).save(photo)
+    arguments = ["translate", bf16_model, photo, "-o", tmp_path / "out", "--direction", "a2b"]
     result = CliRunner().invoke(app, [*map(str, arguments), "--engine", "onnxruntime"])
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
-    assert "is in bf16, in which ONNX Runtime has no convolutions on the CPU" in result.stderr
+    assert "is in bf16, and ONNX Runtime has no bf16 convolutions on the CPU" in result.stderr
     assert "--precision fp16" in result.stderr
 
 
@@ -202,8 +199,8 @@ def test_bf16_needs_a_gpu_to_run(bf16_model: Path, tmp_path: Path) -> None:
 # The gate
 
 
-def _float32(checkpoint: Checkpoint, *, overflowing: bool) -> Float32:
-    """The model; one layer's convolution perhaps so large that the norm behind must shrink it."""
+def _float32(checkpoint: Checkpoint, *, overflowing: bool) -> Reference:
+    """The model; one layer's convolution perhaps so large that the norm after it must shrink it."""
     generators = checkpoint.generators()
     if overflowing:
         conv = generators.get_submodule("b.decoder.up.0.conv")
@@ -216,14 +213,14 @@ def _float32(checkpoint: Checkpoint, *, overflowing: bool) -> Float32:
         domain: [random.integers(0, 256, (1, 32, 32, config.channels(domain)), dtype=np.uint8)]
         for domain in ("a", "b")
     }
-    return Float32(checkpoint, generators, Pictures(images, images))
+    return Reference(config, generators, UserImages(images, images))
 
 
-def _options(**wishes: Any) -> ExportOptions:
-    return ExportOptions(precision="fp16", calibration=(Path("unused"),), **wishes)
+def _options(**settings: Any) -> ExportOptions:
+    return ExportOptions(precision="fp16", calibration=(Path("unused"),), **settings)
 
 
-def test_gate_holds_and_tells_its_numbers(checkpoint: Checkpoint) -> None:
+def test_gate_holds_and_reports_its_numbers(checkpoint: Checkpoint) -> None:
     choice = choose_half(_float32(checkpoint, overflowing=False), "fp16", _options())
     assert choice.gate.kept_fp32 == ()
     assert {result.direction for result in choice.gate.results} == {"a2b", "b2a"}
@@ -242,17 +239,17 @@ def test_gate_names_the_layer_that_overflows(tiny_checkpoint: Path) -> None:
         choose_half(model, "fp16", _options())
     message = str(caught.value)
     assert f"infinite values in {OVERFLOWING}.conv (largest in fp32 " in message
-    assert f"most is lost by {OVERFLOWING} (overflows), " in message
+    assert f"the layers that lose most are {OVERFLOWING} (overflows), " in message
     assert "--keep-fp32" in message
     assert caught.value.exit_code == 1
 
 
 @pytest.mark.parametrize(
-    "wish", [{"auto_mixed": True}, {"keep_fp32": (OVERFLOWING,)}], ids=["auto", "named"]
+    "setting", [{"auto_mixed": True}, {"keep_fp32": (OVERFLOWING,)}], ids=["auto", "named"]
 )
-def test_a_layer_that_overflows_is_kept(wish: dict[str, Any], tiny_checkpoint: Path) -> None:
+def test_a_layer_that_overflows_is_kept(setting: dict[str, Any], tiny_checkpoint: Path) -> None:
     model = _float32(open_checkpoint(tiny_checkpoint), overflowing=True)
-    choice = choose_half(model, "fp16", _options(**wish))
+    choice = choose_half(model, "fp16", _options(**setting))
     assert choice.gate.kept_fp32 == (OVERFLOWING,)
     assert OVERFLOWING not in choice.reduced
     assert min(result.psnr_db for result in choice.gate.results) > 45

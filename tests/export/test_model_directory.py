@@ -166,7 +166,7 @@ def test_variants_translate_like_the_checkpoint(
 
 
 def _check_tiles(exported: Translator, reference: Translator) -> None:
-    """The `*_stats` graphs of the export give what the whole picture gives in torch."""
+    """The exported `*_stats` graphs on tiles agree with torch on the whole image."""
     coarse = np.random.default_rng(1).integers(0, 256, (1, 12, 15, 1), dtype=np.uint8)
     image = coarse.repeat(8, axis=1).repeat(8, axis=2)[:, :93, :118]
     styles = exported.sample_styles(2)
@@ -223,8 +223,8 @@ def test_existing_directory_is_kept(tiny_checkpoint: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (ExportOptions(height=30, width=32), "--height 30 .* multiples of 4 pixels from 16 on"),
-        (ExportOptions(height=32, width=8), "--width 8 .* from 16 on"),
+        (ExportOptions(height=30, width=32), "--height 30 .* multiples of 4 pixels, at least 16"),
+        (ExportOptions(height=32, width=8), "--width 8 .* at least 16"),
     ],
 )
 def test_sizes_that_the_model_cannot_take(

@@ -9,14 +9,14 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tiny_graphs import CalibratedModel, soft_pictures
+from tiny_graphs import CalibratedModel, soft_images
 
 from munit_edge.engines.devices import Device
-from munit_edge.engines.onnxruntime.runner import OnnxRuntimeGraphs, open_session
+from munit_edge.engines.onnxruntime.runner import directory_graphs, open_session
 from munit_edge.errors import ConfigError
-from munit_edge.export.choose_layers import Choice, Float32, choose_eight_bits
+from munit_edge.export.choose_layers import Choice, Reference, choose_eight_bits
 from munit_edge.export.options import ExportOptions
-from munit_edge.export.quantise import CalibratedGraph, EightBits, QuantisedGraphs
+from munit_edge.export.quantise import CalibratedGraph, EightBits, quantised_graphs
 from munit_edge.model.manifest import read_manifest
 from munit_edge.trainer.checkpoint import open_checkpoint
 
@@ -57,7 +57,7 @@ def test_weights_are_stored_in_eight_bits(
         assert after[scale].shape == ((exact.shape[0],) if per_channel else ())
         assert not after[zero].astype(np.float32).any()
         step = after[scale].reshape(-1, 1, 1, 1)
-        # Half a step in int8; half of a number's last place, 1 of 3 bits behind the first, in fp8.
+        # Half a step in int8; half of a number's last place, 1 of 3 bits after the first, in fp8.
         allowed = step / 2 if per_channel else np.maximum(np.abs(exact) / 16, step * 2.0**-10)
         assert np.all(np.abs(steps * step - exact) <= 1.001 * allowed)
         assert np.abs(steps).max() == (127 if per_channel else 448)
@@ -154,13 +154,13 @@ class Gate:
     def __init__(self, checkpoint: Path, model: Path) -> None:
         self.tried: list[str] = []
         opened, self._directory = open_checkpoint(checkpoint), model
-        pictures = soft_pictures(opened.config)
-        self._float32 = Float32(opened, opened.generators(), pictures, self.tried.append)
+        images = soft_images(opened.config)
+        self._float32 = Reference(opened.config, opened.generators(), images, self.tried.append)
 
-    def __call__(self, **wishes: Any) -> Choice:
-        options = ExportOptions(precision="int8", calibration=(Path("unused"),), **wishes)
+    def __call__(self, **settings: Any) -> Choice:
+        options = ExportOptions(precision="int8", calibration=(Path("unused"),), **settings)
         manifest = read_manifest(self._directory)
-        with OnnxRuntimeGraphs(self._directory, manifest, Device("cpu")) as exported:
+        with directory_graphs(self._directory, manifest, Device("cpu")) as exported:
             return choose_eight_bits(
                 self._float32, "int8", self._directory, manifest, exported, options
             )[0]
@@ -181,7 +181,7 @@ def test_int8_keeps_the_worst_layers_until_the_gate_holds(gate: Gate) -> None:
     assert gate.tried == []
     wanted = _psnr(plain) + 3
     mixed = gate(min_psnr_db=wanted, auto_mixed=True)
-    assert gate.tried == list(plain.reduced), "every layer is measured, and told"
+    assert gate.tried == list(plain.reduced), "every layer is measured, and reported"
     assert _psnr(mixed) >= wanted
     kept = mixed.gate.kept_fp32
     assert 0 < len(kept) < len(plain.reduced)
@@ -204,14 +204,14 @@ def test_kept_layers_are_float32_in_the_graphs(
     calibrated: CalibratedModel, tiny_model: Path
 ) -> None:
     """No layer reduced: exactly the graphs that were calibrated."""
-    manifest, pictures = read_manifest(tiny_model), soft_pictures(read_manifest(tiny_model).model)
+    manifest, images = read_manifest(tiny_model), soft_images(read_manifest(tiny_model).model)
     graphs = calibrated("tiny_model")
     with (
-        QuantisedGraphs(graphs, manifest, (), "int8") as candidate,
-        OnnxRuntimeGraphs(tiny_model, manifest, Device("cpu")) as exported,
+        quantised_graphs(graphs, manifest, (), "int8") as candidate,
+        directory_graphs(tiny_model, manifest, Device("cpu")) as exported,
     ):
         found, expected = (
-            opened.runner("style_encoder", "a").run({"image": pictures.gate["a"][0]})["style"]
+            opened.runner("style_encoder", "a").run({"image": images.gate["a"][0]})["style"]
             for opened in (candidate, exported)
         )
     assert np.array_equal(found, expected)

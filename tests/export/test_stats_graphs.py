@@ -1,7 +1,7 @@
 """`*_stats` graphs: what ONNX Runtime and TensorRT-RTX make of them.
 
-`export_model` proves them against the networks; here is what that proof does not vary: statistics
-of something else, and a core that is not the whole picture.
+`export_model` checks them against the networks; here is what that check does not vary: statistics
+of something else, and a core that is not the whole image.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from munit_edge.engines.tensorrt import api as tensorrt_api
 from munit_edge.engines.tensorrt.builder import BuildOptions, build_plan
 from munit_edge.engines.tensorrt.profiles import declare_profiles, graph_profiles
 from munit_edge.export.half_precision import in_half
-from munit_edge.export.onnx_graph import export_graph
+from munit_edge.export.onnx_graph import export_graph, graph_entry
 from munit_edge.export.options import ExportOptions
 from munit_edge.model.config import Domain, GraphKind, ModelConfig
-from munit_edge.model.manifest import GraphEntry, Precision, graph_tensors, read_manifest
+from munit_edge.model.manifest import Precision, read_manifest
 from munit_edge.model.norm_statistics import own_statistics
 from munit_edge.trainer.checkpoint import open_checkpoint
 from munit_edge.trainer.graphs import build_graph
@@ -46,16 +46,7 @@ class Exported:
         typed = in_half(generators, "fp16") if precision == "fp16" else generators
         options = ExportOptions(io="float32").model_copy(update={"precision": precision})
         self.onnx = export_graph(typed, self.config, kind, domain, options, {})
-        inputs, outputs = graph_tensors(self.config, kind, domain, "float32", precision=precision)
-        self.entry = GraphEntry(
-            kind=kind,
-            domain=domain,
-            file="unused.onnx",
-            sha256="",
-            opset=options.opset,
-            inputs=inputs,
-            outputs=outputs,
-        )
+        self.entry = graph_entry(self.config, kind, domain, options)
 
     def feeds(self) -> dict[str, np.ndarray]:
         """Numbers for every input; the statistics are a graph's own."""

@@ -1,4 +1,4 @@
-"""A double of `cuda.bindings.runtime` that keeps the rules of CUDA and says when one is broken.
+"""A double of `cuda.bindings.runtime` that enforces CUDA's rules and reports broken ones.
 
 Memory is real (the host's), addresses are checked, and what is queued on a stream happens only when
 the stream is waited for: a missing wait shows as wrong data. tests/engines/test_cuda.py
@@ -84,7 +84,7 @@ class CudaDouble:
         self._thread = threading.local()
 
     def as_module(self) -> ModuleType:
-        """As `import` would give it, each call recorded and each failure that is asked for made."""
+        """As `import` would give it, with each call recorded and each requested failure made."""
         module = ModuleType("cuda.bindings.runtime")
         for name in dir(self):
             if name.startswith("cuda"):
@@ -157,7 +157,7 @@ class CudaDouble:
         self._need_device()
         if sum(size for _, size in self.device.values()) + size > self.memory:
             return cudaError_t(OUT_OF_MEMORY), None
-        address = self._number(size) << 8  # never the address of the memory behind it
+        address = self._number(size) << 8  # never the address of the memory that backs it
         self.device[address] = ((ctypes.c_ubyte * size)(), size)
         return cudaError_t(OK), address
 

@@ -1,4 +1,4 @@
-"""A double of the TensorRT binding that keeps TensorRT's rules and says when one is broken.
+"""A double of the TensorRT binding that enforces TensorRT's rules and reports when one is broken.
 
 Its plans say in JSON what they take. Its engines compute simple sums instead
 of the graphs, on the memory of the CUDA double, when the stream is waited for.
@@ -78,7 +78,7 @@ class TensorRTDouble:
         )
         return TensorRT(flavour, module, self.version, "the logger", self.log, self.is_lean)
 
-    def says(self, text: str) -> None:
+    def logs(self, text: str) -> None:
         self.log.add(Message("ERROR", text))
 
 
@@ -92,7 +92,7 @@ class Runtime:
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> Engine | None:
         if self._trt.refuses_plans:
-            self._trt.says("Platform specific tag mismatch")
+            self._trt.logs("Platform specific tag mismatch")
             return None
         return Engine(self._trt, json.loads(serialized_engine))
 
@@ -129,7 +129,7 @@ class Engine:
 
     def create_execution_context(self) -> Context | None:
         if self._trt.refuses_contexts:
-            self._trt.says("Requested amount of GPU memory could not be allocated")
+            self._trt.logs("Requested amount of GPU memory could not be allocated")
             return None
         context = Context(self._trt, self)
         self._trt.contexts.append(context)
@@ -166,7 +166,7 @@ class Context:
         self._shapes[name] = shape
         inside = all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True))
         if not inside:
-            self._trt.says(f"setInputShape: {name} {shape} is outside of profile {self._profile}")
+            self._trt.logs(f"setInputShape: {name} {shape} is outside of profile {self._profile}")
         return inside
 
     def infer_shapes(self) -> list[str]:
@@ -188,7 +188,7 @@ class Context:
         assert self._busy.acquire(blocking=False), "two threads use one context"
         try:
             if self._trt.refuses_to_run:
-                self._trt.says("out of workspace")
+                self._trt.logs("out of workspace")
                 return False
             assert not self.infer_shapes()
             cuda = self._trt.cuda

@@ -1,4 +1,4 @@
-"""What the fixtures of graphs in reduced precision give, and pictures for their gates."""
+"""What the fixtures of graphs in reduced precision give, and images for their gates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from munit_edge.export.calibration import Pictures
+from munit_edge.export.calibration import UserImages
 from munit_edge.export.quantise import CalibratedGraph
 from munit_edge.model.config import DOMAINS, Domain, GraphKind, ModelConfig
 
@@ -18,17 +18,17 @@ CalibratedModel = Callable[[str], dict[str, CalibratedGraph]]
 """Name of the model's fixture -> its graphs by name. Do not change them."""
 
 
-def soft_pictures(config: ModelConfig) -> Pictures:
-    """Two pictures of each domain for the scales and two others for the gate."""
+def soft_images(config: ModelConfig) -> UserImages:
+    """Two images of each domain for the scales and two others for the gate."""
     found = {
         domain: soft_areas(4, config.channels(domain), seed) for seed, domain in enumerate(DOMAINS)
     }
     first, second = ({d: found[d][part] for d in DOMAINS} for part in (slice(2), slice(2, 4)))
-    return Pictures(calibration=first, gate=second)
+    return UserImages(calibration=first, gate=second)
 
 
 def soft_areas(count: int, channels: int, seed: int) -> list[np.ndarray]:
-    """Pictures of soft areas: uint8 [1, 48, 64, channels] each."""
+    """Images of soft areas: uint8 [1, 48, 64, channels] each."""
     generator = np.random.default_rng(seed)
     coarse = generator.integers(0, 256, (count, 1, 6, 8, channels), dtype=np.uint8)
     return list(coarse.repeat(8, axis=2).repeat(8, axis=3))

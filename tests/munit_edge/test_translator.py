@@ -100,9 +100,9 @@ def test_each_content_is_decoded_in_all_styles_in_batches(
         monkeypatch.setattr(decoder, "several_styles", several_styles)
         run, given = decoder.run, []
 
-        def watched(feeds: Mapping[str, AnyArray]) -> dict[str, Array]:
+        def watched(feeds: Mapping[str, AnyArray], **options: bool) -> dict[str, Array]:
             given.append((len(feeds["content"]), len(feeds["style"])))
-            return run(feeds)
+            return run(feeds, **options)
 
         monkeypatch.setattr(decoder, "run", watched)
         styles = translator.sample_styles(3)

@@ -56,7 +56,7 @@ def test_every_backend_is_compared_and_timed(tmp_path: Path) -> None:
     assert report["doctor"]["machine"]["platform"]["machine"] in done.stdout
 
 
-def test_a_machine_without_a_gpu_is_told_in_one_line() -> None:
+def test_a_machine_without_a_gpu_gets_one_line() -> None:
     driver = ask("driver")
     if driver.facts and driver.facts.gpus:
         pytest.skip("there is a GPU here")
@@ -95,14 +95,14 @@ def test_a_difference_and_a_failing_backend_end_with_code_1(
 
 
 def test_what_is_judged(gpu_check: ModuleType) -> None:
-    picture, code = np.zeros((1, 1, 4, 4, 3), np.uint8), np.full((1, 8), 5, np.float32)
-    assert gpu_check._tolerance(picture, "cpu", "fp32") == 1.0
-    assert gpu_check._tolerance(picture, "cuda:0", "tf32") == 4.0
+    image, code = np.zeros((1, 1, 4, 4, 3), np.uint8), np.full((1, 8), 5, np.float32)
+    assert gpu_check._tolerance(image, "cpu", "fp32") == 1.0
+    assert gpu_check._tolerance(image, "cuda:0", "tf32") == 4.0
     assert gpu_check._tolerance(code, "cpu", "fp32") == pytest.approx(5e-4)
     assert gpu_check._tolerance(code, "cuda:0", "fp16") is None
-    assert gpu_check._difference(picture, picture + 3) == 3.0
-    assert gpu_check._difference(picture, picture[:, 0]) is None
-    assert gpu_check._difference(code * np.float32("nan"), code) is None
+    assert gpu_check.largest_difference(image, image + 3) == 3.0
+    assert gpu_check.largest_difference(image, image[:, 0]) is None
+    assert gpu_check.largest_difference(code * np.float32("nan"), code) is None
 
 
 def test_a_checkpoint_of_another_model_is_refused(tiny_checkpoint: Path) -> None:

@@ -26,14 +26,14 @@ def test_this_python_will_do() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_an_old_python_is_named_with_the_mend() -> None:
+def test_an_old_python_is_named_with_the_fix() -> None:
     done = _check("import sys; sys.version_info = (3, 9, 18)")
     assert done.returncode == 1
     assert "needs Python 3.10 or newer and this is 3.9" in done.stderr
     assert "make PYTHON=" in done.stderr
 
 
-def test_a_python_without_venv_is_named_with_the_mend() -> None:
+def test_a_python_without_venv_is_named_with_the_fix() -> None:
     hide = "import importlib.util as u; u.find_spec = lambda name: None"
     done = _check(hide)
     assert done.returncode == 1

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime.arrays import OrtArray, OrtMemory, picking_graph
-from munit_edge.engines.onnxruntime.runner import OnnxRuntimeGraphs
+from munit_edge.engines.onnxruntime.runner import directory_graphs
 from munit_edge.engines.onnxruntime.session import open_session
 from munit_edge.errors import EngineError
 from munit_edge.model.config import Domain, GraphKind
@@ -27,8 +27,8 @@ DECODER: tuple[GraphKind, Domain] = ("decoder", "b")
 STYLES = np.linspace(-2, 2, 24, dtype=np.float32).reshape(3, 8)
 
 
-def _graphs(model: Path, *, keep: bool) -> OnnxRuntimeGraphs:
-    return OnnxRuntimeGraphs(model, read_manifest(model), CPU, keep_content=keep)
+def _graphs(model: Path, *, keep: bool) -> directory_graphs:
+    return directory_graphs(model, read_manifest(model), CPU, keep_content=keep)
 
 
 def _kept(values: np.ndarray[Any, Any], rows: list[int] | None = None) -> OrtArray:
@@ -91,10 +91,10 @@ def test_results_outlive_session_and_later_runs(
     graphs = _graphs(tiny_model, keep=True)
     runner = graphs.runner("content_encoder", "a")
     fed = images if graphs.io == "uint8" else images.transpose(0, 3, 1, 2).astype(np.float32) / 255
-    (kept,) = runner.run_on_device({"image": fed}).values()
+    (kept,) = runner.run({"image": fed}, keep_on_device=True).values()
     (copied,) = runner.run({"image": fed}).values()
     before = copied.copy()
-    runner.run_on_device({"image": fed[::-1]})
+    runner.run({"image": fed[::-1]}, keep_on_device=True)
     runner.run({"image": fed[::-1]})
     graphs.close()
     del graphs, runner
@@ -109,7 +109,8 @@ def test_what_goes_wrong_is_told_once(tiny_model: Path) -> None:
         runner = graphs.runner("decoder", "b")
         codes = _kept(np.zeros((2, 32, 8, 8), np.float32), [1, 0])
         with pytest.raises(EngineError, match=r"failed in graph decoder_b on content \(2, 32"):
-            runner.run_on_device({"content": codes, "style": np.zeros((3, 8), np.float32)})
+            feeds = {"content": codes, "style": np.zeros((3, 8), np.float32)}
+            runner.run(feeds, keep_on_device=True)
     with pytest.raises(EngineError, match="type int8 is not content: it has type float32 or"):
         picking_graph(np.dtype(np.int8))
 

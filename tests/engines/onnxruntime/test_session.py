@@ -38,7 +38,7 @@ def cuda_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[An
     """ONNX Runtime lists CUDA though its library does not load, and hands out a CPU session.
 
     Yields:
-        Providers asked for.
+        Requested providers.
     """
     asked: list[Any] = []
     real = onnxruntime.InferenceSession
@@ -81,7 +81,7 @@ def test_tf32_is_asked_for_by_the_device(cuda_that_does_not_load: list[Any]) -> 
 @pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
 def test_a_cpu_has_no_tf32(engine: str) -> None:
     model = FOLDER / ("checkpoint" if engine == "torch" else "model")
-    with pytest.raises(ConfigError, match=r"the CPU is used: leave --tf32 out, or use --device"):
+    with pytest.raises(ConfigError, match=r"the device is the CPU: leave out --tf32, or use"):
         open_graphs(model, engine, "cpu", tf32=True)
 
 
@@ -92,25 +92,25 @@ def test_a_graph_that_onnxruntime_has_no_code_for(monkeypatch: pytest.MonkeyPatc
         )
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
-    with pytest.raises(UnsupportedGraphError, match=r"on cpu for graph take .*Conv.*--precision"):
+    with pytest.raises(UnsupportedGraphError, match=r"cannot run graph take on cpu .*Conv.*--prec"):
         open_session(GRAPH, "take", Device("cpu"))
 
 
 @pytest.mark.parametrize(
-    ("reason", "mend"),
+    ("reason", "fix"),
     [
         ("libcuda.so.1: cannot open shared object file", "install NVIDIA's driver"),
         ("libcublasLt.so.13: cannot open", r"pip install 'onnxruntime-gpu\[cuda,cudnn\]=="),
     ],
 )
-def test_the_mend_fits_the_library(
+def test_the_fix_fits_the_library(
     reason: str,
-    mend: str,
+    fix: str,
     cuda_that_does_not_load: list[Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(onnxruntime_session, "_library_fault", lambda *_: reason)
-    with pytest.raises(EngineError, match=mend):
+    with pytest.raises(EngineError, match=fix):
         open_session(GRAPH, "take", Device("cuda"))
 
 
@@ -124,7 +124,7 @@ def test_libraries_from_pip_are_loaded_in_silence(
     def preload() -> None:
         calls.append(1)
         sys.stdout.write("Failed to load libcudnn.so.9\n")
-        sys.stderr.write("told, too\n")
+        sys.stderr.write("printed, too\n")
 
     monkeypatch.setattr(onnxruntime, "preload_dlls", preload)
     open_session(GRAPH, "take", Device("cpu"))
@@ -162,6 +162,6 @@ def test_words_of_cuda_are_told() -> None:
         "/src/info.cc:63 static Foo Parse(const T&) [ONNXRuntimeError] : 1 : FAIL : Failed: "
         "CUDA failure 35: CUDA driver version is insufficient ; GPU=-1 ; hostname=vm"
     )
-    told = "CUDA failure 35: CUDA driver version is insufficient"
-    assert first_line(RuntimeError(text)) == told
+    expected = "CUDA failure 35: CUDA driver version is insufficient"
+    assert first_line(RuntimeError(text)) == expected
     assert first_line(RuntimeError("one\ntwo")) == "one"

@@ -159,7 +159,7 @@ def test_a_parse_error_names_node_and_operator() -> None:
     with pytest.raises(EngineError) as caught:
         build_plan("decoder_b", _graph(node, TensorProto.FLOAT), (), RTX)
     message = str(caught.value)
-    assert "cannot take graph decoder_b: node 'middle' (operator Frobnicate)" in message
+    assert "cannot read graph decoder_b: node 'middle' (operator Frobnicate)" in message
     assert "munit-edge export onnx" in message
     assert "\n" not in message
 
@@ -175,7 +175,7 @@ def test_mixed_types_are_refused_since_every_build_is_strongly_typed() -> None:
 @needs_rtx
 def test_a_truncated_graph_is_an_error(tiny_model: Path) -> None:
     data = (tiny_model / "decoder_b.onnx").read_bytes()[:5000]
-    with pytest.raises(EngineError, match=r"cannot take graph decoder_b: .*parse"):
+    with pytest.raises(EngineError, match=r"cannot read graph decoder_b: .*parse"):
         build_plan("decoder_b", data, (), RTX)
 
 
@@ -183,7 +183,7 @@ def test_a_truncated_graph_is_an_error(tiny_model: Path) -> None:
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        (((1, 64, 64, 3), (1, 32, 32, 3), (1, 96, 96, 3)), "refuses a profile of graph s"),
+        (((1, 64, 64, 3), (1, 32, 32, 3), (1, 96, 96, 3)), "rejects a profile of graph s"),
         (((1, 64, 64), (1, 64, 64), (1, 64, 64)), "graph s"),
     ],
     ids=["min > opt", "rank"],
@@ -219,7 +219,7 @@ def test_a_profile_of_another_graph_is_refused(tiny_model: Path) -> None:
     ("capabilities", "message"),
     [
         ((), "--compute-capability 7.5,8.0"),
-        (("8.6", "1.2"), "does not know compute capability 1.2"),
+        (("8.6", "1.2"), "cannot build for compute capability 1.2"),
     ],
 )
 def test_compute_capabilities_are_checked(
@@ -235,11 +235,14 @@ def test_compute_capabilities_are_checked(
     ("fields", "message"),
     [
         ({"compute_capabilities": ("8.6",)}, "--compute-capability is for --target tensorrt-rtx"),
-        ({"target": "tensorrt-rtx", "compute_capabilities": ("sm86",)}, "give it as 8.6"),
-        ({"target": "tensorrt-rtx", "version_compatible": True}, "no --version-compatible"),
+        ({"target": "tensorrt-rtx", "compute_capabilities": ("sm86",)}, "write it as 8.6"),
+        (
+            {"target": "tensorrt-rtx", "version_compatible": True},
+            "not support --version-compatible",
+        ),
         (
             {"target": "tensorrt-rtx", "hardware_compatibility": "ampere-plus"},
-            "no --hardware-compatibility",
+            "not support --hardware-compatibility",
         ),
     ],
 )
@@ -262,7 +265,7 @@ def test_the_log_is_heard_only_while_someone_listens() -> None:
     assert len(messages) == heard
 
 
-def test_a_missing_tensorrt_says_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tensorrt_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt_api, "_loaded", {})
     monkeypatch.setattr(tensorrt_api, "_MODULES", {"tensorrt": ("no_tensorrt_at_all",)})
     with pytest.raises(EngineError, match=r"TensorRT is not installed: .*python3-libnvinfer.*pip"):

@@ -89,9 +89,7 @@ class Asker:
         self.said.clear()
         profiles = declare_profiles(self.manifest, sizes=sizes) if sizes else None
         request = BuildRequest(options=BuildOptions(**options), profiles=profiles)
-        return find_or_build(
-            self.model, self.manifest, self.entry, request, report=self.said.append
-        )
+        return find_or_build(self.model, self.manifest, self.entry, request, say=self.said.append)
 
 
 @pytest.fixture
@@ -131,11 +129,11 @@ def test_plans_with_tf32_are_taken_only_when_asked_for(ask: Asker, machine: Mach
     exact = ask()
     rounded = ask(tf32=True)
     assert ask.said == [
-        "no cached plan of decoder_b fits: one was built without --tf32; a new one is built"
+        "no cached engine of decoder_b fits: one was built without --tf32; a new one is built"
     ]
     assert (rounded.built, rounded.sidecar.key.options.tf32) == (True, True)
     assert ask(tf32=True).path == rounded.path
-    assert ask().path == exact.path, "the newer one is not what was asked for"
+    assert ask().path == exact.path, "the newer one has other profiles"
     assert not ask.said
 
 
@@ -179,10 +177,10 @@ def _edit_sidecar(plan: Path) -> None:
     [
         (_truncate, "it has 16 bytes instead of 19"),
         (_flip, "its bytes were changed"),
-        (_remove, "the plan file is gone"),
+        (_remove, "the engine's file is missing"),
         (_garble_sidecar, "its sidecar is damaged"),
-        (_newer_sidecar, "its sidecar is damaged or of another munit-edge"),
-        (_edit_sidecar, "its sidecar is that of another plan"),
+        (_newer_sidecar, "its sidecar is damaged or was written by another version of munit-edge"),
+        (_edit_sidecar, "its sidecar belongs to another engine"),
     ],
 )
 def test_a_damaged_plan_is_never_handed_out(
@@ -224,7 +222,7 @@ def test_without_profiles_the_newest_plan_is_taken(ask: Asker, machine: Machine)
     newest = ask("128", optimization_level=5)
     assert ask().path == newest.path
     assert len(machine.built) == 2
-    # Unless options are asked for.
+    # Unless the request has options.
     assert ask(optimization_level=4).sidecar.key.options.optimization_level == 4
 
 
@@ -345,16 +343,16 @@ def test_plans_are_listed_and_pruned(ask: Asker, machine: Machine, tiny_sn_model
     states = {plan.path: plan.unusable for plan in list_plans(ask.manifest)}
     assert states == {good.path: None, bad.path: "its bytes were changed"}
     assert len(list_plans()) == 3
-    removed = prune_plans(ask.manifest, report=ask.said.append)
+    removed = prune_plans(ask.manifest, say=ask.said.append)
     assert [plan.path for plan in removed] == [bad.path]
     assert good.path.exists()
     machine.version = "10.13.3"
     assert [p.unusable for p in list_plans(ask.manifest)] == [
         "built with tensorrt 10.3.0, installed is 10.13.3"
     ]
-    assert len(prune_plans(ask.manifest, report=ask.said.append)) == 1
+    assert len(prune_plans(ask.manifest, say=ask.said.append)) == 1
     assert [plan.path for plan in list_plans()] == [other.path]
-    assert len(prune_plans(everything=True, report=ask.said.append)) == 1
+    assert len(prune_plans(everything=True, say=ask.said.append)) == 1
     assert list_plans() == []
 
 
@@ -364,12 +362,12 @@ def test_leftovers_are_pruned(ask: Asker, machine: Machine) -> None:
     (listed,) = list_plans(ask.manifest)
     assert listed.sidecar is None
     assert "its sidecar cannot be read" in (listed.unusable or "")
-    assert len(prune_plans(ask.manifest, report=ask.said.append)) == 1
+    assert len(prune_plans(ask.manifest, say=ask.said.append)) == 1
     assert not plan.path.exists()
 
 
 def test_pruning_nothing_makes_no_folder(cache: Path, tiny_model: Path) -> None:
-    assert prune_plans(read_manifest(tiny_model), report=print) == []
+    assert prune_plans(read_manifest(tiny_model), say=print) == []
     assert not cache.exists()
 
 
@@ -456,7 +454,7 @@ def test_a_real_plan_is_found_again(tiny_model: Path, cache: Path) -> None:
 
 @needs_rtx
 def test_unknown_compute_capability(ask: Asker) -> None:
-    with pytest.raises(ConfigError, match=r"--compute-capability: 1\.0 is not known; .*8\.6"):
+    with pytest.raises(ConfigError, match=r"--compute-capability: 1\.0 is unknown; .*8\.6"):
         ask("64", target="tensorrt-rtx", compute_capabilities=("1.0",))
 
 
@@ -484,9 +482,7 @@ def test_a_gpu_without_the_type(
     with pytest.raises(EngineError) as caught:
         ask("64")
     message = str(caught.value)
-    assert (
-        f"decoder_b is in {precision}, which GPUs have from compute capability {oldest}" in message
-    )
+    assert f"decoder_b is in {precision}, which needs compute capability {oldest}" in message
     assert "--precision fp16 or int8" in message
     assert not machine.built
 
@@ -494,5 +490,5 @@ def test_a_gpu_without_the_type(
 @needs_rtx
 def test_a_gpu_without_the_type_among_those_to_build_for(ask: Asker) -> None:
     ask.entry = ask.entry.model_copy(update={"precision": "fp8"})
-    with pytest.raises(EngineError, match=r"is in fp8, .* and this plan is for 8\.6: export"):
+    with pytest.raises(EngineError, match=r"is in fp8, .* and this engine is for 8\.6: export"):
         ask("64", target="tensorrt-rtx", compute_capabilities=("8.9", "8.6"))

@@ -187,7 +187,7 @@ def test_content_does_not_cross_the_bus(machine: Machine) -> None:
         translator.translate(_images(1), "a2b", styles=translator.sample_styles(2))
     to_gpu, to_host, within = 1, 2, 3
     assert kinds[:2] == [to_gpu, within], "encoder: the image goes in, the content stays"
-    # Two styles of one picture are two rows of content.
+    # Two styles of one image are two rows of content.
     assert kinds[2:] == [within, within, to_gpu, to_host]
 
 
@@ -221,8 +221,8 @@ def test_the_lean_runtime_builds_nothing(
     built = list(machine.built)
     machine.trt.is_lean = True
     message = (
-        r"no plan of content_encoder_a for TensorRT 10\.3\.0 \(lean runtime\), which builds none: "
-        r"run `munit-edge export trt .* --version-compatible`"
+        r"no engine of content_encoder_a for TensorRT 10\.3\.0 \(lean runtime\), which builds "
+        r"none: run `munit-edge export trt .* --version-compatible`"
     )
     with machine.open() as translator, pytest.raises(EngineError, match=message):
         translator.encode_content(_images(1), "a")
@@ -288,7 +288,7 @@ def test_size_outside_of_the_profiles(
 ) -> None:
     machine.prepare(sizes="32x40,96x40", batch="1,4")
     with machine.open() as translator:
-        with pytest.raises(InputError, match=rf"content_encoder_a has no plan for {message}"):
+        with pytest.raises(InputError, match=rf"content_encoder_a has no engine for {message}"):
             translator.encode_content(_images(1, height, width), "a")
         with pytest.raises(InputError, match=r"style_encoder_a .* --min 32x40 --max 36x40"):
             translator.encode_style(_images(1, 33, 40), "a")
@@ -307,18 +307,20 @@ def test_decoder_outside_of_the_profiles_speaks_of_pixels(machine: Machine) -> N
     }
     with (
         open_graphs(machine.model, "tensorrt") as graphs,
-        pytest.raises(InputError, match=r"decoder_b has no plan for 1 x 64 x 40: .* 1 x 32 x 40 "),
+        pytest.raises(
+            InputError, match=r"decoder_b has no engine for 1 x 64 x 40: .* 1 x 32 x 40 "
+        ),
     ):
         graphs.runner("decoder", "b").run(feeds)
 
 
-def test_a_build_is_told(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_build_is_logged(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), machine.open() as translator:
         translator.encode_content(_images(1), "a")
-    told = [record.getMessage() for record in caplog.records]
-    assert told == [
-        "building the TensorRT 10.3.0 plan of content_encoder_a for Double 0; this may take "
-        "minutes and happens once (`munit-edge export trt` does it beforehand)"
+    logged = [record.getMessage() for record in caplog.records]
+    assert logged == [
+        "building the TensorRT 10.3.0 engine of content_encoder_a for Double 0; this may take "
+        "minutes and happens once (`munit-edge export trt` does it in advance)"
     ]
 
 
@@ -378,16 +380,16 @@ def _other_plan(machine: Machine) -> None:
         (_no_gpu, "there is no NVIDIA GPU here"),
         (
             _refused_plan,
-            r"TensorRT 10\.3\.0 does not take the plan .*Platform specific tag .*prune",
+            r"TensorRT 10\.3\.0 cannot open the engine .*Platform specific tag .*prune",
         ),
         (_no_context, r"cannot be prepared to run, 1024 of 1024 MiB .*could not be allocated"),
         (_no_run, r"in graph content_encoder_a: the run failed \(out of workspace\); if memory"),
-        (_no_memory, r"not enough free memory: 1 MiB are needed, .*use a smaller image"),
+        (_no_memory, r"not have enough free memory: 1 MiB are needed, .*use a smaller image"),
         (_lost_gpu, "failed in cudaStreamSynchronize: cudaErrorLaunchFailure"),
         (_other_plan, "other inputs and outputs than its graph .*engines prune"),
     ],
 )
-def test_failures_have_a_mend(
+def test_failures_say_how_to_fix_them(
     fault: Callable[[Machine], None], message: str, machine: Machine
 ) -> None:
     fault(machine)
@@ -442,9 +444,9 @@ def _has_driver() -> bool:
 @pytest.mark.parametrize("engine", ["tensorrt", "tensorrt-rtx"])
 def test_machine_without_a_gpu_for_real(engine: str, tiny_model: Path, tmp_path: Path) -> None:
     """No double here: the process ends with one line and exit code 2, whatever is installed."""
-    picture = tmp_path / "picture.png"
-    Image.fromarray(_images(1)[0]).save(picture)
-    words = [str(tiny_model), str(picture), "--direction", "a2b", "-o", str(tmp_path / "out")]
+    image = tmp_path / "image.png"
+    Image.fromarray(_images(1)[0]).save(image)
+    words = [str(tiny_model), str(image), "--direction", "a2b", "-o", str(tmp_path / "out")]
     program = "from munit_edge.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, "translate", *words, "--engine", engine],
@@ -464,7 +466,7 @@ def test_cpu_is_refused(machine: Machine) -> None:
 
 @pytest.mark.parametrize("option", ["cuda_graph", "warm_up"])
 def test_other_engines_refuse_its_options(option: str, tiny_model: Path) -> None:
-    with pytest.raises(ConfigError, match="engine onnxruntime has no option for a"):
+    with pytest.raises(ConfigError, match="engine onnxruntime does not support a"):
         Translator.open(tiny_model, **{option: True})  # type: ignore[arg-type]
 
 

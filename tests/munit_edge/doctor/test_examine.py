@@ -52,9 +52,9 @@ def find(
     extras: dict[str, tuple[str, ...]] | None = None,
     cache: CacheFacts = CACHE,
 ) -> Finding | None:
-    told: dict[Subject, Answer] = {s: Answer(subject=s, installed=False) for s in SUBJECTS}
-    told.update({answer.subject: answer for answer in answers})
-    all_of_them = judge(on or machine(), tuple(told.values()), packages or {}, extras or {}, cache)
+    given: dict[Subject, Answer] = {s: Answer(subject=s, installed=False) for s in SUBJECTS}
+    given.update({answer.subject: answer for answer in answers})
+    all_of_them = judge(on or machine(), tuple(given.values()), packages or {}, extras or {}, cache)
     return next((finding for finding in all_of_them if finding.subject == subject), None)
 
 
@@ -73,8 +73,8 @@ def works(subject: Subject, version: str = "1.0", **facts: object) -> Answer:
 
 
 def test_a_bare_machine_has_nothing_broken() -> None:
-    told = tuple(Answer(subject=s, installed=False) for s in SUBJECTS)
-    findings = list(judge(machine(), told, {}, {"train": ("torch",)}, CACHE))
+    given = tuple(Answer(subject=s, installed=False) for s in SUBJECTS)
+    findings = list(judge(machine(), given, {}, {"train": ("torch",)}, CACHE))
     assert {f.status for f in findings} == {"ok", "missing"}
     assert found("GPU").detail == "no NVIDIA driver: the CPU is used"
     assert found("onnxruntime").mend == "run `pip install 'munit-edge[cpu]'`"
@@ -110,7 +110,7 @@ def test_broken_drivers() -> None:
     assert "error 803, mismatch" in found("GPU", fault).detail
     seen_only = found("GPU", on=machine(smi=SmiFacts(gpus=(H100,))))
     assert seen_only.status == "broken"
-    assert "libcuda.so.1 is not there" in seen_only.detail
+    assert "libcuda.so.1 is missing" in seen_only.detail
     assert "NVIDIA_DRIVER_CAPABILITIES" in seen_only.mend
 
 
@@ -169,7 +169,7 @@ def test_two_cuda_majors() -> None:
     )
     assert mixed.status == "broken"
     assert mixed.detail.endswith("CUDA 12: cuda-bindings; CUDA 13: tensorrt-cu13")
-    assert "CUDA 13, which the driver has" in mixed.mend
+    assert "CUDA 13, which the driver supports" in mixed.mend
 
 
 def test_cuda_that_the_driver_is_too_old_for() -> None:
@@ -204,7 +204,7 @@ def test_one_of_the_extras_cpu_and_gpu_replaces_the_other() -> None:
 def test_extras_for_a_gpu_say_so_where_there_is_none() -> None:
     extras = {"trt": ("tensorrt",), "new": ("something",)}
     assert found("extra trt", extras=extras).mend == (
-        "needs an NVIDIA GPU; where there is one, run `pip install 'munit-edge[trt]'`"
+        "needs an NVIDIA GPU; with one, run `pip install 'munit-edge[trt]'`"
     )
     with_gpu = found("extra trt", SERVER_DRIVER, extras=extras)
     assert with_gpu.mend == "run `pip install 'munit-edge[trt]'`"
@@ -218,11 +218,11 @@ def test_packages_that_matter_are_listed() -> None:
 
 
 def test_plan_cache() -> None:
-    assert found("plan cache").detail == "empty: /home/u/.cache/munit-edge/engines"
+    assert found("engine cache").detail == "empty: /home/u/.cache/munit-edge/engines"
     full = CACHE.model_copy(update={"num_plans": 3, "num_bytes": 2_500_000})
-    assert found("plan cache", cache=full).detail.startswith("3 plans, 2.5 MB: /home/u/")
+    assert found("engine cache", cache=full).detail.startswith("3 engines, 2.5 MB: /home/u/")
     foreign = CACHE.model_copy(update={"fault": "it belongs to another user"})
-    broken = found("plan cache", cache=foreign)
+    broken = found("engine cache", cache=foreign)
     assert (broken.status, "MUNIT_EDGE_CACHE" in broken.mend) == ("broken", True)
 
 
