@@ -27,8 +27,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from munit_edge.model.config import DOMAINS
+from munit_edge.system.limits import peak_memory_bytes
 from munit_edge.system.machine import look_at_machine
-from munit_edge.system.process_memory import peak_memory_bytes
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.config_files import set_key
 from munit_edge.trainer.losses import (

@@ -35,7 +35,7 @@ from pathlib import Path
 from cli_startup import hardware
 from processes import MEBI, MUNIT_EDGE, NotMeasuredError, Run, run_process
 
-from munit_edge.system.cores import usable_cores
+from munit_edge.system.limits import usable_cores
 from munit_edge.translate.run import MAX_DEFAULT_JOBS, QUEUE_PIXELS
 from munit_edge.translator import DECODE_PIXELS_CPU
 

@@ -15,11 +15,10 @@ from munit_edge.files.names import real_name, storable
 from munit_edge.model.config import Direction, split_direction
 from munit_edge.settings import StrictModel
 from munit_edge.styles.codes import sample_styles
-from munit_edge.system import child
+from munit_edge.system import child, nvidia_smi
 from munit_edge.system.heap import keep_heap_small
 from munit_edge.system.latency import Latency, measure
-from munit_edge.system.machine import run_program
-from munit_edge.system.process_memory import peak_memory_bytes
+from munit_edge.system.limits import peak_memory_bytes
 from munit_edge.translator import Content, Translator
 
 Part = Literal["content_encoder", "style_encoder", "decoder", "translation"]
@@ -78,35 +77,39 @@ class Answer(StrictModel):
     """What one process answers."""
 
     measured: Measured | None = None
-    """None: it failed."""
+    """None: it failed, or nothing was to be measured."""
     fault: str | None = None
-    """Why."""
+    """Why it failed; None: it did not."""
 
 
 def measure_here(text: str) -> str:
     """In the child: a `Request` as JSON in, an `Answer` as JSON out."""
-    request = Request.model_validate_json(text)
     keep_heap_small()  # as `translate` does
-    try:
-        return Answer(measured=_measure(request)).model_dump_json()
-    except MunitEdgeError as exc:
-        return Answer(fault=storable(str(exc))).model_dump_json()
-    except Exception as exc:  # whatever an engine raises is its result
-        return Answer(fault=child.words(exc)).model_dump_json()
+    return _answered(lambda request: Answer(measured=_measure(request)), text)
 
 
 def prepare_here(text: str) -> str:
-    """In the child: build what the graphs need; "" or the reason why not."""
+    """In the child: build the engines that the graphs need; a `Request` in, an `Answer` out."""
+    return _answered(_prepare, text)
+
+
+def _answered(work: Callable[[Request], Answer], text: str) -> str:
     request = Request.model_validate_json(text)
     try:
-        folder = Path(request.folder)
-        with _open(request) as opened:
-            parts: tuple[Part, ...] = ("style_encoder", "translation")
-            for part in parts:
-                _call(opened, request.model_copy(update={"part": part}), folder)()
+        answer = work(request)
+    except MunitEdgeError as exc:
+        answer = Answer(fault=storable(str(exc)))
     except Exception as exc:  # whatever an engine raises is its result
-        return child.words(exc)
-    return ""
+        answer = Answer(fault=child.words(exc))
+    return answer.model_dump_json()
+
+
+def _prepare(request: Request) -> Answer:
+    with _open(request) as opened:
+        parts: tuple[Part, ...] = ("style_encoder", "translation")
+        for part in parts:
+            _call(opened, request.model_copy(update={"part": part}), Path(request.folder))()
+    return Answer()
 
 
 def _open(request: Request) -> Translator:
@@ -166,11 +169,7 @@ def _call(opened: Translator, request: Request, folder: Path) -> Callable[[], ND
 
 
 def _gpu_memory_used(device: str) -> int | None:
-    """Memory in use on a GPU, by all programs, in bytes; None where it cannot be asked."""
+    """Memory in use on a GPU, by all programs, in bytes; None on the CPU and where unknown."""
     if not device.startswith("cuda"):
         return None
-    index = device.partition(":")[2] or "0"
-    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "-i", index]
-    done = run_program(query)
-    told = done.stdout.strip() if done and not done.returncode else ""
-    return int(told) << 20 if told.isdigit() else None
+    return nvidia_smi.used_memory_bytes(int(device.partition(":")[2] or 0))

@@ -30,8 +30,8 @@ from munit_edge.model.config import Direction, Domain, GraphKind, ModelConfig, s
 from munit_edge.model.manifest import Manifest, is_model_directory, read_manifest
 from munit_edge.settings import StrictModel
 from munit_edge.system import child
-from munit_edge.system.cores import usable_cores
-from munit_edge.system.power import power_modes
+from munit_edge.system.limits import usable_cores
+from munit_edge.system.machine import power_modes
 
 PREPARE_TIMEOUT_S = 3600.0
 """Time for building a model's plans, which is not measured."""
@@ -241,16 +241,7 @@ class _Bench:
             (self._folder / CONTENT_FILE).unlink(missing_ok=True)
         elif request.part == "decoder" and not (self._folder / CONTENT_FILE).exists():
             return Answer(fault="the content encoder failed, and there is nothing to decode")
-        limit = self._options.timeout_s
-        try:
-            told = child.call(
-                "munit_edge.benchmark.child.measure_here",
-                request.model_dump_json(),
-                timeout_s=limit,
-            )
-        except child.ChildError as exc:
-            return Answer(fault=str(exc))
-        return Answer.model_validate_json(told)
+        return ask("munit_edge.benchmark.child.measure_here", request, self._options.timeout_s)
 
     def _prepare(self, contestant: Contestant) -> str | None:
         """Plans are built before anything is measured; why that failed, or None."""
@@ -259,16 +250,24 @@ class _Bench:
         key = contestant.subject.label
         if key not in self._prepared:
             request = self._request(contestant, "translation", 1, "")
-            try:
-                told = child.call(
-                    "munit_edge.benchmark.child.prepare_here",
-                    request.model_dump_json(),
-                    timeout_s=PREPARE_TIMEOUT_S,
-                )
-            except child.ChildError as exc:
-                told = str(exc)
-            self._prepared[key] = told or None
+            answer = ask("munit_edge.benchmark.child.prepare_here", request, PREPARE_TIMEOUT_S)
+            self._prepared[key] = answer.fault
         return self._prepared[key]
+
+
+def ask(function: str, request: Request, timeout_s: float) -> Answer:
+    """Call a function of `munit_edge.benchmark.child` in a new process.
+
+    Args:
+        function: dotted name; it takes a `Request` and returns an `Answer`, both as JSON.
+        request: what it is asked for.
+        timeout_s: time after which the process is ended, in seconds.
+    """
+    try:
+        text = child.call(function, request.model_dump_json(), timeout_s=timeout_s)
+    except child.ChildError as exc:
+        return Answer(fault=str(exc))
+    return Answer.model_validate_json(text)
 
 
 def _work(options: BenchmarkOptions, contestant: Contestant) -> Iterator[tuple[int, Part]]:

@@ -8,7 +8,7 @@ import statistics
 import time
 from pathlib import Path
 
-from munit_edge.system.cores import usable_cores
+from munit_edge.system.limits import usable_cores
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 """Environment variables that decide it. OpenMP reads them once, when its library is loaded."""

@@ -29,7 +29,7 @@ from munit_edge.images.io import (
 from munit_edge.model.config import split_direction
 from munit_edge.settings import StrictModel
 from munit_edge.styles.choose import StyleSet, fit_to_size
-from munit_edge.system.cores import usable_cores
+from munit_edge.system.limits import usable_cores
 from munit_edge.system.threads import in_threads
 from munit_edge.translate.images import PictureTranslator
 from munit_edge.translate.leftovers import Leftovers

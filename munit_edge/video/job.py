@@ -13,11 +13,11 @@ from munit_edge.errors import InputError
 from munit_edge.images.io import Images, resize_shorter
 from munit_edge.settings import StrictModel
 from munit_edge.styles.codes import Styles
+from munit_edge.system.threads import Prefetch
 from munit_edge.video import sinks as segmented
 from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.flicker import Flicker, FlickerMeter
 from munit_edge.video.frames import Clip, Frame, to_rgb
-from munit_edge.video.prefetch import Prefetch
 from munit_edge.video.sinks import Sink
 from munit_edge.video.style_track import StyleTrack
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from munit_edge.errors import InputError
+from munit_edge.system.threads import Prefetch
 from munit_edge.video.audio import Sound, SoundRecorder
 from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.decoder import Decoded, Decoder, Tell
 from munit_edge.video.frames import Clip, Frame
-from munit_edge.video.prefetch import Prefetch
 
 TIME_BASE = Fraction(1, 90_000)
 """Of the results: the clock of MPEG-TS and RTP. Every connection may bring another one."""

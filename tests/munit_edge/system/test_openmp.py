@@ -76,7 +76,7 @@ def test_the_openmp_of_torch_has_read_it(others: int, chosen: dict[str, str], sp
     environment = {key: value for key, value in os.environ.items() if key not in WAITING}
     environment |= {"OMP_DISPLAY_ENV": "VERBOSE", **chosen}
     program = (
-        "from munit_edge import openmp\n"
+        "from munit_edge.system import openmp\n"
         f"openmp._others_running = lambda root: {others}\n"
         "import munit_edge.trainer.torch_api\n"
     )
