@@ -500,7 +500,7 @@ class TranslateJob:
                     log.write_sheet(sheets.written[-1], shown)
                     shown = []
             self.flattened += self._options.result_format == "jpg" and part.transparent
-            self.frames.add(done.planned.path.name, done.frames)
+            self.frames.add(str(done.planned.path), done.frames)
             yield self._outcome(done, round(done.seconds + seconds, 3), log)
             complete += [done.planned.path] if done.error is None else []
             thumbnails, seconds, error = [], 0.0, None

@@ -16,7 +16,7 @@ from munit_edge.styles.codes import Styles
 from munit_edge.system.threads import Prefetch
 from munit_edge.video import sinks as segmented
 from munit_edge.video.codecs import VideoContainer
-from munit_edge.video.flicker import Flicker, FlickerMeter
+from munit_edge.video.exposure import Flicker, FlickerMeter
 from munit_edge.video.frames import Clip, Frame, to_rgb
 from munit_edge.video.sinks import Sink
 from munit_edge.video.style_track import StyleTrack

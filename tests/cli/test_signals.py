@@ -134,7 +134,7 @@ def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
     )
     pid_file = tmp_path / "pid"
     program = (
-        f"import munit_edge.system.child as c\nc.call('slow.work', {str(pid_file)!r}, timeout_s=900)"
+        f"import munit_edge.system.child as c\nc.call('slow.work', {str(pid_file)!r}, timeout_s=90)"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", program],

@@ -747,8 +747,13 @@ def test_animations_and_pages_are_said_once(tiny_model: Path, tmp_path: Path) ->
     assert result.stderr.count("x.gif has 3 frames or pages: only the first is translated") == 1
     pages[0].save(folder / "a.tif", save_all=True, append_images=pages[1:2])
     result = run(tiny_model, folder, "-o", tmp_path / "two", "--style-image", folder / "x.gif")
-    assert "2 pictures have more than one frame or page, such as a.tif with 2: " in result.stderr
+    example = f"such as {folder / 'a.tif'} with 2: "
+    assert f"2 images have more than one frame or page, {example}" in result.stderr
     assert "x.gif has 3 frames or pages: only the first is taken" in result.stderr
+    (folder / "deeper").mkdir()
+    pages[0].save(folder / "deeper/a.tif", save_all=True, append_images=pages[1:2])
+    result = run(tiny_model, folder, "-o", tmp_path / "three", "--recursive")
+    assert f"3 images have more than one frame or page, {example}" in result.stderr
     stream = run(tiny_model, "-", stdin=(folder / "x.gif").read_bytes())
     assert "standard input has 3 frames or pages" in stream.stderr
 

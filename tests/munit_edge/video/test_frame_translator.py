@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from munit_edge import Translator
-from munit_edge.video.flicker import Flicker, FlickerMeter
+from munit_edge.video.exposure import Flicker, FlickerMeter
 from munit_edge.video.frame_translator import PlainFrames, SteadyFrames
 
 Frames = list[NDArray[np.uint8]]
