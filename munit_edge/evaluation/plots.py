@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from munit_edge.evaluation.linear_probe import PROBE_REACH
 from munit_edge.evaluation.propositions import STYLE_REACH, Propositions
 from munit_edge.images.bar_chart import COLOURS
 from munit_edge.images.io import Images
+from munit_edge.images.text import font
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""
@@ -33,8 +34,8 @@ def propositions_plot(found: Propositions) -> Images:
     }
     for number, (title, note) in enumerate(titles.items()):
         left = _MARGIN + number * (width + _MARGIN)
-        draw.text((left, _MARGIN), title, fill=_INK, font=_font(17))
-        draw.text((left, _MARGIN + 24), note, fill=_FAINT, font=_font(13))
+        draw.text((left, _MARGIN), title, fill=_INK, font=font(17))
+        draw.text((left, _MARGIN + 24), note, fill=_FAINT, font=font(13))
         boxes.append((left, _MARGIN + _HEADER, left + width, _MARGIN + height))
     styles = [style.histogram for style in found.styles.values()]
     places = np.linspace(-STYLE_REACH, STYLE_REACH, 129)
@@ -58,7 +59,7 @@ def _histograms(
     draw.line((left, bottom, right, bottom), fill=_LINE)
     for place in (-reach, 0.0, reach):
         x = left + (right - left) * (place + reach) / (2 * reach)
-        draw.text((x, bottom + 6), f"{place:g}", fill=_FAINT, font=_font(13), anchor="mt")
+        draw.text((x, bottom + 6), f"{place:g}", fill=_FAINT, font=font(13), anchor="mt")
 
     def line(heights: Sequence[float], colour: tuple[int, int, int], width: int) -> None:
         across = np.linspace(left, right, len(heights))
@@ -70,7 +71,7 @@ def _histograms(
 
     for number, (name, heights) in enumerate(zip("ab", densities, strict=True)):
         line(np.repeat(heights, 8).tolist(), COLOURS[number], 3)
-        draw.text((left + 4, top + 18 * number), name, fill=COLOURS[number], font=_font(16))
+        draw.text((left + 4, top + 18 * number), name, fill=COLOURS[number], font=font(16))
     if curve:
         line(curve, _INK, 1)
 
@@ -89,16 +90,12 @@ def _intervals(draw: ImageDraw.ImageDraw, box: Box, found: Propositions) -> None
         return left + (right - left) * (value - lowest) / extent
 
     draw.line((place(0), box[1], place(0), box[3] - 24), fill=_LINE)
-    draw.text((place(0), box[3] - 18), "0", fill=_FAINT, font=_font(13), anchor="mt")
+    draw.text((place(0), box[3] - 18), "0", fill=_FAINT, font=font(13), anchor="mt")
     for number, (name, test) in enumerate(tests.items()):
         y = box[1] + 14 + number * 44
-        draw.text((box[0], y - 9), name, fill=_INK, font=_font(14))
-        draw.text((box[0], y + 7), f"p = {test.p_value:.3f}", fill=_FAINT, font=_font(12))
+        draw.text((box[0], y - 9), name, fill=_INK, font=font(14))
+        draw.text((box[0], y + 7), f"p = {test.p_value:.3f}", fill=_FAINT, font=font(12))
         low, high = map(place, test.by_chance)
         draw.rectangle((low, y - 6, high, y + 6), fill=_LINE)
         x = place(test.mmd_squared)
         draw.ellipse((x - 5, y - 5, x + 5, y + 5), fill=COLOURS[0])
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from munit_edge.images.io import Images, Picture, on_white
+from munit_edge.images.text import fitted, font
 
 CELL = 192
 """Height and width in pixels of the square that each picture is fitted into."""
@@ -189,14 +189,6 @@ def _label(
     ink: tuple[int, int, int] = _INK,
 ) -> None:
     """Write `text`, cut to the cell's width, into the middle above or below it."""
-    font = _font()
-    # The built-in font knows Latin letters only.
-    text = text.encode("latin-1", "replace").decode("latin-1")
-    while len(text) > 1 and font.getlength(text) > cell:
-        text = text.rstrip(".")[:-1] + "..."
-    draw.text((x + (cell - font.getlength(text)) / 2, y), text, fill=ink, font=font)
-
-
-@cache
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(_FONT_SIZE)
+    text = fitted(text, _FONT_SIZE, cell)
+    left = x + (cell - font(_FONT_SIZE).getlength(text)) / 2
+    draw.text((left, y), text, fill=ink, font=font(_FONT_SIZE))
