@@ -1,4 +1,4 @@
-"""From options to an open source and sinks: everything that can be refused is refused here."""
+"""From options to an open source and sinks; everything is checked here, before any work."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from munit_edge.files.replacing import same_file
 from munit_edge.version import __version__
 from munit_edge.video.av_api import pyav
 from munit_edge.video.codecs import CONTAINERS, choose_encoding
-from munit_edge.video.decoder import Tell
+from munit_edge.video.decoder import Notify
 from munit_edge.video.file_source import FileSource
 from munit_edge.video.job import Source
-from munit_edge.video.join import COMMENT_PREFIX, comment_of
 from munit_edge.video.live_source import LiveSource
+from munit_edge.video.mux import COMMENT_PREFIX, comment_of
 from munit_edge.video.options import DEFAULT_RETRIES, VideoOptions, is_live
 from munit_edge.video.parts import Parts
 from munit_edge.video.raw_source import RawSource
@@ -30,25 +30,25 @@ from munit_edge.video.sinks import FileSink, RawSink, Sink, completed_comment
 DEFAULT_SUFFIX = ".mp4"
 
 
-def open_source(options: VideoOptions, channels: int, tell: Tell) -> Source:
-    """The frames that `options` ask for.
+def open_source(options: VideoOptions, channels: int, notify: Notify) -> Source:
+    """Open the source that `options` name.
 
     Args:
-        options: what the run wants.
+        options: the run's.
         channels: of the source domain.
-        tell: is told of what is wrong with the source, in one line each.
+        notify: called with a line about each fault of the source.
 
     Raises:
-        InputError: there is nothing that can be decoded.
+        InputError: nothing can be decoded.
     """
     if options.from_pipe:
         return RawSource(sys.stdin.buffer, options.raw_size_hw, options.raw_rate, channels)
     if not is_live(options.input):
-        return FileSource(Path(options.input), channels, tell)
+        return FileSource(Path(options.input), channels, notify)
     return LiveSource(
         options.input,
         channels,
-        tell,
+        notify,
         options=options.ffmpeg_options,
         keep_all=options.keep_all,
         retries=DEFAULT_RETRIES if options.retries is None else options.retries,
@@ -57,14 +57,14 @@ def open_source(options: VideoOptions, channels: int, tell: Tell) -> Source:
 
 
 def pipe_sinks(num_styles: int) -> list[Sink]:
-    """Standard output.
+    """The sink for standard output.
 
     Raises:
         ConfigError: there are several styles.
     """
     if num_styles > 1:
         raise ConfigError(
-            f"standard output takes one video and there are {num_styles} styles: ask for one, or "
+            f"standard output takes one video and there are {num_styles} styles: choose one, or "
             "name a file or folder with -o"
         )
     return [RawSink(sys.stdout.buffer)]
@@ -79,22 +79,22 @@ def file_sinks(
     read: Sequence[Path],
     settings: str,
     lock: Callable[[Path], None],
-    tell: Tell,
+    notify: Notify,
 ) -> list[FileSink]:
-    """The video files that `options` ask for, one for each style; nothing is written yet.
+    """The sinks for video files, one for each style; nothing is written yet.
 
     Args:
-        options: what the run wants.
+        options: the run's.
         source: the input.
         size_hw: height and width of the results in pixels.
         num_styles: number of results.
         read: files that must not be replaced.
-        settings: hash of what the frames depend on; see `settings_hash`.
-        lock: is called with each result before anything is looked up there.
-        tell: is told of what a result cannot keep.
+        settings: hash of everything the frames depend on; see `settings_hash`.
+        lock: called with each result before its path is looked at.
+        notify: called with a line about everything that a result cannot keep.
 
     Raises:
-        MunitEdgeError: a result cannot be written as asked.
+        MunitEdgeError: a result cannot be written as requested.
     """
     assert options.output is not None, "without an output the result goes to a pipe"
     paths = result_paths(options.input, options.output, num_styles, to_file=options.to_file)
@@ -102,40 +102,43 @@ def file_sinks(
     clip = source.clip
     lost = source.left_out(encoding.container)
     if lost:
-        tell(f"{paths[0].name} goes without what {clip.name} has beside: {'; '.join(lost)}")
+        notify(f"{paths[0].name} cannot keep everything of {clip.name}: without {'; '.join(lost)}")
     if options.audio:
-        source.check_sound(paths[0], encoding.container)
+        source.check_audio(paths[0], encoding.container)
     if clip.pixel_aspect != 1 and not encoding.codec.keeps_aspect:
-        tell(f"the result has square pixels: {paths[0].name} cannot say {clip.pixel_aspect}")
+        notify(
+            f"{paths[0].name} cannot store the pixel aspect {clip.pixel_aspect}: its pixels are "
+            "square"
+        )
     height, width = size_hw
     if encoding.codec.pixel_format == "yuv420p" and (height % 2 or width % 2):
-        tell(
+        notify(
             f"results of {width} x {height} become {width + width % 2} x {height + height % 2}: "
-            "the codec holds even sizes only, so the last row or column is there twice"
+            "the codec has even sizes only, so the last row or column is repeated"
         )
     for path in paths:
         lock(path)
     check_outputs(paths, read, options)
     if not options.to_file and (earlier := earlier_results(paths)):
-        tell(
-            f"{', '.join(map(str, earlier))}: of an earlier run with other styles, and not "
-            "replaced by this one"
+        notify(
+            f"{', '.join(map(str, earlier))}: from an earlier run with other styles, not replaced "
+            "by this one"
         )
     track = Track(encoding, clip.time_base, clip.rate, clip.pixel_aspect)
     return [FileSink(path, track, f"{settings}-{index}") for index, path in enumerate(paths)]
 
 
 def result_paths(source: str, output: Path, num_styles: int, *, to_file: bool) -> list[Path]:
-    """The files that results go to.
+    """The paths of the results.
 
-    Those in a folder are called after the input, and of several styles each gets its number added
+    In a folder they are named after the input, and with several styles each gets its number
     (clip_00.mp4, clip_01.mp4).
 
     Args:
         source: path or address of the input.
-        output: what the user named.
-        num_styles: how many results there are.
-        to_file: `output` is the file of the only result; else a folder.
+        output: the output that the user named.
+        num_styles: number of results.
+        to_file: `output` is the file of the only result; else it is a folder.
 
     Raises:
         OutputError: there are several results and one file.
@@ -144,7 +147,7 @@ def result_paths(source: str, output: Path, num_styles: int, *, to_file: bool) -
         if num_styles > 1:
             raise OutputError(
                 f"-o {output} is one file and takes one result, but there are {num_styles} styles: "
-                f"name a folder (-o {output.with_suffix('')}/), or ask for one style"
+                f"name a folder (-o {output.with_suffix('')}/), or choose one style"
             )
         return [output]
     name = _name(source)
@@ -156,7 +159,7 @@ def result_paths(source: str, output: Path, num_styles: int, *, to_file: bool) -
 
 
 def earlier_results(paths: Sequence[Path]) -> list[Path]:
-    """Complete results of earlier runs with other styles that lie beside those in a folder.
+    """Complete results of earlier runs with other styles in the folder of this run's results.
 
     Args:
         paths: the results of this run: clip.mp4, or clip_00.mp4, clip_01.mp4, ...
@@ -175,12 +178,12 @@ def earlier_results(paths: Sequence[Path]) -> list[Path]:
 
 
 def check_outputs(outputs: Sequence[Path], read: Sequence[Path], options: VideoOptions) -> None:
-    """Check that nothing is replaced that should stay, and make the results' folder.
+    """Check that nothing would be replaced by mistake, and make the results' folder.
 
     Args:
         outputs: the results.
         read: files that the run reads.
-        options: whether results may be replaced, and parts of an interrupted run resumed.
+        options: whether results may be replaced, and an interrupted run resumed.
 
     Raises:
         OutputError: something is in the way, or the folder cannot be made.
@@ -193,16 +196,16 @@ def check_outputs(outputs: Sequence[Path], read: Sequence[Path], options: VideoO
         if os.path.lexists(path) and not may_be_there:
             raise OutputError(f"{path} exists already: name another output or pass --overwrite")
         if Parts(path).exist and not may_be_there:
-            mend = "--resume goes on with it" if options.is_file else "its files play one by one"
+            fix = "--resume continues it" if options.is_file else "its files play one by one"
             raise OutputError(
-                f"{Parts(path).folder} is left from an interrupted run: {mend}, --overwrite "
-                "removes it and starts anew"
+                f"{Parts(path).folder} is left from an interrupted run: {fix}, --overwrite "
+                "removes it and starts over"
             )
         make_folder(path.parent)
 
 
 def _name(source: str) -> Path:
-    """What results are called in a folder: after the file, the camera or the address."""
+    """File name of a result in a folder: that of the file, the camera or the address."""
     if source == "-":
         return Path("stdin")
     if not is_live(source):
@@ -213,14 +216,14 @@ def _name(source: str) -> Path:
 
 
 def begin(sinks: Sequence[FileSink], *, resume: bool) -> int:
-    """Make the sinks ready to be written.
+    """Prepare the sinks for writing.
 
     Args:
         sinks: of one run.
-        resume: take over what an interrupted run left, if it left something.
+        resume: continue an interrupted run, if there was one.
 
     Returns:
-        How many frames they all have already.
+        How many frames all of them already have.
 
     Raises:
         OutputError: a result of another run is in the way, or the parts belong to another run.
@@ -229,8 +232,8 @@ def begin(sinks: Sequence[FileSink], *, resume: bool) -> int:
         for sink in sinks:
             if sink.output.exists() and not sink.parts.exist:
                 raise OutputError(
-                    f"{sink.output} is there and is not of this input, model, style and setting: "
-                    "name another output or pass --overwrite"
+                    f"{sink.output} exists and was made with another input, model, style or "
+                    "setting: name another output or pass --overwrite"
                 )
     if not resume or not all(sink.parts.exist for sink in sinks):
         for sink in sinks:
@@ -245,7 +248,7 @@ def begin(sinks: Sequence[FileSink], *, resume: bool) -> int:
 
 
 def are_complete(sinks: Sequence[FileSink]) -> bool:
-    """Whether an earlier run with the same settings has written all results."""
+    """Whether an earlier run with the same settings wrote all results."""
     return all(
         sink.output.is_file() and comment_of(sink.output) == completed_comment(sink.settings)
         for sink in sinks
@@ -257,7 +260,7 @@ def settings_hash(options: VideoOptions, **others: object) -> str:
 
     Args:
         options: the run's.
-        others: what else matters, such as the model's identity and the style codes' bytes.
+        others: what else it depends on, such as the model's identity and the style codes.
     """
     facts: dict[str, object] = {
         "input": sha256(Path(options.input)) if options.is_file else options.input,

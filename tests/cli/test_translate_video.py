@@ -89,7 +89,7 @@ def test_odd_sizes_and_the_size_option(tiny_model: Path, tmp_path: Path) -> None
     assert clips.frames(tmp_path / "out.mp4")[0].shape == (22, 30, 3)
 
 
-def test_the_duration_cuts_picture_and_sound(tiny_model: Path, tmp_path: Path) -> None:
+def test_the_duration_cuts_video_and_audio(tiny_model: Path, tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 12)
     out = tmp_path / "out.mp4"
     result = run(tiny_model, clip, "-o", out, "--duration", "0.2", "--json")
@@ -125,7 +125,7 @@ def test_a_damaged_frame_is_told_and_left_out(tiny_model: Path, tmp_path: Path) 
     kept = clips.shown(out)
     assert summary["damaged"] == 12 - len(kept) > 0
     assert set(kept) < set(stamps)
-    assert "is damaged and left out" in result.stderr
+    assert "is damaged and skipped" in result.stderr
     assert clips.packets(out, "audio") == clips.packets(clip, "audio")
 
 
@@ -144,7 +144,7 @@ def test_a_cut_file_is_translated_and_told(tiny_model: Path, tmp_path: Path, suf
     assert summary["ended"] == "broken off"
     assert 0 < summary["frames"] == len(clips.frames(tmp_path / "out.mkv"))
     assert summary["missing"] == pytest.approx(40 - summary["frames"], abs=4)
-    assert "breaks off: its video ends at" in result.stderr
+    assert "ends early: its video ends at" in result.stderr
     assert f"about {summary['missing']} missing in the input" in result.stderr
 
 
@@ -261,7 +261,7 @@ def test_results_of_earlier_styles_are_named(tiny_model: Path, tmp_path: Path) -
     clips.make_clip(out / "clip_07.mp4", 2)  # of the user
     result = run(tiny_model, clip, "-o", out, "--styles", 2, "--seed", 9, "--overwrite")
     assert result.exit_code == 0, result.output
-    assert f"{out / 'clip_02.mp4'}: of an earlier run with other styles" in result.stderr
+    assert f"{out / 'clip_02.mp4'}: from an earlier run with other styles" in result.stderr
     assert "clip_07.mp4" not in result.stderr
     result = run(tiny_model, clip, "-o", out, "--seed", 9)
     assert (

@@ -19,7 +19,7 @@ def translated(clip: Path, out: Path, codec: CodecName | None = None) -> Any:
     """The result of a job, opened."""
     job, skip, _ = video_runs.file_job(clip, out, codec=codec)
     list(job.run(skip, lambda: False))
-    job.settle(sound=True)
+    job.settle(audio=True)
     return av.open(str(out))
 
 
