@@ -173,7 +173,7 @@ def test_a_raw_stream_that_ends_inside_a_frame(tiny_model: Path, tmp_path: Path)
     data = images.tobytes()[:-100]
     result = run(tiny_model, "-", "--raw-size", "32x24", "-o", out, stdin=data)
     assert result.exit_code == 2, result.output
-    assert "ends inside frame 2: 2204 bytes came" in result.stderr
+    assert "ends inside frame 2: 2204 bytes arrived" in result.stderr
     assert len(clips.frames(out)) == 2
 
 
@@ -246,7 +246,7 @@ def test_a_result_is_not_replaced_unasked(tiny_model: Path, tmp_path: Path) -> N
     assert result.exit_code == 0, result.output
     Parts(out).folder.mkdir()
     out.unlink()
-    assert "--resume goes on" in refused(tiny_model, clip, "-o", out)
+    assert "--resume continues it" in refused(tiny_model, clip, "-o", out)
 
 
 def test_a_slash_makes_a_folder(tiny_model: Path, tmp_path: Path) -> None:
@@ -264,9 +264,8 @@ def test_results_of_earlier_styles_are_named(tiny_model: Path, tmp_path: Path) -
     assert f"{out / 'clip_02.mp4'}: from an earlier run with other styles" in result.stderr
     assert "clip_07.mp4" not in result.stderr
     result = run(tiny_model, clip, "-o", out, "--seed", 9)
-    assert (
-        f"{out / 'clip_00.mp4'}, {out / 'clip_01.mp4'}, {out / 'clip_02.mp4'}: of" in result.stderr
-    )
+    names = ", ".join(str(out / f"clip_{index:02d}.mp4") for index in range(3))
+    assert f"{names}: from an earlier run" in result.stderr
 
 
 def test_parts_that_hold_other_files_stay(tiny_model: Path, tmp_path: Path) -> None:
@@ -292,7 +291,7 @@ def test_an_interrupted_run_resumes(tiny_model: Path, tmp_path: Path) -> None:
     assert "complete already" in result.stderr
     assert (tmp_path / "out.mp4").read_bytes() == done
     message = refused(tiny_model, *words, "0:1,0.1:2", "--resume")
-    assert "is not of this input, model, style and setting" in message
+    assert "exists and was made with another input, model, style or setting" in message
     assert (tmp_path / "out.mp4").read_bytes() == done
 
 

@@ -1,4 +1,4 @@
-"""Videos that lack something are reported to; whole ones of every kind are not suspected."""
+"""Incomplete videos are reported; complete ones of every kind are not suspected."""
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -28,7 +28,7 @@ def cut(path: Path, share: float) -> Path:
 
 
 def blank(path: Path, share: float, num_bytes: int) -> Path:
-    """Zeros from a share of the file on."""
+    """Overwrite bytes with zeros from a share of the file on."""
     data = bytearray(path.read_bytes())
     start = int(len(data) * share)
     data[start : start + num_bytes] = bytes(num_bytes)
@@ -92,7 +92,7 @@ def test_an_avi_file_whose_frames_are_stored_in_another_order(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["clip.mkv", "sound.mkv", "clip.webm"])
-def test_damage_behind_which_nothing_is_found_in_a_short_file(tmp_path: Path, name: str) -> None:
+def test_damage_after_which_nothing_is_found_in_a_short_file(tmp_path: Path, name: str) -> None:
     clip = clips.make_clip(tmp_path / name, 40, keyframe_every=50, **CUT[name])  # type: ignore[arg-type]
     source, count, reported = read(blank(clip, 0.5, 400))
     assert count < 35
@@ -137,7 +137,7 @@ def test_a_transport_stream_that_is_cut_inside_a_packet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["clip.mkv", "sound.mkv", "clip.webm", "clip.flv"])
-def test_frames_that_vanish_in_damage_are_counted(tmp_path: Path, name: str) -> None:
+def test_frames_lost_in_damage_are_counted(tmp_path: Path, name: str) -> None:
     clip = clips.make_clip(tmp_path / name, 100, keyframe_every=10, **CUT[name])  # type: ignore[arg-type]
     source, count, reported = read(blank(clip, 0.5, 1500))
     assert count < 97
@@ -278,7 +278,7 @@ def test_edit_lists_that_trim_or_go_beyond_the_end(tmp_path: Path, factor: float
     assert (reported, source.broke_off, source.num_missing) == ([], False, 0)
 
 
-def test_a_video_shorter_than_its_sound_is_whole(tmp_path: Path) -> None:
+def test_a_video_shorter_than_its_audio_is_whole(tmp_path: Path) -> None:
     for name in ("clip.mkv", "clip.mp4", "clip.flv"):
         path = tmp_path / name
         with av.open(str(path), "w") as file:

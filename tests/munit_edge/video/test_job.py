@@ -48,7 +48,7 @@ def test_an_interrupted_run_resumes_to_the_same_file(tmp_path: Path) -> None:
     ("name", "codec"),
     [("o.mp4", "hevc"), ("o.mp4", "vp9"), ("o.mov", "h264"), ("o.webm", "vp9"), ("o.mkv", "ffv1")],
 )
-def test_segments_of_every_codec_join(tmp_path: Path, name: str, codec: CodecName) -> None:
+def test_segments_of_every_codec_are_muxed(tmp_path: Path, name: str, codec: CodecName) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 12, audio=None)
     out = tmp_path / name
     job, skip, _ = video_runs.file_job(clip, out, codec=codec)
@@ -144,7 +144,7 @@ def test_parts_of_another_run_are_refused(tmp_path: Path) -> None:
         video_runs.file_job(clip, out, resume=True)
 
 
-def test_a_segment_that_was_changed_is_not_joined(tmp_path: Path) -> None:
+def test_a_segment_that_was_changed_is_not_muxed(tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 8)
     out = tmp_path / "out.mp4"
     video_runs.translate_clip(clip, out, stop_at=6)
@@ -198,7 +198,7 @@ def test_damage_is_left_out_and_time_stamps_stay(tmp_path: Path) -> None:
     assert clips.shown(tmp_path / "out.mp4") == expected[:7] + expected[8:]
 
 
-def test_a_file_that_breaks_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_ends_early(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 60, audio=None, index_first=True)
     data = clip.read_bytes()
     clip.write_bytes(data[: -len(data) // 2])
@@ -223,7 +223,7 @@ def test_an_error_of_the_engine_ends_the_run(tmp_path: Path) -> None:
     assert not Parts(tmp_path / "out.mp4").exist
 
 
-def test_damaged_sound_costs_its_packets_not_the_result(tmp_path: Path) -> None:
+def test_damaged_audio_costs_its_packets_not_the_result(tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.ts", 25)
     data = bytearray(clip.read_bytes())
     mark = data.index(b"\xff\xf1", len(data) // 2)  # a header of AAC

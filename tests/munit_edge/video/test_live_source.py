@@ -95,7 +95,7 @@ def test_a_source_that_is_lost_and_comes_back(stream: bytes, tmp_path: Path) -> 
     assert np.abs(result[23] - expected).mean() < 12
 
 
-def test_sound_is_copied_across_a_break(tmp_path: Path) -> None:
+def test_audio_is_copied_across_a_break(tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.ts", 25, audio="mp2", first=128_000)
     source = open_live(Server([clip.read_bytes()] * 2).address, [])
     job = live_job(source, tmp_path / "out.mp4")

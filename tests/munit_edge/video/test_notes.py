@@ -1,4 +1,4 @@
-"""Alpha and HDR are named; matrix and range of colours are followed."""
+"""Alpha and HDR are reported; colour matrix and range are respected."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -92,7 +92,9 @@ def test_hdr_is_named(tmp_path: Path, curve: int, primaries: int, expected: str 
 
 @pytest.mark.parametrize("matrix", [BT709, BT601, BT2020])
 @pytest.mark.parametrize("colour_range", [LIMITED, FULL])
-def test_matrix_and_range_are_followed(tmp_path: Path, matrix: int, colour_range: int) -> None:
+def test_colour_matrix_and_range_are_respected(
+    tmp_path: Path, matrix: int, colour_range: int
+) -> None:
     def tag(stream: av.VideoStream) -> None:
         stream.codec_context.colorspace = matrix
         stream.codec_context.color_range = colour_range

@@ -1,4 +1,4 @@
-"""Display matrices: frames come upright in all eight orientations, in every container."""
+"""Display matrices: frames are upright in all eight orientations, in every container."""
 
 import math
 from collections.abc import Callable
