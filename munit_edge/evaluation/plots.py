@@ -1,4 +1,4 @@
-"""The propositions as one picture: a panel for styles, one for contents, one for kernel tests."""
+"""A plot of the propositions, with panels for styles, contents and kernel tests."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def propositions_plot(found: Propositions) -> Images:
     draw = ImageDraw.Draw(sheet)
     boxes = []
     titles = {
-        "Styles of real pictures": "good: as N(0, I), the thin line",
-        "Domain told from content": "good: both alike, around 0",
-        "Kernel tests, squared MMD": "good: the dot not right of the grey bar of chance",
+        "Styles of real images": "good: like N(0, I), the thin line",
+        "Domain from content": "good: both alike, around 0",
+        "Kernel tests, squared MMD": "good: the dot not right of the grey bar (chance)",
     }
     for number, (title, note) in enumerate(titles.items()):
         left = _MARGIN + number * (width + _MARGIN)
@@ -53,7 +53,7 @@ def _histograms(
     reach: float,
     curve: Sequence[float] = (),
 ) -> None:
-    """Outlines of domains a and b from -reach to reach, and a curve to compare them with."""
+    """Histograms of domains a and b from -reach to reach, and a curve for comparison."""
     left, top, right, bottom = box[0], box[1], box[2], box[3] - 24
     tallest = max(max(heights) for heights in (*densities, curve or (0,)))
     draw.line((left, bottom, right, bottom), fill=_LINE)
@@ -77,7 +77,7 @@ def _histograms(
 
 
 def _intervals(draw: ImageDraw.ImageDraw, box: Box, found: Propositions) -> None:
-    """For each kernel test: what chance gives as a bar, what was found as a dot, the p-value."""
+    """Each kernel test: chance as a bar, the result as a dot, and the p-value."""
     tests = {f"styles {domain}": style.test for domain, style in found.styles.items()}
     tests |= {f"looks {direction}": test for direction, test in found.translations.items()}
     if found.joint is not None:

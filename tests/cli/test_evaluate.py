@@ -106,8 +106,8 @@ def test_domains_of_other_channels_and_sample_data(tiny_sn_model: Path, tmp_path
         (("--data", "missing"), "data folder missing does not exist: name one that holds testA"),
         (("--data", "file.txt"), "data folder file.txt is not a folder"),
         (("--data", "half"), "half holds testA: evaluation needs testA and testB"),
-        (("--data", "empty"), "holds no pictures that can be used: evaluation needs at least 10"),
-        (("--data", "few"), "holds 9 pictures that can be used"),
+        (("--data", "empty"), "holds no images that can be used: evaluation needs at least 10"),
+        (("--data", "few"), "holds 9 images that can be used"),
         (("--data", "broken"), "10.png is empty"),
         (("--data", "thin", "--size", "64"), "would have 12800000 x 64, 819.2 megapixels"),
         (("--data", "thin", "--max-megapixels", "0.1"), "0.2 megapixels, and 0.1 are allowed"),
@@ -176,7 +176,7 @@ def test_feature_networks_and_their_names_beside_the_numbers(
     assert a2b.fid.network.sha256 == {"fid.pth": sha256(files["features"])}
     shown = re.sub(r" +", " ", result.stdout)
     assert b2a.fid is not None
-    assert f"FID {a2b.fid.value:.3f} {b2a.fid.value:.3f} 0: alike" in shown
+    assert f"FID {a2b.fid.value:.3f} {b2a.fid.value:.3f} 0: equal" in shown
     assert f"KID, times 1000 {1000 * a2b.kid.mean:.3f}" in shown
     assert f"LPIPS diversity {a2b.lpips.mean:.3f}" in shown
     assert (
@@ -195,7 +195,7 @@ def test_feature_networks_and_their_names_beside_the_numbers(
     ("options", "words"),
     [
         ("--features missing.pth", "missing.pth does not exist: weights of an Inception-v3"),
-        ("--features missing.onnx", "missing.onnx is no file"),
+        ("--features missing.onnx", "missing.onnx is not a file"),
         ("--features trunk.pth", "trunk.pth has no fc.weight"),
         ("--features text.pth", "text.pth cannot be read as a torch file"),
         ("--lpips trunk.pth", "trunk.pth has no lin0.model.1.weight"),
