@@ -58,7 +58,7 @@ def test_both_directions_of_an_exported_model(tiny_model: Path, data: Path, tmp_
     assert len(report.unreadable) == 1
     assert all(np.isfinite(numbers(report)))
     shown = result.stdout
-    assert "10 + 10 pictures" in shown
+    assert "10 + 10 images" in shown
     for row in report.directions:
         assert f"{row.style_use:.3f}" in shown
     assert re.search(r"translations +a2b +b2a", shown)
@@ -201,7 +201,7 @@ def test_feature_networks_and_their_names_beside_the_numbers(
         ("--lpips trunk.pth", "trunk.pth has no lin0.model.1.weight"),
         ("--lpips trunk.pth --lpips linear.pth --size 24", "24 x 24 pixels and LPIPS with AlexNet"),
         ("--pairs 3", "name its weights (--lpips), or leave out --pairs"),
-        ("--samples 3", "name a classifier of the translations' domain"),
+        ("--samples 3", "name a classifier for the translations' domain"),
         ("--classifier-a classifier.pth --direction a2b", "--direction leaves out"),
     ],
 )

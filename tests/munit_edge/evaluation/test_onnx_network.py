@@ -90,18 +90,18 @@ def test_graphs_with_another_input(shape: Sequence[Any], element: int, tmp_path:
         FeatureGraph(path, "cpu")
 
 
-def test_what_is_no_feature_network(images: Images, tmp_path: Path) -> None:
+def test_other_files_are_refused(images: Images, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"missing\.onnx is not a file"):
         FeatureGraph(tmp_path / "missing.onnx", "cpu")
     (tmp_path / "text.onnx").write_text("no graph")
     with pytest.raises(ModelError, match=r"text\.onnx is not a valid ONNX file"):
         FeatureGraph(tmp_path / "text.onnx", "cpu")
     maps = FeatureGraph(write_graph(tmp_path / "maps.onnx", last="Identity"), "cpu")
-    with pytest.raises(ModelError, match=r"gives \(5, 3, 1, 1\) for 5 images"):
+    with pytest.raises(ModelError, match=r"returned \(5, 3, 1, 1\) for 5 images"):
         maps.features(images)
 
 
-def test_a_graph_that_fails_is_told_with_the_size(images: Images, tmp_path: Path) -> None:
+def test_a_graph_that_fails_is_reported_with_the_size(images: Images, tmp_path: Path) -> None:
     path = write_graph(tmp_path / "means.onnx", ("batch", 3, 8, "width"))
     network = FeatureGraph(path, "cpu")
     with pytest.raises(EngineError, match=r"means\.onnx failed on images of 7 x 12 pixels"):
