@@ -1,4 +1,4 @@
-"""Horizontal bars with their numbers, drawn with Pillow: groups of rows, one or more measures."""
+"""Bar charts drawn with Pillow: groups of rows with one or more measures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from munit_edge.images.pixel_formats import Images
 from munit_edge.images.text import fitted, font, latin, text_width
 
 COLOURS = ((54, 112, 168), (214, 130, 58), (92, 150, 96), (150, 98, 160))
-"""Colour of the bars of each measure, in order."""
+"""Bar colours of the measures, in order."""
 
 _MARGIN = 28
 _ROW, _BAR = 30, 18
@@ -26,22 +26,22 @@ _TITLE_SIZE, _HEADER_SIZE, _TEXT_SIZE = 20, 15, 14
 
 @dataclass(frozen=True)
 class ChartRow:
-    """One thing that was measured."""
+    """One measured subject."""
 
     label: str
-    """Stands on the left."""
+    """Text on the left."""
     values: tuple[float | None, ...]
-    """One for each measure; None draws no bar."""
+    """A value for each measure; None: no bar."""
     note: str = ""
-    """Stands in place of the bars where there are none: why nothing was measured."""
+    """Text instead of the bars, such as why nothing was measured."""
 
 
 @dataclass(frozen=True)
 class ChartGroup:
-    """Rows that are compared with each other: bars have one scale within a group."""
+    """Rows that are compared with each other: their bars share one scale."""
 
     title: str
-    """Stands above the rows."""
+    """Text above the rows."""
     rows: tuple[ChartRow, ...]
     """At least one."""
 
@@ -54,7 +54,7 @@ def bar_chart(
     Args:
         title: first line.
         subtitle: lines below it, smaller.
-        measures: name of each column of bars, such as "images a second".
+        measures: name of each column of bars, such as "images per second".
         groups: the rows; each group has its own scale for each measure.
 
     Returns:
@@ -112,7 +112,7 @@ def _draw_row(
 
 
 def short_number(value: float) -> str:
-    """Three digits, or all of a larger number: 0.0123, 4.56, 78.9, 12345."""
+    """Three significant digits, or a whole number from 100 on: 0.0123, 4.56, 78.9, 12345."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 

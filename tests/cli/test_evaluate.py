@@ -49,7 +49,7 @@ def test_both_directions_of_an_exported_model(tiny_model: Path, data: Path, tmp_
     assert f"wrote {plot}" in result.stderr
     with Image.open(plot) as picture:
         assert (picture.format, picture.size) == ("PNG", (1296, 348))
-    assert "5b.png is no picture" in result.stderr
+    assert "5b.png is not a supported image" in result.stderr
     assert f"wrote {file}" in result.stderr
     report = EvaluationReport.model_validate_json(file.read_text(encoding="utf-8"))
     assert (report.size, report.styles, report.engine) == (20, 2, "onnxruntime")
@@ -236,6 +236,6 @@ def test_names_and_files_that_are_no_pictures(tiny_model: Path, data: Path, tmp_
     assert report.left_out == "1 JPEG XL, 1 video (translate it by itself)"
     told = " ".join(report.unreadable)
     assert len(report.unreadable) == 2
-    assert r"br\xf6ken.png is no picture" in told
+    assert r"br\xf6ken.png is not a supported image" in told
     assert "pipe.png is a pipe" in told
     assert f"warning: left out: {report.left_out}\n" in result.stderr

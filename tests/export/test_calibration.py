@@ -158,7 +158,7 @@ def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
     options = ExportOptions(precision="int8", calibration=(first, second))
     read_pictures(CONFIG, options, told.append)
     assert len(told) == 2
-    assert "000.png is no picture" in told[0]
+    assert "000.png is not a supported image" in told[0]
     assert told[1] == (
         "left out: 1 JPEG XL, 1 video (translate it by itself), 1 linked folder (name the folders "
         "themselves)"

@@ -45,7 +45,7 @@ def images() -> Images:
 
 
 @pytest.mark.parametrize("batch", ["batch", 1])
-def test_pictures_come_as_they_are_in_0_to_1(
+def test_images_come_as_they_are_in_0_to_1(
     batch: str | int, images: Images, tmp_path: Path
 ) -> None:
     path = write_graph(tmp_path / "means.onnx", (batch, 3, "height", "width"))
@@ -59,7 +59,7 @@ def test_pictures_come_as_they_are_in_0_to_1(
     assert len(network.card.sha256["means.onnx"]) == 64
 
 
-def test_a_graph_of_one_size_gets_resized_pictures(images: Images, tmp_path: Path) -> None:
+def test_a_graph_of_one_size_gets_resized_images(images: Images, tmp_path: Path) -> None:
     path = write_graph(tmp_path / "means.onnx", ("batch", 3, 6, 5))
     steps = np.broadcast_to(images[:, :1, :1], images.shape)  # one colour each
     found = FeatureGraph(path, "cpu").features(steps)

@@ -58,7 +58,7 @@ def test_pairs_of_one_joint_distribution(grey: Images) -> None:
     assert joint.p_value > 0.05
 
 
-def test_translations_that_look_right_and_belong_to_another_picture(grey: Images) -> None:
+def test_translations_that_look_right_and_belong_to_another_image(grey: Images) -> None:
     x_a, x_b = grey[:60], negative(grey[60:], 3)
     made = {"a2b": negative(np.roll(x_a, 1, axis=0), 3), "b2a": negative(x_b, 1)}
     alone, joint = compare_images({"a": x_a, "b": x_b}, made)  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ def test_translations_that_look_right_and_belong_to_another_picture(grey: Images
     assert joint.p_value < 0.05
 
 
-def test_translations_that_look_like_no_real_picture(grey: Images) -> None:
+def test_translations_that_look_like_no_real_image(grey: Images) -> None:
     made = {"a2b": grey[:60] // 2}
     alone, joint = compare_images({"a": grey[:60], "b": grey[60:]}, made)  # type: ignore[arg-type]
     assert alone["a2b"].p_value < 0.05

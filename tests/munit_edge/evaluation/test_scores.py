@@ -39,7 +39,7 @@ def test_fid_of_known_normal_distributions(counts: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("counts", [(6, 8), (30, 6), (40, 30)])
-def test_fid_of_any_covariances_and_of_few_pictures(counts: tuple[int, int]) -> None:
+def test_fid_of_any_covariances_and_of_few_images(counts: tuple[int, int]) -> None:
     """The formula as it is written, where the covariances have no inverse."""
     random = np.random.default_rng(2)
     first, second = (
