@@ -1,4 +1,4 @@
-"""Facts about samples that Pillow's mode does not express, and messages for what is not supported."""
+"""Facts about samples that Pillow's mode does not express, and messages about other files."""
 
 from __future__ import annotations
 
