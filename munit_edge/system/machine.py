@@ -107,7 +107,7 @@ def power_modes(root: Path = Path("/")) -> tuple[str, ...]:
     """
     limits = ", ".join(
         f"GPU {index} {limit} W of {highest} W"
-        for index, (limit, highest) in enumerate(power_limits())
+        for index, (limit, highest) in power_limits().items()
     )
     return tuple(mode for mode in (_nvpmodel(), _governors(root), limits) if mode)
 

@@ -58,10 +58,14 @@ def used_memory_bytes(index: int) -> int | None:
     return _memory_bytes("memory.used", index)
 
 
-def power_limits() -> tuple[tuple[str, str], ...]:
-    """Power limit and its highest setting in watts, as printed, for each GPU that has them."""
+def power_limits() -> dict[int, tuple[str, str]]:
+    """Power limit and its highest setting in watts, as printed, by index of the GPU."""
     rows = _answers(("power.limit", "power.max_limit"))
-    return tuple((row[0], row[1]) for row in rows if len(row) == 2 and all(map(_is_number, row)))
+    return {
+        index: (row[0], row[1])
+        for index, row in enumerate(rows)
+        if len(row) == 2 and all(map(_is_number, row))
+    }
 
 
 def _memory_bytes(field: str, index: int) -> int | None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from munit_edge.system import child
 from munit_edge.system.machine import look_at_machine, power_modes
 
 RELEASE = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
@@ -73,17 +72,6 @@ def test_another_board_is_no_jetson(tmp_path: Path, programs: Path) -> None:
     assert look_at_machine(tmp_path / "root").jetson is None
 
 
-def test_gpus_of_nvidia_smi(tmp_path: Path, programs: Path) -> None:
-    rows = "NVIDIA H100, 580.65.06, 81559, 9.0\\nOrin (nvgpu), 540.4.0, [N/A], [N/A]\\n"
-    write_program(programs / "nvidia-smi", f"printf '{rows}'")
-    smi = look_at_machine(tmp_path).smi
-    assert smi is not None
-    server, jetson = smi.gpus
-    assert (server.name, server.driver) == ("NVIDIA H100", "580.65.06")
-    assert (server.memory_mib, server.compute_capability) == (81559, "9.0")
-    assert (jetson.memory_mib, jetson.compute_capability) == (None, None)
-
-
 def test_gpus_on_the_bus_are_seen_without_a_driver(tmp_path: Path, programs: Path) -> None:
     devices = {
         "01:00.0": ("0x10de", "0x030000"),
@@ -97,24 +85,6 @@ def test_gpus_on_the_bus_are_seen_without_a_driver(tmp_path: Path, programs: Pat
         (folder / "vendor").write_text(f"{vendor}\n")
         (folder / "class").write_text(f"{kind}\n")
     assert look_at_machine(tmp_path).pci_gpus == 2
-
-
-def test_an_nvidia_smi_that_fails(tmp_path: Path, programs: Path) -> None:
-    write_program(programs / "nvidia-smi", "echo Driver/library version mismatch; exit 18")
-    smi = look_at_machine(tmp_path).smi
-    assert smi is not None
-    assert smi.fault == "nvidia-smi ended with code 18: Driver/library version mismatch"
-
-
-def test_an_nvidia_smi_that_hangs(
-    tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(child, "PROGRAM_TIMEOUT_S", 0.2)
-    write_program(programs / "nvidia-smi", "while :; do :; done")
-    smi = look_at_machine(tmp_path).smi
-    assert smi is not None
-    assert smi.fault == "nvidia-smi gave no answer within 0.2 s"
-    assert power_modes(tmp_path) == ()
 
 
 def test_power_modes_of_a_jetson_with_governors(tmp_path: Path, programs: Path) -> None:
