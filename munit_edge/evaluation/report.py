@@ -164,7 +164,7 @@ def _style_rows(propositions: Propositions) -> list[Row]:
         ("spread", [f.spread for f in found], "1: like N(0, I)"),
         ("covariance error", [f.covariance_error for f in found], "0: like N(0, I)"),
         (
-            "of as many samples of N(0, I)",
+            "expected for N(0, I)",
             [f.expected_covariance_error for f in found],
             "for comparison",
         ),
