@@ -1,9 +1,9 @@
-"""Time from `munit-edge --help` to its end, in fresh processes: the target is under 0.5 s.
+"""Time of `munit-edge --help` in new processes; the target is under 0.5 s.
 
     python benchmarks/cli_startup.py [--runs 20]
 
-The first run is reported apart: it may read files from the disk and write byte code. "python" is
-the interpreter alone, doing nothing: what no program in Python can be faster than.
+The first run is reported separately: it may read files from disk and write bytecode. "python" is
+the interpreter alone, doing nothing: the lower limit for any Python program.
 """
 
 from __future__ import annotations

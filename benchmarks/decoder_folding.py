@@ -1,14 +1,14 @@
-"""The decoder with fewer multiplications against the one as trained, in ONNX Runtime on the CPU.
+"""The folded decoder, with fewer multiplications, against the original, in ONNX Runtime on the CPU.
 
     python benchmarks/decoder_folding.py [--size 256] [--width 64] [--threads 2] [--runs 10]
                                          [--styles 10] [--style-runs 3]
 
-Both graphs come from our own exporter, with the same random weights, and run in turn in one
-process, so that other work on the machine slows both. The ratio of the medians is reported, and
-that of the fastest runs, which other work disturbs least.
+Both graphs come from our own exporter, with the same random weights, and alternate in one process,
+so that other work on the machine slows both. The ratio of the medians is reported, and that of the
+fastest runs, which other work disturbs least.
 
-Then the folded one in several styles at once: the content given once, so that what does not depend
-on the style is computed once, against the content repeated for each style.
+Then the folded decoder runs with several styles at once: with the content passed once, so that
+everything independent of the style is computed once, against the content repeated for each style.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def main() -> int:
     sessions = [_session(generators, config, args.threads) for generators in (plain, folded)]
     feeds = _feeds(config, args.size)
 
-    pictures = [session.run(None, feeds)[0] for session in sessions]  # the warm-up, too
-    difference = float(np.abs(pictures[1] - pictures[0]).max())
+    images = [session.run(None, feeds)[0] for session in sessions]  # the warm-up, too
+    difference = float(np.abs(images[1] - images[0]).max())
     times_s = _in_turn([(session, feeds) for session in sessions], args.runs)
 
     print(f"{hardware()}, ONNX Runtime {importlib.metadata.version('onnxruntime')}")
@@ -78,7 +78,7 @@ def _in_turn(
     runs: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[list[float]]:
-    """Seconds of each run of each session with its feeds, by `clock`."""
+    """Time of each run of each session with its feeds, in seconds of `clock`."""
     times_s: list[list[float]] = [[] for _ in cases]
     for _ in range(runs):
         for (session, feeds), times in zip(cases, times_s, strict=True):
@@ -89,11 +89,11 @@ def _in_turn(
 
 
 def _report_styles(session: Any, config: ModelConfig, args: argparse.Namespace) -> None:
-    """Time of several styles of one content, the content given once and repeated."""
+    """Time of several styles for one content, passed once or repeated."""
     once = _feeds(config, args.size, args.styles)
     repeated = {**once, "content": np.repeat(once["content"], args.styles, axis=0)}
     levels = np.abs(session.run(None, once)[0] - session.run(None, repeated)[0]).max() * HALF_RANGE
-    # Processor time: these runs are long and few, and other work would hide the difference.
+    # Processor time: there are few, long runs, and other work would hide the difference.
     repeated_s, once_s = _in_turn(
         [(session, repeated), (session, once)], args.style_runs, clock=time.process_time
     )

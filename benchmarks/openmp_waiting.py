@@ -1,14 +1,14 @@
-"""Seconds of a short training for each way that OpenMP's threads can wait, idle and beside others.
+"""Duration of a short training for each way in which OpenMP's threads can wait, idle and loaded.
 
     python benchmarks/openmp_waiting.py [--load 3] [--runs 3] [--iterations 60]
 
 Between two parallel regions of torch's kernels the threads of GNU's OpenMP spin for about 3 ms
-before they sleep (`GOMP_SPINCOUNT=300000` is its default). Beside other work that keeps the cores
-busy, a thread that spins holds back the one that it waits for. `munit-edge train` runs here as
-users run it, once for each setting in turn, so that other work on the machine slows all of them.
-`--load` adds processes that compute without end, at the same priority.
+before they sleep (`GOMP_SPINCOUNT=300000` is its default). If other work keeps the cores busy, a
+spinning thread delays the thread that it waits for. `munit-edge train` runs as users run it, with
+the settings alternating, so that other work on the machine slows all of them. `--load` adds
+processes that compute without end, at the same priority.
 
-The last weights of all runs must be the same, bit for bit.
+The final weights of all runs must be equal, bit for bit.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--load", type=int, default=0, help="processes that compute beside it")
+    parser.add_argument(
+        "--load", type=int, default=0, help="processes that compute at the same time"
+    )
     parser.add_argument("--runs", type=int, default=3, help="runs of each setting")
     parser.add_argument("--iterations", type=int, default=60)
     return parser.parse_args()
@@ -82,7 +84,7 @@ def _busy(count: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment(settings: dict[str, str]) -> Iterator[None]:
-    """Within the block these alone decide how OpenMP's threads wait."""
+    """Within the block only these variables control how OpenMP's threads wait."""
     before = os.environ.copy()
     for name in WAITING:
         os.environ.pop(name, None)

@@ -1,10 +1,10 @@
-"""The plain torch program that `munit-edge translate` is measured against.
+"""The plain torch program that `munit-edge translate` is compared with.
 
     python benchmarks/plain_torch_translate.py CHECKPOINT PHOTO OUT [--styles 10] [--decode batch]
 
-Checkpoint in, the photo encoded once, every style decoded (all in one batch or one by one), PNG
-files out: what a user of torch would write in half an hour. The networks are the project's own,
-which are plain torch modules; nothing else of it is used.
+It encodes the photo once, decodes every style (in one batch or one by one), and writes PNG files: a
+program that a torch user would write in half an hour. The networks are the project's own plain
+torch modules; nothing else of the project is used.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Translate one photo a2b with plain torch.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("photo", type=Path)
-    parser.add_argument("out", type=Path, help="folder of the results, made here")
+    parser.add_argument("out", type=Path, help="folder of the results, which is created")
     parser.add_argument("--styles", type=int, default=1, help="random styles [1]")
     parser.add_argument(
         "--lean", action="store_true", help="load only the two networks that are needed"
@@ -61,7 +61,7 @@ def _config(checkpoint: Path) -> ModelConfig:
 
 
 def _whole(checkpoint: Path) -> tuple[nn.Module, nn.Module]:
-    """Content encoder of a and decoder of b, the common way: make the model, load its weights."""
+    """Content encoder of a and decoder of b, the usual way: make the model, load all weights."""
     config = _config(checkpoint)
     channels = {"a": config.channels_a, "b": config.channels_b}
     generators = {domain: Generator(config, num) for domain, num in channels.items()}
@@ -72,7 +72,7 @@ def _whole(checkpoint: Path) -> tuple[nn.Module, nn.Module]:
 
 
 def _lean(checkpoint: Path) -> tuple[nn.Module, nn.Module]:
-    """The same with no weight in memory that is not needed, and none twice."""
+    """The same networks, without unneeded weights in memory and without copies."""
     config = _config(checkpoint)
     with torch.device("meta"):
         source = Generator(config, config.channels_a).content_encoder

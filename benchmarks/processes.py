@@ -1,4 +1,4 @@
-"""A process measured from outside: wall time, its own peak memory, what it said."""
+"""A process measured from outside: wall time, peak memory of its own, and its output."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MUNIT_EDGE = (sys.executable, "-c", "from munit_edge.cli.main import main; main(
 """The program of this checkout."""
 
 _OURS_ALONE = {"OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"}
-"""What processes do not inherit: without bytecode every start would compile this checkout anew, as
-it does no installed package."""
+"""Variables that processes do not inherit. Without bytecode every start would compile this checkout
+again, unlike an installed package."""
 
-# Between us and the process that is measured stands this small one: Linux counts what the parent
-# has ever held as held by the child.
+# Starts the measured process: Linux counts the parent's peak memory as the child's, so the parent
+# has to be small.
 _LAUNCHER = """
 import os, subprocess, sys
 process = subprocess.Popen(sys.argv[2:])
@@ -41,38 +41,38 @@ class Run:
 
     seconds: float
     peak_bytes: int
-    said: str
-    """Standard error, and standard output if it was asked for."""
+    output: str
+    """Standard error, and standard output if both streams are kept."""
 
 
 def run_process(
     command: Sequence[object], *, both_streams: bool = False, codes: tuple[int, ...] = (0,)
 ) -> Run:
-    """Run a process to its end; threads are what it chooses by itself.
+    """Run a process to its end; it chooses the number of threads itself.
 
     Args:
         command: program and arguments.
-        both_streams: keep what it prints to standard output, too.
-        codes: exit codes that are no failure.
+        both_streams: keep standard output, too.
+        codes: exit codes that are not failures.
     """
     environment = {key: value for key, value in os.environ.items() if key not in _OURS_ALONE}
     paths = [str(ROOT), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    with tempfile.TemporaryFile() as said, tempfile.NamedTemporaryFile("r") as told:
-        launcher = [sys.executable, "-S", "-c", _LAUNCHER, told.name, *map(str, command)]
+    with tempfile.TemporaryFile() as output, tempfile.NamedTemporaryFile("r") as usage:
+        launcher = [sys.executable, "-S", "-c", _LAUNCHER, usage.name, *map(str, command)]
         started = time.perf_counter()
         subprocess.run(
             launcher,
-            stdout=said if both_streams else subprocess.DEVNULL,
-            stderr=said,
+            stdout=output if both_streams else subprocess.DEVNULL,
+            stderr=output,
             stdin=subprocess.DEVNULL,
             env=environment,
             check=True,
         )
         seconds = time.perf_counter() - started
-        code, peak = map(int, told.read().split())
-        said.seek(0)
-        text = said.read().decode(errors="replace").strip()
+        code, peak = map(int, usage.read().split())
+        output.seek(0)
+        text = output.read().decode(errors="replace").strip()
     if code not in codes:
         last = (text.splitlines() or ["without a message"])[-1]
         start = " ".join(str(part) for part in command[:6])

@@ -1,15 +1,15 @@
-"""Does training reach its goal where the answer is known? A short run on the sample data, judged.
+"""Quality after a short training on the sample data, where the right answers are known.
 
-    python benchmarks/quality.py                               draws, trains and judges: 10 minutes
+    python benchmarks/quality.py                               draws, trains, measures: 10 minutes
     python benchmarks/quality.py --set iterations=500          with other settings of the recipe
-    python benchmarks/quality.py --model RUN_OR_MODEL          judges what is trained already
+    python benchmarks/quality.py --model RUN_OR_MODEL          measures a trained model
 
-Content: a classifier, trained on real pictures of the output domain alone, reads which shape a
-translation holds. Style: the mean colour inside the shape, over random styles of one picture
-against real pictures of B; and its hue against that of the reference picture of a guided
-translation. Beside each number stands what real pictures give.
+Content: a classifier, trained only on real images of the output domain, recognises the shape in
+each translation. Style: the mean colour inside the shape, over random styles of one image compared
+with real images of B, and its hue compared with that of the reference of a guided translation.
+Each number is printed with its value for real images.
 
-Exit code 1: a bar was missed. 2: training failed, or the model cannot be opened.
+Exit code 1: a target was missed. 2: training failed, or the model cannot be opened.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Images = NDArray[np.uint8]
 SIZE = 32
 NUM_STYLES = 10
 NUM_SHOWN = 10
-"""Pictures of each direction on the sheet."""
+"""Images of each direction on the contact sheet."""
 MIN_CLASSIFIER_ACCURACY = 0.97
 MIN_SHAPES_READ = 0.9
 MAX_HUE_ERROR = 0.04
@@ -62,23 +62,23 @@ class Line:
     what: str
     measured: float
     real: float | None = None
-    """The same of real pictures."""
+    """The value for real images."""
     at_least: float | None = None
     at_most: float | None = None
 
     @property
     def met(self) -> bool | None:
-        """Whether the bar is reached; None: there is none."""
+        """Whether the target is met; None: there is no target."""
         if self.at_least is None and self.at_most is None:
             return None
-        # Written so that a number that is none misses the bar.
+        # Written so that NaN misses the target.
         reached = self.at_least is None or self.measured >= self.at_least
         return reached and (self.at_most is None or self.measured <= self.at_most)
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """The real pictures of one domain that training did not see."""
+    """The real test images of one domain, not used in training."""
 
     images: Images
     """uint8 [N, SIZE, SIZE, 3]."""
@@ -95,12 +95,12 @@ class TestSet:
 
 @dataclass(frozen=True)
 class Translations:
-    """What a model makes of the test pictures of one domain."""
+    """Translations of the test images of one domain."""
 
     random: Images
-    """uint8 [N, NUM_STYLES, SIZE, SIZE, 3], each picture with random styles of its own."""
+    """uint8 [N, NUM_STYLES, SIZE, SIZE, 3], each image with random styles of its own."""
     guided: Images
-    """uint8 [N, SIZE, SIZE, 3], picture i with the style of picture i of the other domain."""
+    """uint8 [N, SIZE, SIZE, 3], image i with the style of image i of the other domain."""
 
 
 def main() -> int:
@@ -114,7 +114,7 @@ def main() -> int:
         lines = [] if options.model else _train(options, data, model)
         lines += judge(model, data, work / "quality.png")
     except subprocess.CalledProcessError:
-        return 2  # training has said what is wrong
+        return 2  # training has reported what is wrong
     except MunitEdgeError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 2
@@ -123,9 +123,9 @@ def main() -> int:
     print_table(lines)
     print(f"\npictures: {work / 'quality.png'}")
     if options.json:
-        told = {"hardware": hardware(), "load": load, "model": str(model), "set": options.set}
-        told["lines"] = [asdict(line) | {"met": line.met} for line in lines]
-        options.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        report = {"hardware": hardware(), "load": load, "model": str(model), "set": options.set}
+        report["lines"] = [asdict(line) | {"met": line.met} for line in lines]
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return 1 if any(line.met is False for line in lines) else 0
 
 
@@ -137,19 +137,19 @@ def _options() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a setting, as of `munit-edge train`; may be repeated",
+        help="change a setting, as with `munit-edge train`; may be repeated",
     )
     parser.add_argument(
-        "--model", type=Path, help="judge this run, checkpoint or model; nothing is trained"
+        "--model", type=Path, help="measure this run, checkpoint or model instead of training"
     )
     parser.add_argument("--data-seed", type=int, default=0, help="seed of the sample data [0]")
     parser.add_argument(
         "--work",
         type=Path,
         default=ROOT / "build" / "quality",
-        help="folder for data, run and pictures [build/quality]",
+        help="folder for data, run and images [build/quality]",
     )
-    parser.add_argument("--json", type=Path, help="write the results there, too")
+    parser.add_argument("--json", type=Path, help="write the results to this file, too")
     return parser.parse_args()
 
 
@@ -165,7 +165,7 @@ def _need_data(folder: Path, seed: int) -> None:
 
 
 def _train(options: argparse.Namespace, data: Path, run: Path) -> list[Line]:
-    """Train as a user does; time of the wall and of the processor."""
+    """Train as a user does; return wall time and processor time."""
     shutil.rmtree(run, ignore_errors=True)
     command = [*MUNIT_EDGE, "train", "--recipe", options.recipe, "--device", "cpu"]
     command += ["--data", str(data), "-o", str(run)]
@@ -187,7 +187,7 @@ def _processor_s() -> float:
 
 
 def judge(model: Path, data: Path, sheet: Path) -> list[Line]:
-    """Measure a model on the test pictures, and write a picture of what it makes of some.
+    """Measure a model on the test images, and write a contact sheet of some translations.
 
     Args:
         model: run, checkpoint (with torch) or model directory.
@@ -208,7 +208,7 @@ def judge(model: Path, data: Path, sheet: Path) -> list[Line]:
 
 
 def read_test_set(data: Path, domain: str) -> TestSet:
-    """The test pictures of sample data and what they hold."""
+    """The test images of the sample data, with their labels."""
     labels, split = read_labels(data), f"test{domain.upper()}/"
     names = [name for name in labels.pictures if name.startswith(split)]
     images = np.stack([read_image(data / name, 3).pixels for name in names])
@@ -240,7 +240,7 @@ def content_lines(
     source: TestSet,
     target: TestSet,
 ) -> list[Line]:
-    """Is what was in the picture still in its translation?"""
+    """Is the content preserved in the translation?"""
     real = classifier.share_correct(target.images, target.shapes)
     each = [shape for shape in source.shapes for _ in range(made.random.shape[1])]
     flat = made.random.reshape(-1, *made.random.shape[2:])
@@ -266,7 +266,7 @@ def content_lines(
 
 
 def style_lines(made: Translations, source: TestSet, references: TestSet) -> list[Line]:
-    """Are colours as many as in B, and does a guided translation have its reference's?"""
+    """Do colours vary as much as in B, and do guided translations have their reference's colour?"""
     wanted = _drawn_hues(references)
     others = np.roll(wanted, 1)
     guided = hues(mean_colours(made.guided, source.shapes))
@@ -293,17 +293,17 @@ def style_lines(made: Translations, source: TestSet, references: TestSet) -> lis
 
 
 def _by_style(images: Images) -> list[Images]:
-    """[N, S, ...] -> S of [N, ...]."""
+    """[N, S, ...] -> S arrays [N, ...]."""
     return list(images.swapaxes(0, 1))
 
 
 def _drawn_hues(domain: TestSet) -> NDArray[np.float64]:
-    """The hues that the pictures were drawn with, 0 to 1."""
+    """The hues of the drawn images, 0 to 1."""
     return np.array([label.style.hue / 360 for label in domain.labels if label.style is not None])
 
 
 def _sheet(sets: dict[str, TestSet], made: dict[Direction, Translations]) -> Images:
-    """Rows: picture, its translations in random styles, a reference, the translation guided."""
+    """Rows: image, translations with random styles, a reference, the guided translation."""
     rows = []
     for direction, found in made.items():
         source, target = split_direction(direction)
@@ -316,15 +316,15 @@ def _sheet(sets: dict[str, TestSet], made: dict[Direction, Translations]) -> Ima
 
 
 def print_table(lines: list[Line]) -> None:
-    """The lines as a table for people and for pages."""
-    print("| what | bar | translations | real | |")
+    """The lines as a table for terminals and documents."""
+    print("| what | target | translations | real | |")
     print("|---|---|---|---|---|")
     for line in lines:
         verdict = {True: "met", False: "MISSED", None: ""}[line.met]
-        bars = [(">=", line.at_least), ("<=", line.at_most)]
-        bar = " ".join(f"{sign} {value:g}" for sign, value in bars if value is not None)
+        limits = [(">=", line.at_least), ("<=", line.at_most)]
+        target = " ".join(f"{sign} {value:g}" for sign, value in limits if value is not None)
         real = "" if line.real is None else _digits(line.real)
-        print(f"| {line.what} | {bar} | {_digits(line.measured)} | {real} | {verdict} |")
+        print(f"| {line.what} | {target} | {_digits(line.measured)} | {real} | {verdict} |")
 
 
 def _digits(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The colour inside a shape, measured on pictures whose shape is known."""
+"""The colour inside a shape, measured on images whose shape is known."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from munit_edge.images.sample_data import Shape, shape_mask
 Numbers = NDArray[np.float64]
 
 WHOLE = 0.999
-"""How much of a pixel the shape must cover: a pixel of its edge is part white, or part outline."""
+"""Least share of a pixel that the shape covers: edge pixels are part white, or part outline."""
 MIN_CHROMA = 8.0
-"""Levels of 255 between a colour's largest and smallest channel below which it is grey."""
+"""A colour is grey if its largest and smallest channel differ by less, in levels of 255."""
 CHANCE = 0.25
-"""Mean error of a hue that is guessed, of the colour circle."""
+"""Mean error of a random hue, as a fraction of the colour circle."""
 
 
 def mean_colours(pictures: NDArray[np.uint8], shapes: list[Shape]) -> Numbers:
-    """Mean colour inside the shape of each picture.
+    """Mean colour inside the shape of each image.
 
     Args:
-        pictures: uint8 [N, S, S, 3].
+        images: uint8 [N, S, S, 3].
         shapes: what is in them, or should be.
 
     Returns:
@@ -38,7 +38,7 @@ def hues(colours: Numbers) -> Numbers:
     White or black mixed with a colour leaves its hue, so textures and soft edges do no harm.
     """
     red, green, blue = np.moveaxis(colours, -1, 0)
-    # The angle of the colour seen along the axis from black to white, by sixths of the circle.
+    # The angle of the colour around the axis from black to white, in sixths of the circle.
     chroma = colours.max(axis=-1) - colours.min(axis=-1)
     safe = np.where(chroma < MIN_CHROMA, np.nan, chroma)
     largest = colours.argmax(axis=-1)
@@ -50,17 +50,17 @@ def hues(colours: Numbers) -> Numbers:
 
 
 def hue_errors(found: Numbers, wanted: Numbers) -> Numbers:
-    """Distance on the colour circle, 0 to 0.5, of each hue; where one is grey: that of chance."""
+    """Distance on the colour circle for each hue, 0 to 0.5; the mean random error for grey."""
     difference = np.abs(found - wanted) % 1.0
     distance = np.minimum(difference, 1 - difference)
     return np.where(np.isnan(distance), CHANCE, distance)
 
 
 def spread(colours: Numbers) -> float:
-    """Standard deviation of colours, of all three channels together.
+    """Standard deviation of colours over all three channels together.
 
     Args:
-        colours: [G, N, 3], N colours in each of G groups, such as the styles of each picture. The
+        colours: [G, N, 3], N colours in each of G groups, such as the styles of each image. The
             variance within a group counts, whatever the groups' means are.
 
     Returns:

@@ -1,7 +1,7 @@
-"""A small network that reads which shape a picture of the sample data holds.
+"""A small network that classifies the shape in an image of the sample data.
 
-It is trained on real pictures of one domain, drawn for it alone, and asked about others that it has
-not seen before it may judge translations into that domain.
+It is trained on real images of one domain, drawn only for it, and tested on held-out images before
+it is used to judge translations into that domain.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ BATCH_SIZE = 50
 EPOCHS = 10
 LEARNING_RATE = 3e-3
 MAX_SHIFT = 2
-"""Pixels by which training pictures are moved."""
+"""Largest shift of training images, in pixels."""
 
 
 @dataclass(frozen=True)
 class ShapeClassifier:
-    """A trained classifier, and how well it does."""
+    """A trained classifier and its accuracy."""
 
     network: nn.Module
     held_out_accuracy: float
-    """Share of real pictures, drawn anew, that it reads correctly."""
+    """Accuracy on held-out real images."""
     num_held_out: int
 
     def share_correct(self, pictures: NDArray[np.uint8], shapes: list[Shape]) -> float:
-        """Share of pictures, uint8 [N, S, S, 3], in which it reads the kind of their shape."""
+        """Share of images, uint8 [N, S, S, 3], whose kind of shape it recognises."""
         return _share_correct(self.network, pictures, [shape.kind for shape in shapes])
 
 
 def train_classifier(
     domain: Domain, size: int, *, num_train: int = 2000, num_held_out: int = 500, seed: int = 1000
 ) -> ShapeClassifier:
-    """Train on pictures of one domain that are drawn for it.
+    """Train on images of one domain that are drawn for it.
 
     Args:
-        domain: whose pictures it is to judge.
+        domain: whose images it will judge.
         size: height and width in pixels.
-        num_train: pictures to learn from.
-        num_held_out: pictures for its accuracy.
-        seed: of pictures and weights; take another than that of the data a model is trained on.
+        num_train: images to train on.
+        num_held_out: images for the accuracy.
+        seed: for images and weights; must differ from that of the data a model is trained on.
     """
     labels = _labels(domain, num_train + num_held_out, seed)
     pictures = np.stack([draw(label, size) for label in labels])
@@ -66,7 +66,7 @@ def _labels(domain: Domain, count: int, seed: int) -> list[Label]:
 
 
 def _network() -> nn.Sequential:
-    """Picture [B, 3, H, W] in [-1, 1] -> a verdict for each kind [B, kinds]."""
+    """Images [B, 3, H, W] in [-1, 1] -> a logit for each kind [B, kinds]."""
 
     def block(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
         return nn.Sequential(
@@ -88,7 +88,7 @@ def _network() -> nn.Sequential:
 
 
 def _fit(network: nn.Module, inputs: Tensor, targets: Tensor) -> None:
-    """Adam with a learning rate that falls to 0, on pictures mirrored and moved at random."""
+    """Train with Adam, a learning rate that falls to 0, and randomly mirrored, shifted images."""
     steps = EPOCHS * -(-len(inputs) // BATCH_SIZE)
     optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
@@ -104,7 +104,7 @@ def _fit(network: nn.Module, inputs: Tensor, targets: Tensor) -> None:
 
 
 def _changed(inputs: Tensor) -> Tensor:
-    """A batch mirrored or not, and moved: what comes in at the border is white."""
+    """Randomly mirror and shift a batch, with white at the borders."""
     if torch.rand(()) < 0.5:
         inputs = inputs.flip(3)
     down, right = torch.randint(2 * MAX_SHIFT + 1, (2,)).tolist()

@@ -1,7 +1,7 @@
 """Peak memory of `munit-edge translate --tile` at several sizes, each in a process of its own.
 
-Whether memory grows with the picture: input and result are 6 bytes a pixel, and what is left after
-those should be the same at every size. 12 and 48 megapixels are whole tiles of 1000 pixels. Without
+Shows whether memory grows with the image: input and result take 6 bytes per pixel, and the rest
+should be the same at every size. 12 and 48 megapixels are whole tiles of 1000 pixels. Without
 --model a random model of width 16 is exported.
 
     python benchmarks/tiling_memory.py --megapixels 12,48
@@ -20,7 +20,7 @@ from PIL import Image
 from processes import MUNIT_EDGE, run_process
 
 RASTER_BYTES = 6
-"""Bytes a pixel of input and result together."""
+"""Bytes per pixel of input and result together."""
 
 
 class Measured(NamedTuple):
@@ -32,7 +32,7 @@ class Measured(NamedTuple):
 
     @property
     def rest(self) -> int:
-        """Peak without the rasters."""
+        """Peak memory without the pixels of input and result."""
         return self.peak_bytes - RASTER_BYTES * self.pixels
 
 
@@ -42,13 +42,15 @@ def main() -> int:
     parser.add_argument("--megapixels", default="12,48", help="sizes, 4:3 (default: 12,48)")
     parser.add_argument("--tile", type=int, default=1000, help="core in pixels (default: 1000)")
     parser.add_argument("--tile-stats", default="thumbnail", choices=("thumbnail", "exact"))
-    parser.add_argument("--max-growth", type=float, default=0.05, help="that passes (0.05)")
-    wishes = parser.parse_args()
+    parser.add_argument(
+        "--max-growth", type=float, default=0.05, help="largest growth that passes (default: 0.05)"
+    )
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        model = wishes.model or _random_model(Path(scratch))
+        model = options.model or _random_model(Path(scratch))
         runs = [
-            _measure(model, float(size), wishes, Path(scratch))
-            for size in wishes.megapixels.split(",")
+            _measure(model, float(size), options, Path(scratch))
+            for size in options.megapixels.split(",")
         ]
     for run in runs:
         print(
@@ -56,26 +58,26 @@ def main() -> int:
             f"{run.peak_bytes / 2**20:6.0f} MiB, without the rasters {run.rest / 2**20:6.0f} MiB"
         )
     growth = runs[-1].rest / runs[0].rest - 1
-    print(f"growth from the first to the last: {growth:+.1%} (allowed {wishes.max_growth:.0%})")
-    return int(growth > wishes.max_growth)
+    print(f"growth from the first to the last: {growth:+.1%} (allowed {options.max_growth:.0%})")
+    return int(growth > options.max_growth)
 
 
-def _measure(model: Path, megapixels: float, wishes: argparse.Namespace, folder: Path) -> Measured:
-    picture = folder / f"{megapixels:g}.jpg"
-    pixels = _draw(picture, megapixels)
+def _measure(model: Path, megapixels: float, options: argparse.Namespace, folder: Path) -> Measured:
+    image = folder / f"{megapixels:g}.jpg"
+    pixels = _draw(image, megapixels)
     done = run_process(
         [
             *MUNIT_EDGE,
-            *("translate", model, picture, "-o", folder / "out", "--overwrite"),
+            *("translate", model, image, "-o", folder / "out", "--overwrite"),
             *("--direction", "a2b", "--styles", "1", "--device", "cpu"),
-            *("--tile", wishes.tile, "--tile-stats", wishes.tile_stats),
+            *("--tile", options.tile, "--tile-stats", options.tile_stats),
         ]
     )
     return Measured(pixels, done.seconds, done.peak_bytes)
 
 
 def _draw(path: Path, megapixels: float) -> int:
-    """Soft areas with some noise, as a photo has; the number of pixels."""
+    """Draw smooth areas with some noise, like a photo; return the number of pixels."""
     height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
     width = round(height * 4 / 3)
     generator = np.random.default_rng(0)

@@ -2,15 +2,15 @@
 
     python benchmarks/train_throughput.py [--size 128] [--batch 4] [--runs 3] [--set KEY=VALUE]
 
-The plain step is written below out of the same networks, as the original release computes it:
+The plain step is written below with the same networks, as the original release computes it:
 float32, eager, separate forwards for both updates, the translations detached in the discriminators'
 update but their graph kept, the style encoded there though unused, gradients of the discriminators'
-weights computed in the generators' update too, up-sampling before the 5x5 convolutions.
+weights computed in the generators' update too, upsampling before the 5x5 convolutions.
 
-Both begin with the same weights. The first iteration is the warm-up and the proof: its losses and
-gradients must agree. Then both run in turn, so that other work on the machine slows both; besides
-wall time the processor time is printed, which other work disturbs less. Peak memory is that of two
-more processes, one for each step.
+Both start with the same weights. The first iteration is the warm-up and the parity check: its
+losses and gradients must agree. Then both alternate, so that other work on the machine slows both.
+Wall time and processor time are printed; other work disturbs the latter less. Peak memory is
+measured in two more processes, one for each step.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from munit_edge.model.config import DOMAINS
+from munit_edge.system.limits import peak_memory_bytes
 from munit_edge.system.machine import look_at_machine
-from munit_edge.system.process_memory import peak_memory_bytes
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.config_files import set_key
 from munit_edge.trainer.losses import (
@@ -71,7 +71,7 @@ class PlainStep:
         )
 
     def run(self, iteration: int, images: Pair, styles: Pair, other_styles: Pair) -> Losses:
-        """The same as `TrainingStep.run`, at the learning rate of the start."""
+        """Like `TrainingStep.run`, with the initial learning rate."""
         losses = self._update_discriminators(images, styles)
         return losses | self._update_generators(images, other_styles)
 
@@ -134,7 +134,7 @@ AnyStep = PlainStep | TrainingStep
 
 @dataclass
 class Times:
-    """Of one step's iterations."""
+    """Times of the iterations of one step."""
 
     wall_s: list[float] = field(default_factory=list)
     processor_s: list[float] = field(default_factory=list)
@@ -149,7 +149,7 @@ def main() -> int:
     device = torch.device(args.device)
     print(_head(args, device), flush=True)
     if args.memory:
-        # Before this process takes memory itself.
+        # Before this process allocates memory itself.
         peaks = [f"{name} {_child(name):.0f} MiB" for name in ("plain", "ours")]
         print(f"peak memory of a process with two iterations: {', '.join(peaks)}", flush=True)
     steps, batch = _steps(args, device), _batch(_config(args), device)
@@ -231,7 +231,7 @@ def _batch(config: TrainConfig, device: torch.device) -> tuple[Pair, Pair, Pair]
 
 
 def _compare(steps: dict[str, AnyStep], batch: tuple[Pair, Pair, Pair]) -> bool:
-    """Run the first iteration of both, and print how long it takes and how far they differ."""
+    """Run the first iteration of both, and print its duration and the differences."""
     losses = {}
     for name in ("plain", "ours"):
         wall, processor = time.perf_counter(), _processor_s()
@@ -245,17 +245,19 @@ def _compare(steps: dict[str, AnyStep], batch: tuple[Pair, Pair, Pair]) -> bool:
     }
     worst = max(gradients.values())
     agree = loss <= LOSS_TOLERANCE and worst <= GRADIENT_TOLERANCE
-    told = ", ".join(f"gradient of the {name}s {error:.1e}" for name, error in gradients.items())
+    differences = ", ".join(
+        f"gradient of the {name}s {error:.1e}" for name, error in gradients.items()
+    )
     print(
-        f"ours against plain, relative: losses {loss:.1e}, {told} "
+        f"ours against plain, relative: losses {loss:.1e}, {differences} "
         f"(allowed {LOSS_TOLERANCE:g} and {GRADIENT_TOLERANCE:g}): "
-        f"{'the same' if agree else 'NOT THE SAME'}"
+        f"{'equal' if agree else 'NOT EQUAL'}"
     )
     return agree
 
 
 def _processor_s() -> float:
-    """Processor time so far, that of compilers too."""
+    """Processor time so far, including that of compilers."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
@@ -291,7 +293,7 @@ def _time(
 
 
 def _rates(times: Times, batch: int) -> str:
-    """Images of both domains a second, and what they are made of."""
+    """Images of both domains per second, with the times behind it."""
     images = batch * len(DOMAINS)
     median, fastest = statistics.median(times.wall_s), min(times.wall_s)
     return (
@@ -312,7 +314,7 @@ def _child(only: str) -> float:
 
 
 def _memory(args: argparse.Namespace) -> int:
-    """Peak in bytes: the GPU's where there is one, else that of the process."""
+    """Peak memory in bytes: of the GPU if there is one, else of the process."""
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     ((_, step),) = _steps(args, device).items()

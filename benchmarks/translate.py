@@ -1,20 +1,20 @@
-"""How `munit-edge translate` does: against a plain torch program, in folders, on large pictures.
+"""`munit-edge translate` measured against a plain torch program, on folders and on large images.
 
     python benchmarks/translate.py                               everything: half an hour
     python benchmarks/translate.py --sections one,folder         some of it
-    python benchmarks/translate.py --width 8 --size 64 --pictures 6 --runs 1       tries the script
+    python benchmarks/translate.py --width 8 --size 64 --pictures 6 --runs 1     tries the script
 
-one      one photo, 1 and 10 styles, from the start of the process to files on the disk, against
-         benchmarks/plain_torch_translate.py in turn: time and peak memory
-folder   a folder of photos, one style each: the part of the time that the engine has
+one      one photo, 1 and 10 styles, from the start of the process to files on disk, alternating
+         with benchmarks/plain_torch_translate.py: time and peak memory
+folder   a folder of photos, one style each: the engine's share of the time
 memory   peak memory of a short and of a long folder, and of a video of 1 and of 4 seconds; the
-         short folder has twice the photos that can be under way at once: queues and batch are full
+         short folder has twice the photos that can be in progress at once, so queues and batch fill
 tiles    benchmarks/tiling_memory.py: peak memory of 12 and of 48 megapixels in tiles
 decoder  benchmarks/decoder_folding.py
 
-Every run is a process of its own, both sides in turn, medians over --runs. The machine may be
-shared: the load is part of what is printed. Models are random (speed does not depend on weights);
-they are made once and kept in --work. Exit code 1: a target was missed.
+Each run is a process of its own, both sides alternate, and medians are over --runs. The machine may
+be shared, so its load is printed. Models are random (speed does not depend on weights); they are
+made once and kept in --work. Exit code 1: a target was missed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from pathlib import Path
 from cli_startup import hardware
 from processes import MEBI, MUNIT_EDGE, NotMeasuredError, Run, run_process
 
-from munit_edge.system.cores import usable_cores
+from munit_edge.system.limits import usable_cores
 from munit_edge.translate.run import MAX_DEFAULT_JOBS, QUEUE_PIXELS
 from munit_edge.translator import DECODE_PIXELS_CPU
 
@@ -51,13 +51,13 @@ class Result:
     target: str
     measured: str
     met: bool | None
-    """None: it could not be measured, `measured` says why."""
+    """None: it could not be measured; `measured` has the reason."""
     details: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What every section needs."""
+    """Options and folders for all sections."""
 
     options: argparse.Namespace
     work: Path
@@ -72,7 +72,7 @@ class Setting:
         return self.work / f"model-{self.options.width}"
 
     def fresh(self) -> Path:
-        """A name for results that is not taken."""
+        """An unused path for results."""
         return Path(tempfile.mkdtemp(dir=self.scratch)) / "results"
 
 
@@ -102,9 +102,9 @@ def main() -> int:
                 results.append(Result(f"section {name}", "", f"not measured: {exc}", None))
     _print(results, options, before, time.monotonic() - started)
     if options.json:
-        told = {"hardware": hardware(), "load_before": before, "load_after": os.getloadavg()}
-        told["results"] = [asdict(result) for result in results]
-        options.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        report = {"hardware": hardware(), "load_before": before, "load_after": os.getloadavg()}
+        report["results"] = [asdict(result) for result in results]
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return 1 if any(result.met is False for result in results) else 0
 
 
@@ -121,9 +121,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, default=50, help="photos of section folder [50]")
     parser.add_argument("--runs", type=int, default=5, help="runs of each side of section one [5]")
     parser.add_argument(
-        "--work", type=Path, default=HERE.parent / "build" / "benchmarks", help="models are kept"
+        "--work",
+        type=Path,
+        default=HERE.parent / "build" / "benchmarks",
+        help="folder in which models are kept",
     )
-    parser.add_argument("--json", type=Path, help="write the results there, too")
+    parser.add_argument("--json", type=Path, help="write the results to this file, too")
     return parser.parse_args()
 
 
@@ -136,11 +139,11 @@ def _sections(text: str) -> tuple[str, ...]:
 
 
 def one_photo(setting: Setting) -> Iterator[Result]:
-    """From the start of the process to files on the disk, both sides in turn."""
+    """From the start of the process to files on disk, both sides alternating."""
     options = setting.options
     _need_model(setting.checkpoint, setting.model, options.width)
     photo = _photos(setting, 1, options.size)[0]
-    for styles, wanted in ((1, 1.7), (10, 1.5)):
+    for styles, target in ((1, 1.7), (10, 1.5)):
         ours: list[Run] = []
         plain: dict[str, list[Run]] = {"each": [], "batch": []} if styles > 1 else {"each": []}
         lean: list[Run] = []
@@ -166,14 +169,14 @@ def one_photo(setting: Setting) -> Iterator[Result]:
             for decode, runs in plain.items()
         ]
         detail.append(
-            "plain torch, one by one, loading only the two networks that it needs: "
+            "plain torch, one by one, loading only the two networks that are needed: "
             f"{_all_seconds(lean)}, {_largest(lean) / MEBI:.0f} MiB"
         )
         yield Result(
             f"{what}: time",
-            f">= {wanted}",
+            f">= {target}",
             f"{speed:.2f} ({their_seconds:.2f} s / {seconds:.2f} s)",
-            speed >= wanted,
+            speed >= target,
             detail,
         )
         yield Result(
@@ -185,14 +188,14 @@ def one_photo(setting: Setting) -> Iterator[Result]:
 
 
 def folder_of_photos(setting: Setting) -> Iterator[Result]:
-    """The part of the whole time, from opening the model on, that the engine works."""
+    """The engine's share of the time since the model was opened."""
     options = setting.options
     _need_model(setting.checkpoint, setting.model, options.width)
     photos = _photos(setting, options.pictures, options.size)
     done = run_process(_translate_folder(setting, setting.model, photos[0].parent))
-    match = re.search(r"engine busy (\d+)%", done.said)
+    match = re.search(r"engine busy (\d+)%", done.output)
     if match is None:
-        raise NotMeasuredError(f"translate did not say how busy the engine was: {done.said}")
+        raise NotMeasuredError(f"translate did not report how busy the engine was: {done.output}")
     share = int(match[1])
     yield Result(
         f"folder of {len(photos)} photos, {options.size} x {options.size}, one style each: the "
@@ -201,7 +204,7 @@ def folder_of_photos(setting: Setting) -> Iterator[Result]:
         f"{share} %",
         share >= 90,
         [
-            done.said.splitlines()[-1],
+            done.output.splitlines()[-1],
             f"process: {done.seconds:.1f} s, {done.peak_bytes / MEBI:.0f} MiB",
         ],
     )
@@ -233,53 +236,55 @@ def memory_does_not_grow(setting: Setting) -> Iterator[Result]:
 
 
 def _most_under_way(size: int) -> int:
-    """Photos that a folder run on the CPU holds at once, at most: docs/folders.md."""
+    """Most photos that a folder run on the CPU holds at once (docs/folders.md)."""
     jobs = min(MAX_DEFAULT_JOBS, usable_cores())
     cost = max(size * size, QUEUE_PIXELS // (2 * jobs))
-    queue = -(-QUEUE_PIXELS // cost) + 1  # and the one that waits for room
+    queue = -(-QUEUE_PIXELS // cost) + 1  # and the one that waits for space
     batch = max(1, DECODE_PIXELS_CPU // (size * size))
-    return 2 * queue + batch + 1  # read ahead, to be written, in the engine, and the next batch's
+    return (
+        2 * queue + batch + 1
+    )  # read ahead, to be written, in the engine, and one of the next batch
 
 
 def tiled(setting: Setting) -> Iterator[Result]:
-    """Memory above the rasters of input and output must not depend on the picture's size."""
+    """Memory in addition to the input and output pixels must not depend on the image's size."""
     done = run_process([sys.executable, HERE / "tiling_memory.py"], both_streams=True, codes=(0, 1))
-    match = re.search(r"growth from the first to the last: ([+-][\d.]+)%", done.said)
+    match = re.search(r"growth from the first to the last: ([+-][\d.]+)%", done.output)
     if match is None:
-        raise NotMeasuredError(f"tiling_memory.py gave no growth: {done.said}")
+        raise NotMeasuredError(f"tiling_memory.py gave no growth: {done.output}")
     growth = float(match[1])
     yield Result(
         "tiled, peak memory above 6 bytes a pixel, 48 / 12 megapixels",
         "< 5 % more",
         f"{growth:+.1f}%",
         growth < 5,
-        [line for line in done.said.splitlines() if "megapixels: " in line],
+        [line for line in done.output.splitlines() if "megapixels: " in line],
     )
 
 
 def decoder(setting: Setting) -> Iterator[Result]:
-    """What the folded up-sampling saves."""
+    """Time saved by the folded upsampling."""
     program = HERE / "decoder_folding.py"
     if not program.is_file():
         raise NotMeasuredError("there is no benchmarks/decoder_folding.py")
     options = setting.options
     command = [sys.executable, program, "--width", options.width, "--size", options.size]
     done = run_process(command, both_streams=True, codes=(0, 1))
-    match = re.search(r"folded is (\d+\.\d+) times", done.said)
+    match = re.search(r"folded is (\d+\.\d+) times", done.output)
     if match is None:
-        raise NotMeasuredError(f"decoder_folding.py gave no ratio: {done.said}")
+        raise NotMeasuredError(f"decoder_folding.py gave no ratio: {done.output}")
     ratio = float(match[1])
     yield Result(
         "decoder, unfolded / folded: time",
         ">= 1.25",
         f"{ratio:.2f}",
         ratio >= 1.25,
-        [line for line in done.said.splitlines() if line.strip()],
+        [line for line in done.output.splitlines() if line.strip()],
     )
 
 
 def _growth(what: str, peaks: list[int]) -> Result:
-    """Noise of a few per cent is no growth with the length."""
+    """Noise of a few per cent does not count as growth."""
     ratio = peaks[1] / peaks[0]
     sizes = " / ".join(f"{peak / MEBI:.0f} MiB" for peak in reversed(peaks))
     return Result(what, "<= 1.05", f"{ratio:.3f} ({sizes})", ratio <= 1.05)
@@ -305,16 +310,18 @@ def _need_model(checkpoint: Path, model: Path, width: int) -> None:
     newest = max(
         path.stat().st_mtime
         for room in ("export", "trainer")
-        for path in (HERE.parent / room).glob("*.py")
+        for path in (HERE.parent / room).rglob("*.py")
     )
-    if not model.exists() or model.stat().st_mtime < newest:  # another exporter, another graph
+    if (
+        not model.exists() or model.stat().st_mtime < newest
+    ):  # a changed exporter may give another graph
         print(f"exporting width {width}", file=sys.stderr, flush=True)
         command = [*MUNIT_EDGE, "export", "onnx", checkpoint, "-o", model, "--overwrite"]
         run_process([*command, "--no-stats-graphs"])
 
 
 def _photos(setting: Setting, count: int, size: int) -> list[Path]:
-    """Soft noise with grain: as much work for the PNG encoder as photos are."""
+    """Smooth noise with grain, as hard for the PNG encoder as photos."""
     folder = setting.scratch / f"photos-{count}-{size}"
     if not folder.exists():
         folder.mkdir()
@@ -328,12 +335,12 @@ def _draw(pictures: list[tuple[Path, int, int]]) -> None:
         "for seed, (path, height, width) in enumerate(json.loads(sys.argv[1])):\n"
         "    random = np.random.default_rng(seed)\n"
         "    coarse = random.integers(0, 256, (9, 9, 3), dtype=np.uint8)\n"
-        "    picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)\n"
+        "    image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)\n"
         "    grain = random.integers(0, 8, (height, width, 1), dtype=np.uint8)\n"
-        "    Image.fromarray(np.asarray(picture) // 2 + 60 + grain).save(path, compress_level=1)\n"
+        "    Image.fromarray(np.asarray(image) // 2 + 60 + grain).save(path, compress_level=1)\n"
     )
-    told = json.dumps([(str(path), height, width) for path, height, width in pictures])
-    run_process([sys.executable, "-c", program, told])
+    arguments = json.dumps([(str(path), height, width) for path, height, width in pictures])
+    run_process([sys.executable, "-c", program, arguments])
 
 
 def _clip(path: Path, seconds: int, size: int) -> Path:
@@ -345,8 +352,8 @@ def _clip(path: Path, seconds: int, size: int) -> Path:
         "    stream.width, stream.height, stream.pix_fmt = size, size, 'yuv420p'\n"
         "    ramp = np.add.outer(np.arange(size), np.arange(size))\n"
         "    for index in range(10 * seconds):\n"
-        "        picture = np.stack([ramp + 5 * index] * 3, axis=2).astype(np.uint8)\n"
-        "        frame = av.VideoFrame.from_ndarray(picture, format='rgb24')\n"
+        "        image = np.stack([ramp + 5 * index] * 3, axis=2).astype(np.uint8)\n"
+        "        frame = av.VideoFrame.from_ndarray(image, format='rgb24')\n"
         "        file.mux(stream.encode(frame))\n"
         "    file.mux(stream.encode())\n"
     )

@@ -22,8 +22,8 @@ from munit_edge.engines.gpu_presence import require_gpu
 from munit_edge.errors import EngineError, ModelError, UnsupportedGraphError
 from munit_edge.extras import require
 from munit_edge.files.paths import utf8_name
-from munit_edge.system.cores import usable_cores
 from munit_edge.system.heap import give_back_freed_memory
+from munit_edge.system.limits import usable_cores
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 CPU_PROVIDER = "CPUExecutionProvider"

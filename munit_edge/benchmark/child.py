@@ -1,4 +1,4 @@
-"""One measurement of `munit-edge benchmark`, in the process that was started for it."""
+"""One measurement of `munit-edge benchmark`, in a process of its own."""
 
 from __future__ import annotations
 
@@ -15,40 +15,39 @@ from munit_edge.files.names import real_name, storable
 from munit_edge.model.config import Direction, split_direction
 from munit_edge.settings import StrictModel
 from munit_edge.styles.codes import sample_styles
-from munit_edge.system import child
+from munit_edge.system import child, nvidia_smi
 from munit_edge.system.heap import keep_heap_small
 from munit_edge.system.latency import Latency, measure
-from munit_edge.system.machine import run_program
-from munit_edge.system.process_memory import peak_memory_bytes
+from munit_edge.system.limits import peak_memory_bytes
 from munit_edge.translator import Content, Translator
 
 Part = Literal["content_encoder", "style_encoder", "decoder", "translation"]
 
 INPUTS_FILE = "inputs.npz"
-"""`pictures` of the source domain and `references` of the target, uint8 [batch, H, W, C]."""
+"""`images` of the source domain and `references` of the target domain, uint8 [batch, H, W, C]."""
 CONTENT_FILE = "content.npy"
-"""What the content encoder made of the pictures: the decoder's input."""
+"""Output of the content encoder for the images: the decoder's input."""
 MAX_WARMUP = 10
-"""Calls before the first that counts, at most; they take a quarter of the counted time."""
+"""Largest number of warm-up calls; they take at most a quarter of the measured time."""
 
 
 class Measured(StrictModel):
-    """What one process measured."""
+    """The measurement of one process."""
 
     model_id: str
     """SHA-256 of the model's configuration and weights."""
     first_ms: float
-    """The first call of a new process, with opening the model, in milliseconds."""
+    """Opening the model and the first call in a new process, in milliseconds."""
     latency: Latency
     """Calls after the warm-up, from host memory to host memory."""
     peak_memory_bytes: int
-    """Most memory that the process held (resident), with Python and the engine's libraries."""
+    """Peak resident memory of the process, including Python and the engine's libraries."""
     gpu_memory_bytes: int | None = None
-    """By how much the GPU's memory in use grew; None: on the CPU, or it does not tell."""
+    """Growth of the GPU memory in use; None: on the CPU, or unknown."""
 
 
 class Request(StrictModel):
-    """What one process is asked for."""
+    """The task of one process."""
 
     model: str
     """Model directory or checkpoint."""
@@ -59,54 +58,58 @@ class Request(StrictModel):
     tf32: bool = False
     """See `Translator.open`."""
     direction: Direction
-    """From which domain to which."""
+    """Source and target domain."""
     part: Part
-    """Which graph, or the whole translation."""
+    """The graph, or the whole translation."""
     styles: int
-    """Styles for each picture."""
+    """Styles for each image."""
     folder: str
-    """Holds inputs.npz (`pictures`, `references`) and what is handed from process to process."""
+    """Contains inputs.npz (`images`, `references`) and files passed between processes."""
     write_to: str = ""
-    """Name of the .npy in `folder` for the output; "": it is not kept."""
+    """Name of the .npy in `folder` for the output; "": the output is not kept."""
     runs: int
-    """Counted calls, at most."""
+    """Largest number of measured calls."""
     seconds: float
-    """Counted calls stop after so many seconds."""
+    """Time limit for the measured calls, in seconds."""
 
 
 class Answer(StrictModel):
-    """What one process answers."""
+    """The answer of one process."""
 
     measured: Measured | None = None
-    """None: it failed."""
+    """None: it failed, or nothing was to be measured."""
     fault: str | None = None
-    """Why."""
+    """Why it failed; None: it did not."""
 
 
 def measure_here(text: str) -> str:
     """In the child: a `Request` as JSON in, an `Answer` as JSON out."""
-    request = Request.model_validate_json(text)
     keep_heap_small()  # as `translate` does
-    try:
-        return Answer(measured=_measure(request)).model_dump_json()
-    except MunitEdgeError as exc:
-        return Answer(fault=storable(str(exc))).model_dump_json()
-    except Exception as exc:  # whatever an engine raises is its result
-        return Answer(fault=child.words(exc)).model_dump_json()
+    return _answered(lambda request: Answer(measured=_measure(request)), text)
 
 
 def prepare_here(text: str) -> str:
-    """In the child: build what the graphs need; "" or the reason why not."""
+    """In the child: build the engines that the graphs need; a `Request` in, an `Answer` out."""
+    return _answered(_prepare, text)
+
+
+def _answered(work: Callable[[Request], Answer], text: str) -> str:
     request = Request.model_validate_json(text)
     try:
-        folder = Path(request.folder)
-        with _open(request) as opened:
-            parts: tuple[Part, ...] = ("style_encoder", "translation")
-            for part in parts:
-                _call(opened, request.model_copy(update={"part": part}), folder)()
+        answer = work(request)
+    except MunitEdgeError as exc:
+        answer = Answer(fault=storable(str(exc)))
     except Exception as exc:  # whatever an engine raises is its result
-        return child.words(exc)
-    return ""
+        answer = Answer(fault=child.words(exc))
+    return answer.model_dump_json()
+
+
+def _prepare(request: Request) -> Answer:
+    with _open(request) as opened:
+        parts: tuple[Part, ...] = ("style_encoder", "translation")
+        for part in parts:
+            _call(opened, request.model_copy(update={"part": part}), Path(request.folder))()
+    return Answer()
 
 
 def _open(request: Request) -> Translator:
@@ -149,28 +152,24 @@ def _warm_up(call: Callable[[], object], seconds: float) -> None:
 
 
 def _call(opened: Translator, request: Request, folder: Path) -> Callable[[], NDArray[Any]]:
-    """What is timed."""
+    """The function to time."""
     source, target = split_direction(request.direction)
     with np.load(folder / INPUTS_FILE, allow_pickle=False) as file:
-        pictures, references = file["pictures"], file["references"]
+        images, references = file["images"], file["references"]
     styles = sample_styles(request.styles, opened.config.style_dim)
     if request.part == "content_encoder":
-        return lambda: np.asarray(opened.encode_content(pictures, source).codes)
+        return lambda: np.asarray(opened.encode_content(images, source).codes)
     if request.part == "style_encoder":
         return lambda: opened.encode_style(references, target)
     if request.part == "decoder":
         codes = np.load(folder / CONTENT_FILE, allow_pickle=False)
-        content = Content(codes, (pictures.shape[1], pictures.shape[2]))
+        content = Content(codes, (images.shape[1], images.shape[2]))
         return lambda: opened.decode(content, styles, target)
-    return lambda: opened.translate(pictures, request.direction, styles=styles)
+    return lambda: opened.translate(images, request.direction, styles=styles)
 
 
 def _gpu_memory_used(device: str) -> int | None:
-    """Memory in use on a GPU, by all programs, in bytes; None where it cannot be asked."""
+    """Memory in use on a GPU, by all programs, in bytes; None on the CPU and where unknown."""
     if not device.startswith("cuda"):
         return None
-    index = device.partition(":")[2] or "0"
-    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "-i", index]
-    done = run_program(query)
-    told = done.stdout.strip() if done and not done.returncode else ""
-    return int(told) << 20 if told.isdigit() else None
+    return nvidia_smi.used_memory_bytes(int(device.partition(":")[2] or 0))

@@ -1,4 +1,4 @@
-"""The pictures that `munit-edge benchmark` translates: drawn ones, or a photo."""
+"""The images that `munit-edge benchmark` translates: generated ones, or a photo."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from munit_edge.model.config import Domain, ModelConfig, split_direction
 def write_inputs(
     path: Path, config: ModelConfig, options: BenchmarkOptions, size: SizeHW, batch: int
 ) -> None:
-    """Write pictures of the source domain and references of the target to an .npz.
+    """Write images of the source domain and references of the target domain to an .npz file.
 
     Raises:
         InputError: the photo cannot be read.
@@ -25,20 +25,18 @@ def write_inputs(
     source, target = split_direction(options.direction)
     np.savez(
         path,
-        pictures=_pictures(options.image, source, config.channels(source), size, batch),
-        references=_pictures(options.image, target, config.channels(target), size, batch),
+        images=_images(options.image, source, config.channels(source), size, batch),
+        references=_images(options.image, target, config.channels(target), size, batch),
     )
 
 
-def _pictures(
-    photo: Path | None, domain: Domain, channels: int, size: SizeHW, batch: int
-) -> Images:
-    """A photo, fitted and repeated, or as many drawn pictures."""
+def _images(photo: Path | None, domain: Domain, channels: int, size: SizeHW, batch: int) -> Images:
+    """`batch` copies of the photo, or `batch` generated images."""
     if photo is not None:
-        pictures = [read_image(photo, channels).pixels] * batch
+        images = [read_image(photo, channels).pixels] * batch
     else:
-        pictures = [_with_channels(pixels, channels) for pixels in _drawn(domain, size, batch)]
-    return np.stack([_fitted(pixels, size) for pixels in pictures])
+        images = [_with_channels(pixels, channels) for pixels in _drawn(domain, size, batch)]
+    return np.stack([_fitted(pixels, size) for pixels in images])
 
 
 def _drawn(domain: Domain, size: SizeHW, count: int) -> Iterator[Images]:
@@ -55,7 +53,7 @@ def _with_channels(pixels: Images, channels: int) -> Images:
 
 
 def _fitted(pixels: Images, size: SizeHW) -> Images:
-    """Cut to the proportions of `size` and resized to it."""
+    """Crop to the aspect ratio of `size`, and resize to it."""
     height, width = size
     if pixels.shape[:2] == size:
         return pixels

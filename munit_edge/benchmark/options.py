@@ -1,4 +1,4 @@
-"""What a run of `munit-edge benchmark` wants, checked before any work."""
+"""Options of `munit-edge benchmark`, checked before any work."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ DEFAULT_RUNS = 100
 DEFAULT_SECONDS = 2.0
 DEFAULT_TIMEOUT_S = 600.0
 MAX_SIDE = 16_384
-"""Largest height or width of a picture that is measured, in pixels."""
+"""Largest height or width of an image, in pixels."""
 MAX_COUNT = 4096
-"""Largest batch, and largest number of styles."""
+"""Largest batch size and largest number of styles."""
 
 
 class BenchmarkOptions(StrictModel):
-    """Which models are measured, on what, with which pictures, and how long."""
+    """Which models are measured, on which engines, with which images, and how long."""
 
     models: tuple[Path, ...] = Field(min_length=1)
-    """Model directories; for torch checkpoints or run folders."""
+    """Model directories, or checkpoints and run folders for torch."""
     reference: Path | None = None
     """fp32 model directory of the same checkpoint; None: the first one among `models`."""
     direction: Direction = "a2b"
-    """From which domain to which."""
+    """Source and target domain."""
     sizes: tuple[SizeHW, ...] = Field(((256, 256),), min_length=1)
-    """Height and width of the pictures, in pixels."""
+    """Heights and widths of the images, in pixels."""
     batches: tuple[int, ...] = Field((1,), min_length=1)
-    """Pictures in a call."""
+    """Images per call."""
     styles: tuple[int, ...] = Field((1,), min_length=1)
-    """Styles for each picture."""
+    """Styles for each image."""
     engines: tuple[str, ...] = ()
-    """Only these engines; empty: every one that is found."""
+    """Only these engines; empty: all that are found."""
     device: str = "all"
     """"cpu", "cuda", "cuda:N", or "all" that are found."""
     tf32: bool = False
-    """Let GPUs round float32 to TF32 in convolutions; the CPU is measured without."""
+    """Let GPUs round float32 to TF32 in convolutions; no effect on the CPU."""
     image: Path | None = None
-    """Photo to translate; None: drawn pictures."""
+    """Photo to translate; None: generated images."""
     runs: int = Field(DEFAULT_RUNS, ge=1)
-    """Counted calls, at most."""
+    """Largest number of measured calls."""
     seconds: float = Field(DEFAULT_SECONDS, gt=0)
-    """Counted calls stop after so many seconds; one call is always counted."""
+    """Time limit for the measured calls, in seconds; one call is always measured."""
     timeout_s: float = Field(DEFAULT_TIMEOUT_S, gt=0)
-    """After so many seconds one measurement is given up."""
+    """Time limit for one measurement with its process, in seconds."""
 
     @model_validator(mode="after")
     def _check(self) -> BenchmarkOptions:
@@ -70,17 +70,17 @@ class BenchmarkOptions(StrictModel):
 
 
 def parse_sizes(text: str) -> tuple[SizeHW, ...]:
-    """Read "256,480x640": squares, and height x width, in pixels; repeated ones count once.
+    """Parse "256,480x640": squares, and height x width, in pixels; duplicates count once.
 
     Raises:
-        ConfigError: there is something else in it.
+        ConfigError: it has another form.
     """
     sizes = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:[xX](\d+))?\s*", part)
         if not match:
             raise ConfigError(
-                f"--sizes '{text}' cannot be read: name sizes in pixels with commas between them, "
+                f"--sizes '{text}' cannot be read: give sizes in pixels separated by commas, "
                 "such as 256,480x640 (height x width)"
             )
         sizes.append((int(match[1]), int(match[2] or match[1])))
@@ -88,15 +88,14 @@ def parse_sizes(text: str) -> tuple[SizeHW, ...]:
 
 
 def parse_numbers(text: str, option: str) -> tuple[int, ...]:
-    """Read "1,4"; repeated numbers count once.
+    """Parse "1,4"; duplicates count once.
 
     Raises:
-        ConfigError: there is something else in it.
+        ConfigError: it has another form.
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(re.fullmatch(r"\d+", part) for part in parts):
         raise ConfigError(
-            f"{option} '{text}' cannot be read: name whole numbers with commas between them, such "
-            "as 1,4"
+            f"{option} '{text}' cannot be read: give whole numbers separated by commas, such as 1,4"
         )
     return tuple(dict.fromkeys(int(part) for part in parts))

@@ -1,4 +1,4 @@
-"""What `munit-edge benchmark` found: the data, and as text, Markdown and a chart."""
+"""Results of `munit-edge benchmark`: the data, and as text, Markdown and a chart."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from munit_edge.images.io import Images
 from munit_edge.model.config import Direction, GraphKind
 from munit_edge.settings import StrictModel
 
-MEASURES = ("pictures a second", "peak memory, MiB")
-"""Of the chart."""
+MEASURES = ("images per second", "peak memory, MiB")
+"""Columns of the chart."""
 _MEBI = 1 << 20
 _MAX_FAULT = 160
 
@@ -25,9 +25,9 @@ class Subject(StrictModel):
     model: str
     """Its directory, as named by the user."""
     precision: str
-    """Of its convolutions: fp32, tf32 (fp32 multiplied with 10 bits), fp16, int8, ..."""
+    """Precision of its convolutions: fp32, tf32 (10-bit mantissa), fp16, int8, ..."""
     engine: str
-    """Backend."""
+    """Name of the backend."""
     device: str
     """"cpu", or "cuda:0"; "" where the engine cannot be used at all."""
 
@@ -38,14 +38,14 @@ class Subject(StrictModel):
 
 
 class Case(StrictModel):
-    """What is computed."""
+    """The size of one measurement."""
 
     size_hw: tuple[int, int]
-    """Height and width of the pictures, in pixels."""
+    """Height and width of the images, in pixels."""
     batch: int
-    """Pictures in a call."""
+    """Images per call."""
     styles: int
-    """Styles for each picture."""
+    """Styles for each image."""
 
     @property
     def label(self) -> str:
@@ -63,7 +63,7 @@ class BenchmarkRow(StrictModel):
     case: Case
     """Size, batch, styles."""
     part: Part
-    """Which graph; `translation`: pictures in, pictures out, nothing read or written."""
+    """The graph; `translation`: from images to images in memory."""
     name: str
     """Such as `content_encoder_a` or `a2b`."""
     file_bytes: int | None = None
@@ -71,36 +71,36 @@ class BenchmarkRow(StrictModel):
     measured: Measured | None = None
     """None: it failed."""
     images_per_s: float | None = None
-    """Pictures that come out (codes, of an encoder) in a second, by the median."""
+    """Output images (for an encoder, codes) per second, from the median latency."""
     psnr_db: float | None = None
-    """Of the translations against those in fp32, 100 where they are equal; None: not compared."""
+    """PSNR against the translations in fp32, 100 if they are equal; None: not compared."""
     is_reference: bool = False
-    """Whether this row made the translations that the others are compared with."""
+    """Whether the other rows are compared with this one's translations."""
     fault: str | None = None
-    """Why there are no numbers; None: there are."""
+    """Why there is no measurement; None: there is one."""
 
 
 class BenchmarkReport(StrictModel):
-    """What `munit-edge benchmark --json` prints."""
+    """The output of `munit-edge benchmark --json`."""
 
     format_version: Literal[1] = 1
     """Version of this layout."""
     direction: Direction
-    """From which domain to which."""
+    """Source and target domain."""
     picture: str
-    """What was translated: "drawn", or the path of a photo."""
+    """"drawn" for generated images, or the path of a photo."""
     cores: int
     """Cores that this process may use."""
     threads_wanted: int | None
     """OMP_NUM_THREADS; None: not set, each engine chooses."""
     power_modes: tuple[str, ...]
-    """What the system tells of its power mode."""
+    """Power modes as the system reports them."""
     load_average: tuple[float, float]
-    """Processes that wanted to run, over the last minute: before, and at the end."""
+    """One-minute load average before and after the benchmark."""
     rows: tuple[BenchmarkRow, ...]
-    """What was measured, and what failed."""
+    """All measurements, including failed ones."""
     notes: tuple[str, ...]
-    """What was left out, and why."""
+    """What was not measured, and why."""
     doctor: Report
     """The machine, its engines and their versions."""
 
@@ -124,7 +124,7 @@ def as_text(report: BenchmarkReport) -> str:
 
 
 def as_markdown(report: BenchmarkReport) -> str:
-    """For a page: the machine, then a table for each size, batch and number of styles."""
+    """For documents: the machine, then a table for each size, batch and number of styles."""
     lines = [f"- {line}" for line in _card(report)]
     for case, rows in _by_case(report):
         heading, *body = _table(report, rows)
@@ -136,12 +136,12 @@ def as_markdown(report: BenchmarkReport) -> str:
 
 
 def as_chart(report: BenchmarkReport) -> Images:
-    """Bars of whole translations: pictures a second, and peak memory. uint8 [H, W, 3]."""
+    """Bars of whole translations: images per second, and peak memory. uint8 [H, W, 3]."""
     groups = [
         ChartGroup(case.label, tuple(_chart_row(row) for row in rows if row.part == "translation"))
         for case, rows in _by_case(report)
     ]
-    subtitle = "\n".join([*_card(report), "Bars have one scale within each group."])
+    subtitle = "\n".join([*_card(report), "Bars in a group share one scale."])
     return bar_chart(f"munit-edge benchmark, {report.direction}", subtitle, MEASURES, groups)
 
 
@@ -153,30 +153,31 @@ def _chart_row(row: BenchmarkRow) -> ChartRow:
 
 
 def _card(report: BenchmarkReport) -> Iterator[str]:
-    """Date, machine and versions, in lines."""
-    told = report.doctor
-    system = told.machine.platform
+    """Date, machine and versions, line by line."""
+    examined = report.doctor
+    system = examined.machine.platform
     threads = report.threads_wanted
-    yield f"{told.created[:10]}, munit-edge {told.munit_edge}, Python {told.machine.python.version}"
+    python = examined.machine.python.version
+    yield f"{examined.created[:10]}, munit-edge {examined.munit_edge}, Python {python}"
     yield (
         f"{system.processor or system.machine}, {report.cores} cores, threads: "
         f"{'chosen by each engine' if threads is None else f'{threads} (OMP_NUM_THREADS)'}; "
         f"{system.system}"
     )
-    jetson, smi = told.machine.jetson, told.machine.smi
+    jetson, smi = examined.machine.jetson, examined.machine.smi
     if jetson:
         yield f"{jetson.board or 'Jetson'}, JetPack {jetson.jetpack or 'unknown'}"
     for gpu in smi.gpus if smi else ():
         yield f"{gpu.name}, driver {gpu.driver}"
     before, after = report.load_average
     yield (
-        f"power mode: {', '.join(report.power_modes) or 'the system does not tell'}; "
+        f"power mode: {', '.join(report.power_modes) or 'unknown'}; "
         f"load average {before:.1f} before, {after:.1f} at the end"
     )
     engines = {row.subject.engine for row in report.rows}
     versions = [
         f"{answer.subject} {answer.facts.version}"
-        for answer in told.answers
+        for answer in examined.answers
         if answer.subject in engines and answer.facts
     ]
     if versions:
@@ -207,7 +208,7 @@ def _table(report: BenchmarkReport, rows: Sequence[BenchmarkRow]) -> Iterator[li
         subject = row.subject
         cells = [subject.model, subject.precision, subject.engine, subject.device, row.name]
         if row.measured is None:
-            yield [*cells, f"failed: {_short(row.fault or '')}"]
+            yield [*cells, f"failed: {_shortened(row.fault or '')}"]
             continue
         found, latency = row.measured, row.measured.latency
         times = (latency.p50_ms, latency.p90_ms, latency.p99_ms)
@@ -230,7 +231,7 @@ def _mebibytes(num_bytes: int | None) -> str:
     return "" if num_bytes is None else f"{num_bytes / _MEBI:.0f}"
 
 
-def _short(text: str) -> str:
+def _shortened(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= _MAX_FAULT else f"{text[: _MAX_FAULT - 3]}..."
 
@@ -238,7 +239,7 @@ def _short(text: str) -> str:
 def _aligned(rows: list[list[str]]) -> Iterator[str]:
     full = [row for row in rows if len(row) == len(rows[0])]
     widths = [max(len(row[column]) for row in full) for column in range(len(rows[0]))]
-    for column in range(5):  # names; a row that failed has them, too
+    for column in range(5):  # the names, which failed rows have, too
         widths[column] = max(len(row[column]) for row in rows)
     for row in rows:
         named = [f"{cell:<{width}}" for cell, width in zip(row[:5], widths[:5], strict=True)]

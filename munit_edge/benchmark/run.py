@@ -1,7 +1,7 @@
-"""Speed, memory and quality of models on every engine that is found here.
+"""Speed, memory and quality of models on every engine of this machine.
 
-Every number comes from a process of its own: the first call is really the first, memory is that of
-one graph (or one translation) only, and an engine that crashes or hangs is one failed row.
+Each measurement runs in a process of its own, so the first call is really the first, memory is that
+of one graph (or one translation), and an engine that crashes or hangs is one failed row.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from munit_edge.model.config import Direction, Domain, GraphKind, ModelConfig, s
 from munit_edge.model.manifest import Manifest, is_model_directory, read_manifest
 from munit_edge.settings import StrictModel
 from munit_edge.system import child
-from munit_edge.system.cores import usable_cores
-from munit_edge.system.power import power_modes
+from munit_edge.system.limits import usable_cores
+from munit_edge.system.machine import power_modes
 
 PREPARE_TIMEOUT_S = 3600.0
-"""Time for building a model's plans, which is not measured."""
+"""Time limit for building a model's engines, in seconds; building is not measured."""
 PARTS: tuple[Part, ...] = ("content_encoder", "style_encoder", "decoder", "translation")
 
 
 class Contestant(StrictModel):
-    """A subject with what it takes to measure it."""
+    """A subject, and how to open it."""
 
     subject: Subject
     """Model, engine, device."""
     path: Path
     """Model directory or checkpoint."""
     fault: str | None = None
-    """Why it cannot be measured; None: try it."""
+    """Why it cannot be measured; None: no reason is known."""
 
 
 def run_benchmark(
@@ -59,13 +59,13 @@ def run_benchmark(
     """Measure every model on every engine that is found, one after the other.
 
     Args:
-        options: what is wanted.
-        examined: what the doctor found on this machine.
-        on_start: called with the number of rows to come.
-        on_row: called with each row that is done.
+        options: models, engines, sizes and limits.
+        examined: the doctor's report about this machine.
+        on_start: called with the number of rows.
+        on_row: called with each finished row.
 
     Raises:
-        ConfigError: an engine is not known or has nothing to run, or the models do not go together.
+        ConfigError: an engine is unknown or has nothing to run, or the models do not match.
         InputError, ModelError: a model cannot be read.
     """
     _check_engines(options)
@@ -103,9 +103,9 @@ def run_benchmark(
 def find_contestants(
     options: BenchmarkOptions, examined: Report
 ) -> tuple[list[Contestant], list[str]]:
-    """Who is measured on this machine, and notes on who is not.
+    """What is measured on this machine, and notes on what is not.
 
-    An engine that was asked for by name and cannot be used is a contestant with a fault.
+    An engine that was named in the options and cannot be used is a contestant with a fault.
     """
     found: list[Contestant] = []
     left_out: dict[str, None] = {}
@@ -132,17 +132,15 @@ def find_contestants(
     if idle:
         raise ConfigError(
             f"--engine {' and '.join(idle)} has nothing to run: torch takes a checkpoint or run "
-            "folder, the other engines a model directory; name one of those, too"
+            "folder, the other engines a model directory: name one of those, too"
         )
     if not found:
-        raise ConfigError(
-            f"there is no engine for this: {'; '.join(left_out)}; see `munit-edge doctor`"
-        )
+        raise ConfigError(f"no engine can run this: {'; '.join(left_out)}; see `munit-edge doctor`")
     return found, list(left_out)
 
 
 class _Bench:
-    """Everything of one size and batch."""
+    """All measurements with one size and batch."""
 
     def __init__(
         self,
@@ -158,10 +156,10 @@ class _Bench:
         self._reference = reference
         self._size, self._batch = size, batch
         self._prepared = prepared
-        self._wanted: dict[int, tuple[str, Images] | None] = {}
+        self._references: dict[int, tuple[str, Images] | None] = {}
 
     def rows(self, contestant: Contestant) -> Iterator[BenchmarkRow]:
-        """Every part with every number of styles; without the parts where nothing can run."""
+        """A row for each part and number of styles; one for the translation if it cannot run."""
         for styles, part in _work(self._options, contestant):
             case = Case(size_hw=self._size, batch=self._batch, styles=styles)
             row = BenchmarkRow(
@@ -195,15 +193,15 @@ class _Bench:
         subject = contestant.subject
         if contestant.path == self._reference and _is_reference_engine(subject):
             return {"is_reference": True}
-        wanted = self._wanted_translation(row.case.styles)
-        if wanted is None or wanted[0] != found.model_id:
+        expected = self._reference_translation(row.case.styles)
+        if expected is None or expected[0] != found.model_id:
             return {}
         got = np.load(self._folder / "translation.npy")
-        return {"psnr_db": psnr_db(mean_squared_error(got, wanted[1]))}
+        return {"psnr_db": psnr_db(mean_squared_error(got, expected[1]))}
 
-    def _wanted_translation(self, styles: int) -> tuple[str, Images] | None:
-        """The model's identity and its translations in fp32 on the CPU; None: not to be had."""
-        if self._reference is not None and styles not in self._wanted:
+    def _reference_translation(self, styles: int) -> tuple[str, Images] | None:
+        """The model's identity and its translations in fp32 on the CPU; None: unavailable."""
+        if self._reference is not None and styles not in self._references:
             name = "wanted.npy"
             contestant = Contestant(
                 subject=Subject(model="", precision="fp32", engine="onnxruntime", device="cpu"),
@@ -212,10 +210,10 @@ class _Bench:
             request = self._request(contestant, "translation", styles, name)
             answer = self._ask(request.model_copy(update={"runs": 1, "seconds": 1e-9}))
             found = answer.measured
-            self._wanted[styles] = (
+            self._references[styles] = (
                 None if found is None else (found.model_id, np.load(self._folder / name))
             )
-        return self._wanted.get(styles)
+        return self._references.get(styles)
 
     def _request(self, contestant: Contestant, part: Part, styles: int, kept: str) -> Request:
         return Request(
@@ -237,38 +235,37 @@ class _Bench:
             (self._folder / CONTENT_FILE).unlink(missing_ok=True)
         elif request.part == "decoder" and not (self._folder / CONTENT_FILE).exists():
             return Answer(fault="the content encoder failed, and there is nothing to decode")
-        limit = self._options.timeout_s
-        try:
-            told = child.call(
-                "munit_edge.benchmark.child.measure_here",
-                request.model_dump_json(),
-                timeout_s=limit,
-            )
-        except child.ChildError as exc:
-            return Answer(fault=str(exc))
-        return Answer.model_validate_json(told)
+        return ask("munit_edge.benchmark.child.measure_here", request, self._options.timeout_s)
 
     def _prepare(self, contestant: Contestant) -> str | None:
-        """Plans are built before anything is measured; why that failed, or None."""
+        """Build engines before the measurements; return why that failed, or None."""
         if contestant.subject.engine not in PLAN_ENGINES:
             return None
         key = contestant.subject.label
         if key not in self._prepared:
             request = self._request(contestant, "translation", 1, "")
-            try:
-                told = child.call(
-                    "munit_edge.benchmark.child.prepare_here",
-                    request.model_dump_json(),
-                    timeout_s=PREPARE_TIMEOUT_S,
-                )
-            except child.ChildError as exc:
-                told = str(exc)
-            self._prepared[key] = told or None
+            answer = ask("munit_edge.benchmark.child.prepare_here", request, PREPARE_TIMEOUT_S)
+            self._prepared[key] = answer.fault
         return self._prepared[key]
 
 
+def ask(function: str, request: Request, timeout_s: float) -> Answer:
+    """Call a function of `munit_edge.benchmark.child` in a new process.
+
+    Args:
+        function: dotted name; it takes a `Request` and returns an `Answer`, both as JSON.
+        request: its argument.
+        timeout_s: time after which the process is ended, in seconds.
+    """
+    try:
+        text = child.call(function, request.model_dump_json(), timeout_s=timeout_s)
+    except child.ChildError as exc:
+        return Answer(fault=str(exc))
+    return Answer.model_validate_json(text)
+
+
 def _work(options: BenchmarkOptions, contestant: Contestant) -> Iterator[tuple[int, Part]]:
-    """Styles and part; encoders know nothing of the number of styles and are measured once."""
+    """Numbers of styles and parts; encoders do not depend on the styles and come once."""
     for index, styles in enumerate(options.styles):
         for part in PARTS:
             repeated = index > 0 and part.endswith("encoder")
@@ -284,7 +281,7 @@ def _check_engines(options: BenchmarkOptions) -> None:
 
 
 def _kind(path: Path) -> tuple[str, tuple[str, ...]]:
-    """Precision of a model, and the engines that take it."""
+    """Precision of a model, and the engines that can run it."""
     if not exists(path):
         raise InputError(f"model {path} does not exist: name a model directory or a checkpoint")
     if not is_model_directory(path):
@@ -294,15 +291,14 @@ def _kind(path: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def _precision(manifest: Manifest) -> str:
-    """The lowest precision that any graph has: layers kept in fp32 do not rename a model."""
+    """The reduced precision of any graph: a model with some graphs in fp32 is still reduced."""
     named = [entry.precision for entry in manifest.graphs if entry.precision != "fp32"]
     return named[0] if named else "fp32"
 
 
 def _devices(engine: str, wanted: str, examined: Report) -> tuple[list[str], str]:
-    """Where an engine is measured; if nowhere, the reason."""
-    told = {answer.subject: answer for answer in examined.answers}
-    answer = next((answer for subject, answer in told.items() if subject == engine), None)
+    """Devices on which an engine is measured, or why there is none."""
+    answer = next((answer for answer in examined.answers if answer.subject == engine), None)
     if answer is None or not answer.installed:
         return [], f"{engine} is not installed"
     if answer.facts is None:
@@ -314,7 +310,7 @@ def _devices(engine: str, wanted: str, examined: Report) -> tuple[list[str], str
         return ([], reason) if reason else ([_gpu(wanted)], "")
     if wanted != "all":
         return [_gpu(wanted) if wanted != "cpu" else "cpu"], ""
-    # A build for GPUs that cannot use this one is tried all the same: its row says why.
+    # A GPU build that cannot use this GPU is tried anyway: its row says why it fails.
     usable = answer.facts.gpus or answer.facts.gpu_fault
     return (["cpu", "cuda:0"] if usable else ["cpu"]), ""
 
@@ -324,7 +320,7 @@ def _gpu(wanted: str) -> str:
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
-    """The last part of each path, or all of it where two would be called the same."""
+    """The last part of each path, or the whole path if two would be equal."""
     names = [Path(os.path.realpath(path)).name for path in paths]
     return [
         str(path) if names.count(name) > 1 else name
@@ -333,17 +329,17 @@ def _labels(paths: Sequence[Path]) -> list[str]:
 
 
 def _common_config(options: BenchmarkOptions, paths: Sequence[Path]) -> ModelConfig:
-    """The channels that pictures need: all models must take the same.
+    """Configuration of the models, which must all have the same channels.
 
     Raises:
-        ConfigError: they do not.
+        ConfigError: they have not.
     """
     configs = {path: _config(path) for path in dict.fromkeys(paths)}
     (first, config), *others = configs.items()
     for path, other in others:
         if (other.channels_a, other.channels_b) != (config.channels_a, config.channels_b):
             raise ConfigError(
-                f"{first} and {path} take pictures of different channels: measure them one by one"
+                f"{first} and {path} take images with different channels: measure them separately"
             )
     return config
 
@@ -376,7 +372,7 @@ def _is_reference_engine(subject: Subject) -> bool:
 def _missing_psnr(rows: Sequence[BenchmarkRow], reference: Path | None) -> Iterator[str]:
     if reference is None:
         yield (
-            "PSNR is left out: none of the models is an fp32 model directory, name one with "
+            "there is no PSNR: none of the models is an fp32 model directory, name one with "
             "--reference"
         )
         return
@@ -388,7 +384,7 @@ def _missing_psnr(rows: Sequence[BenchmarkRow], reference: Path | None) -> Itera
     }
     if lacking:
         yield (
-            f"no PSNR of {', '.join(lacking)}: {reference} is of another checkpoint, or did not "
+            f"no PSNR for {', '.join(lacking)}: {reference} is from another checkpoint, or did not "
             "run in ONNX Runtime on the CPU"
         )
 

@@ -108,7 +108,7 @@ def _translate(given: Parameters, style: StyleOptions, options: VideoOptions) ->
                 stack.callback(sink.abandon)
         if files and options.audio:
             # Among the parts that are removed last.
-            source.record_sound(files[-1].parts.sound_path)
+            source.record_audio(files[-1].parts.audio_path)
         if files and skip and isinstance(frames, SteadyFrames):
             frames.restore(files[0].state)
         job = VideoJob(
@@ -164,7 +164,7 @@ def _files(
         read=[*style.style_images, *([Path(options.input)] if options.is_file else [])],
         settings=settings,
         lock=lambda path: stack.enter_context(writing_to(path)),
-        tell=warn,
+        notify=warn,
     )
 
 
@@ -205,10 +205,10 @@ def _run(job: VideoJob, skip: int, clip: Clip, options: VideoOptions, where: str
         except InputError as exc:
             failure = exc
         if failure is None or (job.num_frames and not options.is_file):
-            num_lost = job.settle(sound=options.audio)
+            num_lost = job.settle(audio=options.audio)
     if num_lost:
         packets = "1 packet" if num_lost == 1 else f"{num_lost} packets"
-        warn(f"sound or subtitles are damaged: {packets} left out")
+        warn(f"audio or subtitles are damaged: {packets} left out")
     summary = job.summary()
     if summary.frames:
         _report(summary, options, where)

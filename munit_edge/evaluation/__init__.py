@@ -1,4 +1,5 @@
-"""How good a model is, in numbers, on a test set: needs NumPy and a `Translator`, no other network.
+"""Quality of a model on a test set, measured with NumPy and a `Translator`.
 
-`run.evaluate` measures, `report` is what it gives, and docs/evaluation.md says what is good.
+`run.evaluate` measures, `report` has the results, and docs/evaluation.md explains good values.
+Feature networks are optional.
 """

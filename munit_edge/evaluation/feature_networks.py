@@ -1,4 +1,4 @@
-"""What feature networks are asked here, and the files that users name for them."""
+"""Interfaces of feature networks, and the files that users name for them."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from munit_edge.model.config import Domain
 from munit_edge.settings import StrictModel
 
 PIXELS_AT_ONCE = 1 << 20
-"""That a network is shown in one batch, so that memory does not grow with the pictures."""
+"""Pixels in one batch for a network, so that memory does not grow with the number of images."""
 
 
 class NetworkFiles(StrictModel):
-    """Files of weights, or .onnx graphs; None or (): what needs them is not measured."""
+    """Files of weights, or .onnx graphs; None or (): measures that need them are skipped."""
 
     features: Path | None = None
-    """Inception-v3, or a graph that gives features: FID and KID."""
+    """Inception-v3, or a graph whose output is features, for FID and KID."""
     lpips: tuple[Path, ...] = ()
-    """AlexNet or VGG-16 and the linear layers of LPIPS, in one file or two."""
+    """AlexNet or VGG-16 and the linear layers of LPIPS, in one or two files."""
     classifier_a: Path | None = None
-    """Classifier of pictures of domain a: IS and CIS of translations to it."""
+    """Classifier of images of domain a, for IS and CIS of translations to a."""
     classifier_b: Path | None = None
-    """Classifier of pictures of domain b."""
+    """Classifier of images of domain b, for IS and CIS of translations to b."""
 
 
 class FeatureNetwork(Protocol):
-    """Pictures -> a vector for each."""
+    """Maps images to feature vectors."""
 
     card: NetworkCard
 
@@ -43,16 +43,16 @@ class FeatureNetwork(Protocol):
 
 
 class Classifier(Protocol):
-    """Pictures -> how probable each class is."""
+    """Maps images to class probabilities."""
 
     card: NetworkCard
 
     def probabilities(self, images: Images) -> Features:
-        """uint8 [N, H, W, C], C 1, 3 or 4 -> [N, classes], rows that add up to 1."""
+        """uint8 [N, H, W, C], C 1, 3 or 4 -> [N, classes]; each row sums to 1."""
 
 
 class ImageDistance(Protocol):
-    """Pairs of pictures -> how different they look."""
+    """Maps pairs of images to perceptual distances."""
 
     card: NetworkCard
 
@@ -60,20 +60,20 @@ class ImageDistance(Protocol):
         """uint8 [N, H, W, C] twice, C 1, 3 or 4 -> [N].
 
         Raises:
-            InputError: they are smaller than the network takes.
+            InputError: the images are too small for the network.
         """
 
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks that a run of `munit-edge evaluate` has."""
+    """The networks of one run of `munit-edge evaluate`."""
 
     features: FeatureNetwork | None = None
-    """For FID and KID."""
+    """For FID and KID; None: not measured."""
     lpips: ImageDistance | None = None
-    """For the diversity."""
+    """For the diversity; None: not measured."""
     classifiers: Mapping[Domain, Classifier] = field(default_factory=dict)
-    """Of pictures of a domain, for IS and CIS."""
+    """By domain of the translations, for IS and CIS."""
 
     @property
     def some(self) -> bool:
@@ -89,16 +89,16 @@ def card(name: str, version: str, *files: Path) -> NetworkCard:
 
 
 def rgb(images: Images) -> Images:
-    """uint8 [N, H, W, C] -> [N, H, W, 3]: grey as a colour, transparency not looked at."""
+    """uint8 [N, H, W, C] -> [N, H, W, 3]: grey is repeated, alpha is ignored."""
     return np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images[..., :3]
 
 
 def batches(images: Images, pixels: int) -> Iterator[Images]:
-    """Pictures in order, as many at once as is good.
+    """Batches of at most `PIXELS_AT_ONCE` pixels, but at least one image, in order.
 
     Args:
         images: [N, H, W, C].
-        pixels: of one picture as the network sees it.
+        pixels: pixels of one image at the network's input.
     """
     step = max(1, PIXELS_AT_ONCE // pixels)
     for start in range(0, len(images), step):
@@ -106,6 +106,6 @@ def batches(images: Images, pixels: int) -> Iterator[Images]:
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[N, classes], over the classes."""
+    """Softmax over the classes: [N, classes] -> [N, classes]."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))

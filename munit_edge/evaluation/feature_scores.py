@@ -1,4 +1,4 @@
-"""A model's numbers that need feature networks: FID, KID, LPIPS diversity, IS and CIS."""
+"""Measures that need feature networks: FID, KID, LPIPS diversity, IS and CIS."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from munit_edge.model.config import DIRECTIONS, Direction, Domain, split_directi
 from munit_edge.translator import Translator
 
 _SHOWN_AT_ONCE = 8
-"""Pictures that a feature network sees between two reports of progress."""
+"""Images for a feature network between two progress reports."""
 _STYLES_SEED = 1000
-"""Added to the seed: the styles here are others than those of the numbers without networks."""
+"""Added to the seed, so that the styles differ from those of the measures without networks."""
 
 
 @dataclass(frozen=True)
 class NetworkCounts:
-    """How much is translated for the networks."""
+    """How many translations are made for the networks."""
 
     pairs: int = 19
-    """Pairs of translations of each picture for LPIPS; the paper's number."""
+    """Pairs of translations of each image for LPIPS; the paper's number."""
     samples: int = 100
-    """Translations of each picture for IS and CIS; the paper's number."""
+    """Translations of each image for IS and CIS; the paper's number."""
 
 
 def network_steps(networks: Networks, images: Mapping[Domain, Images], direction: Direction) -> int:
-    """How often `measure_direction` reports a step."""
+    """How many steps `measure_direction` reports."""
     source, target = split_direction(direction)
     looks = (networks.lpips is not None) + (target in networks.classifiers)
     shown = 0 if networks.features is None else len(images[source]) + len(images[target])
@@ -64,42 +64,42 @@ def measure_direction(
     seed: int,
     on_step: Callable[[], None],
 ) -> NetworkMeasures:
-    """Measure the translations of one direction with the networks that there are.
+    """Measure the translations in one direction with the available networks.
 
     Args:
         translator: the model.
-        networks: those that were named.
-        images: uint8 [N, H, W, C], the real pictures of both domains.
-        translations: uint8 [N, H, W, C], one of each picture of the source domain.
-        direction: from which domain to which.
-        counts: how much is translated.
-        seed: of everything random.
-        on_step: called after each picture that a network was shown, or whose translations it was.
+        networks: the available networks.
+        images: uint8 [N, H, W, C], the real images of both domains.
+        translations: uint8 [N, H, W, C], one for each image of the source domain.
+        direction: source and target domain.
+        counts: how many translations are made.
+        seed: for all random numbers.
+        on_step: called after each image, or after the translations of each image.
 
     Raises:
-        InputError: the pictures are too small for a network.
-        EngineError: a network, or the engine, failed.
+        InputError: the images are too small for a network.
+        EngineError: a network or the engine failed.
     """
     source, target = split_direction(direction)
     styles_seed = seed + _STYLES_SEED + DIRECTIONS.index(direction)
-    drawing = _Drawing(translator, images[source], direction, styles_seed, on_step)
+    sampling = _Sampling(translator, images[source], direction, styles_seed, on_step)
     real = images[target]
     fid, kid, lpips, scores = None, None, None, None
     if networks.features is not None:
-        made, wanted = (
+        made, expected = (
             _features(networks.features, shown, on_step) for shown in (translations, real)
         )
-        fid, kid = _distances(made, wanted, seed, networks.features.card)
+        fid, kid = _distances(made, expected, seed, networks.features.card)
     if networks.lpips is not None:
-        lpips = _diversity(networks.lpips, drawing, real, counts.pairs, seed)
+        lpips = _diversity(networks.lpips, sampling, real, counts.pairs, seed)
     if target in networks.classifiers:
-        scores = _scores(networks.classifiers[target], drawing, counts.samples)
+        scores = _scores(networks.classifiers[target], sampling, counts.samples)
     return NetworkMeasures(direction=direction, fid=fid, kid=kid, lpips=lpips, scores=scores)
 
 
 @dataclass(frozen=True)
-class _Drawing:
-    """Translations of each picture with many random styles, one picture at a time."""
+class _Sampling:
+    """Translates each image with many random styles, one image at a time."""
 
     translator: Translator
     images: Images
@@ -108,7 +108,7 @@ class _Drawing:
     on_step: Callable[[], None]
 
     def each(self, num_styles: int, look: Callable[[Images], Features]) -> Features:
-        """What `look` says of the translations [num_styles, H, W, C] of each picture, stacked."""
+        """Results of `look` for the translations [num_styles, H, W, C] of each image, stacked."""
         source, target = split_direction(self.direction)
         count = len(self.images)
         styles = self.translator.sample_styles(count * num_styles, self.seed)
@@ -133,18 +133,18 @@ def _distances(
     made: Features, real: Features, seed: int, card: NetworkCard
 ) -> tuple[FrechetDistance, KernelDistance]:
     mean, deviation, size = kernel_distance(made, real, seed)
-    value, pictures = frechet_distance(made, real), (len(made), len(real))
+    value, counts = frechet_distance(made, real), (len(made), len(real))
     return (
-        FrechetDistance(value=value, pictures=pictures, network=card),
+        FrechetDistance(value=value, pictures=counts, network=card),
         KernelDistance(mean=mean, deviation=deviation, subset_size=size, network=card),
     )
 
 
 def _diversity(
-    network: ImageDistance, drawing: _Drawing, real: Images, pairs: int, seed: int
+    network: ImageDistance, sampling: _Sampling, real: Images, pairs: int, seed: int
 ) -> Diversity:
-    found = drawing.each(2 * pairs, lambda x_ab: network.distances(x_ab[::2], x_ab[1::2]))
-    # Each real picture against the next one of a random order: as many pairs as pictures.
+    found = sampling.each(2 * pairs, lambda x_ab: network.distances(x_ab[::2], x_ab[1::2]))
+    # Each real image against the next one in a random order: as many pairs as images.
     order = np.random.default_rng(seed).permutation(len(real))
     return Diversity(
         mean=float(found.mean()),
@@ -154,8 +154,8 @@ def _diversity(
     )
 
 
-def _scores(classifier: Classifier, drawing: _Drawing, samples: int) -> ClassScores:
-    found = drawing.each(samples, classifier.probabilities)
+def _scores(classifier: Classifier, sampling: _Sampling, samples: int) -> ClassScores:
+    found = sampling.each(samples, classifier.probabilities)
     inception, conditional = class_scores(found)
     return ClassScores(
         inception=inception,

@@ -1,4 +1,4 @@
-"""Do two sets of numbers come from one distribution? Kernel two-sample test.
+"""Kernel two-sample test: do two sets of samples come from the same distribution?
 
 Gretton et al., "A Kernel Two-Sample Test", JMLR 13, 2012: the maximum mean discrepancy (MMD).
 """
@@ -13,23 +13,23 @@ from munit_edge.settings import StrictModel
 Samples = NDArray[np.float64]
 
 NUM_PERMUTATIONS = 999
-"""The smallest p-value is one over this number plus 1."""
+"""The smallest p-value is 1 / (this + 1)."""
 _SLACK = 1e-12
-"""Differences below it come from rounding."""
+"""Smaller differences are rounding errors."""
 
 
 class KernelTest(StrictModel):
-    """Whether two sets of samples tell their distributions apart."""
+    """Result of a test whether two sets of samples have the same distribution."""
 
     mmd_squared: float
-    """Unbiased estimate of the squared MMD: near 0 (or a little below) for equal distributions."""
+    """Unbiased estimate of the squared MMD: near 0 (or slightly below) for equal distributions."""
     p_value: float
-    """Share of random divisions of all samples into two sets that differ as much, 0.001 to 1.
-    Equal distributions give every value alike often; below 0.05 they probably differ."""
+    """Share of random splits of all samples into two sets that differ at least as much, 0.001 to 1.
+    Uniform for equal distributions; below 0.05 they probably differ."""
     by_chance: tuple[float, float]
-    """Nine of ten random divisions give a squared MMD between these."""
+    """5th and 95th percentile of the squared MMD over random splits."""
     samples: tuple[int, int]
-    """In each set."""
+    """Number of samples in each set."""
 
 
 def kernel_test(first: Samples, second: Samples, seed: int = 0) -> KernelTest:
@@ -62,18 +62,18 @@ def kernel_test(first: Samples, second: Samples, seed: int = 0) -> KernelTest:
 
 def _gaussian_kernel(samples: Samples) -> Samples:
     """[N, N], zero on the diagonal: a sample is never compared with itself."""
-    samples = samples - samples.mean(axis=0)  # far from zero the squares would cancel
+    samples = samples - samples.mean(axis=0)  # avoids cancellation in the squares
     lengths = (samples**2).sum(axis=1)
     squares = np.maximum(lengths[:, None] + lengths - 2 * samples @ samples.T, 0)
     width = float(np.median(squares[np.triu_indices(len(squares), 1)]))
-    # Most samples equal: the kernel of a width that goes to 0.
+    # Most samples are equal: the limit of the kernel for width 0.
     kernel = np.exp(-squares / (2 * width)) if width > 0 else (squares == 0).astype(np.float64)
     np.fill_diagonal(kernel, 0)
     return np.asarray(kernel)
 
 
 def _unbiased_mmd(kernel: Samples, in_first: Samples) -> Samples:
-    """Squared MMD of each division of the samples.
+    """Squared MMD of each split of the samples.
 
     Args:
         kernel: [N, N], zero on the diagonal.

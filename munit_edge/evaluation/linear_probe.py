@@ -1,4 +1,4 @@
-"""Can a linear classifier tell two sets of features apart?"""
+"""Can a linear classifier separate two sets of features?"""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ Features = NDArray[np.float64]
 NUM_FOLDS = 5
 NUM_BINS = 32
 PROBE_REACH = 2.0
-"""Histograms of answers go from minus this to this."""
+"""Histograms of outputs cover the range from minus this to this."""
 
 
 class LinearProbe(StrictModel):
-    """How often a linear classifier is right on features that it was not fitted to."""
+    """Accuracy of a linear classifier on features that it was not fitted to."""
 
     accuracy: float
-    """Mean of the two sets' shares of right answers: 0.5 is guessing, 1 always right."""
+    """Mean of the accuracies on the two sets: 0.5 is guessing, 1 is always right."""
     chance: float
-    """Guessing stays below this accuracy in 19 of 20 cases, with so many samples."""
+    """95th percentile of the accuracy of guessing with this number of samples."""
     samples: int
-    """In each set."""
+    """Number of samples in each set."""
     histograms: tuple[tuple[float, ...], tuple[float, ...]]
-    """Density of the answers about each set (-1: surely the first, 1: surely the second), in bins
-    of one width from -2 to 2."""
+    """Density of the outputs for each set (-1: surely the first, 1: surely the second), in bins of
+    equal width from -2 to 2."""
 
 
 def density(values: Features, reach: float) -> tuple[float, ...]:
-    """Histogram of `NUM_BINS` bins from -reach to reach; what lies beyond is in the last ones."""
+    """Histogram with `NUM_BINS` bins from -reach to reach; the outer bins include values beyond."""
     edge = reach * (1 - 1e-9)
     clipped = np.clip(values.ravel(), -edge, edge)
     heights, _ = np.histogram(clipped, NUM_BINS, (-reach, reach), density=True)
@@ -38,10 +38,10 @@ def density(values: Features, reach: float) -> tuple[float, ...]:
 
 
 def linear_probe(first: Features, second: Features, seed: int = 0) -> LinearProbe:
-    """Fit a ridge classifier to four fifths of the samples and ask it about the last fifth.
+    """Fit a ridge classifier to four fifths of the samples and test it on the last fifth.
 
-    Each fifth is held out once. Features are standardised and the penalty is the number of
-    features, so that more features than samples do no harm.
+    Each fifth is held out once. Features are standardised, and the penalty is the number of
+    features, so that there may be more features than samples.
 
     Args:
         first: [N, D], N at least 5; the larger set is cut to the size of the smaller one.
@@ -57,7 +57,7 @@ def linear_probe(first: Features, second: Features, seed: int = 0) -> LinearProb
     answers = np.empty(2 * count)
     for fold in range(NUM_FOLDS):
         answers[folds == fold] = _answers(features, labels, folds == fold)
-    # An answer of exactly 0, as features that never change give, is half right.
+    # An output of exactly 0, as from constant features, counts as half right.
     accuracy = float((np.sign(answers * labels) + 1).mean() / 2)
     chance = 0.5 + 1.645 * 0.5 / np.sqrt(2 * count)
     return LinearProbe(
@@ -71,10 +71,10 @@ def linear_probe(first: Features, second: Features, seed: int = 0) -> LinearProb
 def _answers(
     features: Features, labels: NDArray[np.float64], held_out: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """For each sample held out: below 0 the first set, above 0 the second."""
+    """Output for each held-out sample: below 0 for the first set, above 0 for the second."""
     known = features[~held_out]
     mean, deviation = known.mean(axis=0), known.std(axis=0)
-    # A feature that never changes tells nothing, and its rounding errors nothing either.
+    # A constant feature carries no information, and neither do its rounding errors.
     scale = np.where(deviation > 1e-6 * (np.abs(mean) + 1e-6), deviation, np.inf)
     fitted = (known - mean) / scale
     gram = fitted @ fitted.T + features.shape[1] * np.eye(len(fitted))

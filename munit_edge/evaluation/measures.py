@@ -1,8 +1,7 @@
-"""A model's own numbers: how well it finds again what it put into its translations.
+"""Reconstruction measures: how well a model recovers the codes that it translated with.
 
-Letters read as the path of a picture: x_ab is a picture of A decoded by B, x_aba is back again.
-Translations are pictures of 256 levels, as users get them, so what is found again in them is never
-quite exact.
+Letters read as the path of an image: x_ab is an image of A decoded by B, x_aba is back again.
+Translations have 256 levels, as users get them, so nothing is recovered exactly.
 """
 
 from __future__ import annotations
@@ -27,39 +26,39 @@ Advance = Callable[[], None]
 
 @dataclass(frozen=True)
 class TranslatedDomain:
-    """What a model makes of the real pictures of one domain."""
+    """Translations of the real images of one domain."""
 
     images: Images
-    """uint8 [N, H, W, C] of the target domain: each picture with its first random style."""
+    """uint8 [N, H, W, C] of the target domain: each image with its first random style."""
     measures: DirectionMeasures
-    """Numbers of all translations."""
+    """Measures over all translations."""
 
 
 @dataclass(frozen=True)
 class EncodedDomain:
-    """What a model sees in the real pictures of one domain."""
+    """Codes of the real images of one domain."""
 
     styles: Styles
-    """Float32 [N, style_dim]."""
+    """float32 [N, style_dim]."""
     content_features: NDArray[np.float64]
-    """[N, D], each picture's content code without places; see `pooled_content`."""
+    """[N, D], content codes pooled over positions; see `pooled_content`."""
     measures: DomainMeasures
-    """Numbers of the domain alone."""
+    """Measures within the domain."""
 
 
 def encode_domain(
     translator: Translator, images: Images, domain: Domain, advance: Advance
 ) -> EncodedDomain:
-    """Encode and reconstruct every picture of a domain.
+    """Encode and reconstruct every image of a domain.
 
     Args:
         translator: the model.
         images: uint8 [N, H, W, C], N at least 2.
-        domain: of the pictures.
-        advance: called after each picture.
+        domain: of the images.
+        advance: called after each image.
 
     Raises:
-        ModelError: the model gives codes that are not finite.
+        ModelError: the model produces codes that are not finite.
     """
     styles, features, errors, distances = [], [], [], []
     previous = _codes(translator.encode_content(images[-1:], domain))
@@ -69,7 +68,7 @@ def encode_domain(
         codes = _codes(content)
         if not (np.isfinite(codes).all() and np.isfinite(style).all()):
             raise ModelError(
-                f"the encoders of domain {domain} give codes that are not finite: the model is "
+                f"the encoders of domain {domain} produce codes that are not finite: the model is "
                 "damaged or its training diverged; take an earlier checkpoint"
             )
         styles.append(style[0].astype(np.float32))
@@ -96,15 +95,15 @@ def translate_domain(
     drawn: Styles,
     advance: Advance,
 ) -> TranslatedDomain:
-    """Translate every picture of the source domain and back again.
+    """Translate every image of the source domain and back again.
 
     Args:
         translator: the model.
         images: uint8 [N, H, W, C] of the source domain.
-        direction: from which domain to which.
-        encoded: of the same pictures.
-        drawn: float32 [N, S, style_dim], the random styles of each picture; S at least 2.
-        advance: called after each picture.
+        direction: source and target domain.
+        encoded: of the same images.
+        drawn: float32 [N, S, style_dim], the random styles of each image; S at least 2.
+        advance: called after each image.
     """
     source, target = split_direction(direction)
     style_errors, content_errors, cycle_errors, uses = [], [], [], []
@@ -133,10 +132,10 @@ def translate_domain(
 
 
 def mean_pair_distance(images: Images) -> float:
-    """Mean absolute difference of all pairs of pictures: uint8 [S, H, W, C], in levels of 255.
+    """Mean absolute difference of all pairs of images, uint8 [S, H, W, C], in levels of 255.
 
-    Sorted, the k-th of n values stands on the greater side of k pairs and on the lesser of
-    n - 1 - k: no pair need be formed.
+    After sorting, the k-th of n values is the greater one in k pairs and the lesser one in
+    n - 1 - k, so no pair has to be formed.
     """
     num = len(images)
     ordered = np.sort(images.reshape(num, -1), axis=0).astype(np.float64)

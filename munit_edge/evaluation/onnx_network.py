@@ -1,9 +1,9 @@
 """Feature networks and classifiers as ONNX graphs, for `munit-edge evaluate`.
 
-The contract: one input, float32 [batch, 3, height, width], RGB in [0, 1]; whatever normalisation
-the network wants is in the graph. Height and width may be fixed: pictures are then resized to them,
-as Pillow does (bilinear, filtered); else they come as they are. The first output is float
-[batch, D]: features, logits, or probabilities. The batch may be fixed at 1.
+The contract: one input, float32 [batch, 3, height, width], RGB in [0, 1]; any normalisation is part
+of the graph. If height and width are fixed, images are resized to them with Pillow (bilinear,
+antialiased); else they are not resized. The first output is float [batch, D]: features, logits or
+probabilities. The batch size may be fixed to 1.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from munit_edge.files.paths import is_file
 from munit_edge.images.io import Images
 
 _SLACK = 1e-3
-"""Rows that add up to 1 within it are probabilities."""
+"""Rows whose sum differs from 1 by less than this are probabilities."""
 
 
 class FeatureGraph:
-    """A graph as feature network or classifier."""
+    """An ONNX graph as feature network or classifier."""
 
     def __init__(self, path: Path, device: str) -> None:
         """Open the graph.
@@ -38,11 +38,11 @@ class FeatureGraph:
 
         Raises:
             InputError: there is no such file.
-            ModelError: it is no ONNX graph, or has another input than the contract says.
+            ModelError: it is not an ONNX graph, or its input does not follow the contract.
             EngineError: ONNX Runtime cannot use the device.
         """
         if not is_file(path):
-            raise InputError(f"{path} is no file: name an ONNX graph of a feature network")
+            raise InputError(f"{path} is not a file: name an ONNX graph of a feature network")
         self._session: Any = open_session(path, path.name, Device.parse(device))
         self._path = path
         self._input = _checked_input(self._session, path)
@@ -53,7 +53,7 @@ class FeatureGraph:
         return self._run(images)
 
     def probabilities(self, images: Images) -> Features:
-        """uint8 [N, H, W, C] -> [N, classes]; logits are turned into probabilities."""
+        """uint8 [N, H, W, C] -> [N, classes]; logits are converted to probabilities."""
         found = self._run(images)
         sums = found.sum(axis=1)
         if found.min() >= 0 and np.abs(sums - 1).max() < _SLACK:
@@ -79,15 +79,15 @@ class FeatureGraph:
         shown = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32) / 255
         try:
             output = self._session.run(None, {self._input.name: shown})[0]
-        except Exception as exc:  # the binding raises its own, undocumented classes
+        except Exception as exc:  # ONNX Runtime raises undocumented classes
             raise EngineError(
-                f"{self._path} failed on pictures of {shown.shape[2]} x {shown.shape[3]} pixels: "
+                f"{self._path} failed on images of {shown.shape[2]} x {shown.shape[3]} pixels: "
                 f"{first_line(exc)}"
             ) from exc
         if output.ndim != 2 or len(output) != len(images):
             raise ModelError(
-                f"{self._path} gives {output.shape} for {len(images)} pictures: a first output of "
-                "[batch, features] is needed"
+                f"{self._path} returned {output.shape} for {len(images)} images: its first output "
+                "must be [batch, features]"
             )
         return np.asarray(output, dtype=np.float64)
 
@@ -105,7 +105,7 @@ def _checked_input(session: Any, path: Path) -> Any:
     if not fits:
         raise ModelError(
             f"{path} takes {described or 'nothing'}: a feature network takes one input, float32 "
-            "[batch, 3, height, width], RGB in [0, 1], with any batch or 1"
+            "[batch, 3, height, width], RGB in [0, 1], with any batch size or 1"
         )
     return inputs[0]
 

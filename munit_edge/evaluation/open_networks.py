@@ -1,4 +1,4 @@
-"""Files that the user names -> feature networks: torch for weights, ONNX Runtime for graphs."""
+"""Opening feature networks from files: torch runs weights, ONNX Runtime runs graphs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ GRAPH_SUFFIX = ".onnx"
 
 
 def open_networks(files: NetworkFiles, device: str) -> Networks:
-    """Read the networks.
+    """Open the networks.
 
     Args:
-        files: those that were named.
+        files: their files.
         device: where to run them, such as "cpu" or "cuda:0".
 
     Raises:
         InputError: a file does not exist.
-        ModelError: a file holds something else.
+        ModelError: a file does not hold such a network.
         EngineError: torch or ONNX Runtime is not installed, or has no such device.
     """
     classifiers: dict[Domain, Path | None] = {"a": files.classifier_a, "b": files.classifier_b}

@@ -1,4 +1,4 @@
-"""The test set: which pictures a model is measured on, and how they are cut."""
+"""The test set: which images a model is measured on, and how they are cropped."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from munit_edge.images.left_out import LeftOut
 from munit_edge.model.config import DOMAINS, Domain, ModelConfig
 
 MIN_PICTURES = 10
-"""In each domain: fewer say nothing about a distribution."""
+"""Fewest images of each domain from which a distribution can be estimated."""
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The test pictures of both domains, all squares of one size."""
+class TestImages:
+    """The test images of both domains, all squares of one size."""
 
     images: dict[Domain, Images]
     """uint8 [N, size, size, C]."""
     size: int
     """Height and width in pixels."""
     unreadable: tuple[str, ...]
-    """What was wrong with files that were left out."""
+    """Faults of files that were skipped."""
     left_out: str
-    """Files that are no pictures, by kind; "": there are none."""
+    """Files that are not images, by kind; "": there are none."""
 
 
-def read_pictures(options: EvaluateOptions, config: ModelConfig) -> Pictures:
-    """Read the test pictures: `options.count` of each domain, evenly spread over the file names.
+def read_test_images(options: EvaluateOptions, config: ModelConfig) -> TestImages:
+    """Read the test images: `options.count` of each domain, evenly spread over the file names.
 
-    Each is resized by its shorter side, and its middle is cut out.
+    Each is resized by its shorter side and cropped to the centre.
 
     Raises:
-        InputError: a folder is missing, or holds fewer than `MIN_PICTURES` pictures that can be
-            read and are not larger than allowed.
+        InputError: a folder is missing, or has fewer than `MIN_PICTURES` images that can be read
+            and are not larger than allowed.
     """
     left_out = LeftOut()
     folders = domain_folders(
@@ -63,7 +63,7 @@ def read_pictures(options: EvaluateOptions, config: ModelConfig) -> Pictures:
     images = {
         domain: np.stack([_middle(image, size) for image in found[domain]]) for domain in DOMAINS
     }
-    return Pictures(images, size, tuple(unreadable), str(left_out))
+    return TestImages(images, size, tuple(unreadable), str(left_out))
 
 
 def _files(folder: Path, left_out: LeftOut) -> list[Path]:
@@ -77,7 +77,7 @@ def _files(folder: Path, left_out: LeftOut) -> list[Path]:
 def _read(
     files: list[Path], channels: int, options: EvaluateOptions, unreadable: list[str]
 ) -> list[Images]:
-    """Pictures with a shorter side of at most `options.size`; what cannot be read is noted."""
+    """Images with a shorter side of at most `options.size`; faults go to `unreadable`."""
     places = np.linspace(0, len(files) - 1, min(options.count, len(files))).round().astype(int)
     images = []
     for place in places:
@@ -100,7 +100,7 @@ def _read_one(file: Path, channels: int, options: EvaluateOptions) -> Images:
 def _check_number(number: int, folder: Path, unreadable: list[str]) -> None:
     if number >= MIN_PICTURES:
         return
-    count = {0: "no pictures", 1: "1 picture"}.get(number, f"{number} pictures")
+    count = {0: "no images", 1: "1 image"}.get(number, f"{number} images")
     why = f" ({unreadable[-1]})" if unreadable else ""
     raise InputError(
         f"{folder} holds {count} that can be used: evaluation needs at least {MIN_PICTURES} in "

@@ -1,16 +1,17 @@
-"""The propositions as one picture: a panel for styles, one for contents, one for kernel tests."""
+"""A plot of the propositions, with panels for styles, contents and kernel tests."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from munit_edge.evaluation.linear_probe import PROBE_REACH
 from munit_edge.evaluation.propositions import STYLE_REACH, Propositions
 from munit_edge.images.bar_chart import COLOURS
 from munit_edge.images.io import Images
+from munit_edge.images.text import font
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""
@@ -27,14 +28,14 @@ def propositions_plot(found: Propositions) -> Images:
     draw = ImageDraw.Draw(sheet)
     boxes = []
     titles = {
-        "Styles of real pictures": "good: as N(0, I), the thin line",
-        "Domain told from content": "good: both alike, around 0",
-        "Kernel tests, squared MMD": "good: the dot not right of the grey bar of chance",
+        "Styles of real images": "good: like N(0, I), the thin line",
+        "Domain from content": "good: both alike, around 0",
+        "Kernel tests, squared MMD": "good: the dot not right of the grey bar (chance)",
     }
     for number, (title, note) in enumerate(titles.items()):
         left = _MARGIN + number * (width + _MARGIN)
-        draw.text((left, _MARGIN), title, fill=_INK, font=_font(17))
-        draw.text((left, _MARGIN + 24), note, fill=_FAINT, font=_font(13))
+        draw.text((left, _MARGIN), title, fill=_INK, font=font(17))
+        draw.text((left, _MARGIN + 24), note, fill=_FAINT, font=font(13))
         boxes.append((left, _MARGIN + _HEADER, left + width, _MARGIN + height))
     styles = [style.histogram for style in found.styles.values()]
     places = np.linspace(-STYLE_REACH, STYLE_REACH, 129)
@@ -52,13 +53,13 @@ def _histograms(
     reach: float,
     curve: Sequence[float] = (),
 ) -> None:
-    """Outlines of domains a and b from -reach to reach, and a curve to compare them with."""
+    """Histograms of domains a and b from -reach to reach, and a curve for comparison."""
     left, top, right, bottom = box[0], box[1], box[2], box[3] - 24
     tallest = max(max(heights) for heights in (*densities, curve or (0,)))
     draw.line((left, bottom, right, bottom), fill=_LINE)
     for place in (-reach, 0.0, reach):
         x = left + (right - left) * (place + reach) / (2 * reach)
-        draw.text((x, bottom + 6), f"{place:g}", fill=_FAINT, font=_font(13), anchor="mt")
+        draw.text((x, bottom + 6), f"{place:g}", fill=_FAINT, font=font(13), anchor="mt")
 
     def line(heights: Sequence[float], colour: tuple[int, int, int], width: int) -> None:
         across = np.linspace(left, right, len(heights))
@@ -70,13 +71,13 @@ def _histograms(
 
     for number, (name, heights) in enumerate(zip("ab", densities, strict=True)):
         line(np.repeat(heights, 8).tolist(), COLOURS[number], 3)
-        draw.text((left + 4, top + 18 * number), name, fill=COLOURS[number], font=_font(16))
+        draw.text((left + 4, top + 18 * number), name, fill=COLOURS[number], font=font(16))
     if curve:
         line(curve, _INK, 1)
 
 
 def _intervals(draw: ImageDraw.ImageDraw, box: Box, found: Propositions) -> None:
-    """For each kernel test: what chance gives as a bar, what was found as a dot, the p-value."""
+    """Each kernel test: chance as a bar, the result as a dot, and the p-value."""
     tests = {f"styles {domain}": style.test for domain, style in found.styles.items()}
     tests |= {f"looks {direction}": test for direction, test in found.translations.items()}
     if found.joint is not None:
@@ -89,16 +90,12 @@ def _intervals(draw: ImageDraw.ImageDraw, box: Box, found: Propositions) -> None
         return left + (right - left) * (value - lowest) / extent
 
     draw.line((place(0), box[1], place(0), box[3] - 24), fill=_LINE)
-    draw.text((place(0), box[3] - 18), "0", fill=_FAINT, font=_font(13), anchor="mt")
+    draw.text((place(0), box[3] - 18), "0", fill=_FAINT, font=font(13), anchor="mt")
     for number, (name, test) in enumerate(tests.items()):
         y = box[1] + 14 + number * 44
-        draw.text((box[0], y - 9), name, fill=_INK, font=_font(14))
-        draw.text((box[0], y + 7), f"p = {test.p_value:.3f}", fill=_FAINT, font=_font(12))
+        draw.text((box[0], y - 9), name, fill=_INK, font=font(14))
+        draw.text((box[0], y + 7), f"p = {test.p_value:.3f}", fill=_FAINT, font=font(12))
         low, high = map(place, test.by_chance)
         draw.rectangle((low, y - 6, high, y + 6), fill=_LINE)
         x = place(test.mmd_squared)
         draw.ellipse((x - 5, y - 5, x + 5, y + 5), fill=COLOURS[0])
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

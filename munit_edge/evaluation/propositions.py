@@ -1,6 +1,6 @@
-"""The propositions of the MUNIT paper (section 5.1) as numbers on a test set.
+"""The propositions of the MUNIT paper (section 5.1), measured on a test set.
 
-At the optimum the encoded styles follow the prior, the content codes of both domains have one
+At the optimum the encoded styles follow the prior, the content codes of both domains have the same
 distribution, and so have the pairs (x_a, x_ab) and (x_ba, x_b).
 """
 
@@ -19,44 +19,43 @@ from munit_edge.settings import StrictModel
 from munit_edge.styles.codes import Styles, sample_styles
 
 STYLE_REACH = 4.0
-"""The histogram of styles goes from minus this to this."""
+"""The histogram of styles covers the range from minus this to this."""
 THUMBNAIL_SIZE = 8
-"""Pictures are compared at this height and width: colours and rough shapes, no fine texture."""
+"""Images are compared at this height and width: colours and rough shapes, no fine texture."""
 
 
 class StyleDistribution(StrictModel):
-    """How the styles of the real pictures of one domain lie against the prior N(0, I)."""
+    """The styles of the real images of one domain, compared with the prior N(0, I)."""
 
     mean: tuple[float, ...]
-    """Of each number of the code; the prior's is 0."""
+    """Mean of each component of the code; 0 for the prior."""
     covariance: tuple[tuple[float, ...], ...]
-    """Of the numbers of the code; the prior's is 1 on the diagonal and 0 elsewhere."""
+    """Covariance of the components; the unit matrix for the prior."""
     mean_length: float
     """Root mean square of `mean`; 0 for the prior."""
     spread: float
     """Root of the mean variance; 1 for the prior."""
     covariance_error: float
-    """Root mean square of the rows' lengths in `covariance` minus the unit matrix; 0 for the
-    prior."""
+    """Root mean square of the row norms of `covariance` minus the unit matrix; 0 for the prior."""
     expected_covariance_error: float
-    """What as many samples of the prior give."""
+    """`covariance_error` of the same number of samples of the prior."""
     histogram: tuple[float, ...]
-    """Density of all numbers of the codes, in bins of one width from -4 to 4."""
+    """Density of all components of the codes, in bins of equal width from -4 to 4."""
     test: KernelTest
-    """Against as many samples of the prior."""
+    """Test against the same number of samples of the prior."""
 
 
 class Propositions(StrictModel):
     """The paper's propositions, measured."""
 
     styles: dict[Domain, StyleDistribution]
-    """The styles of the real pictures of each domain."""
+    """The styles of the real images of each domain."""
     content_probe: LinearProbe
-    """Telling the domains apart by the content codes of their real pictures."""
+    """Classification of the domain from the content codes of real images."""
     translations: dict[Direction, KernelTest]
-    """Translations against real pictures of their domain."""
+    """Translations against real images of their domain."""
     joint: KernelTest | None
-    """Pairs (x_a, x_ab) against (x_ba, x_b); None: only one direction was asked for."""
+    """Pairs (x_a, x_ab) against (x_ba, x_b); None: only one direction was measured."""
 
 
 def style_distribution(styles: Styles, seed: int = 0) -> StyleDistribution:
@@ -64,7 +63,7 @@ def style_distribution(styles: Styles, seed: int = 0) -> StyleDistribution:
 
     Args:
         styles: [N, style_dim], N at least 2.
-        seed: of the samples of the prior, and of the permutations.
+        seed: for the samples of the prior and the permutations.
     """
     count, style_dim = styles.shape
     codes = styles.astype(np.float64)
@@ -89,18 +88,18 @@ def _covariance_error(covariance: NDArray[np.float64]) -> float:
     return float(np.sqrt((error**2).sum() / len(error)))
 
 
-def compare_pictures(
+def compare_images(
     real: Mapping[Domain, Images], translated: Mapping[Direction, Images], seed: int = 0
 ) -> tuple[dict[Direction, KernelTest], KernelTest | None]:
-    """Compare translations with real pictures, and the pairs (x_a, x_ab) with (x_ba, x_b).
+    """Compare translations with real images, and the pairs (x_a, x_ab) with (x_ba, x_b).
 
     Args:
         real: uint8 [N, H, W, C] of each domain, all of one height and width.
-        translated: one translation of each real picture; one direction, or both.
-        seed: of the permutations.
+        translated: one translation of each real image, in one or both directions.
+        seed: for the permutations.
 
     Returns:
-        The first comparison for each direction; the second one if there are both.
+        The first comparison for each direction, and the second one if there are both directions.
     """
     x = {domain: thumbnails(images) for domain, images in real.items()}
     x_to = {direction: thumbnails(images) for direction, images in translated.items()}
@@ -116,10 +115,10 @@ def compare_pictures(
 
 
 def thumbnails(images: Images) -> Samples:
-    """Pictures as samples of a distribution: uint8 [N, H, W, C] -> [N, D].
+    """Images as samples of a distribution: uint8 [N, H, W, C] -> [N, D].
 
-    They are scaled so that distances do not grow with the number of channels: in a pair of grey
-    and RGB both count alike.
+    They are scaled so that distances do not depend on the number of channels: in a pair of grey
+    and RGB both have the same weight.
     """
     small = np.stack([resize_shorter(image, THUMBNAIL_SIZE) for image in images])
     samples = small.reshape(len(images), -1) / 255.0

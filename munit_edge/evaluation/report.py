@@ -1,4 +1,4 @@
-"""What `munit-edge evaluate` found: the data, and as text."""
+"""Results of `munit-edge evaluate`: the data, and as text."""
 
 from __future__ import annotations
 
@@ -20,83 +20,83 @@ from munit_edge.settings import StrictModel
 
 
 class DomainMeasures(StrictModel):
-    """Numbers of the real pictures of one domain. Distances are mean absolute differences."""
+    """Measures on the real images of one domain. Distances are mean absolute differences."""
 
     domain: Domain
-    """Which."""
+    """The domain."""
     pictures: int
-    """How many."""
+    """Number of images."""
     image_error: float
-    """Between a picture and its reconstruction from its own content and style, in levels of 255
+    """Between an image and its reconstruction from its own content and style, in levels of 255
     (equation 1 of the paper)."""
     content_distance: float
-    """Between the content codes of two different pictures."""
+    """Between the content codes of two different images."""
     picture_distance: float
-    """Between the pixels of two different pictures, in levels of 255."""
+    """Between the pixels of two different images, in levels of 255."""
 
 
 class DirectionMeasures(StrictModel):
-    """Numbers of the translations in one direction. Distances are mean absolute differences."""
+    """Measures on the translations in one direction. Distances are mean absolute differences."""
 
     direction: Direction
-    """From which domain to which."""
+    """Source and target domain."""
     style_error: float
     """Between a random style and the style code of its translation (equation 3)."""
     content_error: float
-    """Between the content codes of a picture and of its translation (equation 2)."""
+    """Between the content codes of an image and of its translation (equation 2)."""
     content_error_relative: float
-    """The same, divided by `content_distance` of the source domain."""
+    """`content_error` divided by `content_distance` of the source domain."""
     cycle_error: float
-    """Between a picture and its translation there and back with its own style, in levels of 255."""
+    """Between an image and its translation there and back with its own style, in levels of 255."""
     style_use: float
-    """Between translations of one picture with two random styles, in levels of 255."""
+    """Between translations of one image with two random styles, in levels of 255."""
 
 
 class EvaluationReport(StrictModel):
-    """What `munit-edge evaluate --json FILE` writes."""
+    """The content of `munit-edge evaluate --json FILE`."""
 
     format_version: Literal[1] = 1
     """Version of this layout."""
     created: str
     """Date and time, ISO 8601."""
     munit_edge: str
-    """Version."""
+    """Version of munit-edge."""
     model: str
-    """Path, as named by the user."""
+    """Path as the user gave it."""
     model_id: str
     """SHA-256 of configuration and weights."""
     export_id: str
-    """Tells exports of the same weights apart."""
+    """Distinguishes exports of the same weights."""
     engine: str
-    """Backend."""
+    """Name of the backend."""
     device: str
-    """Where it ran."""
+    """The device that it ran on."""
     data: str
-    """Folder of the test set, as named by the user."""
+    """Folder of the test set as the user gave it."""
     size: int
-    """Height and width of the pictures, in pixels."""
+    """Height and width of the images, in pixels."""
     styles: int
-    """Random styles for each picture."""
+    """Random styles for each image."""
     seed: int
-    """Of everything random."""
+    """Seed for all random numbers."""
     unreadable: tuple[str, ...]
-    """What was wrong with pictures that were left out."""
+    """Faults of images that were skipped."""
     left_out: str = ""
-    """Files of the test set that are no pictures, by kind."""
+    """Files of the test set that are not images, by kind."""
     domains: tuple[DomainMeasures, ...]
     """a and b."""
     directions: tuple[DirectionMeasures, ...]
-    """Those that were asked for."""
+    """The requested directions."""
     propositions: Propositions
     """The paper's propositions on this test set."""
     networks: tuple[NetworkMeasures, ...] = ()
-    """For each direction what needs feature networks; (): none was named."""
+    """Measures with feature networks, for each direction; (): there are no networks."""
 
 
 T = TypeVar("T")
 
 Row = tuple[str, Sequence[float | None], str]
-"""Name, a number for each column (None: not measured), and what to compare it with."""
+"""Name, a value for each column (None: not measured), and what to compare it with."""
 
 
 def as_text(report: EvaluationReport) -> str:
@@ -108,16 +108,16 @@ def _lines(report: EvaluationReport) -> Iterator[str]:
     numbers = " + ".join(str(found.pictures) for found in report.domains)
     yield f"{report.model}: {report.engine} on {report.device}"
     yield (
-        f"{numbers} pictures of {report.data} at {report.size} x {report.size} pixels, "
+        f"{numbers} images of {report.data} at {report.size} x {report.size} pixels, "
         f"{report.styles} random styles each, seed {report.seed}"
     )
     yield ""
-    yield from _table("real pictures", [f.domain for f in report.domains], _domain_rows(report))
+    yield from _table("real images", [f.domain for f in report.domains], _domain_rows(report))
     yield ""
     names = [found.direction for found in report.directions]
     yield from _table("translations", names, _direction_rows(report))
     yield ""
-    yield from _table("styles of real pictures", ["a", "b"], _style_rows(report.propositions))
+    yield from _table("styles of real images", ["a", "b"], _style_rows(report.propositions))
     yield ""
     yield from _table("both domains", [""], _joint_rows(report.propositions))
     if report.networks:
@@ -131,9 +131,9 @@ def _domain_rows(report: EvaluationReport) -> list[Row]:
     return [
         ("image reconstruction error", [f.image_error for f in found], "levels of 255; 0: exact"),
         (
-            "two different pictures",
+            "two different images",
             [f.picture_distance for f in found],
-            "levels of 255, to compare with",
+            "levels of 255, for comparison",
         ),
     ]
 
@@ -145,12 +145,12 @@ def _direction_rows(report: EvaluationReport) -> list[Row]:
         (
             "content reconstruction error",
             [f.content_error_relative for f in found],
-            "0: exact; 1: as far as another picture's",
+            "0: exact; 1: as far as another image's",
         ),
         ("cycle error, own style", [f.cycle_error for f in found], "levels of 255; 0: exact"),
         ("style use", [f.style_use for f in found], "levels of 255; 0: styles are ignored"),
         (
-            "p-value against real pictures",
+            "p-value against real images",
             [test.p_value for test in report.propositions.translations.values()],
             "below 0.05: colours or shapes differ",
         ),
@@ -160,25 +160,25 @@ def _direction_rows(report: EvaluationReport) -> list[Row]:
 def _style_rows(propositions: Propositions) -> list[Row]:
     found = list(propositions.styles.values())
     return [
-        ("root mean square of the means", [f.mean_length for f in found], "0: as N(0, I)"),
-        ("spread", [f.spread for f in found], "1: as N(0, I)"),
-        ("covariance error", [f.covariance_error for f in found], "0: as N(0, I)"),
+        ("root mean square of the means", [f.mean_length for f in found], "0: like N(0, I)"),
+        ("spread", [f.spread for f in found], "1: like N(0, I)"),
+        ("covariance error", [f.covariance_error for f in found], "0: like N(0, I)"),
         (
-            "of as many samples of N(0, I)",
+            "expected for N(0, I)",
             [f.expected_covariance_error for f in found],
-            "to compare with",
+            "for comparison",
         ),
-        ("squared MMD to N(0, I)", [f.test.mmd_squared for f in found], "0: as N(0, I)"),
+        ("squared MMD to N(0, I)", [f.test.mmd_squared for f in found], "0: like N(0, I)"),
         ("its p-value", [f.test.p_value for f in found], "below 0.05: not N(0, I)"),
     ]
 
 
 def _joint_rows(propositions: Propositions) -> list[Row]:
     probe, joint = propositions.content_probe, propositions.joint
-    chance = f"0.5: contents tell no domain; guessing stays below {probe.chance:.2f}"
-    rows: list[Row] = [("domain told from content", [probe.accuracy], chance)]
+    chance = f"0.5: content does not show the domain; guessing stays below {probe.chance:.2f}"
+    rows: list[Row] = [("domain from content", [probe.accuracy], chance)]
     if joint is not None:
-        pairs = "pairs (x_a, x_ab) and (x_ba, x_b); 0: alike"
+        pairs = "pairs (x_a, x_ab) and (x_ba, x_b); 0: equal"
         rows += [
             ("squared MMD of the pairs", [joint.mmd_squared], pairs),
             ("its p-value", [joint.p_value], "below 0.05: they differ"),
@@ -199,17 +199,17 @@ def _distance_rows(
     fid: Sequence[FrechetDistance | None], kid: Sequence[KernelDistance | None]
 ) -> Iterator[Row]:
     if size := next((one.subset_size for one in kid if one), None):
-        yield "FID", _each(fid, lambda one: one.value), "0: alike; the fewer pictures, the higher"
-        yield "KID, times 1000", _each(kid, lambda one: 1000 * one.mean), "0: alike"
+        yield "FID", _each(fid, lambda one: one.value), "0: equal; higher with fewer images"
+        yield "KID, times 1000", _each(kid, lambda one: 1000 * one.mean), "0: equal"
         deviations = _each(kid, lambda one: 1000 * one.deviation)
-        yield "its deviation over subsets", deviations, f"of {size} pictures"
+        yield "its std over subsets", deviations, f"of {size} images"
 
 
 def _diversity_rows(lpips: Sequence[Diversity | None]) -> Iterator[Row]:
     if pairs := next((one.pairs for one in lpips if one), None):
         ignored = "0: styles are ignored"
         yield "LPIPS diversity", _each(lpips, lambda one: one.mean), f"{pairs} pairs; {ignored}"
-        yield "of two real pictures", _each(lpips, lambda one: one.real), "to compare with"
+        yield "of two real images", _each(lpips, lambda one: one.real), "for comparison"
 
 
 def _score_rows(scores: Sequence[ClassScores | None]) -> Iterator[Row]:
@@ -220,7 +220,7 @@ def _score_rows(scores: Sequence[ClassScores | None]) -> Iterator[Row]:
         conditional = _each(scores, lambda one: one.conditional)
         yield "CIS, mean KL", conditional, f"{ignored}; at most {limits}"
         yield "IS, mean KL", _each(scores, lambda one: one.inception), f"at most {limits}"
-        exp = "e to the power of it"
+        exp = "exp of the above"
         yield "CIS, exp", _each(scores, lambda one: one.conditional_exp), exp
         yield "IS, exp", _each(scores, lambda one: one.inception_exp), exp
 
@@ -230,7 +230,7 @@ def _each(found: Sequence[T | None], number: Callable[[T], float]) -> list[float
 
 
 def _network_cards(found: Sequence[NetworkMeasures]) -> Iterator[str]:
-    """What was measured with which network, each once."""
+    """Names and hashes of the networks, each once."""
     first = found[0]
     if first.fid is not None:
         yield from _card_lines("FID, KID", first.fid.network)

@@ -1,4 +1,4 @@
-"""`evaluate`: one model, one test set, one report."""
+"""`evaluate` measures one model on one test set."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from munit_edge.evaluation.measures import (
 )
 from munit_edge.evaluation.open_networks import open_networks
 from munit_edge.evaluation.options import EvaluateOptions
-from munit_edge.evaluation.pictures import read_pictures
-from munit_edge.evaluation.propositions import Propositions, compare_pictures, style_distribution
+from munit_edge.evaluation.pictures import read_test_images
+from munit_edge.evaluation.propositions import Propositions, compare_images, style_distribution
 from munit_edge.evaluation.report import DirectionMeasures, DomainMeasures, EvaluationReport
 from munit_edge.evaluation.scores import NetworkMeasures
 from munit_edge.files.names import stored_name
@@ -38,16 +38,16 @@ def _ignore(_: int = 0) -> None:
 
 @dataclass(frozen=True)
 class Measured:
-    """The numbers of a model on a set of pictures."""
+    """The measures of a model on a set of images."""
 
     domains: tuple[DomainMeasures, ...]
     """a and b."""
     directions: tuple[DirectionMeasures, ...]
-    """Those that were asked for."""
+    """The requested directions."""
     propositions: Propositions
     """The paper's propositions."""
     networks: tuple[NetworkMeasures, ...]
-    """For each direction what needs feature networks; (): none was named."""
+    """Measures with feature networks, for each direction; (): there are no networks."""
 
 
 def evaluate(
@@ -60,18 +60,18 @@ def evaluate(
 ) -> EvaluationReport:
     """Measure a model on a test set.
 
-    The networks that the options name are read first, then the pictures.
+    The networks named in the options are opened first, then the images are read.
 
     Args:
         translator: the model, on any engine.
-        options: the test set, and what is measured.
-        model: what the report calls the model.
-        on_start: called with the number of steps, once the pictures are read.
-        on_step: called after each of them.
+        options: the test set and the measures.
+        model: name of the model in the report.
+        on_start: called with the number of steps, once the images are read.
+        on_step: called after each step.
 
     Raises:
         InputError: the test set cannot be used, or a network's file is missing.
-        ModelError: the model gives codes that are not finite, or a network's file holds no such
+        ModelError: the model produces codes that are not finite, or a file does not hold such a
             network.
         EngineError: the engine failed.
 
@@ -81,10 +81,10 @@ def evaluate(
         >>> report.directions[0].style_use
     """
     networks = open_networks(options.networks, translator.device)
-    pictures = read_pictures(options, translator.config)
+    test_set = read_test_images(options, translator.config)
     measured = measure(
         translator,
-        pictures.images,
+        test_set.images,
         options.styles,
         directions=options.directions,
         seed=options.seed,
@@ -102,11 +102,11 @@ def evaluate(
         engine=translator.engine,
         device=translator.device,
         data=stored_name(options.data),
-        size=pictures.size,
+        size=test_set.size,
         styles=options.styles,
         seed=options.seed,
-        unreadable=pictures.unreadable,
-        left_out=pictures.left_out,
+        unreadable=test_set.unreadable,
+        left_out=test_set.left_out,
         domains=measured.domains,
         directions=measured.directions,
         propositions=measured.propositions,
@@ -126,22 +126,22 @@ def measure(
     on_start: Callable[[int], None] = _ignore,
     on_step: Callable[[], None] = _ignore,
 ) -> Measured:
-    """Measure a model on pictures in memory.
+    """Measure a model on images in memory.
 
     Args:
         translator: the model, on any engine.
         images: uint8 [N, H, W, C] of both domains, N at least 10, all of one height and width.
-        num_styles: random styles for each picture, at least 2.
-        directions: which translations are measured.
-        seed: of everything random.
-        networks: feature networks, for the numbers that need some.
-        counts: how much is translated for them.
+        num_styles: random styles for each image, at least 2.
+        directions: directions to measure.
+        seed: for all random numbers.
+        networks: feature networks, for the measures that need them.
+        counts: how many translations are made for them.
         on_start: called with the number of steps.
-        on_step: called after each of them.
+        on_step: called after each step.
 
     Raises:
-        InputError: the pictures are too small for a network.
-        ModelError: the model gives codes that are not finite.
+        InputError: the images are too small for a network.
+        ModelError: the model produces codes that are not finite.
         EngineError: the engine failed.
     """
     sources = {direction: split_direction(direction)[0] for direction in directions}
@@ -182,7 +182,7 @@ def _propositions(
     seed: int,
 ) -> Propositions:
     made = {direction: found.images for direction, found in translated.items()}
-    alone, joint = compare_pictures(images, made, seed)
+    alone, joint = compare_images(images, made, seed)
     features_a, features_b = (encoded[domain].content_features for domain in DOMAINS)
     return Propositions(
         styles={d: style_distribution(encoded[d].styles, seed) for d in DOMAINS},
@@ -193,8 +193,8 @@ def _propositions(
 
 
 def _drawn(
-    translator: Translator, direction: Direction, pictures: int, num_styles: int, seed: int
+    translator: Translator, direction: Direction, count: int, num_styles: int, seed: int
 ) -> Styles:
-    """The random styles of each picture: float32 [N, S, style_dim], others in each direction."""
-    codes = translator.sample_styles(pictures * num_styles, seed + DIRECTIONS.index(direction))
-    return codes.reshape(pictures, num_styles, -1)
+    """The random styles of each image, float32 [N, S, style_dim]; they differ by direction."""
+    codes = translator.sample_styles(count * num_styles, seed + DIRECTIONS.index(direction))
+    return codes.reshape(count, num_styles, -1)

@@ -1,4 +1,4 @@
-"""Numbers that are computed from what a feature network says of pictures. Needs NumPy only."""
+"""Scores computed from the outputs of a feature network. Needs NumPy only."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ from munit_edge.settings import StrictModel
 Features = NDArray[np.float64]
 
 KID_SUBSETS = 100
-"""Random pairs of subsets that KID is the mean of."""
+"""Random pairs of subsets that KID is averaged over."""
 KID_SUBSET_SIZE = 1000
-"""Pictures in each, at most: half of what there are where they are fewer."""
+"""Largest number of images in a subset; at most half of all images."""
 
 
 class NetworkCard(StrictModel):
-    """Which network a number was measured with: others give other numbers."""
+    """The network that a score was measured with: scores of different networks differ."""
 
     name: str
-    """Architecture and what it was trained for, as far as the weights tell."""
+    """Architecture and training, as far as the weights show it."""
     version: str
-    """Of the weights, where munit-edge knows them, and of the way that pictures are fed."""
+    """Version of the weights, if munit-edge knows them, and of the preprocessing."""
     sha256: dict[str, str]
-    """Of each weight file, by its name."""
+    """Hash of each weight file, by file name."""
 
 
 class FrechetDistance(StrictModel):
-    """FID: how far apart two sets of features lie as normal distributions."""
+    """FID: Fréchet distance between two sets of features as normal distributions."""
 
     value: float
-    """0: alike. Too high by an amount that shrinks as pictures become more."""
+    """0: equal. Biased upwards; the bias shrinks with the number of images."""
     pictures: tuple[int, int]
-    """Translations and real ones."""
+    """Number of translations and of real images."""
     network: NetworkCard
-    """Which saw them."""
+    """The network that gave the features."""
 
 
 class KernelDistance(StrictModel):
-    """KID: the squared MMD of two sets of features under a cubic kernel."""
+    """KID: squared MMD of two sets of features with a cubic kernel."""
 
     mean: float
-    """Over the subsets; 0: alike. As high with few pictures as with many."""
+    """Mean over the subsets; 0: equal. Unbiased for any number of images."""
     deviation: float
     """Standard deviation over the subsets."""
     subset_size: int
-    """Pictures in each."""
+    """Images in each subset."""
     network: NetworkCard
-    """Which saw them."""
+    """The network that gave the features."""
 
 
 class Diversity(StrictModel):
-    """LPIPS diversity: how much translations of one picture differ to the eye."""
+    """LPIPS diversity: perceptual distance between translations of one image."""
 
     mean: float
-    """Over all pairs of translations with two random styles; 0: styles change nothing."""
+    """Mean over all pairs of translations with two random styles; 0: styles have no effect."""
     pairs: int
-    """How many in all."""
+    """Total number of pairs."""
     real: float
-    """The same of random pairs of different real pictures of that domain."""
+    """Mean over random pairs of different real images of the target domain."""
     network: NetworkCard
-    """Which saw them."""
+    """The network that gave the features."""
 
 
 class ClassScores(StrictModel):
@@ -71,43 +71,43 @@ class ClassScores(StrictModel):
 
     inception: float
     """IS: mean KL divergence of a translation's classes from those of all translations, in nats.
-    High: each is of a clear class, and all classes occur."""
+    High if each translation is clearly of one class, and all classes occur."""
     inception_exp: float
-    """e to the power of it, which other papers print."""
+    """exp of the IS, as other papers report it."""
     conditional: float
     """CIS: mean KL divergence of a translation's classes from those of all translations of the same
-    picture. 0: styles change no class."""
+    image, in nats. 0: styles change no class."""
     conditional_exp: float
-    """e to the power of it."""
+    """exp of the CIS."""
     classes: int
-    """That the classifier knows; no score is above the logarithm of it."""
+    """Number of the classifier's classes; its logarithm is the upper bound of both scores."""
     translations: tuple[int, int]
-    """Pictures, and translations of each."""
+    """Number of images, and of translations of each."""
     network: NetworkCard
-    """Which saw them."""
+    """The network that gave the features."""
 
 
 class NetworkMeasures(StrictModel):
-    """Numbers of one direction that need feature networks; None: no network was named."""
+    """Measures with feature networks in one direction; None: there is no network for it."""
 
     direction: Direction
-    """From which domain to which."""
+    """Source and target domain."""
     fid: FrechetDistance | None = None
-    """Of translations and real pictures."""
+    """Between translations and real images."""
     kid: KernelDistance | None = None
-    """Of translations and real pictures."""
+    """Between translations and real images."""
     lpips: Diversity | None = None
-    """Of translations of one picture."""
+    """Diversity of the translations of one image."""
     scores: ClassScores | None = None
-    """Of the classes of translations."""
+    """IS and CIS of the translations."""
 
 
 def frechet_distance(first: Features, second: Features) -> float:
     """Heusel et al., "GANs Trained by a Two Time-Scale Update Rule", NeurIPS 2017, equation 6.
 
     |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), with the unbiased covariances. The trace of the
-    root is the sum of the singular values of A1 A2^T, where A are the centred features over the
-    root of their number less 1: exact also where there are fewer pictures than features.
+    root is the sum of the singular values of A1 A2^T, where A are the centred features divided by
+    sqrt(N - 1). This is exact even with fewer images than features.
 
     Args:
         first: [N, D], N at least 2.
@@ -118,11 +118,11 @@ def frechet_distance(first: Features, second: Features) -> float:
     a1, a2 = _scaled(first), _scaled(second)
     roots = np.linalg.svd(a1 @ a2.T, compute_uv=False)
     distance = difference @ difference + (a1**2).sum() + (a2**2).sum() - 2 * roots.sum()
-    return max(float(distance), 0.0)  # equal sets: rounding may leave a little less than 0
+    return max(float(distance), 0.0)  # rounding may give a little less than 0 for equal sets
 
 
 def _scaled(features: Features) -> Features:
-    """[N, D] -> at most [D, D] rows whose squares add up to the covariance."""
+    """[N, D] -> A of at most D rows such that A^T A is the covariance."""
     centred: Features = (features - features.mean(axis=0)) / math.sqrt(len(features) - 1)
     if len(centred) <= centred.shape[1]:
         return centred
@@ -136,7 +136,7 @@ def kernel_distance(first: Features, second: Features, seed: int = 0) -> tuple[f
     Args:
         first: [N, D], N at least 4.
         second: [M, D], M at least 4.
-        seed: of the subsets.
+        seed: for the subsets.
 
     Returns:
         Mean and standard deviation over the subsets, and their size.
@@ -168,18 +168,18 @@ def class_scores(probabilities: Features) -> tuple[float, float]:
     """Inception Score (Salimans et al., 2016) and conditional Inception Score (section 5.2).
 
     Args:
-        probabilities: [N, S, K], of K classes for each of S translations of N pictures.
+        probabilities: [N, S, K], of K classes for each of S translations of N images.
 
     Returns:
         Both as mean KL divergence in nats.
     """
-    of_picture = probabilities.mean(axis=1, keepdims=True)
-    of_all = of_picture.mean(axis=0, keepdims=True)
-    return _mean_divergence(probabilities, of_all), _mean_divergence(probabilities, of_picture)
+    of_image = probabilities.mean(axis=1, keepdims=True)
+    of_all = of_image.mean(axis=0, keepdims=True)
+    return _mean_divergence(probabilities, of_all), _mean_divergence(probabilities, of_image)
 
 
 def _mean_divergence(probabilities: Features, others: Features) -> float:
-    """Mean KL(p || q) over all but the last axis; where p is 0 it adds nothing."""
+    """Mean KL(p || q) over all but the last axis; terms with p = 0 are 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = probabilities * (np.log(probabilities) - np.log(others))
     return float(np.where(probabilities > 0, terms, 0.0).sum(axis=-1).mean())

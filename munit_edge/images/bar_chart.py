@@ -1,18 +1,18 @@
-"""Horizontal bars with their numbers, drawn with Pillow: groups of rows, one or more measures."""
+"""Bar charts drawn with Pillow: groups of rows with one or more measures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from munit_edge.images.pixel_formats import Images
+from munit_edge.images.text import fitted, font, latin, text_width
 
 COLOURS = ((54, 112, 168), (214, 130, 58), (92, 150, 96), (150, 98, 160))
-"""Colour of the bars of each measure, in order."""
+"""Bar colours of the measures, in order."""
 
 _MARGIN = 28
 _ROW, _BAR = 30, 18
@@ -26,22 +26,22 @@ _TITLE_SIZE, _HEADER_SIZE, _TEXT_SIZE = 20, 15, 14
 
 @dataclass(frozen=True)
 class ChartRow:
-    """One thing that was measured."""
+    """One measured subject."""
 
     label: str
-    """Stands on the left."""
+    """Text on the left."""
     values: tuple[float | None, ...]
-    """One for each measure; None draws no bar."""
+    """A value for each measure; None: no bar."""
     note: str = ""
-    """Stands in place of the bars where there are none: why nothing was measured."""
+    """Text instead of the bars, such as why nothing was measured."""
 
 
 @dataclass(frozen=True)
 class ChartGroup:
-    """Rows that are compared with each other: bars have one scale within a group."""
+    """Rows that are compared with each other: their bars share one scale."""
 
     title: str
-    """Stands above the rows."""
+    """Text above the rows."""
     rows: tuple[ChartRow, ...]
     """At least one."""
 
@@ -54,18 +54,18 @@ def bar_chart(
     Args:
         title: first line.
         subtitle: lines below it, smaller.
-        measures: name of each column of bars, such as "images a second".
+        measures: name of each column of bars, such as "images per second".
         groups: the rows; each group has its own scale for each measure.
 
     Returns:
         uint8 [H, W, 3].
     """
     labels = [row.label for group in groups for row in group.rows]
-    label_width = round(max(_font(_TEXT_SIZE).getlength(_latin(label)) for label in labels)) + 16
+    label_width = max(text_width(label, _TEXT_SIZE) for label in labels) + 16
     column = _BAR_WIDTH + _NUMBER_WIDTH
-    lines = _latin(subtitle).splitlines()
-    texts = [(_latin(title), _TITLE_SIZE), *((line, _TEXT_SIZE) for line in lines)]
-    widest = max(round(_font(size).getlength(text)) for text, size in texts)
+    lines = latin(subtitle).splitlines()
+    texts = [(title, _TITLE_SIZE), *((line, _TEXT_SIZE) for line in lines)]
+    widest = max(text_width(text, size) for text, size in texts)
     width = 2 * _MARGIN + max(label_width + len(measures) * column, widest)
     top = _MARGIN + 34 + 20 * len(lines) + 12
     num_rows = sum(len(group.rows) for group in groups)
@@ -73,16 +73,16 @@ def bar_chart(
 
     sheet = Image.new("RGB", (width, height), _WHITE)
     draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN, _MARGIN), _latin(title), fill=_INK, font=_font(_TITLE_SIZE))
+    draw.text((_MARGIN, _MARGIN), latin(title), fill=_INK, font=font(_TITLE_SIZE))
     for number, line in enumerate(lines):
         place = (_MARGIN, _MARGIN + 34 + 20 * number)
-        draw.text(place, line, fill=_FAINT, font=_font(_TEXT_SIZE))
+        draw.text(place, line, fill=_FAINT, font=font(_TEXT_SIZE))
     starts = [_MARGIN + label_width + column * index for index in range(len(measures))]
     for index, (x, measure) in enumerate(zip(starts, measures, strict=True)):
-        draw.text((x, top), _latin(measure), fill=_colour(index), font=_font(_HEADER_SIZE))
+        draw.text((x, top), latin(measure), fill=_colour(index), font=font(_HEADER_SIZE))
     y = top + 30
     for group in groups:
-        draw.text((_MARGIN, y), _latin(group.title), fill=_INK, font=_font(_HEADER_SIZE))
+        draw.text((_MARGIN, y), latin(group.title), fill=_INK, font=font(_HEADER_SIZE))
         draw.line((_MARGIN, y + _ROW - 7, width - _MARGIN, y + _ROW - 7), fill=_LINE)
         y += _ROW
         for row in group.rows:
@@ -95,11 +95,12 @@ def bar_chart(
 def _draw_row(
     draw: ImageDraw.ImageDraw, row: ChartRow, group: ChartGroup, starts: Sequence[int], y: int
 ) -> None:
-    font = _font(_TEXT_SIZE)
-    draw.text((_MARGIN, y + 2), _latin(row.label), fill=_INK, font=font)
+    text_font = font(_TEXT_SIZE)
+    draw.text((_MARGIN, y + 2), latin(row.label), fill=_INK, font=text_font)
     if row.note:
         room = len(starts) * (_BAR_WIDTH + _NUMBER_WIDTH)
-        draw.text((starts[0], y + 2), _cut(row.note, room), fill=_FAINT, font=font)
+        note = fitted(" ".join(row.note.split()), _TEXT_SIZE, room)
+        draw.text((starts[0], y + 2), note, fill=_FAINT, font=text_font)
         return
     for index, (x, value) in enumerate(zip(starts, row.values, strict=True)):
         if value is None:
@@ -107,31 +108,13 @@ def _draw_row(
         largest = max(other.values[index] or 0 for other in group.rows if not other.note)
         length = max(1, round(_BAR_WIDTH * value / largest)) if largest > 0 else 1
         draw.rectangle((x, y + 1, x + length, y + 1 + _BAR), fill=_colour(index))
-        draw.text((x + length + 8, y + 2), short_number(value), fill=_INK, font=font)
+        draw.text((x + length + 8, y + 2), short_number(value), fill=_INK, font=text_font)
 
 
 def short_number(value: float) -> str:
-    """Three digits, or all of a larger number: 0.0123, 4.56, 78.9, 12345."""
+    """Three significant digits, or a whole number from 100 on: 0.0123, 4.56, 78.9, 12345."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _cut(text: str, room: int) -> str:
-    text = _latin(" ".join(text.split()))
-    font = _font(_TEXT_SIZE)
-    while len(text) > 1 and font.getlength(text) > room:
-        text = text.rstrip(".")[:-1] + "..."
-    return text
-
-
-def _latin(text: str) -> str:
-    """What the built-in font can show."""
-    return text.encode("latin-1", "replace").decode("latin-1")
 
 
 def _colour(index: int) -> tuple[int, int, int]:
     return COLOURS[index % len(COLOURS)]
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

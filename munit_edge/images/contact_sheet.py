@@ -1,21 +1,21 @@
-"""One picture that shows many: inputs on the left, styles on top, results between them."""
+"""Contact sheets: inputs on the left, styles on top, results in the grid."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from munit_edge.images.io import Images, Picture, on_white
+from munit_edge.images.text import fitted, font
 
 CELL = 192
-"""Height and width in pixels of the square that each picture is fitted into."""
+"""Height and width of the square that each image is fitted into, in pixels."""
 MIN_CELL = 48
 MAX_SIDE = 12_000
-"""Sheets are at most about this wide (pixels): many columns get smaller cells."""
+"""Approximate largest width of a sheet in pixels: with many columns the cells shrink."""
 
 _MARGIN = 20
 _GAP = 8
@@ -26,17 +26,17 @@ _INK = (60, 60, 60)
 _FRAME = (225, 225, 225)
 _FRAME_ALPHA = 80
 _GREY = (118, 118, 118)
-"""Text that is read as well on white as on black."""
+"""A text colour that is readable on white and on black."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """What stands above one column of results."""
+    """Header of one column of results."""
 
     label: str
     """Name of the style."""
     reference: Images | None = None
-    """Thumbnail of the picture that the style was taken from."""
+    """Thumbnail of the image that the style was taken from."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,21 @@ def cell_size(num_columns: int, side: int = CELL) -> int:
 
     Args:
         num_columns: columns of results.
-        side: longer side of a typical picture in pixels; small ones are enlarged 4 times at most.
+        side: longer side of a typical image in pixels; cells enlarge small ones 4 times at most.
     """
     fitting = (MAX_SIDE - 2 * _MARGIN) // (num_columns + 1) - _GAP
     return max(MIN_CELL, min(CELL, fitting, 4 * side))
 
 
 def thumbnail(picture: Picture, cell: int = CELL) -> Images:
-    """A picture fitted into a square of `cell` pixels, its proportions kept; alpha is on white.
+    """Fit an image into a square of `cell` pixels; alpha is blended with white.
 
     Args:
         picture: 1, 3 or 4 channels, any size.
         cell: side of the square in pixels.
 
     Returns:
-        uint8 [h, w, 3] where the longer of h and w is `cell`.
+        uint8 [h, w, 3] of the same aspect ratio, where the longer of h and w is `cell`.
     """
     pixels, alpha = picture.pixels, picture.alpha
     if pixels.shape[2] == 4:
@@ -79,13 +79,13 @@ def thumbnail(picture: Picture, cell: int = CELL) -> Images:
     height, width = pixels.shape[:2]
     scale = cell / max(height, width)
     size = tuple(max(1, round(side * scale)) for side in (width, height))
-    # Much enlarged pictures keep their pixels: what the model made, not what a filter adds.
+    # Greatly enlarged images keep sharp pixels: they show the model's output, not a filter's.
     resample = Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS
     return np.array(Image.fromarray(pixels).resize(size, resample))
 
 
 def contact_sheet(columns: Sequence[Column], rows: Sequence[Row], cell: int = CELL) -> Images:
-    """Lay thumbnails out in a grid on white.
+    """Arrange thumbnails in a grid on white.
 
     Args:
         columns: the styles, at least one.
@@ -110,14 +110,14 @@ def contact_sheet(columns: Sequence[Column], rows: Sequence[Row], cell: int = CE
             _paste(sheet, column.reference, x, _MARGIN + _LABEL_HEIGHT, cell)
     for row_index, row in enumerate(rows):
         y = _MARGIN + header + row_index * row_step
-        for index, picture in enumerate(row.pictures):
-            _paste(sheet, picture, _MARGIN + index * step, y, cell)
+        for index, image in enumerate(row.pictures):
+            _paste(sheet, image, _MARGIN + index * step, y, cell)
         _label(draw, row.label, _MARGIN, y + cell + 2, cell)
     return np.array(sheet)
 
 
 def gallery(items: Sequence[tuple[str, Images]], columns: int, cell: int = CELL) -> Images:
-    """Lay thumbnails out on white, row by row, each with its label below.
+    """Arrange thumbnails on white, row by row, each with its label below.
 
     Args:
         items: labels and thumbnails, at least one.
@@ -133,9 +133,9 @@ def gallery(items: Sequence[tuple[str, Images]], columns: int, cell: int = CELL)
     size = (2 * _MARGIN + columns * step - _GAP, 2 * _MARGIN + rows * row_step - _GAP)
     sheet = Image.new("RGB", size, _WHITE)
     draw = ImageDraw.Draw(sheet)
-    for index, (label, picture) in enumerate(items):
+    for index, (label, image) in enumerate(items):
         x, y = _MARGIN + index % columns * step, _MARGIN + index // columns * row_step
-        _paste(sheet, picture, x, y, cell)
+        _paste(sheet, image, x, y, cell)
         _label(draw, label, x, y + cell + 2, cell)
     return np.array(sheet)
 
@@ -143,11 +143,11 @@ def gallery(items: Sequence[tuple[str, Images]], columns: int, cell: int = CELL)
 def labelled_grid(
     headers: Sequence[str], rows: Sequence[Sequence[tuple[Images, str]]], cell: int = CELL
 ) -> Images:
-    """Lay thumbnails of one size out under headers, on a clear ground for light and dark pages.
+    """Arrange thumbnails of one size under headers, transparent for light and dark pages.
 
     Args:
-        headers: what stands above the columns.
-        rows: for each column a thumbnail, and what stands below it; at least one row.
+        headers: texts above the columns.
+        rows: for each column a thumbnail and the text below it; at least one row.
         cell: side of the square that the thumbnails were fitted into (pixels).
 
     Returns:
@@ -162,22 +162,22 @@ def labelled_grid(
         x = _GAP + column * step
         _label(draw, header, x, 2, step - _GAP, _GREY)
         for row, cells in enumerate(rows):
-            picture, caption = cells[column]
+            image, caption = cells[column]
             left, y = x + (step - _GAP - width) // 2, _LABEL_HEIGHT + row * row_step
             frame = (left - 1, y - 1, left + width, y + height)
             draw.rectangle(frame, outline=(*_GREY, _FRAME_ALPHA))
-            sheet.paste(Image.fromarray(picture), (left, y))
+            sheet.paste(Image.fromarray(image), (left, y))
             _label(draw, caption, x, y + height + 2, step - _GAP, _GREY)
     return np.array(sheet)
 
 
-def _paste(sheet: Image.Image, picture: Images, x: int, y: int, cell: int) -> None:
-    """Put a thumbnail into the middle of the cell at (x, y), with a thin frame."""
-    height, width = picture.shape[:2]
+def _paste(sheet: Image.Image, image: Images, x: int, y: int, cell: int) -> None:
+    """Draw a thumbnail in the centre of the cell at (x, y), with a thin frame."""
+    height, width = image.shape[:2]
     x, y = x + (cell - width) // 2, y + (cell - height) // 2
     frame = (x - 1, y - 1, x + width, y + height)
     ImageDraw.Draw(sheet).rectangle(frame, outline=_FRAME)
-    sheet.paste(Image.fromarray(picture), (x, y))
+    sheet.paste(Image.fromarray(image), (x, y))
 
 
 def _label(
@@ -188,15 +188,7 @@ def _label(
     cell: int,
     ink: tuple[int, int, int] = _INK,
 ) -> None:
-    """Write `text`, cut to the cell's width, into the middle above or below it."""
-    font = _font()
-    # The built-in font knows Latin letters only.
-    text = text.encode("latin-1", "replace").decode("latin-1")
-    while len(text) > 1 and font.getlength(text) > cell:
-        text = text.rstrip(".")[:-1] + "..."
-    draw.text((x + (cell - font.getlength(text)) / 2, y), text, fill=ink, font=font)
-
-
-@cache
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(_FONT_SIZE)
+    """Draw `text`, cut to the width of a cell and centred, at (x, y)."""
+    text = fitted(text, _FONT_SIZE, cell)
+    left = x + (cell - font(_FONT_SIZE).getlength(text)) / 2
+    draw.text((left, y), text, fill=ink, font=font(_FONT_SIZE))

@@ -1,4 +1,4 @@
-"""How much two pictures differ: PSNR and SSIM, over 255 levels."""
+"""Difference of two images: PSNR and SSIM, for levels of 0 to 255."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from munit_edge.images.io import Images
 
 NO_DIFFERENCE_DB = 100.0
-"""PSNR that stands for equal pictures, where the formula gives infinity."""
+"""PSNR that stands for equal images, for which the formula gives infinity."""
 
-_WINDOW, _DEVIATION = 11, 1.5
+_WINDOW, _STD = 11, 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 def mean_squared_error(image: Images, reference: Images) -> float:
-    """Mean of the squared differences, in squared levels: uint8 [..., H, W, C] each."""
+    """Mean squared difference in squared levels; both are uint8 [..., H, W, C]."""
     return float(np.square(image.astype(np.float64) - reference).mean())
 
 
@@ -27,9 +27,9 @@ def psnr_db(squared_error: float) -> float:
 
 
 def ssim(image: Images, reference: Images) -> float:
-    """Structural similarity (Wang et al., 2004): Gaussian window, mean over places and channels.
+    """Structural similarity (Wang et al., 2004): Gaussian window, mean over pixels and channels.
 
-    The window has 11 pixels, or as many as the picture where that is smaller.
+    The window has 11 pixels, or the side of a smaller image.
 
     Args:
         image: uint8 [H, W, C].
@@ -46,11 +46,11 @@ def ssim(image: Images, reference: Images) -> float:
 
 
 def _blur(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[H, W, C] -> [H - 10, W - 10, C], weighted means of the windows."""
+    """Gaussian means over windows, [H, W, C] -> [H - 10, W - 10, C]."""
     for axis in (0, 1):
         window = min(_WINDOW, values.shape[axis])
         offsets = np.arange(window) - (window - 1) / 2
-        weights = np.exp(-(offsets**2) / (2 * _DEVIATION**2))
+        weights = np.exp(-(offsets**2) / (2 * _STD**2))
         weights /= weights.sum()
         length = values.shape[axis] - window + 1
         values = sum(

@@ -1,4 +1,4 @@
-"""Which picture files are meant, and what their results are called."""
+"""Which image files the inputs name, and the names of their results."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ IMAGE_SUFFIXES = frozenset(
         ".tga",
     ]
 )
-"""Files of a folder with one of these suffixes are taken as pictures; see `is_picture`."""
+"""Suffixes of image files in folders; see `is_picture`."""
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One picture file."""
+    """One image file."""
 
     path: Path
-    """Where it is."""
+    """Path of the file."""
     stem: PurePath
-    """Path of its results below the output folder, without number and suffix; no two are equal."""
+    """Unique path of its results below the output folder, without number and suffix."""
 
 
 def find_images(
@@ -60,24 +60,23 @@ def find_images(
     exclude: Path | None = None,
     left_out: LeftOut | None = None,
 ) -> list[ImageFile]:
-    """The picture files that `inputs` stand for, each once.
+    """The image files that `inputs` name, each once.
 
-    A file stands for itself, whatever its suffix. A folder stands for the files in it that
-    `is_picture` takes, in the order of their names; hidden and unfinished files are left out.
+    A file is taken with any suffix. A folder gives the files in it that `is_picture` accepts,
+    sorted by name, without hidden and unfinished files.
 
-    A file's stem is its name without the suffix, below a folder its path from there. Where two
-    files would get the same stem, or stems that differ in the case of letters only, each of them
-    gets its suffix added (x.jpg and x.png: x_jpg and x_png), and what is still the same a number
-    in the order given (x_jpg-2).
+    The stem of a file is its name without the suffix; in a folder, its path from there. If two
+    files would have the same stem, ignoring case, the suffix is added to each (x.jpg and x.png:
+    x_jpg and x_png), and to stems that are still equal a number, in the given order (x_jpg-2).
 
     Args:
         inputs: files and folders.
-        recursive: folders below the folders count too.
+        recursive: also search the folders below the folders.
         exclude: a folder that is not searched, such as that of the results.
-        left_out: takes what is passed over in the folders.
+        left_out: receives what is skipped in the folders.
 
     Raises:
-        InputError: a path does not exist or cannot be used, or a folder holds no picture.
+        InputError: a path does not exist or cannot be used, or a folder has no image.
     """
     left_out = LeftOut() if left_out is None else left_out
     found: dict[str, tuple[Path, PurePath]] = {}
@@ -90,13 +89,13 @@ def find_images(
 
 
 def is_picture(path: PurePath) -> bool:
-    """Whether a file of a folder is taken as a picture, by its suffix in any case of letters."""
+    """Whether a file in a folder counts as an image, by its suffix (case-insensitive)."""
     suffix = path.suffix.lower()
     return suffix in IMAGE_SUFFIXES or (suffix in HEIF_SUFFIXES and can_read_heif())
 
 
 def unique_stems(paths: Iterable[PurePath]) -> list[PurePath]:
-    """One stem for each relative path, by the rule of `find_images`."""
+    """A stem for each relative path, by the rule of `find_images`."""
     paths = list(paths)
     plain = Counter(_key(path.with_suffix("")) for path in paths)
     taken: set[str] = set()
@@ -111,13 +110,13 @@ def unique_stems(paths: Iterable[PurePath]) -> list[PurePath]:
 
 
 def later_stem(path: PurePath, taken: set[str]) -> PurePath:
-    """The stem of a relative path that came after others, and never changes theirs.
+    """The stem of a relative path that arrives after others and does not change theirs.
 
-    It is the path without its suffix; where that is taken, by the rule of `find_images`.
+    It is the path without its suffix; if that is taken, the rule of `find_images` applies.
 
     Args:
         path: relative path of the file.
-        taken: what earlier calls have given out; this one is added.
+        taken: stems returned by earlier calls; this one is added.
     """
     stem = path.with_suffix("")
     if _key(stem) in taken:
@@ -133,10 +132,9 @@ def picture_files(
     exclude: Path | None = None,
     left_out: LeftOut | None = None,
 ) -> list[Path]:
-    """The picture files that are in a folder now, by the rule of `find_images`.
+    """The image files that are in a folder now, by the rule of `find_images`.
 
-    What is in the folder and cannot be read is noted in `left_out`: no file in it, and no folder
-    below, ends the search.
+    Unreadable files and folders below are noted in `left_out` and do not end the search.
 
     Raises:
         InputError: the folder itself cannot be read.
@@ -149,9 +147,9 @@ def picture_files(
 def _below(
     path: Path, recursive: bool, exclude: Path | None, left_out: LeftOut
 ) -> Iterator[tuple[Path, PurePath]]:
-    """Picture files that one input stands for, each with its path from there."""
+    """Image files that one input names, each with its path relative to the input."""
     if not exists(path):
-        raise InputError(f"{path} does not exist: name a picture or a folder of pictures")
+        raise InputError(f"{path} does not exist: name an image or a folder of images")
     if not is_folder(path):
         yield path, PurePath(path.name)
         return
@@ -159,13 +157,13 @@ def _below(
     files = picture_files(path, recursive=recursive, exclude=exclude, left_out=here)
     left_out.add(here)
     if not files:
-        raise InputError(f"{path} holds no pictures{_instead(here, recursive)}")
+        raise InputError(f"{path} holds no images{_instead(here, recursive)}")
     for file in files:
         yield file, file.relative_to(path)
 
 
 def _instead(left_out: LeftOut, recursive: bool) -> str:
-    """What a folder without pictures holds, and what to do: the end of a message."""
+    """End of a message: what a folder without images holds instead, and what to do."""
     hint = "" if recursive else "; -r looks in the folders below it too"
     held = [text for text in (str(left_out), *left_out.faults.values()) if text]
     return (
@@ -181,11 +179,11 @@ def _walk(folder: Path, recursive: bool, exclude: Path | None, left_out: LeftOut
         try:
             with os.scandir(here) as entries:
                 for entry in entries:
-                    if entry.name.startswith("."):  # hidden, or unfinished (files.PARTIAL_PREFIX)
+                    if entry.name.startswith("."):  # hidden, or unfinished (PARTIAL_PREFIX)
                         continue
                     path = Path(entry.path)
                     kind = _kind_of(entry, path, recursive, exclude, left_out)
-                    if kind == "picture":
+                    if kind == "image":
                         yield path
                     elif kind == "folder":
                         below.append(path)
@@ -197,8 +195,8 @@ def _walk(folder: Path, recursive: bool, exclude: Path | None, left_out: LeftOut
 
 def _kind_of(
     entry: os.DirEntry[str], path: Path, recursive: bool, exclude: Path | None, left_out: LeftOut
-) -> Literal["picture", "folder"] | None:
-    """What is to be done with an entry of a folder; None: it is passed over."""
+) -> Literal["image", "folder"] | None:
+    """How to treat an entry of a folder; None: skip it."""
     try:
         if entry.is_dir():
             if not recursive or is_same_folder(path, exclude):
@@ -207,7 +205,7 @@ def _kind_of(
                 return "folder"
             left_out.kinds[path] = LINKED_FOLDER
         elif is_picture(path):
-            return "picture" if _is_readable(entry, left_out) else None
+            return "image" if _is_readable(entry, left_out) else None
         elif (kind := kind_of(path.suffix.lower())) is not None:
             left_out.kinds[path] = kind
     except OSError as exc:
@@ -217,23 +215,23 @@ def _kind_of(
 
 
 def _is_readable(entry: os.DirEntry[str], left_out: LeftOut) -> bool:
-    """Whether a file is one, and not a pipe that would be waited for, or a link to nothing."""
+    """Whether an entry is a regular file, not a pipe, which would block, or a broken link."""
     if entry.is_file():
         return True
     try:
         left_out.special(Path(entry.path), entry.stat().st_mode)
     except FileNotFoundError:
-        if entry.is_symlink():  # else it was removed meanwhile
+        if entry.is_symlink():  # else it has just been removed
             left_out.broken_link(Path(entry.path))
     return False
 
 
 def is_same_folder(folder: Path, other: Path | None) -> bool:
-    """Whether two paths lead to one folder, by whatever links and mounts; `other` may be absent."""
+    """Whether two paths are the same folder, through any links and mounts; None is no folder."""
     if other is None:
         return False
     try:
-        return os.path.samefile(folder, other)  # noqa: PTH121 - neither need be readable
+        return os.path.samefile(folder, other)  # noqa: PTH121 - neither has to be readable
     except OSError:
         return False
 
@@ -252,5 +250,5 @@ def _free(stem: PurePath, taken: Set[str]) -> PurePath:
 
 
 def _key(path: PurePath) -> str:
-    """Equal for paths that some file system takes for the same."""
+    """A key that is equal for paths that some file systems consider the same."""
     return unicodedata.normalize("NFC", path.as_posix()).casefold()

@@ -1,10 +1,10 @@
-"""Pictures with several frames or pages: the first alone is taken, and that is said."""
+"""Counts image files with several frames or pages, of which only the first is used."""
 
 from __future__ import annotations
 
 
 class FrameTally:
-    """Counts such pictures, each once."""
+    """Counts such files, each path once."""
 
     def __init__(self) -> None:
         self._frames: dict[str, int] = {}
@@ -12,26 +12,34 @@ class FrameTally:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def add(self, name: str, frames: int) -> bool:
-        """Take in a picture; whether it is the first one with several frames."""
+    def add(self, path: str, frames: int) -> bool:
+        """Count a file.
+
+        Args:
+            path: identifies the file, and names it in the notice.
+            frames: how many frames or pages it has.
+
+        Returns:
+            Whether it is the first file with several frames.
+        """
         if frames < 2:
             return False
         is_first = not self._frames
-        self._frames[name] = frames
+        self._frames[path] = frames
         return is_first
 
     def notice(self, done: str) -> str:
-        """In words what was left out; empty where nothing was.
+        """One sentence about what was left out; empty if nothing was.
 
         Args:
             done: what happens to first frames, such as "translated".
         """
         if not self._frames:
             return ""
-        name, frames = next(iter(self._frames.items()))
+        path, frames = next(iter(self._frames.items()))
         if len(self._frames) == 1:
-            return f"{name} has {frames} frames or pages: only the first is {done}"
+            return f"{path} has {frames} frames or pages: only the first is {done}"
         return (
-            f"{len(self._frames)} pictures have more than one frame or page, such as {name} with "
+            f"{len(self._frames)} images have more than one frame or page, such as {path} with "
             f"{frames}: only the first of each is {done}"
         )

@@ -1,7 +1,7 @@
-"""Pictures in and out: reading, resizing, padding, writing.
+"""Image files: reading, resizing, padding, writing.
 
-Everything inside munit-edge is uint8 [H, W, C] with 1, 3 or 4 channels. Reading turns the picture
-upright (EXIF), refuses decompression bombs before decoding and names what is wrong with a file.
+Images in memory are uint8 [H, W, C] with 1, 3 or 4 channels. Reading turns an image upright (EXIF),
+refuses decompression bombs before decoding, and reports what is wrong with a file.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ ImageFormat = Literal["png", "jpg", "webp"]
 FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
 
 DEFAULT_MAX_MEGAPIXELS = 100.0
-"""Larger pictures are refused unless the caller allows them."""
+"""Larger images are refused unless the caller allows them."""
 
 _ORIENTATION_TAG = 0x0112
 
@@ -68,11 +68,11 @@ class _Encoder:
     name: str
     options: dict[str, int | bool]
     max_side: int
-    """Largest height and width in pixels that the format can hold."""
+    """Largest height and width of the format, in pixels."""
 
 
 _ENCODERS: dict[ImageFormat, _Encoder] = {
-    # Level 1 takes a quarter of the time of Pillow's default and makes photos 3 % larger.
+    # Level 1 takes a quarter of the time of Pillow's default, and photos become 3 % larger.
     "png": _Encoder("PNG", {"compress_level": 1}, 2**31 - 1),
     "jpg": _Encoder("JPEG", {"quality": 95, "subsampling": 0}, 65_535),
     "webp": _Encoder("WEBP", {"quality": 95, "exact": True}, 16_383),
@@ -82,18 +82,18 @@ _ENCODERS: dict[ImageFormat, _Encoder] = {
 def read_image(
     path: Path, channels: int, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
 ) -> Picture:
-    """Read a picture file upright, in the form that a domain takes.
+    """Read an image file, upright and with the channels of a domain.
 
     Args:
-        path: PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, AVIF or TGA, and HEIC where
-            pillow-heif is installed; of frames and pages the first.
-        channels: 1 grey, 3 RGB (alpha is kept beside it) or 4 RGBA.
-        max_megapixels: larger pictures are refused before they are decoded (million pixels).
+        path: PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, AVIF or TGA, and HEIC if
+            pillow-heif is installed; the first of several frames or pages is read.
+        channels: 1 grey, 3 RGB (alpha is kept separately) or 4 RGBA.
+        max_megapixels: larger images are refused before they are decoded (million pixels).
 
     Raises:
-        UnreadableImageError: the file is missing, empty, truncated, no picture, or of a kind that
-            is not read.
-        InputError: the picture is larger than allowed.
+        UnreadableImageError: the file is missing, empty, truncated, not an image, or of a kind
+            that is not supported.
+        InputError: the image is larger than allowed.
     """
     try:
         with open_file(path) as file:
@@ -103,7 +103,7 @@ def read_image(
 
 
 def read_bytes(path: Path) -> bytes:
-    """A picture file's bytes, for `decode_image`.
+    """The bytes of an image file, for `decode_image`.
 
     Raises:
         UnreadableImageError: the file cannot be read.
@@ -116,28 +116,28 @@ def read_bytes(path: Path) -> bytes:
 
 
 def count_pixels(path: Path) -> int:
-    """Height times width as the file's header says; 0 where it does not say."""
-    if not path.is_file():  # a pipe can be read once only
+    """Height times width according to the file's header; 0 if unknown."""
+    if not path.is_file():  # a pipe can be read only once
         return 0
     try:
         with _pillows_guard_lifted(), open_file(path) as file:
             return pixels_by_header(file)
-    except Exception:  # whoever decodes it says what is wrong
+    except Exception:  # decoding it will report what is wrong
         return 0
 
 
 def decode_image(
     data: bytes, channels: int, *, name: str, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
 ) -> Picture:
-    """The same as `read_image` for a file's bytes; messages call them `name`."""
+    """Like `read_image`, for the bytes of a file; `name` is their name in messages."""
     return _decode(io.BytesIO(data), channels, name, max_megapixels)
 
 
 def resize_shorter(image: Images, size: int) -> Images:
     """Resize so that the shorter side has `size` pixels; the longer one is rounded down.
 
-    The filter is Pillow's bilinear, which averages over all of the source when it makes a picture
-    smaller: what MUNIT's public releases resize with, in training and in testing.
+    The filter is Pillow's bilinear, which is antialiased when it shrinks an image. MUNIT's public
+    releases use it, too, in training and in testing.
 
     Args:
         image: uint8 [H, W, C].
@@ -152,7 +152,7 @@ def resize_shorter(image: Images, size: int) -> Images:
 
 
 def shorter_side_to(size_hw: tuple[int, int], size: int) -> tuple[int, int]:
-    """Height and width that `resize_shorter` gives a picture of `size_hw`."""
+    """Height and width after `resize_shorter` of an image of `size_hw`."""
     height, width = size_hw
     shorter = min(size_hw)
     return max(1, height * size // shorter), max(1, width * size // shorter)
@@ -167,10 +167,10 @@ def resize_picture(picture: Picture, size: int) -> Picture:
 
 
 def check_size(height: int, width: int, max_megapixels: float, name: str) -> None:
-    """Refuse what has more pixels than allowed.
+    """Refuse an image with more pixels than allowed.
 
     Raises:
-        InputError: it has.
+        InputError: it has more.
     """
     if height * width > max_megapixels * 1e6:
         raise InputError(
@@ -181,23 +181,23 @@ def check_size(height: int, width: int, max_megapixels: float, name: str) -> Non
 
 
 def check_resized(size_hw: tuple[int, int], size: int, max_megapixels: float, name: str) -> None:
-    """Refuse what would have more pixels than allowed after `resize_shorter`.
+    """Refuse an image that would have more pixels than allowed after `resize_shorter`.
 
     Raises:
-        InputError: it would.
+        InputError: it would have more.
     """
     height, width = shorter_side_to(size_hw, size)
     if height * width > max_megapixels * 1e6:
         raise InputError(
             f"{name} has {size_hw[1]} x {size_hw[0]} pixels and would have {width} x {height}, "
             f"{height * width / 1e6:.1f} megapixels, with a shorter side of {size}, and "
-            f"{max_megapixels:g} are allowed: cut it to a less narrow shape, or raise "
+            f"{max_megapixels:g} are allowed: crop it to a less narrow shape, or raise "
             "--max-megapixels"
         )
 
 
 def pad_to(images: Images, size_hw: tuple[int, int]) -> Images:
-    """Pad by reflection at the bottom and on the right.
+    """Pad by reflection at the bottom and at the right.
 
     Crop the result back with ``padded[..., :height, :width, :]``.
 
@@ -209,15 +209,15 @@ def pad_to(images: Images, size_hw: tuple[int, int]) -> Images:
     if not below and not right:
         return images
     before = [(0, 0)] * (images.ndim - 3)
-    # NumPy reflects again and again where the padding is wider than the picture.
+    # NumPy repeats the reflection if the padding is wider than the image.
     return np.pad(images, [*before, (0, below), (0, right), (0, 0)], mode="reflect")
 
 
 def image_format(name: str) -> ImageFormat:
-    """The format that a user calls `name`: png, jpg (jpeg) or webp.
+    """The format with this name: png, jpg (jpeg) or webp, case-insensitive.
 
     Raises:
-        ConfigError: it is another.
+        ConfigError: it is another name.
     """
     wanted = name.lower().removeprefix(".").replace("jpeg", "jpg")
     for known in FORMATS:
@@ -227,35 +227,35 @@ def image_format(name: str) -> ImageFormat:
 
 
 def keeps_alpha(format: ImageFormat) -> bool:  # noqa: A002
-    """Whether files of a format can be transparent."""
+    """Whether a format has transparency."""
     return format != "jpg"
 
 
 def on_white(pixels: Images, alpha: Images) -> Images:
-    """Lay pixels [H, W, C] with alpha [H, W] on white: uint8 [H, W, C]."""
+    """Blend pixels [H, W, C] with alpha [H, W] onto white: uint8 [H, W, C]."""
     share = alpha[..., None].astype(np.float32) / 255
     return np.asarray(np.rint(255 - (255 - pixels.astype(np.float32)) * share), np.uint8)
 
 
 def size_fault(height: int, width: int, format: ImageFormat) -> str | None:  # noqa: A002
-    """Why a format cannot hold a picture of so many pixels, and what to do; None: it can."""
+    """Why a format cannot hold an image of this size, and what to do; None: it can."""
     encoder = _ENCODERS[format]
     if max(height, width) <= encoder.max_side:
         return None
     return (
-        f"{encoder.name} holds at most {encoder.max_side} pixels a side and the picture has "
+        f"{encoder.name} holds at most {encoder.max_side} pixels a side and the image has "
         f"{width} x {height}: use --format png"
     )
 
 
 def encode_image(picture: Picture, format: ImageFormat) -> bytes:  # noqa: A002
-    """A picture file as bytes; the same picture gives the same bytes.
+    """Encode an image file; equal images give equal bytes.
 
-    JPEG and WebP are written with quality 95. Where the format has no alpha the picture is laid on
-    white. The colour profile is kept when it fits the pixels that are written.
+    JPEG and WebP have quality 95. If the format has no alpha, the image is blended with white. The
+    colour profile is kept if it fits the written pixels.
 
     Raises:
-        OutputError: the format cannot hold a picture of this size.
+        OutputError: the format cannot hold an image of this size.
     """
     buffer = io.BytesIO()
     _save(picture, format, buffer)
@@ -275,11 +275,11 @@ def _save(picture: Picture, format: ImageFormat, file: IO[bytes]) -> None:  # no
 
 
 def write_image(path: Path, picture: Picture, *, replace: bool = True) -> None:
-    """Write a picture file, whole or not at all, in the format that the suffix names.
+    """Write an image file, completely or not at all, in the format of its suffix.
 
     Raises:
-        ConfigError: the suffix names no format that can be written.
-        OutputError: the file cannot be written, or is there and `replace` is false.
+        ConfigError: the suffix is not that of a format that can be written.
+        OutputError: the file cannot be written, or exists and `replace` is false.
     """
     format = image_format(path.suffix)  # noqa: A001
     with atomic_file(path, replace=replace) as partial, partial.open("wb") as file:
@@ -313,16 +313,16 @@ def _load(opened: OpenedPicture, channels: int, name: str) -> Picture:
         ) from exc
     except UnsupportedPicture as exc:
         raise unsupported(name, str(exc), image.format) from exc
-    except Exception as exc:  # and on damaged pixels
+    except Exception as exc:  # decoders also raise anything on damaged pixels
         raise damaged(name, exc, image.format) from exc
     return replace(_upright(picture, _orientation(image)), frames=opened.frames)
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8; 1 where there is none, or nonsense."""
+    """EXIF orientation 1 to 8; 1 if it is missing or invalid."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # damaged EXIF data is no reason to refuse the picture
+    except Exception:  # damaged EXIF data is no reason to refuse the image
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -337,7 +337,7 @@ def _upright(picture: Picture, orientation: int) -> Picture:
 
 
 def _turn(array: Images, orientation: int) -> Images:
-    """Undo an EXIF orientation: 5 to 8 swap the sides, and half of each kind mirror."""
+    """Undo an EXIF orientation: 5 to 8 swap the axes, and half of each group mirror."""
     if orientation >= 5:
         array = array.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -352,7 +352,7 @@ def _to_pillow(pixels: Images) -> Image.Image:
 
 
 def _with_alpha(picture: Picture, keep: bool) -> Image.Image:
-    """Pillow image L, LA, RGB or RGBA; alpha is laid on white unless it is kept."""
+    """A Pillow image in mode L, LA, RGB or RGBA; unless kept, alpha is blended with white."""
     pixels, alpha = picture.pixels, picture.alpha
     if pixels.shape[2] == 4:
         pixels, alpha = pixels[..., :3], pixels[..., 3]
@@ -372,10 +372,10 @@ _guard_limit: int | None = None
 
 @contextlib.contextmanager
 def _pillows_guard_lifted() -> Iterator[None]:
-    """Within the block only our own size limit counts.
+    """Disable Pillow's size limit within the block, so that only ours applies.
 
-    Pillow keeps its limit in a global and warns or raises by it. It is lifted when the first thread
-    enters and put back when the last one leaves.
+    Pillow's limit is a global variable. It is lifted when the first thread enters the block and
+    restored when the last one leaves.
     """
     global _guard_users, _guard_limit
     with _guard_lock:

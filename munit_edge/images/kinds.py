@@ -1,16 +1,16 @@
-"""What a file is by its first bytes, so that messages can name it."""
+"""The kind of a file by its first bytes, for messages."""
 
 from __future__ import annotations
 
 import struct
 
 
-class UnsupportedPicture(Exception):  # noqa: N818 - inside of `images`, which makes an error of it
-    """A sound picture of a kind that is not read; the text says what it holds."""
+class UnsupportedPicture(Exception):  # noqa: N818 - `images` turns it into an error
+    """A valid image of a kind that is not supported; the message says what it holds."""
 
 
 READABLE = "PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, AVIF or TGA"
-"""In words: formats that are read."""
+"""The supported formats, for messages."""
 
 _READ: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -26,29 +26,29 @@ _READ: tuple[tuple[bytes, str], ...] = (
     *((b"P" + kind, "PPM") for kind in (b"1", b"2", b"3", b"4", b"5", b"6", b"f")),
 )
 _OTHERS: tuple[tuple[bytes, str], ...] = (
-    (b"P7", "PAM picture"),
-    (b"PF", "PFM picture with colours"),
-    (b"\xff\x0a", "JPEG XL picture"),
-    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL picture"),
-    (b"\x76\x2f\x31\x01", "OpenEXR picture"),
-    (b"#?RADIANCE", "Radiance HDR picture"),
-    (b"#?RGBE", "Radiance HDR picture"),
+    (b"P7", "PAM image"),
+    (b"PF", "PFM image with colours"),
+    (b"\xff\x0a", "JPEG XL image"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL image"),
+    (b"\x76\x2f\x31\x01", "OpenEXR image"),
+    (b"#?RADIANCE", "Radiance HDR image"),
+    (b"#?RGBE", "Radiance HDR image"),
     (b"8BPS", "Photoshop document"),
     (b"gimp xcf", "GIMP document"),
     (b"\0\0\1\0", "Windows icon"),
     (b"DDS ", "DirectDraw surface"),
-    (b"qoif", "QOI picture"),
+    (b"qoif", "QOI image"),
     (b"IIU\0", "camera raw file"),
     (b"IIRO", "camera raw file"),
     (b"FUJIFILM", "camera raw file"),
     (b"\x8aMNG", "MNG animation"),
-    (b"\x8bJNG", "JNG picture"),
+    (b"\x8bJNG", "JNG image"),
     (b"%PDF", "PDF document"),
     (b"%!PS", "PostScript document"),
     (b"SIMPLE  =", "FITS file"),
     (b"PK\x03\x04", "ZIP archive"),
     (b"\x1aE\xdf\xa3", "Matroska or WebM video"),
-    (b"version https://git-lfs", "Git LFS pointer without its picture"),
+    (b"version https://git-lfs", "Git LFS pointer without its image"),
 )
 _BRANDS = {
     b"avif": "AVIF",
@@ -58,17 +58,17 @@ _BRANDS = {
     b"hevc": "HEIC",
     b"heim": "HEIC",
     b"heis": "HEIC",
-    b"mif1": "HEIF picture",
-    b"msf1": "HEIF picture",
+    b"mif1": "HEIF image",
+    b"msf1": "HEIF image",
     b"crx ": "camera raw file",
 }
 
 
 def kind_of(head: bytes) -> tuple[str, bool] | None:
-    """What a file is, and whether such files are read; None where the bytes do not tell.
+    """The kind of a file, and whether such files are supported; None: unknown.
 
     Args:
-        head: its first bytes, 1024 where there are as many.
+        head: its first bytes, up to 1024.
     """
     for start, name in _READ:
         if head.startswith(start):
@@ -91,7 +91,7 @@ def kind_of(head: bytes) -> tuple[str, bool] | None:
 
 
 def _by_brand(head: bytes) -> tuple[str, bool]:
-    """ISO media: the main brand says what it is, or else one that it is compatible with."""
+    """ISO media: the kind by the main brand, or else by a compatible brand."""
     size = min(int.from_bytes(head[:4], "big"), len(head))
     brands = [head[8:12], *(head[place : place + 4] for place in range(16, size, 4))]
     names = [_BRANDS[brand] for brand in brands if brand in _BRANDS]
@@ -101,7 +101,7 @@ def _by_brand(head: bytes) -> tuple[str, bool]:
 
 
 def jpeg_fault(data: bytes) -> str | None:
-    """What a JPEG file holds that is not read, such as "12-bit samples"; None: nothing."""
+    """Why a JPEG file is not supported, such as "12-bit samples"; None: it is supported."""
     place = 2
     while place + 10 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
@@ -120,5 +120,5 @@ def jpeg_fault(data: bytes) -> str | None:
 
 
 def hdr_transfer(code: int) -> str | None:
-    """The name of an HDR transfer function by its code in ITU-T H.273; None: it is none."""
+    """Name of an HDR transfer function by its code in ITU-T H.273; None: it is not HDR."""
     return {16: "PQ", 18: "HLG"}.get(code)

@@ -1,4 +1,4 @@
-"""What a search of folders passes over: counted by kind, and told in words."""
+"""What a search of folders skips, counted by kind for messages."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ VIDEO_SUFFIXES = frozenset(
         *(".wmv", ".flv", ".3gp", ".ogv", ".mxf", ".vob", ".y4m"),
     ]
 )
-"""Inputs with one of these suffixes (in any case of letters) are taken as video files."""
+"""Suffixes of video files (case-insensitive)."""
 
 _RAW = (
     *("3fr", "arw", "cr2", "cr3", "crw", "dcr", "dng", "erf", "fff", "iiq", "kdc", "mef", "mos"),
     *("mrw", "nef", "nrw", "orf", "pef", "raf", "raw", "rw2", "rwl", "sr2", "srf", "srw", "x3f"),
 )
-# What people take for pictures, and no command reads.
+# Files that users expect to be images, and that are not supported as such.
 _KINDS = {
     **dict.fromkeys(HEIF_SUFFIXES, "HEIC"),
     **dict.fromkeys((f".{suffix}" for suffix in _RAW), "camera RAW"),
@@ -32,7 +32,7 @@ _KINDS = {
     **dict.fromkeys((".svg", ".svgz"), "SVG"),
     **dict.fromkeys((".pdf",), "PDF"),
     **dict.fromkeys((".eps", ".ps", ".ai"), "PostScript"),
-    **dict.fromkeys((".exr", ".hdr", ".rgbe"), "HDR picture"),
+    **dict.fromkeys((".exr", ".hdr", ".rgbe"), "HDR image"),
     **dict.fromkeys((".jxr", ".wdp", ".hdp"), "JPEG XR"),
     ".jxl": "JPEG XL",
     ".xcf": "GIMP",
@@ -41,64 +41,64 @@ _KINDS = {
     ".icns": "icon",
     **dict.fromkeys(VIDEO_SUFFIXES, "video"),
 }
-_MENDS = {
+_FIXES = {
     "HEIC": "install munit-edge[heif]",
     "video": "translate it by itself",
     LINKED_FOLDER: "name the folders themselves",
 }
 _UNCHANGED = ("HEIC", "camera RAW", "Photoshop", "SVG", "PDF", "PostScript", "JPEG XL", "JPEG XR")
-"""Kinds that have no plural in -s."""
+"""Kinds without a plural in -s."""
 
 
 @dataclass
 class LeftOut:
-    """What one search, or several, have passed over; hidden files do not count."""
+    """What one or several searches skipped; hidden files do not count."""
 
     kinds: dict[Path, str] = field(default_factory=dict)
-    """What is no picture that can be read: its kind, see `kind_of`."""
+    """Kinds of files that are not supported images, see `kind_of`."""
     faults: dict[Path, str] = field(default_factory=dict)
-    """What should have been read and cannot be: why, a whole sentence that names it."""
+    """For files that cannot be read: a whole sentence with the path and the reason."""
 
     def refused(self, path: Path, exc: OSError) -> None:
-        """Note a file or folder that the system refuses."""
+        """Note a file or folder that the system does not let us read."""
         self.faults[path] = f"{path} cannot be read: {fault(exc)}"
 
     def special(self, path: Path, mode: int) -> None:
-        """Note what is called like a picture and is no file."""
-        kind = special_kind(mode) or "no file"
-        self.faults[path] = f"{path} is {kind}, not a picture: remove it, or name it by itself"
+        """Note an entry that is named like an image and is not a regular file."""
+        kind = special_kind(mode) or "not a file"
+        self.faults[path] = f"{path} is {kind}, not an image: remove it, or name it by itself"
 
     def broken_link(self, path: Path) -> None:
-        """Note a link that leads nowhere."""
+        """Note a broken link."""
         self.faults[path] = f"{path} is a link to nothing: correct or remove it"
 
     def add(self, other: LeftOut) -> None:
-        """Take over what another search has passed over."""
+        """Add what another search skipped."""
         self.kinds |= other.kinds
         self.faults |= other.faults
 
     def without(self, other: LeftOut) -> LeftOut:
-        """What is not in another one."""
+        """The entries that `other` does not have."""
         return LeftOut(
             {path: kind for path, kind in self.kinds.items() if path not in other.kinds},
             {path: text for path, text in self.faults.items() if path not in other.faults},
         )
 
     def __str__(self) -> str:
-        """The kinds, such as "2 HEIC (install munit-edge[heif]), 1 video"; "": there are none."""
+        """The kinds, such as "2 HEIC (install munit-edge[heif]), 1 video"; "" if there are none."""
         counts = Counter(self.kinds.values())
         return ", ".join(_counted(kind, counts[kind]) for kind in sorted(counts, key=_order))
 
 
 def kind_of(suffix: str) -> str | None:
-    """What files with a suffix (in lower case) are, where people take them for pictures."""
+    """Kind of a file by its lower-case suffix, if users may expect it to be an image."""
     return _KINDS.get(suffix)
 
 
 def _counted(kind: str, number: int) -> str:
     plural = "" if number == 1 or kind in _UNCHANGED else "s"
-    mend = f" ({_MENDS[kind]})" if kind in _MENDS else ""
-    return f"{number} {kind}{plural}{mend}"
+    fix = f" ({_FIXES[kind]})" if kind in _FIXES else ""
+    return f"{number} {kind}{plural}{fix}"
 
 
 def _order(kind: str) -> int:

@@ -1,6 +1,6 @@
-"""Opening a picture file: what Pillow makes of it, and what the file says besides.
+"""Opening an image file with Pillow, and reading facts that Pillow ignores.
 
-Nothing of Pillow's global settings is touched; its limit on pixels is lifted by `images`.
+Pillow's global settings are not changed here; `io` lifts its limit on pixels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from munit_edge.images.pixel_formats import PLAIN, Encoding
 from munit_edge.images.png_chunks import SIGNATURE, read_chunks
 from munit_edge.images.tiff import TiffPicture, count_pages
 
-# Formats that hold pictures and nothing that runs: Pillow hands EPS to Ghostscript, for one.
+# Only formats without executable content: Pillow passes EPS to Ghostscript, for example.
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "TGA")
 _ANIMATED = ("GIF", "WEBP", "AVIF")
 _HEAD_BYTES = 1 << 16
@@ -27,25 +27,25 @@ _HEAD_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class OpenedPicture:
-    """A picture whose header was read."""
+    """An image whose header has been read."""
 
     image: Image.Image
     encoding: Encoding = PLAIN
     frames: int = 1
-    """Frames or pages in the file; the image is the first."""
+    """Number of frames or pages in the file; the image is the first."""
     profile: bytes | None = None
-    """Colour profile that Pillow has not read."""
+    """Colour profile that Pillow did not read."""
 
 
 def open_picture(file: IO[bytes], name: str) -> OpenedPicture:
-    """Read the header of a picture file.
+    """Read the header of an image file.
 
     Args:
         file: at its start, seekable, not empty.
-        name: what messages call it.
+        name: its name in messages.
 
     Raises:
-        UnreadableImageError: it is no picture, damaged, or of a kind that is not read.
+        UnreadableImageError: it is not an image, damaged, or of a kind that is not supported.
     """
     head = file.read(_HEAD_BYTES)
     file.seek(0)
@@ -55,18 +55,18 @@ def open_picture(file: IO[bytes], name: str) -> OpenedPicture:
         raise unsupported(name, str(exc), _format_of(head)) from exc
     except UnidentifiedImageError as exc:
         raise _unidentified(name, head) from exc
-    except Exception as exc:  # decoders raise anything at all on damaged headers
+    except Exception as exc:  # decoders raise any exception on damaged headers
         raise damaged(name, exc, _format_of(head)) from exc
 
 
 def pixels_by_header(file: IO[bytes]) -> int:
-    """Height times width as the header says, without a look at anything else.
+    """Height times width according to the header; nothing else is read.
 
     Raises:
-        Exception: any at all; whoever opens the picture says what is wrong.
+        Exception: any; opening the image will report what is wrong.
     """
     head = file.read(24)
-    if head.startswith(SIGNATURE):  # Pillow would unpack its texts
+    if head.startswith(SIGNATURE):  # Pillow would unpack its text chunks
         return int.from_bytes(head[16:20], "big") * int.from_bytes(head[20:24], "big")
     file.seek(0)
     with Image.open(file, formats=_formats(head)) as image:
@@ -74,16 +74,16 @@ def pixels_by_header(file: IO[bytes]) -> int:
 
 
 def unsupported(name: str, what: str, format: str | None) -> UnreadableImageError:  # noqa: A002
-    """The error of a sound file, of the named format, of a kind that is not read."""
-    kind = format or "picture"
+    """The error for a valid file of a kind that is not supported, in the given format."""
+    kind = format or "image"
     return UnreadableImageError(
-        f"{name} is {_article(kind)} {kind} with {what}, which is not read: convert it to 8-bit "
-        "RGB or grey, for example with an image editor"
+        f"{name} is {_article(kind)} {kind} with {what}, which is not supported: convert it to "
+        "8-bit RGB or grey, for example with an image editor"
     )
 
 
 def damaged(name: str, exc: Exception, format: str | None) -> UnreadableImageError:  # noqa: A002
-    """The error of a file, of the named format, whose decoder failed."""
+    """The error for a file whose decoder failed, in the given format."""
     cause = " ".join(str(exc).split()) or type(exc).__name__
     if "nsupported" in cause or "not supported" in cause:
         return unsupported(name, f"a coding that is not supported ({cause})", format)
@@ -91,12 +91,12 @@ def damaged(name: str, exc: Exception, format: str | None) -> UnreadableImageErr
 
 
 def _formats(head: bytes) -> tuple[str, ...]:
-    """The formats that are tried; HEIC's libraries are loaded for files that may be HEIC only."""
+    """The formats to try; the HEIC libraries are loaded only for files that may be HEIC."""
     return (*_FORMATS, PILLOW_FORMAT) if is_heif(head) and can_read_heif() else _FORMATS
 
 
 def _article(noun: str) -> str:
-    return "an" if noun.startswith(("A", "E", "I", "O", "U", "MNG", "MP4")) else "a"
+    return "an" if noun.startswith(("A", "E", "I", "O", "U", "i", "MNG", "MP4")) else "a"
 
 
 def _format_of(head: bytes) -> str | None:
@@ -108,19 +108,19 @@ def _unidentified(name: str, head: bytes) -> UnreadableImageError:
     if is_heif(head) and not can_read_heif():
         if fault := heif_fault():
             return UnreadableImageError(
-                f"{name} is a HEIC picture, and pillow-heif is installed but cannot be loaded "
-                f"({fault}): install it again, or make it JPEG"
+                f"{name} is a HEIC image, and pillow-heif is installed but cannot be loaded "
+                f"({fault}): reinstall it, or convert the image to JPEG"
             )
         return UnreadableImageError(
-            f"{name} is a HEIC picture: run `pip install '{HEIF_EXTRA}'`, or make it JPEG"
+            f"{name} is a HEIC image: run `pip install '{HEIF_EXTRA}'`, or convert it to JPEG"
         )
     kind = kind_of(head)
     if kind is None:
-        return UnreadableImageError(f"{name} is no picture that can be read: use {READABLE}")
+        return UnreadableImageError(f"{name} is not a supported image: use {READABLE}")
     what, is_read = kind
     if not is_read and not is_heif(head):
         return UnreadableImageError(
-            f"{name} is {_article(what)} {what}, which is not read: use {READABLE}"
+            f"{name} is {_article(what)} {what}, which is not supported: use {READABLE}"
         )
     fault = jpeg_fault(head) if what == "JPEG" else None
     if fault:
@@ -134,13 +134,13 @@ def _open(file: IO[bytes], head: bytes) -> OpenedPicture:
     if head.startswith(SIGNATURE):
         return _open_png(file)
     if head.startswith(tuple(PREFIXES)):
-        if head[8:10] == b"CR":  # Canon's; Pillow would take the preview
+        if head[8:10] == b"CR":  # Canon's; Pillow would read the preview
             raise UnsupportedPicture("camera raw samples")
         return _open_tiff(file)
     opened = OpenedPicture(Image.open(file, formats=_formats(head)))
     kind = opened.image.format
     if kind in ("BMP", "TGA"):
-        opaque = kind == "TGA" and not head[17] & 0x0F  # so many bits are alpha
+        opaque = kind == "TGA" and not head[17] & 0x0F  # number of alpha bits
         return replace(opened, encoding=Encoding(opaque=opaque, blank_is_opaque=True))
     fault = jpeg_fault(head) if kind == "JPEG" else None
     if fault:
@@ -149,7 +149,7 @@ def _open(file: IO[bytes], head: bytes) -> OpenedPicture:
         _refuse_hdr(_avif_transfer(head))
     if kind == PILLOW_FORMAT:
         _refuse_hdr(opened.image.info.get("nclx_profile", {}).get("transfer_characteristics"))
-        # No seek, as in `_count_frames`: the main picture is open, and need not be the first.
+        # No seek as in `_count_frames`: the main image is open, and it may not be the first.
         return replace(opened, frames=int(getattr(opened.image, "n_frames", 1)))
     if kind in _ANIMATED:
         return replace(opened, frames=_count_frames(opened.image))
@@ -161,7 +161,7 @@ def _open_png(file: IO[bytes]) -> OpenedPicture:
     image = Image.open(file, formats=("PNG",))
     transparent = image.info.get("transparency")
     if image.mode == "L" and isinstance(transparent, int):
-        # As the samples: Pillow spreads those of 1, 2 and 4 bits over 0 to 255.
+        # Pillow scales samples of 1, 2 and 4 bits to 0 to 255, but not this value.
         most = 2**facts.depth - 1
         image.info["transparency"] = (transparent & most) * 255 // most
     elif image.mode == "RGB" and facts.depth == 16 and isinstance(transparent, tuple):
@@ -176,7 +176,7 @@ def _open_tiff(file: IO[bytes]) -> OpenedPicture:
 
 
 def _avif_transfer(head: bytes) -> int | None:
-    """AVIF says in a box how its numbers stand for light, by a code of ITU-T H.273."""
+    """Transfer function of an AVIF file, as a code of ITU-T H.273; None: not stated."""
     place = head.find(b"colrnclx")
     return None if place < 0 else int.from_bytes(head[place + 10 : place + 12], "big")
 
@@ -191,6 +191,6 @@ def _count_frames(image: Image.Image) -> int:
     try:
         frames = int(getattr(image, "n_frames", 1))
         image.seek(0)
-    except Exception:  # a damaged list of frames: the first one is what counts
+    except Exception:  # a damaged list of frames does not matter: the first frame is used
         return 1
     return frames

@@ -1,7 +1,7 @@
-"""From any kind of Pillow picture to plain 8-bit pixels.
+"""From any mode of a Pillow image to plain 8-bit pixels.
 
-Greys of 16 bits, floats, palettes, CMYK, LAB and transparency of every kind end as uint8 pixels of
-1, 3 or 4 channels, an alpha plane and, where it still fits, the colour profile.
+16-bit grey, floats, palettes, CMYK, LAB and every kind of transparency become uint8 pixels of 1, 3
+or 4 channels, an alpha plane and, if it still fits, the colour profile.
 """
 
 from __future__ import annotations
@@ -21,68 +21,67 @@ Mode = Literal["L", "RGB"]
 
 _DEEP_GREYS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _PROFILE_SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK", "LAB": b"Lab "}
-"""Signature of the colour space, bytes 16 to 20 of a profile, that fits pixels of each mode."""
+"""Colour space signature, bytes 16 to 20 of a profile, that fits each mode."""
 _BAND_PIXELS = 1 << 20
 
-
 _MAX_OVERSHOOT = 2
-"""Floats up to so many times white are white that resampling has pushed over it."""
+"""Floats up to this multiple of white count as overshoot from resampling."""
 _SPREAD_BELOW_ZERO = 0.1
-"""Part of the samples that may lie between -2 and -0.05, in floats whose white is 1."""
+"""Largest share of samples between -2 and -0.05 in floats whose white is 1."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What samples mean, where the mode of a Pillow image does not say."""
+    """Meaning of samples that the mode of a Pillow image does not express."""
 
     white: int = 65535
-    """White of integers of more than 8 bits."""
+    """Value of white in integers of more than 8 bits."""
     inverted: bool = False
     """Whether grey 0 is white."""
     exponent: float = 1.0
-    """Colours of 0 to 1 to this power are sRGB's, near enough."""
+    """Colours of 0 to 1 raised to this power are sRGB, approximately."""
     opaque: bool = False
-    """Whether the alpha channel is no alpha."""
+    """Whether the alpha channel has another meaning."""
     blank_is_opaque: bool = False
-    """Whether an alpha channel that is 0 everywhere is none: programs left it empty."""
+    """Whether an alpha channel of only zeros means opaque: some programs leave it empty."""
 
 
 PLAIN = Encoding()
-"""Samples that mean what Pillow's mode says."""
+"""Samples as Pillow's mode describes them."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture and what travels beside its pixels."""
+    """One image, with the data that accompany its pixels."""
 
     pixels: Images
     """uint8 [H, W, C]."""
     alpha: Images | None = None
-    """uint8 [H, W], 0 transparent to 255 opaque; None: there was none, or `pixels` has it."""
+    """uint8 [H, W], 0 transparent to 255 opaque; None: there is none, or `pixels` has it."""
     icc_profile: bytes | None = None
-    """Colour profile of `pixels`; None: sRGB, or not known."""
+    """Colour profile of `pixels`; None: sRGB, or unknown."""
     frames: int = 1
-    """Frames or pages of the file that it is the first of."""
+    """Number of frames or pages in the file, of which it is the first."""
 
 
 def to_picture(image: Image.Image, channels: int, encoding: Encoding = PLAIN) -> Picture:
-    """Decoded pixels of a Pillow image in the form that a domain takes.
+    """Convert a decoded Pillow image to the channels of a domain.
 
-    - Grey of more than 8 bits becomes round(255 * value / white), clipped. Colours of 16 bits have
-      lost their lower bytes to Pillow already.
-    - Floats: white is 1 when nothing finite is above 2, else 255 when nothing is above 510. What
-      is above white is white; what is below 0, or not a number, is black.
-    - Pixels that fit neither the domain's mode nor its profile go through the picture's own profile
-      to sRGB, CMYK and LAB above all; without a usable profile by Pillow's plain formula.
-    - What is fully transparent has no colour: beside an alpha plane it is white.
+    - Grey of more than 8 bits becomes round(255 * value / white), clipped. Pillow has already
+      dropped the lower bytes of 16-bit colours.
+    - Floats: white is 1 if no finite value is above 2, else 255 if none is above 510. Values above
+      white become white; values below 0 and NaN become black.
+    - Pixels in another mode than the domain's, above all CMYK and LAB, are converted to sRGB with
+      the image's own profile, or with Pillow's plain formula if there is no usable profile.
+    - Fully transparent pixels have no colour: with an alpha plane they are white.
 
     Args:
-        image: a loaded picture of any mode.
-        channels: 1 grey, 3 RGB, 4 RGBA (opaque where the picture has no alpha).
-        encoding: what the file says of the samples.
+        image: a loaded image of any mode.
+        channels: 1 grey, 3 RGB, 4 RGBA (opaque if the image has no alpha).
+        encoding: meaning of the samples according to the file.
 
     Raises:
-        UnsupportedPicture: floats of which nothing tells what is black and what is white.
+        UnsupportedPicture: floats whose black and white cannot be determined.
     """
     colour, alpha = _split_alpha(image, encoding.white)
     if encoding.opaque or (encoding.blank_is_opaque and alpha is not None and not alpha.any()):
@@ -103,7 +102,7 @@ def to_picture(image: Image.Image, channels: int, encoding: Encoding = PLAIN) ->
 
 
 def profile_fits(profile: bytes | None, mode: str) -> bool:
-    """Whether a colour profile describes pixels of a Pillow mode (alpha does not matter)."""
+    """Whether a colour profile applies to pixels of a Pillow mode, ignoring alpha."""
     base = mode.removesuffix("A")
     return profile is not None and profile[16:20] == _PROFILE_SPACES.get(base)
 
@@ -111,8 +110,8 @@ def profile_fits(profile: bytes | None, mode: str) -> bool:
 def _pixels(image: Image.Image) -> Images:
     """Pixels [H, W, C] of an image in mode L or RGB.
 
-    Band by band: an array of the whole is made from a copy of all bytes, which counts with large
-    photos.
+    Copied in bands: converting the whole image would first copy all its bytes, which matters for
+    large photos.
     """
     width, height = image.size
     pixels = np.empty((height, width, len(image.getbands())), np.uint8)
@@ -129,7 +128,7 @@ def _curve(exponent: float) -> list[int]:
 
 
 def _split_alpha(image: Image.Image, white: int) -> tuple[Image.Image, Images | None]:
-    """Colour in mode L, RGB, CMYK or LAB, and alpha [H, W] where there is transparency."""
+    """Colour in mode L, RGB, CMYK or LAB, and alpha [H, W] if there is transparency."""
     if image.mode in _DEEP_GREYS:
         return _deep_grey(image, white)
     if image.mode == "F":
@@ -140,14 +139,14 @@ def _split_alpha(image: Image.Image, white: int) -> tuple[Image.Image, Images | 
         alpha = np.array(full.getchannel("A"))
         return full.convert("L" if grey else "RGB"), alpha
     mode = "L" if grey else "RGB"
-    if image.mode in ("CMYK", "LAB", mode):  # Pillow would copy the picture to its own mode
+    if image.mode in ("CMYK", "LAB", mode):  # converting to the same mode would copy the image
         return image, None
     return image.convert(mode), None
 
 
 def _deep_grey(image: Image.Image, white: int) -> tuple[Image.Image, Images | None]:
     values = np.asarray(image)
-    if white > np.iinfo(np.int32).max:  # Pillow's 32 bits are signed
+    if white > np.iinfo(np.int32).max:  # Pillow's 32-bit mode is signed
         values = values.astype(np.int32).view(np.uint32)
     values = values.astype(np.int64)
     grey = np.clip((values * 255 + white // 2) // white, 0, 255).astype(np.uint8)
@@ -165,7 +164,7 @@ def _float_grey(image: Image.Image) -> Image.Image:
 
 
 def _white_of_floats(values: NDArray[np.float64]) -> int:
-    """1 or 255; infinite values are highlights and do not count.
+    """Value of white, 1 or 255; infinite values are highlights and are ignored.
 
     Raises:
         UnsupportedPicture: it is neither.
@@ -187,23 +186,23 @@ def _white_of_floats(values: NDArray[np.float64]) -> int:
 def _to_mode(
     colour: Image.Image, mode: Mode, profile: bytes | None
 ) -> tuple[Image.Image, bytes | None]:
-    """`colour` in `mode`, and the profile that then holds."""
+    """`colour` in `mode`, and the profile that then applies."""
     if colour.mode == mode:
         return colour, profile if profile_fits(profile, mode) else None
     through_profile = _to_srgb(colour, profile)
-    if through_profile is None and colour.mode == "LAB":  # Pillow has no formula of its own for it
+    if through_profile is None and colour.mode == "LAB":  # Pillow has no plain formula for LAB
         through_profile = _profiled(colour, ImageCms.createProfile("LAB"))
     return (through_profile or colour).convert(mode), None
 
 
 def _to_srgb(colour: Image.Image, profile: bytes | None) -> Image.Image | None:
-    """`colour` through its profile to sRGB; None without a profile that can be used."""
+    """Convert `colour` to sRGB with its profile; None: there is no usable profile."""
     if profile is None or not profile_fits(profile, colour.mode):
         return None
     try:
         return _profiled(colour, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
     except (ImageCms.PyCMSError, OSError):
-        return None  # a damaged profile is no reason to refuse the picture
+        return None  # a damaged profile is no reason to refuse the image
 
 
 def _profiled(colour: Image.Image, profile: Any) -> Image.Image | None:

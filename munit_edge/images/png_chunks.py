@@ -1,8 +1,8 @@
-"""PNG: the chunks that decide the picture, and nothing that could make a sound file unreadable.
+"""PNG: keeps the chunks that affect the image, without those that make Pillow refuse valid files.
 
-Pillow unpacks every text and profile to at most 1 MB and calls the file broken where that is not
-enough, or where the checksum of any chunk is wrong. Texts are of no use here, so they never get to
-it; profiles are unpacked here, to a larger bound. What decides the pixels stays as strict as ever.
+Pillow decompresses every text and profile to at most 1 MB, and refuses the file if that is not
+enough or if the checksum of any chunk is wrong. Texts are not needed, so Pillow never gets them;
+profiles are decompressed here, with a higher limit. Chunks that affect the pixels stay strict.
 """
 
 from __future__ import annotations
@@ -17,47 +17,45 @@ from munit_edge.images.kinds import UnsupportedPicture, hdr_transfer
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_PROFILE_BYTES = 32 << 20
-"""Unpacked; the largest profiles in use, of printing presses, have a few million bytes."""
-_MAX_TEXT_BYTES = 1 << 20
-"""Unpacked: what Pillow takes of a text or profile."""
+"""Limit after decompression; the largest profiles in use, for printing, have a few megabytes."""
 
 _DECIDING = b"tRNS"
-"""Ancillary, but the picture is another one without it."""
+"""An ancillary chunk that changes the image."""
 _HARMLESS = {b"tRNS": 0, b"eXIf": 0, b"pHYs": 9, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"tEXt": 0}
 _HARMLESS |= {b"tIME": 0, b"sBIT": 0, b"bKGD": 0}
-"""What Pillow may see, with the least length that it takes; so most files need no copy."""
+"""Chunks that Pillow may see, with their least length; with them most files need no copy."""
 _MAX_TEXTS_BYTES = 1 << 20
-"""Of all texts that Pillow sees."""
+"""Limit for all texts that Pillow sees."""
 _ORIENTATION_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 _MAX_TEXT_BYTES = 1 << 20
-"""Unpacked: what Pillow takes of a text or profile."""
+"""Pillow's limit for a decompressed text or profile."""
 _BLOCK = 1 << 20
 _SRGB_GAMMA = 1 / 2.2
 
 
 @dataclass
 class PngFacts:
-    """What the chunks say that Pillow does not say, or not right."""
+    """Facts from the chunks that Pillow does not report, or reports wrongly."""
 
     depth: int = 8
-    """Bits of a sample."""
+    """Bits per sample."""
     frames: int = 1
-    """Pictures in the file."""
+    """Number of images in the file."""
     profile: bytes | None = None
-    """Colour profile, unpacked."""
+    """Decompressed colour profile."""
     exponent: float = 1.0
-    """Samples of 0 to 1 to this power are sRGB's, near enough (gAMA)."""
+    """Samples of 0 to 1 raised to this power are sRGB, approximately (gAMA)."""
 
 
 def read_chunks(file: IO[bytes]) -> tuple[IO[bytes], PngFacts]:
-    """A PNG file without the chunks that are not needed, and what they say.
+    """A PNG file without unneeded chunks, and facts from its chunks.
 
     Args:
-        file: at its start; it is returned itself, at its start, where nothing is in the way.
+        file: at its start; it is returned unchanged, at its start, if nothing has to be dropped.
 
     Raises:
         UnsupportedPicture: it is HDR, or has a profile larger than `MAX_PROFILE_BYTES`.
-        ValueError: a chunk that decides the pixels has a wrong checksum.
+        ValueError: a chunk that affects the pixels has a wrong checksum.
     """
     reader = _Reader(file)
     reader.walk()
@@ -70,7 +68,7 @@ def read_chunks(file: IO[bytes]) -> tuple[IO[bytes], PngFacts]:
 
 
 class _Reader:
-    """One walk over the chunks."""
+    """Reads the chunks once."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -80,7 +78,7 @@ class _Reader:
         self.kept = _Kept(file)
         self.dropped = False
         self.frames = 0
-        """Of an animation; a default picture that is not among them counts too."""
+        """Frames of an animation; a default image that is not one of them counts, too."""
         self.has_standard_colours = False
 
     def walk(self) -> None:
@@ -91,23 +89,23 @@ class _Reader:
             head = self._file.read(8)
             kind, length = head[4:], int.from_bytes(head[:4], "big")
             if len(head) < 8 or not kind.isalpha() or not self._take(start, kind, length):
-                self.kept.rest(start)  # Pillow says what is wrong with it, or that nothing is
+                self.kept.rest(start)  # Pillow decides whether this is an error
                 break
 
     def _take(self, start: int, kind: bytes, length: int) -> bool:
-        """Read one chunk; whether all of it is there."""
+        """Read one chunk; return whether it is complete."""
         critical = kind[:1].isupper()
         keep = not critical or kind == b"IHDR"
-        data, whole, sound = _read_chunk(self._file, kind, length, keep=keep)
-        if not whole:
+        data, complete, valid = _read_chunk(self._file, kind, length, keep=keep)
+        if not complete:
             return False
-        if not sound and (critical or kind == _DECIDING):
+        if not valid and (critical or kind == _DECIDING):
             raise ValueError(f"wrong checksum in its {kind.decode()} chunk")
-        if critical or (sound and self._is_harmless(kind, data)):
+        if critical or (valid and self._is_harmless(kind, data)):
             self.kept.chunk(start, self._file.tell())
         else:
             self.dropped = True
-        if sound:
+        if valid:
             self._note(kind, data)
         return True
 
@@ -144,9 +142,9 @@ class _Reader:
 
 
 def _profile(data: bytes) -> bytes | None:
-    """The profile of an iCCP chunk; None where it is damaged, no reason to refuse the picture."""
+    """The profile of an iCCP chunk; None if it is damaged: no reason to refuse the file."""
     _, _, packed = data.partition(b"\0")
-    if packed[:1] != b"\0":  # how it is packed; there is one way
+    if packed[:1] != b"\0":  # the compression method; there is only one
         return None
     unpacker = zlib.decompressobj()
     try:
@@ -159,7 +157,7 @@ def _profile(data: bytes) -> bytes | None:
 
 
 def _has_orientation(kind: bytes, data: bytes) -> bool:
-    """Whether a zTXt or iTXt chunk can say which way up the picture is, and is no bomb."""
+    """Whether a zTXt or iTXt chunk may have the orientation, and is not a decompression bomb."""
     if not data.startswith(_ORIENTATION_TEXTS):
         return False
     _, _, rest = data.partition(b"\0")
@@ -177,7 +175,7 @@ def _has_orientation(kind: bytes, data: bytes) -> bool:
 def _read_chunk(
     file: IO[bytes], kind: bytes, length: int, *, keep: bool
 ) -> tuple[bytes, bool, bool]:
-    """Content (empty unless `keep`), whether all of it is there, whether its checksum is right."""
+    """Content (empty unless `keep`), whether it is complete, whether its checksum is right."""
     checksum, parts, left = zlib.crc32(kind), [], length
     while left:
         block = file.read(min(left, _BLOCK))
@@ -192,7 +190,7 @@ def _read_chunk(
 
 
 class _Kept:
-    """The parts of a file that stay, in order; neighbours are joined."""
+    """The parts of a file that are kept, in order; adjacent parts are merged."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

@@ -1,13 +1,13 @@
-"""Sample data: two domains without pairs whose answer is known.
+"""Sample data: two unpaired domains with known contents and styles.
 
-Domain A holds outlines of shapes on white, domain B the same kinds of shapes filled with a colour
-and a texture. The shape (kind, place, size, turn) is the content, colour and texture are the style.
-`labels.json` says what each picture holds, so that content kept and style varied can be measured.
+Domain A has outlines of shapes on white, domain B the same kinds of shapes filled with a colour and
+a texture. The shape (kind, place, size, rotation) is the content; colour and texture are the style.
+`labels.json` describes each image, so that preserved content and varied style can be measured.
 
     DIR/
       trainA/00000.png ...   outlines
       trainB/00000.png ...   filled shapes, drawn independently of A's
-      testA/  testB/         the same again, for testing
+      testA/  testB/         the same, for testing
       labels.json            `Labels`
 """
 
@@ -34,7 +34,6 @@ from munit_edge.settings import StrictModel, validate
 ShapeKind = Literal["circle", "square", "triangle", "star", "cross"]
 Texture = Literal["plain", "stripes", "dots"]
 FloatArray = npt.NDArray[np.float64]
-Picture = npt.NDArray[np.uint8]
 
 SHAPE_KINDS: tuple[ShapeKind, ...] = get_args(ShapeKind)
 TEXTURES: tuple[Texture, ...] = get_args(Texture)
@@ -43,36 +42,36 @@ SPLITS = ("trainA", "trainB", "testA", "testB")
 MIN_SIZE = 16
 MAX_SIZE = 1024
 TEST_SHARE = 10
-"""One test picture for this many training pictures."""
+"""One test image for this many training images."""
 
 SUPERSAMPLING = 2
-"""Pictures are drawn this many times larger, with soft edges, and reduced."""
+"""Images are drawn this many times larger, with soft edges, and downsampled."""
 OUTLINE_WIDTH = 0.06
-"""Of the picture's side."""
+"""As a fraction of the image's side."""
 OUTLINE_GREY = 25
 TEXTURE_PERIOD = 0.19
-"""Distance between two stripes or dots, of the picture's side: 6 pixels at 32."""
+"""Distance between two stripes or dots as a fraction of the image's side: 6 pixels at 32."""
 SHADE = 0.58
-"""Brightness of stripes and dots against the fill."""
+"""Brightness of stripes and dots relative to the fill."""
 MARGIN = 0.05
-"""White between a shape and the border, at least, of the picture's side."""
+"""Least white space between a shape and the border, as a fraction of the image's side."""
 
 
 class Shape(StrictModel):
-    """The content of one picture; lengths are fractions of the picture's side."""
+    """The content of one image; lengths are fractions of the image's side."""
 
     kind: ShapeKind
-    """What is drawn."""
+    """Kind of the shape."""
     centre: tuple[float, float]
     """x (to the right) and y (down) of the centre, 0 to 1."""
     radius: float = Field(gt=0, le=0.5)
-    """Centre to the farthest corner."""
+    """Distance from the centre to the farthest corner."""
     rotation: float
-    """Degrees, clockwise."""
+    """Clockwise, in degrees."""
 
 
 class Style(StrictModel):
-    """The style of one picture of domain B."""
+    """The style of one image of domain B."""
 
     hue: float = Field(ge=0, lt=360)
     """Degrees on the colour circle: 0 red, 120 green, 240 blue."""
@@ -81,11 +80,11 @@ class Style(StrictModel):
     value: float = Field(ge=0, le=1)
     """HSV value."""
     texture: Texture
-    """What is drawn over the fill in a darker shade."""
+    """Pattern over the fill in a darker shade."""
 
 
 class Label(StrictModel):
-    """What one picture holds."""
+    """Content and style of one image."""
 
     shape: Shape
     """Its content."""
@@ -94,14 +93,14 @@ class Label(StrictModel):
 
 
 class Labels(StrictModel):
-    """All of `labels.json`."""
+    """The content of `labels.json`."""
 
     format_version: Literal[1] = 1
     """Version of this layout."""
     size: int = Field(ge=MIN_SIZE, le=MAX_SIZE)
-    """Height and width of every picture in pixels."""
+    """Height and width of every image, in pixels."""
     seed: int
-    """Seed that the pictures were drawn from."""
+    """Seed of the images."""
     pictures: dict[str, Label]
     """By path below the folder, such as "testA/00003.png"."""
 
@@ -115,22 +114,22 @@ def write_sample_data(
     overwrite: bool = False,
     on_picture: Callable[[], None] = lambda: None,
 ) -> Labels:
-    """Draw both domains into `folder`: all of it, or nothing.
+    """Draw both domains into `folder`, completely or not at all.
 
-    Picture i of a split depends on `seed` and i alone: another `count` adds pictures or takes some
-    away, another `size` draws the same scenes larger or smaller.
+    Image i of a split depends only on `seed` and i: another `count` adds or removes images, another
+    `size` draws the same scenes larger or smaller.
 
     Args:
         folder: a new or empty folder.
         size: height and width in pixels, 16 to 1024.
-        count: training pictures of each domain; a tenth as many are drawn for testing.
+        count: training images of each domain; a tenth as many are drawn for testing.
         seed: 0 or larger.
-        overwrite: replace sample data that is in `folder` already.
-        on_picture: called after each picture.
+        overwrite: replace sample data that `folder` already has.
+        on_picture: called after each image.
 
     Raises:
         ConfigError: `size`, `count` or `seed` is out of range.
-        OutputError: `folder` holds something, or cannot be written.
+        OutputError: `folder` is not empty, or cannot be written.
     """
     _check_options(size, count, seed)
     target = FolderTarget(folder, SAMPLE_DATA, overwrite)
@@ -150,7 +149,7 @@ def write_sample_data(
 
 
 def read_labels(folder: Path) -> Labels:
-    """The labels of a folder that `write_sample_data` made.
+    """The labels of a folder made by `write_sample_data`.
 
     Raises:
         InputError: there is no `labels.json`.
@@ -165,12 +164,12 @@ def read_labels(folder: Path) -> Labels:
 
 
 def num_pictures(split: str, count: int) -> int:
-    """How many pictures a split gets when each domain has `count` to train with."""
+    """Number of images in a split if each domain has `count` training images."""
     return count if split.startswith("train") else max(1, count // TEST_SHARE)
 
 
 def sample_labels(count: int, seed: int) -> Iterator[tuple[str, Label]]:
-    """Names and labels of every picture, split by split."""
+    """Names and labels of all images, split by split."""
     for split_index, split in enumerate(SPLITS):
         for index in range(num_pictures(split, count)):
             random = np.random.default_rng([seed, split_index, index])
@@ -179,8 +178,8 @@ def sample_labels(count: int, seed: int) -> Iterator[tuple[str, Label]]:
             yield f"{split}/{index:05d}.png", Label(shape=shape, style=style)
 
 
-def draw(label: Label, size: int) -> Picture:
-    """One picture, uint8 [size, size, 3]: an outline without a style, a filled shape with one."""
+def draw(label: Label, size: int) -> npt.NDArray[np.uint8]:
+    """Draw one image, uint8 [size, size, 3]: a filled shape, or an outline if it has no style."""
     fine = size * SUPERSAMPLING
     x, y = _coordinates(label.shape, fine)
     distance = _signed_distance(label.shape.kind, x, y, label.shape.radius)
@@ -190,12 +189,12 @@ def draw(label: Label, size: int) -> Picture:
     else:
         ink = _coverage(distance, fine)
         colour = _fill(label.style, x, y, fine)
-    picture = 255 + ink[..., None] * (colour - 255)
-    return np.asarray(_reduce(picture, size).round(), np.uint8)
+    image = 255 + ink[..., None] * (colour - 255)
+    return np.asarray(_reduce(image, size).round(), np.uint8)
 
 
 def shape_mask(shape: Shape, size: int) -> FloatArray:
-    """How much of each pixel the shape covers, float64 [size, size] from 0 to 1."""
+    """Share of each pixel that the shape covers, float64 [size, size] from 0 to 1."""
     fine = size * SUPERSAMPLING
     x, y = _coordinates(shape, fine)
     ink = _coverage(_signed_distance(shape.kind, x, y, shape.radius), fine)
@@ -206,13 +205,13 @@ def _check_options(size: int, count: int, seed: int) -> None:
     if not MIN_SIZE <= size <= MAX_SIZE:
         raise ConfigError(f"size is {size}: use {MIN_SIZE} to {MAX_SIZE} pixels")
     if not 1 <= count <= 100_000:
-        raise ConfigError(f"count is {count}: use 1 to 100000 training pictures of each domain")
+        raise ConfigError(f"count is {count}: use 1 to 100000 training images of each domain")
     if seed < 0:
         raise ConfigError(f"seed is {seed}: use 0 or larger")
 
 
 def _files(data: Mapping[str, Any]) -> frozenset[str]:
-    """What `labels.json` says that was drawn."""
+    """The files that `labels.json` lists."""
     pictures = data["pictures"]
     return frozenset([LABELS_FILE, *(pictures if isinstance(pictures, dict) else ())])
 
@@ -223,7 +222,7 @@ SAMPLE_DATA = FolderKind(
     keys=frozenset(["size", "seed", "pictures"]),
     files=_files,
 )
-"""What `write_sample_data` makes."""
+"""Describes folders made by `write_sample_data`."""
 
 
 def _sample_shape(random: np.random.Generator) -> Shape:
@@ -244,12 +243,12 @@ def _sample_style(random: np.random.Generator) -> Style:
 
 
 def _uniform(random: np.random.Generator, low: float, high: float) -> float:
-    """Rounded, so that what is drawn is exactly what the label says."""
+    """A rounded random number, so that the drawing matches the label exactly."""
     return round(low + (high - low) * float(random.random()), 4)
 
 
 def _coordinates(shape: Shape, fine: int) -> tuple[FloatArray, FloatArray]:
-    """Where each fine pixel's middle is (x, y), from the shape's centre and turned with it."""
+    """Centres of the fine pixels (x, y) in the coordinates of the shape."""
     axis = (np.arange(fine) + 0.5) / fine
     x, y = np.meshgrid(axis - shape.centre[0], axis - shape.centre[1])
     cos, sin = math.cos(math.radians(shape.rotation)), math.sin(math.radians(shape.rotation))
@@ -257,7 +256,7 @@ def _coordinates(shape: Shape, fine: int) -> tuple[FloatArray, FloatArray]:
 
 
 def _signed_distance(kind: ShapeKind, x: FloatArray, y: FloatArray, radius: float) -> FloatArray:
-    """Distance to the shape's edge, negative inside; unit: the picture's side."""
+    """Distance to the shape's edge, negative inside; unit: the image's side."""
     if kind == "circle":
         # A circle of the full radius would look larger than the other kinds.
         return np.asarray(np.hypot(x, y) - 0.85 * radius)
@@ -265,7 +264,7 @@ def _signed_distance(kind: ShapeKind, x: FloatArray, y: FloatArray, radius: floa
 
 
 def _corners(kind: ShapeKind) -> FloatArray:
-    """Corners of a polygon around the origin, float64 [corners, 2]; the farthest is at 1."""
+    """Corners of a polygon around the origin, float64 [corners, 2]; the farthest has radius 1."""
     if kind == "cross":
         reach, half = math.cos(math.atan(0.4)), math.sin(math.atan(0.4))
         arm = np.array([[-half, -reach], [half, -reach], [half, -half]])
@@ -281,7 +280,7 @@ def _corners(kind: ShapeKind) -> FloatArray:
 
 
 def _polygon_distance(x: FloatArray, y: FloatArray, corners: FloatArray) -> FloatArray:
-    """Signed distance to a polygon: the nearest edge, and inside where a ray crosses it oddly."""
+    """Signed distance to a polygon: distance to the nearest edge, sign by the even-odd rule."""
     squared = np.full_like(x, np.inf)
     inside = np.zeros(x.shape, dtype=bool)
     for (ax, ay), (bx, by) in zip(corners, np.roll(corners, -1, axis=0), strict=True):

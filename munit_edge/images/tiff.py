@@ -1,8 +1,8 @@
-"""TIFF: what its tags say of the samples, beyond what Pillow makes of them.
+"""TIFF: interprets the tags about samples where Pillow does not.
 
-Pillow reads a list of combinations of tags. Some of those it reads wrong without a word (white-is-
-zero of 16 bits, 12 bits as 16, signed samples as unsigned, planes of 16 bits as 8); the rest is "no
-picture" to it. Here each combination is read right or refused by its name.
+Pillow supports a list of combinations of tags. It reads some of them wrongly without an error
+(16-bit white-is-zero, 12 bits as 16, signed samples as unsigned, 16-bit planes as 8), and does not
+recognise any others as an image. Here each combination is read correctly or refused with its name.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ _MAX_TAGS = 1 << 12
 
 
 class TiffPicture(TiffImageFile):
-    """The first picture of a TIFF file, opened for `to_picture`.
+    """The first image of a TIFF file, opened for `to_picture`.
 
     Raises:
-        UnsupportedPicture: its samples are of a kind that is not read.
+        UnsupportedPicture: its samples are of a kind that is not supported.
     """
 
     encoding: Encoding
@@ -60,7 +60,7 @@ class TiffPicture(TiffImageFile):
         _refuse(tags, described)
         bits = _numbers(tags, _BITS, (1,))
         photometric = tags.get(_PHOTOMETRIC, _WHITE_IS_ZERO)
-        # Pillow turns some of these round and leaves others: here they are turned in the end.
+        # Pillow inverts only some of these: all of them are inverted later, by `to_picture`.
         inverted = photometric == _WHITE_IS_ZERO
         if inverted:
             tags[_PHOTOMETRIC] = _BLACK_IS_ZERO
@@ -80,33 +80,33 @@ class TiffPicture(TiffImageFile):
         self.encoding = Encoding(white=2 ** max(bits) - 1, inverted=inverted)
 
     def _prefer_libtiff(self) -> None:
-        """Let libtiff decode what Pillow's own code for uncompressed files reads wrong."""
+        """Let libtiff decode what Pillow's own code for uncompressed files reads wrongly."""
         tags = self.tag_v2
         if tags.get(_SAMPLES, 1) == 1:
-            tags[_PLANAR] = 1  # one plane is no plane
+            tags[_PLANAR] = 1  # a single plane is the same as interleaved
         misread = (
             tags.get(_PLANAR, 1) == 2  # planes of other than 8 bits
             or tags.get(_FILL_ORDER, 1) == 2  # palettes
             or (tags.get(_PHOTOMETRIC) == _YCBCR and tags.get(_SAMPLES, 1) > 1)  # fewer colours
         )
         if misread and tags.get(_COMPRESSION, _NOT_COMPRESSED) == _NOT_COMPRESSED:
-            # Any other value makes Pillow hand the file to libtiff, which reads the file's own tag.
+            # Any other value makes Pillow use libtiff, which reads the tag from the file itself.
             tags[_COMPRESSION] = 8
 
     def _take_narrow_palette(self) -> None:
-        """Colours of 0 to 255 where 0 to 65535 is meant: some programs write them."""
+        """Use palettes that some programs write with colours of 0 to 255 instead of 0 to 65535."""
         colours = _numbers(self.tag_v2, _COLORMAP, ())
         if colours and max(colours) < 256:
             self.palette = ImagePalette.raw("RGB;L", bytes(colours))
 
 
 def count_pages(file: IO[bytes]) -> int:
-    """Pages of a TIFF file; thumbnails, reduced copies and masks do not count. At least 1."""
+    """Number of pages, at least 1; thumbnails, reduced copies and masks do not count."""
     position = file.tell()
     try:
         return max(1, _count_pages(file))
     except (OSError, struct.error, OverflowError, ValueError):
-        return 1  # a damaged list of pages: the first one is what counts
+        return 1  # a damaged list of pages does not matter: the first page is used
     finally:
         file.seek(position)
 
@@ -145,7 +145,7 @@ def _subfile(table: bytes, entry: int, endian: str) -> int:
 
 
 def _refuse(tags: ImageFileDirectory_v2, described: str) -> None:
-    """Refuse what Pillow would read wrong."""
+    """Refuse what Pillow would read wrongly."""
     formats = set(_numbers(tags, _FORMAT, (1,)))
     photometric = tags.get(_PHOTOMETRIC, _WHITE_IS_ZERO)
     if formats - {1, 3, 4}:
@@ -156,7 +156,7 @@ def _refuse(tags: ImageFileDirectory_v2, described: str) -> None:
     if compression not in COMPRESSION_INFO:
         raise UnsupportedPicture(f"compression {compression}")
     if _SUB_IFDS in tags and int(tags.get(_SUBFILE, 0)) & _THUMBNAIL:
-        raise UnsupportedPicture("a thumbnail before the picture itself, as camera raw files have")
+        raise UnsupportedPicture("a thumbnail before the image itself, as camera raw files have")
     if tags.get(_PLANAR, 1) == 2 and not _planes_are_read(tags, photometric):
         raise UnsupportedPicture(f"{described} samples in separate planes")
     if photometric == _CMYK and tags.get(_INK_SET, 1) != 1:

@@ -1,4 +1,4 @@
-"""Folders that fill: which picture files have come, and are complete."""
+"""Watching folders for image files that arrive and are complete."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from munit_edge.images.folders import ImageFile, is_same_folder, later_stem, pic
 from munit_edge.images.left_out import LeftOut
 
 POLL_S = 1.0
-"""Seconds between two looks. Asking works on every file system, those of networks too."""
+"""Seconds between two looks. Polling works on every file system, including network ones."""
 
 _Signature = tuple[int, int]
 
 
 class FolderWatch:
-    """Finds the pictures that come into folders, each once, and again when it has changed.
+    """Finds image files that arrive in folders, each once, and again after it has changed.
 
-    A file is complete when two looks after each other find it with the same size and time of
-    change, and it is not empty. A file keeps the stem that it was given first.
+    A file is complete if two successive looks find the same size and modification time, and it is
+    not empty. A file keeps its first stem.
 
     Args:
-        folders: where pictures come.
-        output: of the results: not searched, and never one of `folders`.
-        recursive: folders below them count too.
+        folders: the watched folders.
+        output: folder of the results: not searched, and never one of `folders`.
+        recursive: also watch the folders below.
 
     Raises:
-        InputError: one of them is no folder, or that of the results.
+        InputError: one of them is not a folder, or is the folder of the results.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class FolderWatch:
     ) -> None:
         for folder in folders:
             if not is_folder(folder):
-                raise InputError(f"{folder} is no folder: --watch takes folders to look into")
+                raise InputError(f"{folder} is not a folder: --watch takes folders")
             if is_same_folder(folder, output):
                 raise InputError(
-                    f"-o {output} is the watched folder {folder}: results would come in as new "
-                    "pictures without end, so name another folder"
+                    f"-o {output} is the watched folder {folder}: results would be translated "
+                    "again without end, so name another folder"
                 )
         self._folders = folders
         self._output = output
@@ -54,11 +54,11 @@ class FolderWatch:
         self._returning: dict[PurePath, bool] = {}
 
     def look(self) -> list[ImageFile]:
-        """The files that are complete and were not given before as they are now."""
+        """The files that are complete and new or changed since they were returned."""
         return self.look_around()[0]
 
     def look_around(self) -> tuple[list[ImageFile], LeftOut]:
-        """The same, and what was passed over that was not so at the look before."""
+        """The same, and what was skipped now and not at the previous look."""
         seen: dict[Path, _Signature] = {}
         ready = []
         passed_over = LeftOut()
@@ -73,8 +73,8 @@ class FolderWatch:
                 file = self._image_file(path, folder)
                 if self._comes_back(file):
                     passed_over.faults[path] = (
-                        f"{path} is not translated: its results would come into a watched folder, "
-                        "as new pictures; name an output folder beside the watched ones"
+                        f"{path} is not translated: its results would be in a watched folder, and "
+                        "be translated again; name an output folder outside the watched ones"
                     )
                 elif signature != self._given.get(path):
                     ready.append(file)
@@ -90,7 +90,7 @@ class FolderWatch:
         return self._stems[path]
 
     def _comes_back(self, file: ImageFile) -> bool:
-        """Whether the results of a file lie where they are found as new pictures."""
+        """Whether the results of a file would be found as new images."""
         below = file.stem.parent
         if below not in self._returning:
             self._returning[below] = self._output is not None and self._is_searched(
@@ -99,9 +99,9 @@ class FolderWatch:
         return self._returning[below]
 
     def _is_searched(self, folder: Path, output: Path) -> bool:
-        """Whether a look finds what is in `folder`; `output` is not searched.
+        """Whether files in `folder` are found by a look; `output` is not searched.
 
-        Folders are compared by what they are, not by name: links and mounts lead anywhere.
+        Folders are compared by identity, not by name, because of links and mounts.
         """
         for place in (folder, *folder.parents) if self._recursive else (folder,):
             if any(is_same_folder(place, watched) for watched in self._folders):
@@ -114,13 +114,13 @@ class FolderWatch:
 def _listed(folder: Path, recursive: bool, exclude: Path | None, left_out: LeftOut) -> list[Path]:
     try:
         return picture_files(folder, recursive=recursive, exclude=exclude, left_out=left_out)
-    except InputError as exc:  # moved away, or a network that will be back
+    except InputError as exc:  # moved away, or a network share that may come back
         left_out.faults[folder] = str(exc)
         return []
 
 
 def _signature(path: Path) -> _Signature | None:
-    """Size and time of change; None: gone again, or empty so far."""
+    """Size and modification time; None: it has been removed, or is still empty."""
     try:
         facts = path.stat()
     except OSError:

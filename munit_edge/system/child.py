@@ -1,4 +1,7 @@
-"""A function of ours in a process of its own: what it loads may crash, hang or print."""
+"""Other processes: one of our functions in a process of its own, and small system programs.
+
+A function gets its own process when what it loads may crash, hang or print.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +12,54 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from munit_edge.files.unfinished import scratch_folder
 
+PROGRAM_TIMEOUT_S = 20.0
+"""How long a small program may take, in seconds."""
+
 _MARK = "munit-edge-answer:"
 
-
 _lifelines: set[int] = set()
-"""Writing ends of the pipes whose end ends a process."""
+"""Write ends of the pipes that keep child processes alive: closing one ends its process."""
 
 
 class ChildError(Exception):
     """The process ended without an answer; the message says how."""
 
 
+class ProgramTimeoutError(Exception):
+    """A small program did not end in time."""
+
+
+def run_program(command: list[str]) -> subprocess.CompletedProcess[str] | None:
+    """Run a small program; None if it does not exist or cannot be started.
+
+    Raises:
+        ProgramTimeoutError: it did not end within `PROGRAM_TIMEOUT_S`.
+    """
+    try:
+        return _run(command, PROGRAM_TIMEOUT_S)
+    except OSError:
+        return None
+    except subprocess.TimeoutExpired as exc:
+        message = f"{command[0]} gave no answer within {PROGRAM_TIMEOUT_S:g} s"
+        raise ProgramTimeoutError(message) from exc
+
+
 def call(
     function: str, argument: str, *, timeout_s: float, environment: Mapping[str, str] | None = None
 ) -> str:
-    """Call `function(argument)` in a new process and return the text that it returned.
+    """Call `function(argument)` in a new process and return its result.
 
     The process ends with this one, however this one ends.
 
     Args:
-        function: dotted name of a function that takes and returns a text.
-        argument: what it is given.
-        timeout_s: after so many seconds the process is ended.
-        environment: variables to set there besides our own.
+        function: dotted name of a function that takes and returns a string.
+        argument: its argument.
+        timeout_s: time after which the process is ended, in seconds.
+        environment: variables to set there, in addition to those of this process.
 
     Raises:
         ChildError: it crashed, ended early or took too long.
@@ -50,16 +75,12 @@ def call(
     )
     with scratch_folder() as folder, _open_pipe() as lifeline:
         try:
-            done = subprocess.run(
+            done = _run(
                 [sys.executable, "-c", program],
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=timeout_s,
+                timeout_s,
                 stdin=lifeline,
                 cwd=folder,
                 env={**os.environ, "TMPDIR": str(folder), **(environment or {})},
-                check=False,
             )
         except subprocess.TimeoutExpired as exc:
             raise ChildError(f"it gave no answer within {timeout_s:g} s") from exc
@@ -70,7 +91,7 @@ def call(
 
 
 def end_with_standard_input() -> None:
-    """Let this process end at once when the one that called it has: its end closes the pipe."""
+    """End this process as soon as its caller ends, which closes the pipe to standard input."""
 
     def watch() -> None:
         while os.read(0, 1):
@@ -81,14 +102,35 @@ def end_with_standard_input() -> None:
 
 
 def end_calls() -> None:
-    """End the processes of all calls that other threads are waiting for: those raise."""
+    """End the processes of all calls that other threads are waiting for; those calls raise."""
     for writing in tuple(_lifelines):
         _cut(writing)
 
 
+def _run(
+    command: list[str],
+    timeout_s: float,
+    *,
+    stdin: int = subprocess.DEVNULL,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        stdin=stdin,
+        cwd=cwd,
+        env=env,
+        check=False,
+    )
+
+
 @contextlib.contextmanager
 def _open_pipe() -> Iterator[int]:
-    """The reading end of a pipe that stays open while the block, or this process, lasts."""
+    """The read end of a pipe that stays open until the block, or this process, ends."""
     reading, writing = os.pipe()
     _lifelines.add(writing)
     try:
@@ -99,7 +141,7 @@ def _open_pipe() -> Iterator[int]:
 
 
 def _cut(lifeline: int) -> None:
-    with contextlib.suppress(KeyError):  # it was cut already
+    with contextlib.suppress(KeyError):  # already closed
         _lifelines.remove(lifeline)
         os.close(lifeline)
 

@@ -1,4 +1,4 @@
-"""Freed memory goes back to the system. Only glibc needs this; elsewhere nothing is done."""
+"""Returns freed memory to the system. Only glibc needs this; elsewhere nothing is done."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import ctypes
 from collections.abc import Iterator
 
 LARGE_BLOCK_BYTES = 10 << 20
-"""Blocks from this size on are asked from the system one by one, and go back when they are freed.
-Smaller ones are kept for the next: the system clears every page that it hands out, which takes
-time. With width 64 and 256 x 256 pixels most of what lies between a network's layers is smaller:
-with 4 MB here one decoding took a third longer."""
+"""Blocks of at least this size are mapped one by one, and returned when they are freed. Smaller
+ones are kept for reuse, because the system clears every page that it hands out, which takes time.
+With width 64 and 256 x 256 pixels most activations between layers are smaller: with 4 MB here one
+decoding took a third longer."""
 
 KEPT_BYTES = 24 << 20
-"""How much of what smaller blocks leave free at the heap's end is kept for the next."""
+"""How much free memory is kept at the end of the heap for later small blocks."""
 
 SMALL_BLOCK_BYTES = 4 << 20
-"""The same of both while memory is what counts: what is kept below 10 MB depends on the order of
-things, and came to 20 to 150 MB."""
+"""Replaces both limits while memory matters most. With the limits above, the memory kept in blocks
+below 10 MB depends on the order of allocations, and was 20 to 150 MB."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def keep_heap_small() -> None:
-    """Tell the C library from which size on freed blocks go back: a setting of the whole process.
+    """Set the size from which freed blocks are returned, for the whole process.
 
-    By itself glibc raises that size to 32 MB as such blocks come and go. For programs of ours, not
-    for those that use us.
+    By default glibc raises that size up to 32 MB as large blocks are freed. For our own programs,
+    not for programs that import munit-edge.
     """
     _set_limits(LARGE_BLOCK_BYTES, KEPT_BYTES)
 
 
 @contextlib.contextmanager
 def heap_kept_smallest() -> Iterator[None]:
-    """Within the block least is kept, for a third more time; then as `keep_heap_small` says."""
+    """Keep the least memory within the block, which takes a third more time."""
     give_back_freed_memory()
     _set_limits(SMALL_BLOCK_BYTES, SMALL_BLOCK_BYTES)
     try:
@@ -43,7 +43,7 @@ def heap_kept_smallest() -> Iterator[None]:
 
 
 def give_back_freed_memory() -> None:
-    """Give what was freed back now, such as what it took to read a graph: twice its size."""
+    """Return freed memory now, for example after reading a graph, which takes twice its size."""
     _call("malloc_trim", 0)
 
 

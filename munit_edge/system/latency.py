@@ -1,4 +1,4 @@
-"""How long a call takes, measured so that two measurements can be compared."""
+"""Latency of a call, measured in a way that makes measurements comparable."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ class Latency(StrictModel):
     p50_ms: float
     """Median, in milliseconds."""
     p90_ms: float
-    """90 of 100 calls took no longer (nearest rank), in milliseconds."""
+    """90th percentile (nearest rank), in milliseconds."""
     p95_ms: float
-    """The same of 95 calls."""
+    """95th percentile, in milliseconds."""
     p99_ms: float
-    """The same of 99 calls; with fewer than 100 calls the slowest one."""
+    """99th percentile, in milliseconds; the slowest call if there are fewer than 100."""
     n: int
-    """Calls measured."""
+    """Number of measured calls."""
 
 
 def measure(
     call: Callable[[], object], *, warmup: int = 3, runs: int = 20, max_s: float = math.inf
 ) -> Latency:
-    """Time a call that returns when its work is done, such as `Runner.run`.
+    """Time a synchronous call, such as `Runner.run`.
 
     Args:
-        call: what to time; work still under way on a GPU when it returns is not measured.
-        warmup: calls before the first that counts.
-        runs: calls that count, at least 1.
-        max_s: stop early after so many seconds of counted calls.
+        call: the function; work that a GPU does after it returns is not measured.
+        warmup: calls before the first measured one.
+        runs: measured calls, at least 1.
+        max_s: stop after this many seconds of measured calls.
     """
     for _ in range(warmup):
         call()

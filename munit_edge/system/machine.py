@@ -1,7 +1,7 @@
-"""What this machine is: Python, platform, JetPack, and what `nvidia-smi` says. Never raises.
+"""What this machine is: Python, platform, JetPack, GPUs and power mode. Never raises.
 
-Only files, the standard library and two small programs (`nvidia-smi`, `dpkg-query`) are asked, so
-it works where nothing else does.
+Reads system files and runs small programs (`nvidia-smi`, `dpkg-query`, `nvpmodel`) only, so it also
+works on a machine where no backend does.
 """
 
 from __future__ import annotations
@@ -9,19 +9,17 @@ from __future__ import annotations
 import os
 import platform
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 from munit_edge.settings import StrictModel
-
-PROGRAM_TIMEOUT_S = 20.0
+from munit_edge.system.child import ProgramTimeoutError, run_program
+from munit_edge.system.nvidia_smi import SmiFacts, power_limits, query_gpus
 
 JETPACK_OF_L4T = {"36.4": "6.1 or 6.2", "38.4": "7.1", "39.2": "7.2"}
-"""JetPack by the first two numbers of L4T, where the package that carries its name is missing."""
+"""JetPack by the first two numbers of L4T, for systems without the package `nvidia-jetpack`."""
 
 _NVIDIA, _DISPLAY_CLASS = "0x10de", "0x03"
-_SMI_FIELDS = ("name", "driver_version", "memory.total", "compute_cap")
 
 
 class PythonFacts(StrictModel):
@@ -47,7 +45,7 @@ class PlatformFacts(StrictModel):
     machine: str
     """Instruction set, such as "x86_64" or "aarch64"."""
     processor: str
-    """Model of the processor; "" where the system does not tell."""
+    """Model of the processor; "" where the system does not report it."""
     num_cores: int
     """Logical cores."""
 
@@ -56,33 +54,11 @@ class JetsonFacts(StrictModel):
     """A Jetson's own software."""
 
     board: str
-    """What the device tree calls the board; "" where it does not tell (in a container)."""
+    """The board's name in the device tree; "" where it is missing (in a container)."""
     l4t: str
     """Release of Jetson Linux, such as "36.4.3"; "" where unknown."""
     jetpack: str
     """Release of JetPack; "" where unknown."""
-
-
-class SmiGpu(StrictModel):
-    """One GPU as `nvidia-smi` describes it."""
-
-    name: str
-    """Product name."""
-    driver: str
-    """Version of the driver."""
-    memory_mib: int | None
-    """Memory; None where it is shared with the processor."""
-    compute_capability: str | None
-    """Such as "8.7"; None where `nvidia-smi` does not tell."""
-
-
-class SmiFacts(StrictModel):
-    """What `nvidia-smi` says."""
-
-    gpus: tuple[SmiGpu, ...] = ()
-    """One for each GPU."""
-    fault: str | None = None
-    """Why it could not be asked; None when it answered."""
 
 
 class Machine(StrictModel):
@@ -95,9 +71,9 @@ class Machine(StrictModel):
     jetson: JetsonFacts | None
     """None: not a Jetson."""
     smi: SmiFacts | None
-    """None: there is no `nvidia-smi`."""
+    """What `nvidia-smi` reports; None: there is no `nvidia-smi`."""
     pci_gpus: int = 0
-    """NVIDIA's display and compute devices on the PCI bus: there with or without a driver."""
+    """NVIDIA's display and compute devices on the PCI bus, visible without a driver, too."""
 
 
 def look_at_machine(root: Path = Path("/")) -> Machine:
@@ -110,15 +86,41 @@ def look_at_machine(root: Path = Path("/")) -> Machine:
         python=_python(),
         platform=_platform(root),
         jetson=_jetson(root),
-        smi=_smi(),
+        smi=query_gpus(),
         pci_gpus=_count_pci_gpus(root),
     )
 
 
 def processor_name(root: Path = Path("/")) -> str:
-    """Model of the processor; "" where the system does not tell."""
+    """Model of the processor; "" where the system does not report it."""
     match = re.search(r"^model name\s*:\s*(.+)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
     return match[1] if match else ""
+
+
+def power_modes(root: Path = Path("/")) -> tuple[str, ...]:
+    """Settings that limit the speed, such as ("nvpmodel MAXN", "CPU governor performance").
+
+    Empty where the system reports none.
+
+    Args:
+        root: where the system's files are looked up.
+    """
+    limits = ", ".join(
+        f"GPU {index} {limit} W of {highest} W"
+        for index, (limit, highest) in power_limits().items()
+    )
+    return tuple(mode for mode in (_nvpmodel(), _governors(root), limits) if mode)
+
+
+def _nvpmodel() -> str:
+    match = re.search(r"NV Power Mode:\s*(\S+)", _output(["nvpmodel", "-q"]))
+    return f"nvpmodel {match[1]}" if match else ""
+
+
+def _governors(root: Path) -> str:
+    files = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")
+    governors = sorted({_text(file).strip() for file in files} - {""})
+    return f"CPU governor {' and '.join(governors)}" if governors else ""
 
 
 def _python() -> PythonFacts:
@@ -154,36 +156,10 @@ def _jetson(root: Path) -> JetsonFacts | None:
     if release is None and "jetson" not in board.lower():
         return None
     l4t = f"{release[1]}.{release[2]}" if release else ""
-    installed = run_program(["dpkg-query", "-W", "-f=${Version}", "nvidia-jetpack"])
-    jetpack = installed.stdout.partition("+")[0] if installed and not installed.returncode else ""
+    jetpack = _output(["dpkg-query", "-W", "-f=${Version}", "nvidia-jetpack"]).partition("+")[0]
     if not jetpack:
         jetpack = JETPACK_OF_L4T.get(".".join(l4t.split(".")[:2]), "")
     return JetsonFacts(board=board, l4t=l4t, jetpack=jetpack)
-
-
-def _smi() -> SmiFacts | None:
-    query = f"--query-gpu={','.join(_SMI_FIELDS)}"
-    try:
-        done = run_program(["nvidia-smi", query, "--format=csv,noheader,nounits"], check_time=True)
-    except TimeoutError as exc:
-        return SmiFacts(fault=str(exc))
-    if done is None:
-        return None
-    if done.returncode:
-        said = (done.stdout.strip() or done.stderr.strip() or "no message").splitlines()[0]
-        return SmiFacts(fault=f"nvidia-smi ended with code {done.returncode}: {said}")
-    rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines()]
-    return SmiFacts(gpus=tuple(_smi_gpu(row) for row in rows if len(row) == len(_SMI_FIELDS)))
-
-
-def _smi_gpu(row: list[str]) -> SmiGpu:
-    name, driver, memory, capability = row
-    return SmiGpu(
-        name=name,
-        driver=driver,
-        memory_mib=int(memory) if memory.isdigit() else None,
-        compute_capability=capability if re.fullmatch(r"\d+\.\d+", capability) else None,
-    )
 
 
 def _count_pci_gpus(root: Path) -> int:
@@ -195,31 +171,13 @@ def _count_pci_gpus(root: Path) -> int:
     )
 
 
-def run_program(
-    command: list[str], *, check_time: bool = False
-) -> subprocess.CompletedProcess[str] | None:
-    """Run a small program; None where there is none of that name, or it cannot be started.
-
-    Raises:
-        TimeoutError: it did not end in time and `check_time` is set; else that is None, too.
-    """
+def _output(command: list[str]) -> str:
+    """What a program prints; "" if it is missing, fails or hangs."""
     try:
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=PROGRAM_TIMEOUT_S,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-    except OSError:
-        return None
-    except subprocess.TimeoutExpired as exc:
-        if not check_time:
-            return None
-        message = f"{command[0]} gave no answer within {PROGRAM_TIMEOUT_S:g} s"
-        raise TimeoutError(message) from exc
+        done = run_program(command)
+    except ProgramTimeoutError:
+        return ""
+    return done.stdout if done is not None and not done.returncode else ""
 
 
 def _text(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""How the threads of OpenMP wait for each other; torch's kernels use them."""
+"""How OpenMP's threads wait for each other. Torch's kernels use OpenMP."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import statistics
 import time
 from pathlib import Path
 
-from munit_edge.system.cores import usable_cores
+from munit_edge.system.limits import usable_cores
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
-"""Environment variables that decide it. OpenMP reads them once, when its library is loaded."""
+"""Environment variables that control it. OpenMP reads them once, when its library is loaded."""
 
 _LOOKS = 5
 _BETWEEN_LOOKS_S = 0.004
 
 
 def choose_waiting(root: Path = Path("/")) -> None:
-    """Let threads that wait sleep instead of spinning where other programs want the cores.
+    """Make waiting threads sleep instead of spin if other programs need the cores.
 
     By default GNU's OpenMP spins for some milliseconds. On idle cores that is right: small networks
-    train almost twice as fast. On cores that other programs keep busy a spinning thread holds back
-    the one that it waits for: training takes several times as long (docs/benchmarks.md). What the
-    user has chosen is kept.
+    train almost twice as fast. On cores that other programs keep busy, a spinning thread delays the
+    thread that it waits for, and training takes several times as long (docs/benchmarks.md). A
+    choice of the user is kept.
 
-    Call it before torch is imported; processes that are started later, such as workers that load
-    images, inherit it. Load that comes later changes nothing any more.
+    Call it before torch is imported. Processes started later, such as workers that load images,
+    inherit the choice. It does not follow later changes of the load.
 
     Args:
         root: where the system's files are looked up.
@@ -38,7 +38,7 @@ def choose_waiting(root: Path = Path("/")) -> None:
 
 
 def _others_running(root: Path) -> float:
-    """Threads of other programs that run or could run now; 0 where the system does not say."""
+    """Threads of other programs that run or could run now; 0 if the system does not report it."""
     counts = []
     for look in range(_LOOKS):
         if look:
@@ -52,10 +52,10 @@ def _others_running(root: Path) -> float:
 
 
 def _own_running(root: Path) -> int:
-    """Threads of this process that run, at least this one: NumPy's own may still be starting."""
+    """Running threads of this process, at least 1: NumPy's may still be starting."""
     running = 0
     for file in (root / "proc/self/task").glob("*/stat"):
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(OSError):  # the thread has ended
             text = file.read_text(encoding="ascii", errors="replace")
             running += text.rpartition(")")[2][1] == "R"
     return max(1, running)

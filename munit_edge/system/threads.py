@@ -1,17 +1,22 @@
-"""Stages of a pipeline: functions computed ahead by threads, in order and with bounded queues.
+"""Work done ahead by threads, in order and with bounded queues.
 
-Stages are iterators, so one can be the input of the next:
+`in_threads` calls a function for each item. It returns an iterator, so one stage can be the input
+of the next:
 
     reads = in_threads(read, paths, workers=2, limit=3)
     written = in_threads(write, translated(reads), workers=2, limit=8)
     for result in written: ...
 
-`translated` is then run by the second stage's own thread, and the caller's thread only waits: it
-hears of Ctrl-C at once.
+`translated` then runs in the second stage's own thread, and the caller's thread only waits, so it
+reacts to Ctrl-C at once.
+
+`Prefetch` iterates ahead over a source that may be silent or too fast: waiting for it can be
+stopped, and new items can replace old ones.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections import deque
@@ -22,10 +27,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 GRACE_S = 1.0
-"""Seconds that a stage waits at its end for the thread that computes its items."""
+"""Seconds that a stage waits at its end for the thread that iterates over its items."""
+PREFETCH_GRACE_S = 2.0
+"""Seconds that `Prefetch.close` waits for the item that is being fetched."""
 
-# Where a wait cannot be interrupted, signals are seen this often (seconds).
+# A wait without a time limit cannot be interrupted, so waits wake up this often (seconds).
 _WAKE_S = 0.5
+_POLL_S = 0.1
 
 
 def in_threads(
@@ -38,24 +46,24 @@ def in_threads(
     settle: bool = False,
     name: str = "stage",
 ) -> Generator[R, None, None]:
-    """`function` of every item, in the order of the items, computed by threads.
+    """Apply `function` to every item in threads; yield the results in the order of the items.
 
     One more thread iterates over `items`. It waits while the items that were taken and not yet
-    yielded cost `limit` or more, so memory stays flat however many items there are. An error, of
-    an item or of `items` itself, is raised in its place: the results before it come first.
+    yielded cost `limit` or more, so memory use does not grow with the number of items. An error of
+    an item, or of `items` itself, is raised in its place, after the results before it.
 
-    When the iteration ends early (an error, or the generator is closed), items not begun are
-    dropped and `items` is closed by its thread. No thread keeps the program from ending.
+    If the iteration ends early (an error, or the generator is closed), items not begun are dropped
+    and `items` is closed by its thread. No thread keeps the program from ending.
 
     Args:
         function: called by several threads at once.
         items: iterated by one thread of this stage.
         workers: number of threads that call `function`.
-        limit: cost of items under way at which no more are taken.
-        cost: of one item, counted until its result was yielded.
-        settle: at an early end wait for calls of `function` that have begun, as files being
-            written want.
-        name: the start of the threads' names.
+        limit: total cost of the items in progress above which no more are taken.
+        cost: of one item, counted until its result has been yielded.
+        settle: after an early end, wait for calls of `function` that have begun, so that files are
+            written completely.
+        name: prefix of the threads' names.
     """
     stage = _Stage(function, items, limit, cost)
     stage.start(workers, name)
@@ -66,7 +74,7 @@ def in_threads(
 
 
 class _Task(Generic[T, R]):
-    """One item on its way."""
+    """One item in progress."""
 
     def __init__(self, item: T, cost: int) -> None:
         self.item: T | None = item
@@ -77,7 +85,7 @@ class _Task(Generic[T, R]):
 
 
 class _Stage(Generic[T, R]):
-    """What the threads of one stage share; everything changes under the one condition."""
+    """State shared by the threads of one stage; `_changed` guards all of it."""
 
     def __init__(
         self, function: Callable[[T], R], items: Iterable[T], limit: int, cost: Callable[[T], int]
@@ -140,7 +148,7 @@ class _Stage(Generic[T, R]):
             pass
 
     def _feed(self) -> None:
-        """Take items while there is room."""
+        """Take items while their cost stays below the limit."""
         try:
             for item in self._items:
                 with self._changed:
@@ -153,7 +161,7 @@ class _Stage(Generic[T, R]):
                     self._held += task.cost
                     self._changed.notify_all()
                 del item, task  # else the last item stays in memory while the next one is made
-        except BaseException as exc:  # it is raised by the thread that wants the results
+        except BaseException as exc:  # re-raised in the thread that takes the results
             self._failure = exc
         finally:
             _close(self._items)
@@ -162,7 +170,7 @@ class _Stage(Generic[T, R]):
                 self._changed.notify_all()
 
     def _work(self) -> None:
-        """Compute tasks until there are no more."""
+        """Run tasks until there are no more."""
         while (task := self._next_task()) is not None:
             try:
                 task.value = self._function(task.item)  # type: ignore[arg-type]  # not yet dropped
@@ -172,7 +180,7 @@ class _Stage(Generic[T, R]):
                 task.item = None
                 task.done = True
                 self._changed.notify_all()
-            del task  # its result belongs to the consumer
+            del task  # so that only the consumer holds its result
 
     def _next_task(self) -> _Task[T, R] | None:
         with self._changed:
@@ -186,15 +194,98 @@ def _close(items: object) -> None:
         close()
 
 
+class Prefetch(Generic[T]):
+    """Items of an iterable, fetched ahead by a thread.
+
+    Args:
+        items: iterated, and closed if it is a generator, in that thread.
+        depth: largest number of waiting items.
+        drop_old: when the queue is full, drop its oldest item (for live sources) instead of waiting
+            until there is room.
+    """
+
+    def __init__(self, items: Iterable[T], depth: int, *, drop_old: bool = False) -> None:
+        self._items = items
+        self._drop_old = drop_old
+        self._queue: queue.Queue[T] = queue.Queue(depth)
+        self._closed = threading.Event()
+        self._ended = threading.Event()
+        self._error: BaseException | None = None
+        self.num_dropped = 0
+        """Items dropped so far."""
+        self._thread = threading.Thread(target=self._fetch, daemon=True)
+        self._thread.start()
+
+    def until(self, stop: Callable[[], bool]) -> Iterator[T]:
+        """The items until `stop` returns true; it is called often, also while no item arrives.
+
+        Raises:
+            BaseException: whatever the iterable raised, after the items before it.
+        """
+        while not stop() and not self._closed.is_set():
+            ended = self._ended.is_set()  # read first: if set, all items are queued by now
+            try:
+                yield self._queue.get(block=not ended, timeout=_POLL_S)
+            except queue.Empty:
+                if ended:
+                    break
+        if self._error is not None and not stop():
+            raise self._error
+
+    def __iter__(self) -> Iterator[T]:
+        return self.until(lambda: False)
+
+    def close(self) -> None:
+        """Stop fetching and drop the waiting items.
+
+        Waits shortly for an item that is being fetched. Its thread does not keep the program from
+        ending.
+        """
+        self._closed.set()
+        self._thread.join(PREFETCH_GRACE_S)
+
+    def _fetch(self) -> None:
+        iterator = iter(self._items)
+        try:
+            for item in iterator:
+                if not self._put(item):
+                    break
+        except BaseException as exc:
+            self._error = exc
+        finally:
+            if hasattr(iterator, "close"):
+                iterator.close()
+            self._ended.set()
+
+    def _put(self, item: T) -> bool:
+        """Queue an item; return False once closed."""
+        while not self._closed.is_set():
+            try:
+                self._queue.put(item, timeout=0 if self._drop_old else _POLL_S)
+            except queue.Full:
+                if self._drop_old:
+                    self._drop()
+            else:
+                return True
+        return False
+
+    def _drop(self) -> None:
+        try:
+            self._queue.get_nowait()
+        except queue.Empty:
+            return  # the reader was faster
+        self.num_dropped += 1
+
+
 class Stopwatch:
     """Adds up the time spent in `with` blocks.
 
     Args:
-        clock: tells the time in seconds.
+        clock: returns the time in seconds.
 
     Attributes:
-        seconds: so far.
-        last: in the last block.
+        seconds: time in all blocks so far.
+        last: time in the last block.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:

@@ -29,7 +29,7 @@ from munit_edge.images.io import (
 from munit_edge.model.config import split_direction
 from munit_edge.settings import StrictModel
 from munit_edge.styles.choose import StyleSet, fit_to_size
-from munit_edge.system.cores import usable_cores
+from munit_edge.system.limits import usable_cores
 from munit_edge.system.threads import in_threads
 from munit_edge.translate.images import PictureTranslator
 from munit_edge.translate.leftovers import Leftovers
@@ -500,7 +500,7 @@ class TranslateJob:
                     log.write_sheet(sheets.written[-1], shown)
                     shown = []
             self.flattened += self._options.result_format == "jpg" and part.transparent
-            self.frames.add(done.planned.path.name, done.frames)
+            self.frames.add(str(done.planned.path), done.frames)
             yield self._outcome(done, round(done.seconds + seconds, 3), log)
             complete += [done.planned.path] if done.error is None else []
             thumbnails, seconds, error = [], 0.0, None

@@ -1,4 +1,4 @@
-"""Audio on its way from the input to the result: copied, never decoded."""
+"""Audio from the input to the result: copied, never decoded."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from munit_edge.video.extras import copy_stream
 
 
 @dataclass(frozen=True)
-class Sound:
+class Audio:
     """The audio streams of a file."""
 
     path: Path
-    """Where they are."""
+    """The file."""
     shift: Fraction = Fraction(0)
     """Seconds to add to their time stamps."""
     since: Fraction | None = None
-    """Seconds (after the shift) before which they are cut off; None: they are not."""
+    """Cut everything before this time, in seconds after the shift; None: cut nothing."""
     until: Fraction | None = None
-    """Seconds (after the shift) at which they are cut off; None: they are kept to their end."""
+    """Cut everything from this time on, in seconds after the shift; None: cut nothing."""
 
 
-class SoundRecorder:
-    """Keeps the audio of a live source in a file until the result is joined.
+class AudioRecorder:
+    """Keeps the audio of a live source in a file until the result is muxed.
 
     Args:
         path: a Matroska file, which holds every codec; its time stamps are in milliseconds.
@@ -48,7 +48,7 @@ class SoundRecorder:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no packet has come."""
+        """Whether no packet has been added."""
         return self._file is None
 
     def add(self, packet: Any, source: Any, shift: Fraction) -> None:
@@ -56,7 +56,7 @@ class SoundRecorder:
 
         Args:
             packet: PyAV's, of an audio stream.
-            source: the container that it comes from.
+            source: PyAV's container that it comes from.
             shift: seconds to add to its time stamps.
 
         Raises:
@@ -69,9 +69,9 @@ class SoundRecorder:
                 return
             if self._file is None:
                 self._file = pyav().open(file_name(self.path), "w", format="matroska")
-                self._streams = list(add_sound_streams(self._file, source).values())
+                self._streams = list(add_audio_streams(self._file, source).values())
                 self._newest = [-1] * len(self._streams)
-            # After the source came back it may be another one, with other streams.
+            # After a reconnection the source may have other streams.
             known = number < len(self._streams) and _codec(self._streams[number]) == _codec(
                 packet.stream
             )
@@ -83,30 +83,30 @@ class SoundRecorder:
                 self._file.mux(packet)
 
     def close(self) -> None:
-        """Complete the file; packets that come later are dropped."""
+        """Complete the file; later packets are dropped."""
         with self._lock, output_errors(self.path):
             if self._file is not None and not self._closed:
                 self._file.close()
             self._closed = True
 
 
-def check_sound(source: Any, name: str, output: Path, container: VideoContainer) -> None:
-    """Check that a container holds the audio of an input, before any work.
+def check_audio(source: Any, name: str, output: Path, container: VideoContainer) -> None:
+    """Check, before any work, that an output container can hold the audio of an input.
 
     Args:
         source: PyAV's container of the input.
-        name: what messages call it.
-        output: the result.
-        container: what it is.
+        name: name of the input in messages.
+        output: path of the result.
+        container: its kind.
 
     Raises:
-        OutputError: it does not.
+        OutputError: it cannot.
     """
     av = pyav()
     codecs = ", ".join(sorted({_codec(stream) for stream in source.streams.audio}))
     trial = av.open(io.BytesIO(), "w", format=container.format)
     try:
-        add_sound_streams(trial, source)
+        add_audio_streams(trial, source)
         trial.start_encoding()
     except (av.FFmpegError, ValueError) as exc:
         raise OutputError(
@@ -118,8 +118,8 @@ def check_sound(source: Any, name: str, output: Path, container: VideoContainer)
             trial.close()
 
 
-def add_sound_streams(file: Any, source: Any) -> dict[int, Any]:
-    """A stream of `file` for each audio stream of `source`, by the index of the latter."""
+def add_audio_streams(file: Any, source: Any) -> dict[int, Any]:
+    """Add a stream to `file` for each audio stream of `source`; keys are the source's indices."""
     return {stream.index: copy_stream(file, stream) for stream in source.streams.audio}
 
 

@@ -1,4 +1,4 @@
-"""The one door to PyAV, and what its errors mean to a user."""
+"""The only module that imports PyAV, and its errors in words."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def pyav() -> ModuleType:
 
 
 def file_name(path: Path) -> str:
-    """A path as FFmpeg takes it: `take:2.mp4` alone would name a protocol called `take`."""
+    """A path for FFmpeg. Absolute: `take:2.mp4` alone would mean a protocol named `take`."""
     return str(path.absolute())
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, in the few words that FFmpeg has for it."""
+    """What went wrong, in FFmpeg's own few words."""
     if isinstance(error, pyav().error.ExitError):
-        return "nothing came for too long"  # FFmpeg was told to give up
+        return "it sent nothing for too long"  # FFmpeg gave up after our timeout
     return str(getattr(error, "strerror", None) or error)

@@ -1,4 +1,4 @@
-"""Which codecs are written, with which settings, into which containers."""
+"""The codecs that are written, their settings, and the containers that hold them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ CODECS: tuple[CodecName, ...] = get_args(CodecName)
 
 @dataclass(frozen=True)
 class Codec:
-    """One codec as FFmpeg's encoder of it is used."""
+    """One codec, and how FFmpeg's encoder for it is used."""
 
     encoder: str
     """FFmpeg's name."""
     pixel_format: str
-    """FFmpeg's name; yuv420p, which every player knows, holds even sizes only."""
+    """FFmpeg's name. Every player reads yuv420p, which has even sizes only."""
     default_crf: int | None = None
     """Constant quality, lower is better; None: lossless."""
     max_crf: int = 51
@@ -29,13 +29,13 @@ class Codec:
     options: Mapping[str, str] = field(default_factory=dict)
     """Further options of the encoder."""
     keeps_aspect: bool = True
-    """Whether its own data say how wide a pixel is, so that Matroska files do, too."""
+    """Whether its bitstream stores the pixel aspect ratio, so that Matroska files have it, too."""
 
 
-# Constant quality without a limit of the bit rate, and frames that leave the encoder at once.
+# Constant quality without a bit rate limit, and no delay in the encoder.
 _VP9 = {"b": "0", "row-mt": "1", "lag-in-frames": "0"}
-# Without B-frames everywhere: frames leave the encoder in the order in which they are shown, so
-# segments join without gaps, and a file that is cut off ends with a whole frame.
+# No B-frames: frames leave the encoder in display order, so segments can be concatenated without
+# gaps, and a truncated file ends with a whole frame.
 ENCODERS: dict[CodecName, Codec] = {
     "h264": Codec("libx264", "yuv420p", 18, options={"preset": "medium"}),
     "hevc": Codec("libx265", "yuv420p", 20, options={"x265-params": "log-level=none:bframes=0"}),
@@ -51,14 +51,14 @@ class VideoContainer:
     format: str
     """FFmpeg's name of the format."""
     codecs: tuple[CodecName, ...]
-    """What it may hold; the first is the default."""
+    """Codecs that it can hold; the first is the default."""
     crash_safe: Mapping[str, str]
-    """Options with which a file plays however its writing was cut off."""
+    """Muxer options that keep a file playable wherever its writing stopped."""
     final: Mapping[str, str]
-    """Options of a complete file."""
+    """Muxer options for a complete file."""
 
 
-_FLUSHED = {"flush_packets": "1"}  # to the disk, else some 32 KB wait in memory
+_FLUSHED = {"flush_packets": "1"}  # else about 32 KB stay in memory
 _FRAGMENTS = {"movflags": "frag_every_frame+empty_moov+default_base_moof", **_FLUSHED}
 _CLUSTERS = {"cluster_time_limit": "1", **_FLUSHED}
 _INDEX_FIRST = {"movflags": "+faststart"}
@@ -70,12 +70,12 @@ CONTAINERS: dict[str, VideoContainer] = {
     ".mkv": VideoContainer("matroska", CODECS, _CLUSTERS, {}),
     ".webm": VideoContainer("webm", ("vp9",), _CLUSTERS, {}),
 }
-"""By the suffix of the file."""
+"""By file suffix."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How frames become a file."""
+    """How frames are encoded into a file."""
 
     codec: Codec
     crf: int | None
@@ -86,18 +86,18 @@ def choose_encoding(output: Path, codec: CodecName | None, crf: int | None) -> E
     """The encoding for a file.
 
     Args:
-        output: its suffix names the container.
+        output: its suffix selects the container.
         codec: None: the container's default.
         crf: quality; None: the codec's default.
 
     Raises:
-        OutputError: the suffix is not known, or its container does not hold the codec.
+        OutputError: the suffix is unknown, or its container cannot hold the codec.
         ConfigError: `crf` is out of range.
     """
     container = CONTAINERS.get(output.suffix.lower())
     if container is None:
         hint = closest(output.suffix.lower(), list(CONTAINERS))
-        raise OutputError(f"{output}: video is not written to '{output.suffix}' files: {hint}")
+        raise OutputError(f"{output}: video cannot be written to '{output.suffix}' files: {hint}")
     name = codec or container.codecs[0]
     if name not in container.codecs:
         raise OutputError(

@@ -1,8 +1,8 @@
-"""What a video file promises against what came of it: frames that vanish without an error.
+"""Frames that a video file should have and that are lost without a decoding error.
 
-A pause in the time stamps alone proves nothing: frame rates vary, and recorders leave out frames
-that show nothing new. Frames count as missing where there is evidence beside the pause: damage that
-the decoder or the format noticed, or bytes that belong to no packet.
+A gap in the time stamps alone proves nothing: frame rates vary, and recorders skip frames that show
+nothing new. Frames count as missing only if there is other evidence near the gap: damage reported
+by the decoder or the demuxer, or bytes that belong to no packet.
 """
 
 from __future__ import annotations
@@ -15,55 +15,55 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 _ORDINARY_BYTES = 64
-"""Headers between two packets take up to so many bytes."""
+"""Headers between two packets usually take at most this many bytes."""
 _UNUSUAL = 4
-"""And up to so many times the median of those before."""
+"""Bytes between packets are suspicious beyond this multiple of the median so far."""
 _CLOCK_JUMP_S = 10
-"""A longer pause in a stream whose clock starts anywhere is another clock, such as after a cut."""
+"""A longer gap in a stream whose clock may start anywhere is a clock change, such as at a cut."""
 _NEAR_FRAMES = 2
-"""Evidence counts for pauses that begin or end so many frames beside it."""
+"""Evidence counts for gaps that begin or end within this many frames of it."""
 
 _CHAINED = frozenset({"matroska", "flv"})
-"""Formats whose packets lie one behind the other, with small headers between them, and whose
-header says the length of all streams together."""
+"""Formats that store packets one after another with small headers between them, and whose header
+has the duration of the whole file, not of each stream."""
 _ELEMENTS = tuple(
     bytes.fromhex(name)
     for name in ("1c53bb6b", "1f43b675", "1254c367", "114d9b74", "1043a770", "1941a469", "1549a966")
 )
-"""What may follow the clusters of Matroska: an index, more clusters, tags and the like."""
+"""IDs of elements that may follow a Matroska cluster: index, another cluster, tags and so on."""
 _STEADY = frozenset({"mxf", "gxf"})
-"""Formats of a constant frame rate: each pause is a loss."""
+"""Formats with a constant frame rate: every gap is a loss."""
 _PLACEHOLDER_BYTES = 16
-"""A packet of at most so many bytes may say that nothing is new, and give no frame."""
+"""A packet this small may only say that nothing has changed, and give no frame."""
 
 
 def says_length_of_all(format_name: str) -> bool:
-    """Whether the header says how long all streams are together, and not each of them."""
+    """Whether the header has the duration of the whole file instead of each stream's."""
     return not _CHAINED.isdisjoint(format_name.split(","))
 
 
 def has_index(format_name: str) -> bool:
-    """Whether an index lists each packet before it is read: MP4 and MOV."""
+    """Whether an index lists all packets before they are read: MP4 and MOV."""
     return "mov" in format_name.split(",")
 
 
 class Pause(NamedTuple):
-    """Frames that did not come."""
+    """A gap: frames that are missing."""
 
     start: Fraction
-    """Seconds; end of the frame before."""
+    """End of the frame before, in seconds."""
     end: Fraction
-    """Seconds; begin of the frame behind."""
+    """Start of the frame after, in seconds."""
     num_frames: int
-    """How many fit in there, less those that were told as damaged."""
+    """How many fit into the gap, minus those already reported as damaged."""
 
 
 class PacketTrail:
-    """Follows the packets of a file, in the order of their bytes, and keeps evidence of loss.
+    """Follows the packets of a file in byte order and collects evidence of loss.
 
     Args:
-        format_name: FFmpeg's names of the format.
-        has_alpha: alpha lies beside the packets, in bytes that are no loss.
+        format_name: FFmpeg's names for the format.
+        has_alpha: alpha is stored outside the packets, in bytes that are not a loss.
     """
 
     def __init__(self, format_name: str, *, has_alpha: bool) -> None:
@@ -75,48 +75,48 @@ class PacketTrail:
         self._position, self._end = -1, -1
         self._seconds: Fraction | None = None
         self.reached = Fraction(0)
-        """Seconds at which the last packet of any stream ends."""
-        self.num_pictures = 0
-        """Packets of the video stream."""
+        """End of the last packet of any stream, in seconds."""
+        self.num_video_packets = 0
+        """Packets of the video stream so far."""
         self.evidence: list[Fraction] = []
-        """Seconds at which something is wrong."""
+        """Times at which something is wrong, in seconds."""
         self.waiting: list[Fraction] = []
-        """Seconds of the frames that packets promise and that have not come yet."""
+        """Display times of frames whose packet was read but which are not decoded yet."""
 
-    def add(self, packet: Any, *, is_picture: bool) -> None:
+    def add(self, packet: Any, *, is_video: bool) -> None:
         """Follow one packet of PyAV."""
         if not packet.size:
             return
-        self.num_pictures += is_picture
+        self.num_video_packets += is_video
         stamp = packet.dts if packet.pts is None else packet.pts
         seconds = self._seconds if stamp is None else stamp * packet.time_base
         if stamp is not None:
             end = (stamp + (packet.duration or 0)) * packet.time_base
             self.reached = max(self.reached, end)
         shows = packet.size > _PLACEHOLDER_BYTES and not packet.is_discard
-        if is_picture and shows and packet.pts is not None and not self._guesses_pts(packet):
+        if is_video and shows and packet.pts is not None and not self._guesses_pts(packet):
             self.waiting.append(packet.pts * packet.time_base)
         if packet.is_corrupt or (self._follows_bytes and self._skips(packet)):
             self.evidence += [moment for moment in (self._seconds, seconds) if moment is not None]
         self._seconds = seconds
 
     def _guesses_pts(self, packet: Any) -> bool:
-        """Whether FFmpeg guesses when the packet is shown: AVI does not store it."""
+        """Whether FFmpeg guesses the display time: AVI does not store it."""
         return self._is_avi and bool(packet.stream.codec_context.has_b_frames)
 
-    def look_behind(self, file: Path) -> None:
-        """Look at what is behind the last packet: an element of Matroska, or damage."""
+    def check_end(self, file: Path) -> None:
+        """Check the bytes after the last packet: a Matroska element, or damage."""
         if self._end < 0 or not self._is_matroska:
             return
         with contextlib.suppress(OSError), file.open("rb") as opened:
             opened.seek(self._end)
-            behind = opened.read(_ORDINARY_BYTES)
-            # Behind the packet may be more of its group, and padding.
-            if len(behind) == _ORDINARY_BYTES and not any(name in behind for name in _ELEMENTS):
+            after = opened.read(_ORDINARY_BYTES)
+            # The rest of the packet's block group and padding may come first.
+            if len(after) == _ORDINARY_BYTES and not any(name in after for name in _ELEMENTS):
                 self.evidence.append(self.reached)
 
     def _skips(self, packet: Any) -> bool:
-        """Whether more bytes than headers lie between this packet and the one before."""
+        """Whether more bytes than headers take lie between this packet and the previous one."""
         position, size = packet.pos, packet.size
         if position is None or position < 0:
             return False
@@ -135,8 +135,8 @@ class FrameTrail:
 
     Args:
         packets: the packets that went into it.
-        frame_seconds: how long a frame is shown as a rule.
-        format_name: FFmpeg's names of the format.
+        frame_seconds: usual duration of a frame.
+        format_name: FFmpeg's names for the format.
         clock_jumps: the format's clock may start anywhere.
     """
 
@@ -156,13 +156,13 @@ class FrameTrail:
         self._num_damaged = 0
 
     def damage(self) -> None:
-        """A frame was told as damaged and left out."""
+        """Note that a frame was reported as damaged and skipped."""
         self._num_damaged += 1
 
     def add(self, seconds: Fraction) -> Pause | None:
-        """A frame that is shown from here on; returns what is missing before it."""
-        last, told = self._last, self._num_damaged
-        swallowed = self._swallowed(seconds) - told
+        """Note a frame by its display time; return what is missing before it."""
+        last, damaged = self._last, self._num_damaged
+        swallowed = self._swallowed(seconds) - damaged
         self._last, self._num_damaged = seconds, 0
         if last is None or seconds - last < self._usual * 3 / 2:
             return None
@@ -171,12 +171,12 @@ class FrameTrail:
         near = _NEAR_FRAMES * self._usual
         evidence = (last - near <= moment <= seconds + near for moment in self._packets.evidence)
         missing = swallowed
-        if told or self._is_steady or any(evidence):
-            missing = round((seconds - last) / self._usual) - 1 - told
+        if damaged or self._is_steady or any(evidence):
+            missing = round((seconds - last) / self._usual) - 1 - damaged
         return Pause(last + self._usual, seconds, missing) if missing > 0 else None
 
     def end(self) -> Pause | None:
-        """No more frames come; returns what the decoder kept for itself."""
+        """Note the end of the stream; return the frames that the decoder never gave."""
         if self._last is None:
             return None
         end = max(self._packets.waiting, default=self._last) + self._usual
@@ -184,25 +184,25 @@ class FrameTrail:
         return Pause(self._last + self._usual, end, missing) if missing > 0 else None
 
     def _swallowed(self, seconds: Fraction) -> int:
-        """Packets behind the last frame and before this moment that gave none."""
+        """Packets between the last frame and this time that gave no frame."""
         waiting = self._packets.waiting
         self._packets.waiting = [moment for moment in waiting if moment > seconds]
         if self._last is None:
             return 0
-        # The second field of a frame, or a hidden one, stands close to the frame.
+        # The second field of a frame, or a hidden frame, is close to it in time.
         first = self._last + self._usual * 3 / 5
         return sum(first < moment < seconds - self._usual * 3 / 5 for moment in waiting)
 
 
 class End(NamedTuple):
-    """What is missing at the end of a file."""
+    """The early end of a file."""
 
     reached: Fraction
-    """Seconds at which what came ends."""
+    """Where the decoded video ends, in seconds."""
     promised: Fraction | None
-    """Seconds up to which the header says that it goes; None: it does not say."""
+    """Where the header says that it ends, in seconds; None: it does not say."""
     num_frames: int
-    """Frames that are missing, about; 0: not known."""
+    """About how many frames are missing; 0: unknown."""
 
 
 def missing_end(
@@ -214,18 +214,18 @@ def missing_end(
     is_cut: bool,
     is_exact: bool = False,
 ) -> End | None:
-    """Judge the end of a file; None: it is where it should be.
+    """Decide whether a file ends early; None: it does not.
 
-    Headers are not exact, and a last frame may be shown for long: less than a second, or than a
-    twentieth, is believed to be missing only where something else is wrong, too.
+    Headers are not exact, and a last frame may be shown for a long time. So a difference of less
+    than a second, or than a twentieth of the duration, counts only if something else is wrong, too.
 
     Args:
-        reached: seconds at which what came ends.
-        promised: seconds up to which the header says that it goes; None: it does not say.
-        frame_seconds: how long a frame is shown as a rule.
+        reached: where the decoded video ends, in seconds.
+        promised: where the header says that it ends, in seconds; None: it does not say.
+        frame_seconds: usual duration of a frame.
         is_damaged: whether there was damage before.
-        is_cut: whether the file is shorter than its structure says.
-        is_exact: the format has no header with a guess: its last page says where it ends.
+        is_cut: whether the file is shorter than its structure requires.
+        is_exact: the duration is not an estimate in a header: the last page of the file states it.
     """
     missing = Fraction(0) if promised is None else promised - reached
     allowed = frame_seconds * 3 / 2

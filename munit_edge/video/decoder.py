@@ -1,4 +1,4 @@
-"""Decoding one video stream: what is damaged or missing is told, time stamps always rise."""
+"""Decoding one video stream: damaged and missing frames are reported, time stamps always rise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from munit_edge.errors import InputError
 from munit_edge.images.io import Images
-from munit_edge.video.audio import check_sound
+from munit_edge.video.audio import check_audio
 from munit_edge.video.av_api import pyav, reason
 from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.completeness import (
@@ -29,8 +29,8 @@ from munit_edge.video.frames import upright_pixels
 from munit_edge.video.notes import has_alpha_beside, notes_on
 from munit_edge.video.orientation import orientation_of
 
-Tell = Callable[[str], None]
-"""Says one line to the user."""
+Notify = Callable[[str], None]
+"""Shows one line to the user."""
 
 _DEFAULT_RATE = Fraction(25)
 _CLOCK_STARTS_ANYWHERE = 0x0200
@@ -39,52 +39,52 @@ _CLOCK_STARTS_ANYWHERE = 0x0200
 
 @dataclass(frozen=True)
 class Decoded:
-    """One decoded frame whose pixels have not been converted yet."""
+    """One decoded frame, before its pixels are converted."""
 
     frame: Any
     """PyAV's."""
     pts: int
-    """In the decoder's time base; above that of the frame before."""
+    """Time stamp in the decoder's time base; above that of the previous frame."""
     duration: int
-    """In the decoder's time base, at least 1."""
+    """Duration in the decoder's time base, at least 1."""
 
 
 class Decoder:
     """The first video stream of a file, device or address.
 
-    The first frame is decoded at once, so what cannot be decoded is known before any other work.
+    The first frame is decoded at once, so that a video that cannot be decoded is refused before any
+    other work.
 
     Args:
         target: path or address, as FFmpeg takes it.
-        name: what messages call it.
-        tell: is told of damaged frames.
-        format: FFmpeg's name of the format where it cannot be recognised, such as "v4l2".
+        name: its name in messages.
+        notify: called with a line about each damaged or missing part.
+        format: FFmpeg's name for a format that it cannot recognise, such as "v4l2".
         options: FFmpeg's options for opening it.
-        timeout_s: how long opening and each read may take; None: for ever.
-        with_sound: hand audio packets to `on_sound` as they come.
-        file: where `target` is a file that was closed by its writer: it is compared with what it
-            promises, and what is missing is told.
+        timeout_s: how long opening and each read may take; None: no limit.
+        with_audio: pass audio packets to `on_audio` as they arrive.
+        file: path of `target` if it is a complete file: missing frames are then looked for.
 
     Raises:
         InputError: it cannot be opened, or holds no video that can be decoded.
     """
 
     rate: Fraction
-    """Frames a second: the average, or FFmpeg's guess."""
+    """Frames per second: the average, or FFmpeg's guess."""
     time_base: Fraction
-    """Seconds of one unit of a time stamp."""
+    """Length of one unit of a time stamp, in seconds."""
     seconds: Fraction | None
-    """How long it is; None: it does not say, as live sources."""
+    """Duration; None: unknown, as for live sources."""
     clock_start: Fraction
-    """Seconds at which its clock begins, where that may be any number; else 0."""
+    """Start of its clock in seconds if that may be any number; else 0."""
     video_index: int
     """Index of the stream that is decoded."""
-    has_sound: bool
+    has_audio: bool
     """Whether there is an audio stream."""
     first_pts: int
     """Time stamp of the first frame."""
     upright_hw: tuple[int, int]
-    """Height and width of the pixels that `pixels` gives: of the first frame, upright."""
+    """Height and width of the arrays from `pixels`: those of the first frame, upright."""
     pixel_aspect: Fraction
     """Width of a pixel divided by its height, upright."""
 
@@ -92,48 +92,48 @@ class Decoder:
         self,
         target: str,
         name: str,
-        tell: Tell,
+        notify: Notify,
         *,
         format: str | None = None,  # noqa: A002 - as in PyAV
         options: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
-        with_sound: bool = False,
+        with_audio: bool = False,
         file: Path | None = None,
     ) -> None:
         av = pyav()
         self._name = name
-        self._tell = tell
-        self.on_sound: Callable[[Any, Any], None] | None = None
-        """Is given each audio packet and the container that it comes from."""
-        self._with_sound = with_sound
+        self._notify = notify
+        self.on_audio: Callable[[Any, Any], None] | None = None
+        """Called with each audio packet and the container that it comes from."""
+        self._with_sound = with_audio
         self.num_damaged = 0
-        """Frames left out so far because they cannot be decoded."""
+        """Frames skipped so far because they cannot be decoded."""
         self.num_missing = 0
-        """Frames, about, that a file promises and does not hold, as far as that is known."""
+        """About how many frames are missing from the file, as far as is known."""
         self._file = file
         self.broke_off = False
-        """Whether reading ended before the end that the file names, or with an error."""
+        """Whether reading ended with an error, or earlier than the file should end."""
         try:
             self._container = av.open(
                 target, format=format, options=dict(options or {}), timeout=timeout_s
             )
         except (av.FFmpegError, OSError, UnicodeError) as exc:
-            mend = (
-                "it is damaged or no video: copy it again, or see what `ffprobe` says of it"
+            fix = (
+                "it is damaged or not a video: copy it again, or check it with `ffprobe`"
                 if isinstance(exc, av.error.InvalidDataError)
-                else "check that it is there, that you may read it and, if live, that it sends"
+                else "check that it exists, that you may read it and, if live, that it is sending"
             )
-            raise InputError(f"{name} cannot be read as video: {reason(exc)}; {mend}") from exc
+            raise InputError(f"{name} cannot be read as video: {reason(exc)}; {fix}") from exc
         try:
             self._stream = self._video_stream()
             self._clock_jumps = bool(self._container.format.flags & _CLOCK_STARTS_ANYWHERE)
-            # Kept: once the file is closed, maybe by another thread, PyAV must not be asked.
+            # Read now: PyAV must not be asked once the file is closed, maybe by another thread.
             self.rate = self._rate()
             self.time_base = self._stream.time_base or 1 / self.rate
             self.seconds = self._seconds()
             self.clock_start = self._clock_start()
             self.video_index = int(self._stream.index)
-            self.has_sound = bool(self._container.streams.audio)
+            self.has_audio = bool(self._container.streams.audio)
             self._declared_frames = int(self._stream.frames)
             self._format = str(self._container.format.name)
             self._packets_seen = PacketTrail(self._format, has_alpha=has_alpha_beside(self._stream))
@@ -146,30 +146,30 @@ class Decoder:
             self._frames = self._in_order()
             self._first: Decoded | None = next(self._frames, None)
             if self._first is None:
-                raise InputError(f"{name}: not one frame of its video can be decoded")
+                raise InputError(f"{name}: none of its video frames can be decoded")
             aspect = Fraction(self._stream.sample_aspect_ratio or 1)
         except BaseException:
             self._container.close()
             raise
         self.first_pts = self._first.pts
         frame = self._first.frame
-        # Not asked of every frame: PyAV ties a frame to its side data in a cycle, which keeps its
-        # pixels until Python's collector comes by.
+        # Not read from every frame: PyAV puts a frame and its side data into a reference cycle, and
+        # the pixels then stay in memory until the garbage collector runs.
         self._rotation, self._orientation = frame.rotation, orientation_of(frame)
         self.upright_hw = self._orientation.swapped((frame.height, frame.width))
         self.pixel_aspect = 1 / aspect if self._orientation.swaps_axes else aspect
         for note in notes_on(frame, self._stream):
-            tell(f"{name}: {note}")
+            notify(f"{name}: {note}")
 
     @property
     def num_frames(self) -> int | None:
-        """How many frames there are, as far as the file says."""
+        """Number of frames according to the file; None: unknown."""
         if self._declared_frames:
             return self._declared_frames
         return None if self.seconds is None else max(1, round(self.seconds * self.rate))
 
     def frames(self) -> Iterator[Decoded]:
-        """All frames in the order in which they are shown; can be called once."""
+        """All frames in display order; can be called once."""
         if self._first is not None:
             yield self._first
             self._first = None
@@ -178,17 +178,17 @@ class Decoder:
     def pixels(self, decoded: Decoded, channels: int) -> Images:
         """Pixels of a frame, uint8 [H, W, C]; see `upright_pixels`."""
         frame = decoded.frame
-        if frame.rotation != self._rotation:  # a camera that was turned while it recorded
+        if frame.rotation != self._rotation:  # the camera was turned while recording
             self._rotation, self._orientation = frame.rotation, orientation_of(frame)
         return upright_pixels(frame, self._orientation, self.upright_hw, channels)
 
-    def check_sound(self, output: Path, container: VideoContainer) -> None:
-        """Check that a container holds the audio; see `munit_edge.video.audio.check_sound`."""
-        if self.has_sound:
-            check_sound(self._container, self._name, output, container)
+    def check_audio(self, output: Path, container: VideoContainer) -> None:
+        """Check that a container can hold the audio; see `munit_edge.video.audio.check_audio`."""
+        if self.has_audio:
+            check_audio(self._container, self._name, output, container)
 
     def left_out(self, container: VideoContainer) -> list[str]:
-        """What a container cannot take over; see `munit_edge.video.extras.left_out`."""
+        """What a container cannot hold; see `munit_edge.video.extras.left_out`."""
         return left_out(self._container, self.video_index, container)
 
     def close(self) -> None:
@@ -215,16 +215,16 @@ class Decoder:
         if not found:
             kinds = ", ".join(sorted({stream.type for stream in streams}))
             raise InputError(f"{self._name} has no video: it holds {kinds or 'nothing'}")
-        best = streams.best("video")  # a cover may come first, and say nothing of being one
+        best = streams.best("video")  # a cover image may come first without being marked as one
         stream = best if best in found else found[0]
         if stream.codec_context is None:
             raise InputError(f"{self._name}: this FFmpeg has no decoder for its video")
-        # Threads that decode several frames at once would tell of damage frames later.
+        # Frame threads would report damage some frames late.
         stream.thread_type = "SLICE"
         return stream
 
     def _in_order(self) -> Iterator[Decoded]:
-        """Frames with time stamps that rise, also where the file has none or wrong ones."""
+        """Frames with rising time stamps, even if the file has none or wrong ones."""
         usual = max(1, round(1 / (self.rate * self.time_base)))
         earliest = None
         for frame in self._decoded():
@@ -239,15 +239,15 @@ class Decoder:
             self._check_end(earliest * self.time_base)
 
     def _check_end(self, end: Fraction) -> None:
-        """Notice a file that was cut off: its data end without an error.
+        """Detect a truncated file, whose data end without an error.
 
         Args:
-            end: seconds at which the last frame ends.
+            end: where the last frame ends, in seconds.
         """
         fault = None
         if self._file is not None:
             self._miss(self._frames_seen.end())
-            self._packets_seen.look_behind(self._file)
+            self._packets_seen.check_end(self._file)
             fault = broken_structure(self._file, self._format)
             end = max(end, self._packets_seen.reached)
         is_damaged = bool(self.num_damaged or self.num_missing or self._packets_seen.evidence)
@@ -264,47 +264,47 @@ class Decoder:
             self._break_off(end, missing, unread, fault)
         elif unread:
             self.num_missing += unread
-            self._tell(f"{self._name} is damaged: about {_frames(unread)} missing")
+            self._notify(f"{self._name} is damaged: about {_frames(unread)} missing")
 
     def _break_off(self, end: Fraction, missing: End, unread: int, fault: str | None) -> None:
-        """Tell that the file ends too early."""
+        """Report that the file ends early."""
         self.broke_off = True
         num_frames = unread or missing.num_frames
         self.num_missing += num_frames
-        told = [f"its video ends at {float(end):.2f} s"]
+        facts = [f"its video ends at {float(end):.2f} s"]
         if missing.promised is not None:
-            told.append(f"and says that it goes to {float(missing.promised):.2f} s")
+            facts.append(f"but should go on to {float(missing.promised):.2f} s")
         if num_frames:
-            told.append(f"(about {_frames(num_frames)} missing)")
+            facts.append(f"(about {_frames(num_frames)} missing)")
         if fault is not None:
-            told[-1] += f"; {fault}"
-        self._tell(f"{self._name} breaks off: {' '.join(told)}")
+            facts[-1] += f"; {fault}"
+        self._notify(f"{self._name} ends early: {' '.join(facts)}")
 
     def _promised_end(self, *, may_guess: bool) -> Fraction | None:
-        """Seconds up to which the header says that the streams go; None: it does not say.
+        """Where the header says that the streams end, in seconds; None: it does not say.
 
         Args:
-            may_guess: take FFmpeg's guess from the bit rate, too, where it may be one.
+            may_guess: accept a duration that FFmpeg may have estimated from the bit rate.
         """
         stream = self._stream
         if says_length_of_all(self._format):
-            # FFmpeg gives streams a length where it had to guess, or has seen the whole file.
+            # A stream has a duration of its own if FFmpeg guessed it or has read the whole file.
             believed = stream.duration is None or may_guess
             return self.seconds if believed and self._file is not None else None
         if self._clock_jumps and self._file is not None:
-            return None  # FFmpeg's guess
+            return None  # it is FFmpeg's guess
         if not stream.duration or stream.start_time is None:
             return None
         end = stream.start_time + stream.duration
-        if may_guess and self._format == "avi":  # FFmpeg shortens the length with the file
+        if may_guess and self._format == "avi":  # FFmpeg shortens the duration with the file
             end = max(end, stream.start_time + self._declared_frames)
         return Fraction(end * self.time_base)
 
     def _num_unread(self) -> int:
-        """Frames that the index of an MP4 or MOV file lists and that did not come as packets."""
+        """Frames in the index of an MP4 or MOV file that were not read as packets."""
         if self._file is None or not has_index(self._format):
             return 0
-        return max(0, len(self._stream.index_entries) - self._packets_seen.num_pictures)
+        return max(0, len(self._stream.index_entries) - self._packets_seen.num_video_packets)
 
     def _decoded(self) -> Iterator[Any]:
         av = pyav()
@@ -322,43 +322,43 @@ class Decoder:
                     yield frame
 
     def _check_pause(self, frame: Any) -> None:
-        """Notice frames that vanished before this one."""
+        """Detect frames that are missing before this one."""
         if self._file is None or frame.pts is None:
             return
         self._miss(self._frames_seen.add(frame.pts * self.time_base))
 
     def _miss(self, pause: Pause | None) -> None:
-        """Tell of frames that did not come."""
+        """Report missing frames."""
         if pause is not None:
             self.num_missing += pause.num_frames
-            self._tell(
+            self._notify(
                 f"{self._name} is damaged: about {_frames(pause.num_frames)} missing from "
                 f"{float(pause.start):.2f} to {float(pause.end):.2f} s"
             )
 
     def _packets(self) -> Iterator[Any]:
         av = pyav()
-        packets = self._container.demux(*self._heard())
+        packets = self._container.demux(*self._streams_to_read())
         while True:
             try:
                 packet = next(packets)
             except (StopIteration, IndexError):
-                # IndexError: at the end PyAV knows no stream that came up on the way.
+                # PyAV raises IndexError at the end for a stream that appeared midway.
                 return
             except (av.FFmpegError, OSError) as exc:
                 self.broke_off = True
-                self._tell(f"{self._name} breaks off: {reason(exc)}")
+                self._notify(f"{self._name} ends early: {reason(exc)}")
                 return
-            is_picture = packet.stream.index == self._stream.index
+            is_video = packet.stream.index == self._stream.index
             if self._file is not None:
-                self._packets_seen.add(packet, is_picture=is_picture)
-            if is_picture:
+                self._packets_seen.add(packet, is_video=is_video)
+            if is_video:
                 yield packet
-            elif self.on_sound is not None and packet.size and packet.dts is not None:
-                self.on_sound(packet, self._container)
+            elif self.on_audio is not None and packet.size and packet.dts is not None:
+                self.on_audio(packet, self._container)
 
-    def _heard(self) -> list[Any]:
-        """The streams whose packets are read: of a file all, since its length is that of all."""
+    def _streams_to_read(self) -> list[Any]:
+        """The streams to read packets from: all of a file, since its duration is that of all."""
         if self._file is not None:
             return list(self._container.streams)
         return [self._stream, *(self._container.streams.audio if self._with_sound else ())]
@@ -367,7 +367,7 @@ class Decoder:
         self.num_damaged += 1
         self._frames_seen.damage()
         when = "" if pts is None else f" at {float(pts * self.time_base):.2f} s"
-        self._tell(f"{self._name}: the frame{when} is damaged and left out")
+        self._notify(f"{self._name}: the frame{when} is damaged and skipped")
 
     def __enter__(self) -> Decoder:
         return self
@@ -382,5 +382,5 @@ class Decoder:
 
 
 def _frames(number: int) -> str:
-    """1 frame is, 2 frames are."""
+    """Such as "1 frame is" or "2 frames are"."""
     return "1 frame is" if number == 1 else f"{number} frames are"

@@ -1,7 +1,7 @@
-"""What a result takes over from its input beside picture and sound.
+"""What a result takes over from its input in addition to video and audio.
 
-These are tags (title, date, comment), chapters, subtitles and fonts, and for each stream its
-language, title and disposition. They are copied as far as the container of the result holds them.
+These are tags (title, date, comment), chapters, subtitles and fonts, and each stream's language,
+title and disposition. They are copied as far as the container of the result can hold them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TECHNICAL = (
     *("major_brand", "minor_version", "compatible_brands", "vendor_id", "rotate"),
     *("alpha_mode", "stereo_mode", "timecode", "filename", "mimetype"),
 )
-"""Tags that begin so describe the file that they are in, and would be wrong in another one."""
+"""Prefixes of tags that describe the file itself and would be wrong in another file."""
 _UNKNOWN_LANGUAGE = "und"
 _CHAPTER_BASE = Fraction(1, 1000)
 _NAMES = {"subtitle": "subtitles", "attachment": "fonts and other attachments", "data": "data"}
@@ -48,11 +48,11 @@ class Extras:
     shift: Fraction = Fraction(0)
     """Seconds to add to time stamps."""
     until: Fraction | None = None
-    """Seconds (after the shift) at which they are cut off; None: they are not."""
+    """Cut everything from this time on, in seconds after the shift; None: cut nothing."""
 
 
 def tags_of(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The tags of a file or stream that stay true in another file."""
+    """The tags of a file or stream that remain true in another file."""
     return {
         key: value
         for key, value in metadata.items()
@@ -66,7 +66,7 @@ def copy_stream(file: Any, stream: Any) -> Any:
     """Add a stream like `stream` to `file`, with its tags and disposition.
 
     Raises:
-        ValueError: the container does not hold its codec.
+        ValueError: the container cannot hold its codec.
     """
     copy = file.add_stream_from_template(stream, opaque=True)
     describe(copy, stream)
@@ -74,7 +74,7 @@ def copy_stream(file: Any, stream: Any) -> Any:
 
 
 def describe(copy: Any, stream: Any) -> None:
-    """Give a stream the language, title and disposition of another one."""
+    """Copy the language, title and disposition of a stream to another one."""
     if stream.type != "attachment":
         copy.metadata.clear()
         copy.metadata.update(tags_of(stream.metadata))
@@ -82,16 +82,16 @@ def describe(copy: Any, stream: Any) -> None:
 
 
 def add_extras(file: Any, source: Any, extras: Extras, container: VideoContainer) -> dict[int, Any]:
-    """Add all extras of `source` to `file` but the packets of subtitles.
+    """Add all extras of `source` to `file`, except for the packets of subtitles.
 
     Args:
-        file: the result, to which nothing has been written yet.
+        file: the result; nothing has been written to it yet.
         source: PyAV's container of the input.
-        extras: what `source` is.
-        container: what `file` is.
+        extras: describes `source`.
+        container: kind of `file`.
 
     Returns:
-        The streams of `file` for subtitles, by the index of those in `source`.
+        The subtitle streams of `file`, by their index in `source`.
     """
     file.metadata.update(tags_of(source.metadata))
     file.set_chapters(_chapters(source, extras))
@@ -103,12 +103,12 @@ def add_extras(file: Any, source: Any, extras: Extras, container: VideoContainer
 
 
 def left_out(source: Any, video_index: int, container: VideoContainer) -> list[str]:
-    """What a result of a container cannot take over from an input, in words.
+    """The parts of an input that a container cannot hold, in words.
 
     Args:
         source: PyAV's container of the input.
         video_index: index of the stream that is translated.
-        container: what the result is.
+        container: kind of the result.
     """
     disposition = pyav().stream.Disposition
     others = [stream for stream in source.streams.video if stream.index != video_index]
@@ -118,10 +118,10 @@ def left_out(source: Any, video_index: int, container: VideoContainer) -> list[s
         number = len(others) - len(covers)
         names.append(f"{number} more video stream{'s' if number > 1 else ''}")
     if covers:
-        names.append("the cover picture")
+        names.append("the cover image")
     chapters = source.chapters()
     kinds = [stream.type for stream in _further_streams(source) if not _is_held(stream, container)]
-    if not chapters:  # MP4 keeps their titles as a data stream
+    if not chapters:  # MP4 stores chapter titles in a data stream
         kinds += [stream.type for stream in source.streams if stream.type == "data"]
     names += [_NAMES[kind] for kind in dict.fromkeys(kinds)]
     tags = tags_of(source.metadata)
@@ -139,7 +139,7 @@ def _further_streams(source: Any) -> Iterable[Any]:
 
 
 def _is_held(stream: Any, container: VideoContainer) -> bool:
-    """Whether a container holds a stream, found out by trying."""
+    """Whether a container can hold a stream, found out by trying."""
     av = pyav()
     trial = av.open(io.BytesIO(), "w", format=container.format)
     try:
@@ -156,7 +156,7 @@ def _is_held(stream: Any, container: VideoContainer) -> bool:
 def _held(
     tags: Mapping[str, str], chapters: list[Any], container: VideoContainer
 ) -> tuple[set[str], bool]:
-    """Which tags a container holds, in small letters, and whether it holds chapters."""
+    """Which tags a container can hold, in lower case, and whether it can hold chapters."""
     av = pyav()
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container.format) as trial:
@@ -175,7 +175,7 @@ def _held(
 
 
 def _chapters(source: Any, extras: Extras) -> list[Any]:
-    """The chapters of the input on the clock of the result, up to its end."""
+    """The chapters of the input in the time of the result, up to its end."""
     chapters = []
     for chapter in source.chapters():
         base = chapter["time_base"] or _CHAPTER_BASE

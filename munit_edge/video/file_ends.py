@@ -1,6 +1,6 @@
-"""Files that were cut off: the sizes in their own structure go beyond their end.
+"""Truncated video files: the sizes stored in them reach beyond the end of the file.
 
-Only what the structure states is judged; what is not understood counts as whole.
+Only explicit sizes count. A structure that is not understood counts as complete.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 _SLACK = 8
-"""Bytes that writers may leave out at the end, such as padding."""
+"""Bytes that some writers leave out at the end, such as padding."""
 
 _MATROSKA_HEADER, _MATROSKA_SEGMENT = 0x1A45DFA3, 0x18538067
 _BLOCK = 1 << 20
@@ -26,11 +26,11 @@ _TS_SIZES = (188, 192, 204)
 
 
 def broken_structure(path: Path, format_name: str) -> str | None:
-    """What the structure of a video file says against its end, in words; None: nothing.
+    """Why a video file is truncated or damaged, by its structure; None: it is not.
 
     Args:
         path: the file.
-        format_name: FFmpeg's names of its format, such as "matroska,webm".
+        format_name: FFmpeg's names for its format, such as "matroska,webm".
     """
     find_end = next((find for name, find in _ENDS.items() if name in format_name.split(",")), None)
     if find_end is None:
@@ -53,13 +53,13 @@ def _matroska_end(file: IO[bytes], size: int) -> int:
         identifier, _ = _ebml_number(file, keep_marker=True)
         length, is_unknown = _ebml_number(file, keep_marker=False)
         if identifier not in (_MATROSKA_HEADER, _MATROSKA_SEGMENT) or is_unknown:
-            return 0  # a recorder that could not go back leaves its length open
+            return 0  # a recorder that cannot seek leaves the length open
         position = file.tell() + length
     return position
 
 
 def _ebml_number(file: IO[bytes], *, keep_marker: bool) -> tuple[int, bool]:
-    """A number of variable length, and whether all of its bits are set: unknown."""
+    """A number of variable length, and whether all of its bits are set, which means unknown."""
     (first,) = struct.unpack("B", file.read(1))
     if not first:
         raise struct.error("no number of at most 8 bytes")
@@ -71,7 +71,7 @@ def _ebml_number(file: IO[bytes], *, keep_marker: bool) -> tuple[int, bool]:
 
 
 def _boxes_end(file: IO[bytes], size: int) -> int | str:
-    """MP4 and MOV: boxes of 4 bytes of length and 4 of name."""
+    """MP4 and MOV: boxes that start with 4 bytes of length and 4 of name."""
     position = 0
     while position + _BOX_HEADER <= size:
         file.seek(position)
@@ -81,24 +81,24 @@ def _boxes_end(file: IO[bytes], size: int) -> int | str:
                 return position + 2 * _BOX_HEADER
             (length,) = struct.unpack(">Q", file.read(8))
         if not length and name == b"mdat":
-            return 0  # up to the end, whatever it is
+            return 0  # it reaches to the end of the file
         if length < 8:
-            return _fragments_behind(file, position)
+            return _fragments_after(file, position)
         position += length
-    if 4 <= size - position < _BOX_HEADER:  # fewer bytes tell nothing
+    if 4 <= size - position < _BOX_HEADER:  # fewer bytes are no evidence
         file.seek(position)
         is_cut = int.from_bytes(file.read(4), "big") >= _BOX_HEADER
         return position + _BOX_HEADER if is_cut else position
     return position
 
 
-def _fragments_behind(file: IO[bytes], position: int) -> int | str:
-    """What is no box may be a trailer of the camera; with fragments behind it, it is damage."""
+def _fragments_after(file: IO[bytes], position: int) -> int | str:
+    """Data that is not a box may be a camera's trailer; followed by fragments, it is damage."""
     file.seek(position)
     before = b""
     while block := file.read(_BLOCK):
         if _FRAGMENT in before + block:
-            return f"it is damaged at byte {position:,}, and fragments behind that cannot be read"
+            return f"it is damaged at byte {position:,}, and fragments after that cannot be read"
         before = block[-len(_FRAGMENT) :]
     return 0
 
@@ -113,7 +113,7 @@ def _riff_end(file: IO[bytes], size: int) -> int | str:
             end = position + 8 + length
             position += 12
         elif not end or position >= end - _SLACK:
-            break  # what follows is no part of it
+            break  # what follows is not part of the AVI
         elif name == b"LIST" and kind in (b"movi", b"rec "):
             position += 12
         elif any(byte < ord(" ") for byte in name):
@@ -185,7 +185,7 @@ def _jpegs_end(file: IO[bytes], size: int) -> int:
 
 
 def _y4m_end(file: IO[bytes], size: int) -> int:
-    """A line of headers, then frames of one size behind lines of their own."""
+    """A header line, then frames of one size, each after a line of its own."""
     header = file.readline(1024)
     start = len(header)
     line = len(file.readline(1024))
@@ -210,4 +210,4 @@ _ENDS: dict[str, Callable[[IO[bytes], int], int | str]] = {
     "jpeg_pipe": _jpegs_end,
     "yuv4mpegpipe": _y4m_end,
 }
-"""Where a file of a format ends at least, or what is wrong with it in words; 0: not known."""
+"""By format: the least size of the file in bytes, or what is wrong with it; 0: unknown."""

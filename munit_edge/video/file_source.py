@@ -8,10 +8,10 @@ from pathlib import Path
 from munit_edge.errors import InputError
 from munit_edge.files.paths import exists
 from munit_edge.images.io import Images
-from munit_edge.video.audio import Sound
+from munit_edge.video.audio import Audio
 from munit_edge.video.av_api import file_name
 from munit_edge.video.codecs import VideoContainer
-from munit_edge.video.decoder import Decoded, Decoder, Tell
+from munit_edge.video.decoder import Decoded, Decoder, Notify
 from munit_edge.video.extras import Extras
 from munit_edge.video.frames import Clip, Frame
 
@@ -20,14 +20,14 @@ class FileSource:
     """The frames of a video file.
 
     Raises:
-        InputError: it is not there, or holds no video that can be decoded.
+        InputError: it does not exist, or holds no video that can be decoded.
     """
 
-    def __init__(self, path: Path, channels: int, tell: Tell) -> None:
+    def __init__(self, path: Path, channels: int, notify: Notify) -> None:
         if not exists(path):
             raise InputError(f"{path} does not exist: name a video file")
         self._channels = channels
-        self._decoder = Decoder(file_name(path), str(path), tell, file=path)
+        self._decoder = Decoder(file_name(path), str(path), notify, file=path)
         decoder = self._decoder
         self._shift = -round(decoder.clock_start / decoder.time_base)
         self.clip = Clip(
@@ -38,7 +38,7 @@ class FileSource:
             pixel_aspect=decoder.pixel_aspect,
             first_pts=decoder.first_pts + self._shift,
             num_frames=decoder.num_frames,
-            sound=Sound(path, -decoder.clock_start) if decoder.has_sound else None,
+            audio=Audio(path, -decoder.clock_start) if decoder.has_audio else None,
             extras=Extras(path, decoder.video_index, -decoder.clock_start),
         )
 
@@ -46,32 +46,32 @@ class FileSource:
 
     @property
     def num_damaged(self) -> int:
-        """Frames left out so far because they cannot be decoded."""
+        """Frames skipped so far because they cannot be decoded."""
         return self._decoder.num_damaged
 
     @property
     def num_missing(self) -> int:
-        """Frames so far, about, that the file promises and does not hold."""
+        """About how many frames so far are missing from the file."""
         return self._decoder.num_missing
 
     @property
     def broke_off(self) -> bool:
-        """Whether the file ended with an error."""
+        """Whether the file ended early, or with an error."""
         return self._decoder.broke_off
 
-    def check_sound(self, output: Path, container: VideoContainer) -> None:
-        """Check that a container holds the audio; see `munit_edge.video.audio.check_sound`."""
-        self._decoder.check_sound(output, container)
+    def check_audio(self, output: Path, container: VideoContainer) -> None:
+        """Check that a container can hold the audio; see `munit_edge.video.audio.check_audio`."""
+        self._decoder.check_audio(output, container)
 
     def left_out(self, container: VideoContainer) -> list[str]:
-        """What a container cannot take over; see `munit_edge.video.extras.left_out`."""
+        """What a container cannot hold; see `munit_edge.video.extras.left_out`."""
         return self._decoder.left_out(container)
 
-    def record_sound(self, path: Path) -> None:
-        """Nothing is to do: the audio is read from the file again."""
+    def record_audio(self, path: Path) -> None:
+        """Do nothing: the audio is read from the file again."""
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
-        """The frames in the order in which they are shown, after the first `skip`."""
+        """The frames in display order, after the first `skip`."""
         with self._decoder as decoder:
             for index, decoded in enumerate(decoder.frames()):
                 if index >= skip:
@@ -79,7 +79,7 @@ class FileSource:
                     yield Frame(self._pixels(decoded), pts, decoded.duration)
 
     def stop(self) -> None:
-        """Nothing is to do: no frame is waited for."""
+        """Do nothing: reading a file never waits."""
 
     def _pixels(self, decoded: Decoded) -> Images:
         return self._decoder.pixels(decoded, self._channels)

@@ -1,4 +1,4 @@
-"""Translating single frames: each for itself, or with the norms' statistics held steady."""
+"""Translating single frames: independently, or with the norms' statistics held steady."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from munit_edge.translator import Content, Translator
 from munit_edge.video.exposure import area_means, changes, exposed, exposure_change
 
 TIME_CONSTANT_S = 0.5
-"""Seconds after which a lasting change has reached 63 % of the averaged statistics."""
+"""Time after which a lasting change has reached 63 % of the averaged statistics, in seconds."""
 
 CUT_LEVELS = 20.0
-"""Two frames are of different scenes where half of their areas change by more (8-bit levels)."""
+"""A change of half of the areas by more than this is a cut to another scene (8-bit levels)."""
 
 
 class _Memory(NamedTuple):
-    """What a frame leaves for the next one."""
+    """State passed from a frame to the next one."""
 
     encoder: NormStatistics
     """Averages of the encoder's norms, [1, K, 2]."""
     decoder: NormStatistics
     """Averages of the decoder's norms, [S, K, 2]."""
     areas: NDArray[np.float32]
-    """`area_means` of the frame as it came."""
+    """`area_means` of the frame before any correction."""
     change: NDArray[np.float64]
-    """How much brighter it was made, see `exposed`."""
+    """How much its exposure was changed, see `exposed`."""
     seconds: float
-    """When it was shown."""
+    """Its display time."""
 
 
 class PlainFrames:
-    """Each frame for itself."""
+    """Translates each frame independently."""
 
     def __init__(self, translator: Translator, direction: Direction) -> None:
         self._translator = translator
@@ -48,7 +48,7 @@ class PlainFrames:
         self._source, self._target = split_direction(direction)
 
     def warm_up(self, size_hw: tuple[int, int], styles: Styles) -> None:
-        """Translate a black frame, so that the graphs are open when the first one comes."""
+        """Translate a black frame, so that the graphs are open before the first frame arrives."""
         channels = self._translator.config.channels(self._source)
         self(np.zeros((*size_hw, channels), np.uint8), styles, 0)
 
@@ -60,27 +60,27 @@ class PlainFrames:
         return results
 
     def state(self) -> bytes | None:
-        """Nothing is carried from frame to frame."""
+        """None: nothing is passed from frame to frame."""
         return None
 
 
 class SteadyFrames(PlainFrames):
-    """Frames whose norms use statistics that are averaged over time, against flicker.
+    """Translates frames with norm statistics averaged over time, to reduce flicker.
 
-    Every norm of MUNIT divides by what it measures on the whole picture, so what blinks or passes
-    in one place changes the picture everywhere. Here the norms of a frame use the averages A of the
-    frames before it, in the encoder and in the decoder, and the averages then move towards what the
-    norms measured on the frame, m:
+    Every norm of MUNIT normalises by statistics of the whole image, so something that blinks or
+    passes in one place changes the image everywhere. Here the norms of a frame use the averages A
+    over the previous frames, in the encoder and in the decoder, and the averages then move towards
+    the statistics m that the norms measured on the frame:
 
         A <- A + (1 - exp(-dt / 0.5 s)) (m - A)        for each mean and each variance
 
-    with dt the time since the frame before. That takes one pass a frame, as without it.
+    where dt is the time since the previous frame. This takes one pass per frame, as without it.
 
-    Norms that measure for themselves also take out a change of exposure, which averages would let
-    through. So the exposure is held first: the change from frame to frame, the median over 8 x 8
-    areas for each channel, is taken back, and what was taken back fades with the same 0.5 s.
+    Norms with statistics of their own frame also remove a change of exposure, which averages would
+    let through. So the exposure is held first: the change from frame to frame, the median over
+    8 x 8 areas for each channel, is undone, and this correction fades with the same 0.5 s.
 
-    The first frame, and the first one after a cut, begin anew. A cut is a change of half of the
+    The averages start again at the first frame and after each cut. A cut is a change of half of the
     areas by more than 20 levels.
 
     Args:
@@ -93,7 +93,7 @@ class SteadyFrames(PlainFrames):
         self._memory: _Memory | None = None
 
     def warm_up(self, size_hw: tuple[int, int], styles: Styles) -> None:
-        """Translate a black frame, and forget it."""
+        """Translate a black frame, and forget its statistics."""
         super().warm_up(size_hw, styles)
         self._memory = None
 
@@ -101,9 +101,9 @@ class SteadyFrames(PlainFrames):
         """Translate the next frame, uint8 [H, W, C], with each style: uint8 [S, H, W, C].
 
         Args:
-            pixels: all frames have one size.
-            styles: as many as for the frame before.
-            seconds: when it is shown.
+            pixels: the frame; all frames have one size.
+            styles: as many as for the previous frame.
+            seconds: its display time.
 
         Raises:
             ModelError: the model was exported without `*_stats` graphs.
@@ -142,7 +142,7 @@ class SteadyFrames(PlainFrames):
         return buffer.getvalue()
 
     def restore(self, state: bytes) -> None:
-        """Go on as the object that gave `state`."""
+        """Continue from a state that `state` returned."""
         with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
             kept = {name: arrays[name] for name in _Memory._fields}
         self._memory = _Memory(**{**kept, "seconds": float(kept["seconds"])})

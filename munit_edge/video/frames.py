@@ -10,15 +10,15 @@ import numpy as np
 from PIL import Image
 
 from munit_edge.images.io import Images, on_white
-from munit_edge.video.audio import Sound
+from munit_edge.video.audio import Audio
 from munit_edge.video.av_api import pyav
 from munit_edge.video.extras import Extras
 from munit_edge.video.orientation import Orientation
 
 HD_HEIGHT = 720
-"""From so many lines on, video that does not name its colours is BT.709, below it is BT.601."""
+"""Video without a colour space is BT.709 from this height on, and BT.601 below."""
 
-# Numbers of swscale and libavutil, which PyAV takes as they are.
+# Constants of swscale and libavutil, which PyAV takes as numbers.
 _BT709, _BT601 = 1, 5
 _UNSPECIFIED = 2
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
@@ -32,35 +32,35 @@ class Frame:
     pixels: Images
     """uint8 [H, W, C], upright, C channels of the source domain."""
     pts: int
-    """When it is shown, in the source's time base."""
+    """Display time, in the source's time base."""
     duration: int
-    """How long, where no other frame follows; in the source's time base, at least 1."""
+    """How long it is shown if no other frame follows; in the source's time base, at least 1."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What is known of a source once its first frame has been decoded."""
+    """Facts about a source, known once its first frame is decoded."""
 
     name: str
-    """What messages call it."""
+    """Its name in messages."""
     size_hw: tuple[int, int]
     """Height and width of the upright frames in pixels."""
     time_base: Fraction
-    """Seconds of one unit of `Frame.pts`."""
+    """Length of one unit of `Frame.pts`, in seconds."""
     rate: Fraction
-    """Frames a second, on average or as a guess."""
+    """Frames per second, on average or as a guess."""
     pixel_aspect: Fraction
     """Width of an upright pixel divided by its height."""
     first_pts: int = 0
     """Time stamp of the first frame."""
     num_frames: int | None = None
-    """How many frames there are, as far as the file says; None: not known."""
-    sound: Sound | None = None
+    """Number of frames according to the file; None: unknown."""
+    audio: Audio | None = None
     """The audio that belongs to the frames."""
     extras: Extras | None = None
-    """What else the results take over."""
+    """Tags, chapters and other streams that the results take over."""
     is_live: bool = False
-    """Whether it cannot be read again from its start: a camera, a stream or a pipe."""
+    """Whether it cannot be read again from the start: a camera, a stream or a pipe."""
 
 
 def upright_pixels(
@@ -70,7 +70,7 @@ def upright_pixels(
 
     Args:
         frame: PyAV's frame, of any pixel format.
-        orientation: how it is shown.
+        orientation: how it is to be shown.
         upright_hw: height and width of the result; a frame of another size is resized to it.
         channels: 1 grey, 3 RGB or 4 RGBA (opaque).
 
@@ -91,7 +91,7 @@ def upright_pixels(
 
 
 def with_channels(rgb: Images, channels: int) -> Images:
-    """RGB pixels [H, W, 3] as a domain of 1, 3 or 4 channels takes them, contiguous."""
+    """Convert RGB pixels [H, W, 3] to 1, 3 or 4 channels, contiguous."""
     if channels == 1:
         return np.array(Image.fromarray(np.ascontiguousarray(rgb)).convert("L"))[..., None]
     if channels == 4:
@@ -100,7 +100,7 @@ def with_channels(rgb: Images, channels: int) -> Images:
 
 
 def to_rgb(pixels: Images) -> Images:
-    """Translated pixels [H, W, 1, 3 or 4] as RGB; transparent ones are laid on white."""
+    """Convert translated pixels [H, W, 1, 3 or 4] to RGB; transparency is blended with white."""
     if pixels.shape[2] == 1:
         return np.repeat(pixels, 3, axis=2)
     if pixels.shape[2] == 4:
@@ -109,7 +109,7 @@ def to_rgb(pixels: Images) -> Images:
 
 
 def pad_to_even(rgb: Images) -> Images:
-    """Repeat the last row and column of [H, W, 3] where their number is odd."""
+    """Make height and width of [H, W, 3] even by repeating the last row or column."""
     height, width = rgb.shape[:2]
     if height % 2 == 0 and width % 2 == 0:
         return rgb
@@ -117,7 +117,7 @@ def pad_to_even(rgb: Images) -> Images:
 
 
 def encodable(rgb: Images, pixel_format: str) -> Any:
-    """PyAV's frame of RGB pixels [H, W, 3] in the pixel format of an encoder; YUV is BT.709."""
+    """RGB pixels [H, W, 3] as PyAV's frame in an encoder's pixel format; YUV is BT.709."""
     frame = pyav().VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
     if not pixel_format.startswith("yuv"):
         return frame.reformat(format=pixel_format)
@@ -133,10 +133,10 @@ def encodable(rgb: Images, pixel_format: str) -> Any:
 
 
 def clear_padding(frame: Any) -> None:
-    """Zero what lies behind the rows of an 8-bit planar frame.
+    """Zero the padding after the rows of an 8-bit planar frame.
 
-    It is memory that nobody has written. x264 reads it, so that the same frames would give other
-    bytes now and then, and a resumed run another file than one in one go.
+    It is uninitialised memory, and x264 reads it: the same frames would sometimes give different
+    bytes, and a resumed run would differ from an uninterrupted one.
     """
     for plane in frame.planes:
         rows = np.frombuffer(plane, np.uint8)[: plane.line_size * plane.height]
@@ -144,6 +144,6 @@ def clear_padding(frame: Any) -> None:
 
 
 def tag_colours(context: Any) -> None:
-    """Say in a stream of `encodable` YUV frames that they are BT.709, limited range."""
+    """Tag a stream of `encodable` YUV frames as BT.709, limited range."""
     context.colorspace = context.color_primaries = context.color_trc = _BT709
     context.color_range = _LIMITED_RANGE

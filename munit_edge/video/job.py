@@ -1,4 +1,4 @@
-"""Translating one video: reading, translating and writing overlap, and memory stays flat."""
+"""Translating one video: reading, translating and writing overlap, with bounded memory."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from munit_edge.errors import InputError
 from munit_edge.images.io import Images, resize_shorter
 from munit_edge.settings import StrictModel
 from munit_edge.styles.codes import Styles
+from munit_edge.system.threads import Prefetch
 from munit_edge.video import sinks as segmented
 from munit_edge.video.codecs import VideoContainer
-from munit_edge.video.flicker import Flicker, FlickerMeter
+from munit_edge.video.exposure import Flicker, FlickerMeter
 from munit_edge.video.frames import Clip, Frame, to_rgb
-from munit_edge.video.prefetch import Prefetch
 from munit_edge.video.sinks import Sink
 from munit_edge.video.style_track import StyleTrack
 
 AHEAD = 3
-"""Frames that wait before each step, at most."""
+"""Largest number of frames that wait before each step."""
 
 Translate = Callable[[Images, Styles, float], Images]
-"""uint8 [H, W, C], codes [S, style_dim] and a time in seconds to uint8 [S, H, W, C]."""
+"""Maps uint8 [H, W, C], codes [S, style_dim] and a time in seconds to uint8 [S, H, W, C]."""
 
 
 class Source(Protocol):
@@ -35,38 +35,38 @@ class Source(Protocol):
 
     @property
     def num_damaged(self) -> int:
-        """Frames left out so far because they cannot be decoded."""
+        """Frames skipped so far because they cannot be decoded."""
 
     @property
     def num_missing(self) -> int:
-        """Frames so far, about, that a file promises and does not hold."""
+        """About how many frames so far are missing from the file."""
 
     @property
     def num_dropped(self) -> int:
-        """Frames left out so far because newer ones had come."""
+        """Frames dropped so far because newer ones had arrived."""
 
     @property
     def broke_off(self) -> bool:
-        """Whether the frames ended before the end that was promised, or with an error."""
+        """Whether the frames ended early, or with an error."""
 
-    def check_sound(self, output: Path, container: VideoContainer) -> None:
-        """Check that a container holds the audio; see `munit_edge.video.audio.check_sound`."""
+    def check_audio(self, output: Path, container: VideoContainer) -> None:
+        """Check that a container can hold the audio; see `munit_edge.video.audio.check_audio`."""
 
     def left_out(self, container: VideoContainer) -> list[str]:
-        """What a container cannot take over; see `munit_edge.video.extras.left_out`."""
+        """What a container cannot hold; see `munit_edge.video.extras.left_out`."""
 
-    def record_sound(self, path: Path) -> None:
-        """Keep audio that cannot be read again in this file; called before `frames`."""
+    def record_audio(self, path: Path) -> None:
+        """Save audio that cannot be read again to this file; called before `frames`."""
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
         """The frames after the first `skip`; can be called once."""
 
     def stop(self) -> None:
-        """No more frames are wanted; called by another thread than that of `frames`."""
+        """End `frames`; called from another thread."""
 
 
 class VideoSummary(StrictModel):
-    """What became of one video: the line of `--json`."""
+    """The outcome of one video: the line of `--json`."""
 
     input: str
     """Path or address."""
@@ -77,19 +77,19 @@ class VideoSummary(StrictModel):
     frames: int
     """Frames of each result."""
     resumed_at: int
-    """How many of them an earlier run had translated."""
+    """How many of them an earlier run translated."""
     damaged: int
-    """Frames of the input that could not be decoded and were left out."""
+    """Frames of the input that could not be decoded and were skipped."""
     missing: int
-    """Frames, about, that a file promises and does not hold: lost in damage, or cut off."""
+    """About how many frames are missing from the file: lost in damage, or cut off."""
     dropped: int
-    """Frames of a live source that were dropped because newer ones had come."""
+    """Frames of a live source that were dropped because newer ones had arrived."""
     seconds: float
-    """Time that this run took."""
+    """Duration of this run."""
     fps: float
-    """Frames translated a second in this run."""
+    """Frames translated per second in this run."""
     flicker: Flicker | None
-    """Of the frames of this run and the first style; null: nothing stood still."""
+    """Flicker in the frames of this run with the first style; null: nothing was still."""
     ended: str
     """Why it ended: "end", "duration", "interrupted" or "broken off"."""
 
@@ -101,7 +101,7 @@ class _Result(NamedTuple):
     images: Images
     """uint8 [S, H, W, C]."""
     state: bytes | None
-    """What the frames behind it depend on, at the end of a segment."""
+    """State that later frames depend on, at the end of a segment; else None."""
 
 
 class VideoJob:
@@ -110,11 +110,11 @@ class VideoJob:
     Args:
         source: the frames.
         sinks: where the results go, one for each style.
-        translate: computes a frame.
+        translate: translates a frame.
         track: the styles, one for each sink.
-        size: resize the shorter side to so many pixels; None: as it is.
-        duration: stop after so many seconds of video; None: at the end.
-        state: gives what the next frame depends on beside itself, if there is something.
+        size: resize the shorter side to this many pixels; None: do not resize.
+        duration: stop after this many seconds of video; None: at the end.
+        state: returns the state that the next frame depends on; None: there is none.
     """
 
     def __init__(
@@ -147,13 +147,12 @@ class VideoJob:
         """Why it ended."""
 
     def run(self, skip: int, stop: Callable[[], bool]) -> Iterator[int]:
-        """Translate the frames after the first `skip`; yields the number of frames so far.
+        """Translate the frames after the first `skip`; yield the number of frames so far.
 
-        Ends when `stop` says so, too. Call `settle` behind it, or `abandon` after an error.
+        Also ends when `stop` returns true. Call `settle` afterwards, or `abandon` after an error.
 
         Raises:
-            InputError: the source broke off in a way that is an error; the sinks hold all frames
-                before that.
+            InputError: the source failed; the sinks have all frames before that.
         """
         self.num_frames = self._num_translated = self._resumed_at = skip
         decoded = Prefetch(self._source.frames(skip), AHEAD)
@@ -171,32 +170,32 @@ class VideoJob:
             decoded.close()
             translated.close()
 
-    def settle(self, *, sound: bool) -> int:
-        """Complete the results; those of a file that was interrupted are left for `--resume`.
+    def settle(self, *, audio: bool) -> int:
+        """Complete the results; after an interruption those of a file are left for `--resume`.
 
         Args:
-            sound: copy the audio.
+            audio: copy the audio.
 
         Returns:
-            How many packets of sound and subtitles are damaged, and were left out.
+            How many damaged packets of audio and subtitles were left out.
         """
         clip = self._source.clip
         if self.ended == "interrupted" and not clip.is_live:
             self.abandon()
             return 0
-        audio = None
-        if sound and clip.sound is not None:
-            audio = replace(clip.sound, until=self._until)
+        tracks = (
+            replace(clip.audio, until=self._until) if audio and clip.audio is not None else None
+        )
         extras = None if clip.extras is None else replace(clip.extras, until=self._until)
-        return max([sink.finish(audio, extras) for sink in self._sinks], default=0)
+        return max([sink.finish(tracks, extras) for sink in self._sinks], default=0)
 
     def abandon(self) -> None:
-        """Leave the results as they are: what has been written stays playable."""
+        """Leave the results incomplete; what has been written stays playable."""
         for sink in self._sinks:
             sink.abandon()
 
     def summary(self) -> VideoSummary:
-        """What became of it."""
+        """The outcome."""
         seconds = time.monotonic() - self._started
         return VideoSummary(
             input=self._source.clip.name,
@@ -214,7 +213,7 @@ class VideoJob:
         )
 
     def _in_time(self, frames: Prefetch[Frame]) -> Iterator[tuple[float, Frame]]:
-        """Each frame with its seconds after the first one, up to the duration."""
+        """Each frame with its time in seconds after the first one, up to the duration."""
         clip = self._source.clip
         for frame in frames:
             seconds = (frame.pts - clip.first_pts) * clip.time_base

@@ -1,4 +1,4 @@
-"""Cameras and network streams: newest frames first, and another try when the source vanishes."""
+"""Cameras and network streams: old frames are dropped, and a lost source is opened again."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from munit_edge.errors import InputError
-from munit_edge.video.audio import Sound, SoundRecorder
+from munit_edge.system.threads import Prefetch
+from munit_edge.video.audio import Audio, AudioRecorder
 from munit_edge.video.codecs import VideoContainer
-from munit_edge.video.decoder import Decoded, Decoder, Tell
+from munit_edge.video.decoder import Decoded, Decoder, Notify
 from munit_edge.video.frames import Clip, Frame
-from munit_edge.video.prefetch import Prefetch
 
 TIME_BASE = Fraction(1, 90_000)
-"""Of the results: the clock of MPEG-TS and RTP. Every connection may bring another one."""
+"""Time base of the results: the clock of MPEG-TS and RTP. Each connection may have its own."""
 
 TIMEOUT_S = 10.0
-"""A source that says nothing for so long has vanished."""
+"""A source that sends nothing for this long is lost."""
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
 _WAITING = 2
-"""Frames that wait between decoding and translating."""
+"""Largest number of frames that wait between decoding and translating."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class _Live:
     decoder: Decoder
     decoded: Decoded
     pts: int
-    """In `TIME_BASE`, from the first frame of the first connection on."""
+    """Time since the first frame of the first connection, in `TIME_BASE`."""
 
 
 class LiveSource:
@@ -46,21 +46,21 @@ class LiveSource:
     Args:
         address: /dev/videoN or what FFmpeg takes, such as rtsp://...
         channels: of the source domain.
-        tell: is told when the source vanishes and comes back.
+        notify: called with a line when the source is lost and when it is back.
         options: FFmpeg's options for opening it.
-        keep_all: let the source wait for the translation; else old frames are dropped.
-        retries: tries in a row to open a source that has vanished.
-        duration: give up trying after so many seconds in all; None: never for that reason.
+        keep_all: make the source wait for the translation instead of dropping old frames.
+        retries: attempts in a row to open a lost source again.
+        duration: make no more attempts after this many seconds in total; None: no such limit.
 
     Raises:
-        InputError: it cannot be opened now.
+        InputError: it cannot be opened.
     """
 
     def __init__(
         self,
         address: str,
         channels: int,
-        tell: Tell,
+        notify: Notify,
         *,
         options: Mapping[str, str],
         keep_all: bool,
@@ -69,7 +69,7 @@ class LiveSource:
     ) -> None:
         self._address = address
         self._channels = channels
-        self._tell = tell
+        self._notify = notify
         self._options = dict(options)
         self._retries = retries
         self._duration = duration
@@ -79,9 +79,9 @@ class LiveSource:
         self._keeps_all = keep_all or self._has_end
         self._ahead: Prefetch[_Live] | None = None
         self._damaged_before = 0
-        self._recorder: SoundRecorder | None = None
+        self._recorder: AudioRecorder | None = None
         self.broke_off = False
-        """Whether the source vanished and did not come back."""
+        """Whether the source was lost for good."""
         self.clip = Clip(
             name=address,
             size_hw=self._decoder.upright_hw,
@@ -96,31 +96,31 @@ class LiveSource:
 
     @property
     def num_damaged(self) -> int:
-        """Frames left out so far because they cannot be decoded."""
+        """Frames skipped so far because they cannot be decoded."""
         return self._damaged_before + self._decoder.num_damaged
 
     @property
     def num_dropped(self) -> int:
-        """Frames dropped so far because newer ones had come."""
+        """Frames dropped so far because newer ones had arrived."""
         return 0 if self._ahead is None else self._ahead.num_dropped
 
-    def check_sound(self, output: Path, container: VideoContainer) -> None:
-        """Check that a container holds the audio; see `munit_edge.video.audio.check_sound`."""
-        self._decoder.check_sound(output, container)
+    def check_audio(self, output: Path, container: VideoContainer) -> None:
+        """Check that a container can hold the audio; see `munit_edge.video.audio.check_audio`."""
+        self._decoder.check_audio(output, container)
 
     def left_out(self, container: VideoContainer) -> list[str]:
-        """Nothing: only picture and sound are taken from here."""
+        """Nothing: only video and audio are taken from a live source."""
         return []
 
-    def record_sound(self, path: Path) -> None:
-        """Keep the audio in this file while the frames are read."""
-        if self._decoder.has_sound:
-            self._recorder = SoundRecorder(path)
+    def record_audio(self, path: Path) -> None:
+        """Save the audio to this file while the frames are read."""
+        if self._decoder.has_audio:
+            self._recorder = AudioRecorder(path)
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
-        """The frames from now on, until the source is gone for good or `stop` is called.
+        """The frames from now on, until the source is lost for good or `stop` is called.
 
-        Time stamps begin at 0, whatever was dropped before the first frame.
+        Time stamps start at 0, regardless of frames dropped before the first one.
         """
         assert skip == 0, "a live source cannot be read again"
         self._ahead = Prefetch(self._received(), _WAITING, drop_old=not self._keeps_all)
@@ -128,42 +128,42 @@ class LiveSource:
         for live in self._ahead.until(self._stopped.is_set):
             if first is None:
                 first = live.pts
-                self._expect_sound(-first * TIME_BASE)
+                self._expect_audio(-first * TIME_BASE)
             duration = max(1, round(live.decoded.duration * live.decoder.time_base / TIME_BASE))
             yield Frame(
                 live.decoder.pixels(live.decoded, self._channels), live.pts - first, duration
             )
 
     def stop(self) -> None:
-        """No more frames are wanted."""
+        """End `frames`, and complete the recorded audio."""
         self._stopped.set()
         if self._ahead is not None:
             self._ahead.close()
         if self._recorder is not None:
             self._recorder.close()
             if self._recorder.is_empty:
-                self.clip = replace(self.clip, sound=None)
+                self.clip = replace(self.clip, audio=None)
 
-    def _expect_sound(self, shift: Fraction) -> None:
-        """The audio is in the recorder's file, and its clock is that of the first connection."""
+    def _expect_audio(self, shift: Fraction) -> None:
+        """Take the audio from the recorder's file, whose clock is that of the first connection."""
         if self._recorder is not None:
-            sound = Sound(self._recorder.path, shift, since=Fraction(0))
-            self.clip = replace(self.clip, sound=sound)
+            audio = Audio(self._recorder.path, shift, since=Fraction(0))
+            self.clip = replace(self.clip, audio=audio)
 
     def _keep(self, packet: Any, container: Any, shift: Fraction) -> None:
-        """Hand an audio packet to the recorder, if there is one."""
+        """Pass an audio packet to the recorder, if there is one."""
         if self._recorder is not None:
             self._recorder.add(packet, container, shift)
 
     def _received(self) -> Iterator[_Live]:
-        """Frames of this connection and of those after it."""
+        """Frames of this connection and of later ones."""
         started = time.monotonic()
         newest = -1
         base = Fraction(0)
         while True:
             with self._decoder as decoder:
                 shift = base - decoder.first_pts * decoder.time_base
-                decoder.on_sound = functools.partial(self._keep, shift=shift)
+                decoder.on_audio = functools.partial(self._keep, shift=shift)
                 for decoded in decoder.frames():
                     seconds = base + (decoded.pts - decoder.first_pts) * decoder.time_base
                     newest = max(newest + 1, round(seconds / TIME_BASE))
@@ -174,8 +174,8 @@ class LiveSource:
             base = max(waited, newest * TIME_BASE + 1 / decoder.rate)
 
     def _open_again(self, started: float) -> bool:
-        """Try to open the source that has vanished; False: it is gone for good."""
-        self._tell(f"{self._address} has vanished: waiting for it")
+        """Try to open a lost source again; False: it is lost for good."""
+        self._notify(f"lost the connection to {self._address}: trying again")
         pause = _FIRST_PAUSE_S
         for _ in range(self._retries):
             if self._stopped.wait(pause):
@@ -190,10 +190,10 @@ class LiveSource:
             self._damaged_before += self._decoder.num_damaged
             decoder.upright_hw = self._decoder.upright_hw
             self._decoder = decoder
-            self._tell(f"{self._address} is back")
+            self._notify(f"connected to {self._address} again")
             return True
         self.broke_off = True
-        self._tell(f"{self._address} did not come back: {self._retries} tries")
+        self._notify(f"could not connect to {self._address} again in {self._retries} attempts")
         return False
 
     def _open(self) -> Decoder:
@@ -205,9 +205,9 @@ class LiveSource:
         return Decoder(
             self._address,
             self._address,
-            self._tell,
+            self._notify,
             format=format_,
             options=options,
             timeout_s=TIMEOUT_S,
-            with_sound=True,
+            with_audio=True,
         )

@@ -1,4 +1,4 @@
-"""What a run of `munit-edge translate` on video wants, checked before any work."""
+"""Options of `munit-edge translate` for video, checked before any work."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ _SIZE = re.compile(r"([0-9]+)x([0-9]+)")
 
 
 class VideoOptions(StrictModel):
-    """What is read and how the result is written; styles are chosen as for pictures."""
+    """What is read and how the result is written; styles are chosen as for images."""
 
     input: str
-    """A video file, a camera (/dev/video0), an address (rtsp://...), or - for raw RGB."""
+    """A video file, a camera (/dev/video0), an address (rtsp://...), or "-" for raw RGB."""
     output: Path | None = None
-    """A video file or a folder; - or None for raw RGB on standard output."""
+    """A video file or a folder; "-" or None for raw RGB on standard output."""
     to_file: bool = False
     """Whether `output` is the file of the only result."""
     codec: CodecName | None = None
     """None: the default of the output's container."""
     crf: int | None = Field(None, ge=0)
-    """Quality of the codec, lower is better; None: its default."""
+    """Constant quality of the codec, lower is better; None: its default."""
     style_keys: tuple[StyleKey, ...] = ()
-    """The style moves along these; empty: styles as for pictures."""
+    """Key frames of a moving style; empty: styles are chosen as for images."""
     stabilise: bool = False
-    """Hold the norms' statistics steady over the frames."""
+    """Average the norms' statistics over time."""
     audio: bool = True
     """Copy the audio."""
     raw_size: str | None = None
     """WIDTHxHEIGHT of raw input in pixels."""
     raw_fps: str | None = None
-    """Frames a second of raw input, such as 25 or 30000/1001; None: 25."""
+    """Frames per second of raw input, such as 25 or 30000/1001; None: 25."""
     keep_all: bool = False
-    """A live source waits for the translation; else its old frames are dropped."""
+    """Make a live source wait for the translation instead of dropping its old frames."""
     retries: int | None = Field(None, ge=0)
-    """Tries to open a live source that has vanished; None: 10."""
+    """Attempts to open a lost live source again; None: 10."""
     source_options: tuple[str, ...] = ()
-    """KEY=VALUE, FFmpeg's options for opening a live source."""
+    """FFmpeg's options for opening a live source, each KEY=VALUE."""
     duration: float | None = Field(None, gt=0)
-    """Stop after so many seconds of video."""
+    """Stop after this many seconds of video."""
     resume: bool = False
-    """Go on with an interrupted run."""
+    """Continue an interrupted run."""
     overwrite: bool = False
-    """Replace a result, and parts of one, that are there already."""
+    """Replace existing results, and parts of them."""
     json_lines: bool = False
-    """The summary is one JSON object on standard output."""
+    """Print the summary as one JSON object on standard output."""
 
     @property
     def from_pipe(self) -> bool:
@@ -65,7 +65,7 @@ class VideoOptions(StrictModel):
 
     @property
     def is_file(self) -> bool:
-        """Whether the input can be read again from its start."""
+        """Whether the input can be read again from the start."""
         return not self.from_pipe and not is_live(self.input)
 
     @property
@@ -88,7 +88,7 @@ class VideoOptions(StrictModel):
 
     @property
     def raw_rate(self) -> Fraction:
-        """Frames a second of raw input."""
+        """Frames per second of raw input."""
         return Fraction(self.raw_fps or DEFAULT_RAW_FPS)
 
     @model_validator(mode="after")
@@ -162,7 +162,7 @@ class VideoOptions(StrictModel):
         if self.resume and not self.is_file:
             raise ValueError(f"--resume reads the input again, which '{self.input}' does not allow")
         if self.resume and self.overwrite:
-            raise ValueError("--resume goes on and --overwrite starts anew: leave one out")
+            raise ValueError("--resume continues and --overwrite starts over: leave one out")
         return self
 
 

@@ -1,13 +1,13 @@
-"""The folder that an unfinished result lives in: whole segments, and a ledger of what is in them.
+"""The folder of an unfinished result: complete segments, and a ledger of their contents.
 
     out.mp4.parts/
-    ├── ledger.jsonl              settings, then one line for each whole segment
-    ├── part_00000.mp4            plays by itself
+    ├── ledger.jsonl              settings, then one line for each complete segment
+    ├── part_00000.mp4            plays on its own
     ├── sound.mkv                 the audio of a live source
-    ├── state_00000.npz           with --stabilise: what the next segment begins with
-    └── part_00001.unfinished.mp4 plays as far as it was written
+    ├── state_00000.npz           with --stabilise: state after the segment
+    └── part_00001.unfinished.mp4 plays as far as it is written
 
-The ledger is only ever appended to, so it is right however the program ended.
+The ledger is only appended to, so it is valid however the program ended.
 """
 
 from __future__ import annotations
@@ -29,19 +29,18 @@ from munit_edge.settings import StrictModel, validate
 
 LEDGER = "ledger.jsonl"
 
-
 _WRITTEN = re.compile(
     r"ledger\.jsonl(\.new)?|part_\d{5,}(\.unfinished)?\.\w+|sound\.mkv|state_\d{5,}\.npz"
     rf"|{re.escape(HIDDEN_PREFIX)}.*"
 )
-"""What lies in the folder."""
+"""Names of all files that may be in the folder."""
 
 
 class Segment(StrictModel):
-    """One whole segment."""
+    """One complete segment."""
 
     file: str
-    """Its name in the folder."""
+    """File name in the folder."""
     stamps: tuple[int, ...]
     """Time stamp of each frame, in the source's time base."""
 
@@ -52,19 +51,19 @@ class Header(StrictModel):
     format_version: Literal[1] = 1
     """Version of this layout."""
     settings: str
-    """Hash of everything that the frames depend on; a run with another one cannot go on."""
+    """Hash of everything that the frames depend on; a run with another hash cannot resume."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Folder of the parts of one result."""
+    """The folder with the parts of one result."""
 
     output: Path
     """The file that the parts become."""
 
     @property
     def folder(self) -> Path:
-        """Where the parts are."""
+        """The folder."""
         return self.output.with_name(f"{self.output.name}.parts")
 
     @property
@@ -73,13 +72,13 @@ class Parts:
         return self.folder.exists()
 
     def check_removable(self) -> None:
-        """Check that the folder, if there is one, holds nothing but parts.
+        """Check that the folder, if it exists, has nothing but parts in it.
 
         Raises:
-            OutputError: it holds other files, or is a link or a file.
+            OutputError: it has other files in it, or is a link or a file.
         """
         if self.folder.is_symlink() or (self.exist and not self.folder.is_dir()):
-            raise OutputError(f"{self.folder} is no folder of parts: move it away")
+            raise OutputError(f"{self.folder} is not a folder of parts: move it away")
         names = sorted(path.name for path in self.folder.iterdir()) if self.exist else []
         others = [name for name in names if not _WRITTEN.fullmatch(name)]
         if others:
@@ -89,24 +88,24 @@ class Parts:
             )
 
     def segment_path(self, number: int) -> Path:
-        """Path of a whole segment."""
+        """Path of a complete segment."""
         return self.folder / f"part_{number:05d}{self.output.suffix}"
 
     def unfinished_path(self, number: int) -> Path:
-        """Path of a segment while it is written."""
+        """Path of a segment that is being written."""
         return self.folder / f"part_{number:05d}.unfinished{self.output.suffix}"
 
     @property
-    def sound_path(self) -> Path:
-        """The audio of a live source."""
+    def audio_path(self) -> Path:
+        """Path of the audio of a live source."""
         return self.folder / "sound.mkv"
 
     def state_path(self, number: int) -> Path:
-        """What the frames behind a whole segment depend on, where that is more than the input."""
+        """Path of the state after a complete segment, if later frames depend on one."""
         return self.folder / f"state_{number:05d}.npz"
 
     def begin(self, settings: str) -> None:
-        """Make the folder with a ledger and nothing else; earlier parts are removed.
+        """Make the folder with an empty ledger; earlier parts are removed.
 
         Raises:
             OutputError: it cannot be made.
@@ -116,7 +115,7 @@ class Parts:
         self._append(Header(settings=settings))
 
     def read(self, settings: str) -> list[Segment]:
-        """The whole segments of an interrupted run.
+        """The complete segments of an interrupted run.
 
         Raises:
             OutputError: there are none, the ledger is damaged, or the run had other settings.
@@ -130,17 +129,17 @@ class Parts:
             segments = [validate(Segment, parse_json(line, LEDGER), LEDGER) for line in lines[1:]]
         except ConfigError as exc:
             raise OutputError(
-                f"{self.folder / LEDGER} is damaged ({exc}): --overwrite starts anew"
+                f"{self.folder / LEDGER} is damaged ({exc}): --overwrite starts over"
             ) from exc
         if header.settings != settings:
             raise OutputError(
-                f"{self.folder} was begun with another input, model, style or setting: resume with "
-                "the same ones, or start anew with --overwrite"
+                f"{self.folder} was begun with another input, model, style or setting: resume "
+                "with the same ones, or start over with --overwrite"
             )
         return segments
 
     def rewind(self, segments: list[Segment], settings: str) -> None:
-        """Make the ledger end with `segments`, the first of those that it has."""
+        """Shorten the ledger to `segments`, the first ones that it has."""
         with output_errors(self.folder):
             fresh = self.folder / f"{LEDGER}.new"
             fresh.unlink(missing_ok=True)
@@ -152,7 +151,7 @@ class Parts:
                     path.unlink()
 
     def add(self, number: int, stamps: list[int]) -> Segment:
-        """The unfinished segment is whole.
+        """Mark the unfinished segment as complete.
 
         Raises:
             OutputError: the disk is full.
@@ -167,7 +166,7 @@ class Parts:
         return segment
 
     def save_state(self, number: int, state: bytes) -> None:
-        """Keep the state behind segment `number` and the one before.
+        """Save the state after segment `number`; only this and the previous state are kept.
 
         Raises:
             OutputError: it cannot be written.
@@ -177,16 +176,16 @@ class Parts:
         self.state_path(number - 2).unlink(missing_ok=True)
 
     def read_state(self, number: int) -> bytes:
-        """The state behind a segment.
+        """The state after a segment.
 
         Raises:
-            OutputError: it is not there.
+            OutputError: it cannot be read.
         """
         try:
             return self.state_path(number).read_bytes()
         except OSError as exc:
             raise OutputError(
-                f"{self.state_path(number)} cannot be read: --overwrite starts anew"
+                f"{self.state_path(number)} cannot be read: --overwrite starts over"
             ) from exc
 
     def remove(self) -> None:

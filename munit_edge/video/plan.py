@@ -1,49 +1,54 @@
-"""From options to an open source and sinks: everything that can be refused is refused here."""
+"""From options to an open source and sinks; everything is checked here, before any work."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from munit_edge.errors import ConfigError, OutputError
-from munit_edge.files.atomic import sha256
+from munit_edge.files.atomic import make_folder, sha256
+from munit_edge.files.replacing import same_file
 from munit_edge.version import __version__
 from munit_edge.video.av_api import pyav
-from munit_edge.video.codecs import choose_encoding
-from munit_edge.video.decoder import Tell
+from munit_edge.video.codecs import CONTAINERS, choose_encoding
+from munit_edge.video.decoder import Notify
 from munit_edge.video.file_source import FileSource
 from munit_edge.video.job import Source
-from munit_edge.video.join import comment_of
 from munit_edge.video.live_source import LiveSource
+from munit_edge.video.mux import COMMENT_PREFIX, comment_of
 from munit_edge.video.options import DEFAULT_RETRIES, VideoOptions, is_live
-from munit_edge.video.outputs import check_outputs, earlier_results, result_paths
+from munit_edge.video.parts import Parts
 from munit_edge.video.raw_source import RawSource
 from munit_edge.video.segments import Track
 from munit_edge.video.sinks import FileSink, RawSink, Sink, completed_comment
 
+DEFAULT_SUFFIX = ".mp4"
 
-def open_source(options: VideoOptions, channels: int, tell: Tell) -> Source:
-    """The frames that `options` ask for.
+
+def open_source(options: VideoOptions, channels: int, notify: Notify) -> Source:
+    """Open the source that `options` name.
 
     Args:
-        options: what the run wants.
+        options: the run's.
         channels: of the source domain.
-        tell: is told of what is wrong with the source, in one line each.
+        notify: called with a line about each fault of the source.
 
     Raises:
-        InputError: there is nothing that can be decoded.
+        InputError: nothing can be decoded.
     """
     if options.from_pipe:
         return RawSource(sys.stdin.buffer, options.raw_size_hw, options.raw_rate, channels)
     if not is_live(options.input):
-        return FileSource(Path(options.input), channels, tell)
+        return FileSource(Path(options.input), channels, notify)
     return LiveSource(
         options.input,
         channels,
-        tell,
+        notify,
         options=options.ffmpeg_options,
         keep_all=options.keep_all,
         retries=DEFAULT_RETRIES if options.retries is None else options.retries,
@@ -52,14 +57,14 @@ def open_source(options: VideoOptions, channels: int, tell: Tell) -> Source:
 
 
 def pipe_sinks(num_styles: int) -> list[Sink]:
-    """Standard output.
+    """The sink for standard output.
 
     Raises:
         ConfigError: there are several styles.
     """
     if num_styles > 1:
         raise ConfigError(
-            f"standard output takes one video and there are {num_styles} styles: ask for one, or "
+            f"standard output takes one video and there are {num_styles} styles: choose one, or "
             "name a file or folder with -o"
         )
     return [RawSink(sys.stdout.buffer)]
@@ -74,22 +79,22 @@ def file_sinks(
     read: Sequence[Path],
     settings: str,
     lock: Callable[[Path], None],
-    tell: Tell,
+    notify: Notify,
 ) -> list[FileSink]:
-    """The video files that `options` ask for, one for each style; nothing is written yet.
+    """The sinks for video files, one for each style; nothing is written yet.
 
     Args:
-        options: what the run wants.
+        options: the run's.
         source: the input.
         size_hw: height and width of the results in pixels.
         num_styles: number of results.
         read: files that must not be replaced.
-        settings: hash of what the frames depend on; see `settings_hash`.
-        lock: is called with each result before anything is looked up there.
-        tell: is told of what a result cannot keep.
+        settings: hash of everything the frames depend on; see `settings_hash`.
+        lock: called with each result before its path is looked at.
+        notify: called with a line about everything that a result cannot keep.
 
     Raises:
-        MunitEdgeError: a result cannot be written as asked.
+        MunitEdgeError: a result cannot be written as requested.
     """
     assert options.output is not None, "without an output the result goes to a pipe"
     paths = result_paths(options.input, options.output, num_styles, to_file=options.to_file)
@@ -97,38 +102,128 @@ def file_sinks(
     clip = source.clip
     lost = source.left_out(encoding.container)
     if lost:
-        tell(f"{paths[0].name} goes without what {clip.name} has beside: {'; '.join(lost)}")
+        notify(f"{paths[0].name} cannot keep everything of {clip.name}: without {'; '.join(lost)}")
     if options.audio:
-        source.check_sound(paths[0], encoding.container)
+        source.check_audio(paths[0], encoding.container)
     if clip.pixel_aspect != 1 and not encoding.codec.keeps_aspect:
-        tell(f"the result has square pixels: {paths[0].name} cannot say {clip.pixel_aspect}")
+        notify(
+            f"{paths[0].name} cannot store the pixel aspect {clip.pixel_aspect}: its pixels are "
+            "square"
+        )
     height, width = size_hw
     if encoding.codec.pixel_format == "yuv420p" and (height % 2 or width % 2):
-        tell(
+        notify(
             f"results of {width} x {height} become {width + width % 2} x {height + height % 2}: "
-            "the codec holds even sizes only, so the last row or column is there twice"
+            "the codec has even sizes only, so the last row or column is repeated"
         )
     for path in paths:
         lock(path)
     check_outputs(paths, read, options)
     if not options.to_file and (earlier := earlier_results(paths)):
-        tell(
-            f"{', '.join(map(str, earlier))}: of an earlier run with other styles, and not "
-            "replaced by this one"
+        notify(
+            f"{', '.join(map(str, earlier))}: from an earlier run with other styles, not replaced "
+            "by this one"
         )
     track = Track(encoding, clip.time_base, clip.rate, clip.pixel_aspect)
     return [FileSink(path, track, f"{settings}-{index}") for index, path in enumerate(paths)]
 
 
+def result_paths(source: str, output: Path, num_styles: int, *, to_file: bool) -> list[Path]:
+    """The paths of the results.
+
+    In a folder they are named after the input, and with several styles each gets its number
+    (clip_00.mp4, clip_01.mp4).
+
+    Args:
+        source: path or address of the input.
+        output: the output that the user named.
+        num_styles: number of results.
+        to_file: `output` is the file of the only result; else it is a folder.
+
+    Raises:
+        OutputError: there are several results and one file.
+    """
+    if to_file:
+        if num_styles > 1:
+            raise OutputError(
+                f"-o {output} is one file and takes one result, but there are {num_styles} styles: "
+                f"name a folder (-o {output.with_suffix('')}/), or choose one style"
+            )
+        return [output]
+    name = _name(source)
+    stem = output / name.stem
+    suffix = name.suffix if name.suffix.lower() in CONTAINERS else DEFAULT_SUFFIX
+    if num_styles == 1:
+        return [stem.with_name(stem.name + suffix)]
+    return [stem.with_name(f"{stem.name}_{index:02d}{suffix}") for index in range(num_styles)]
+
+
+def earlier_results(paths: Sequence[Path]) -> list[Path]:
+    """Complete results of earlier runs with other styles in the folder of this run's results.
+
+    Args:
+        paths: the results of this run: clip.mp4, or clip_00.mp4, clip_01.mp4, ...
+    """
+    stem = paths[0].stem if len(paths) == 1 else paths[0].stem.rpartition("_")[0]
+    names = re.compile(rf"{re.escape(stem)}(_\d{{2,}})?({'|'.join(map(re.escape, CONTAINERS))})")
+    folder = paths[0].parent
+    return sorted(
+        path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if names.fullmatch(path.name)
+        and not any(same_file(path, each) for each in paths)
+        and not path.is_symlink()
+        and (comment_of(path) or "").startswith(COMMENT_PREFIX)
+    )
+
+
+def check_outputs(outputs: Sequence[Path], read: Sequence[Path], options: VideoOptions) -> None:
+    """Check that nothing would be replaced by mistake, and make the results' folder.
+
+    Args:
+        outputs: the results.
+        read: files that the run reads.
+        options: whether results may be replaced, and an interrupted run resumed.
+
+    Raises:
+        OutputError: something is in the way, or the folder cannot be made.
+    """
+    for path in outputs:
+        if any(same_file(path, each) for each in read):
+            raise OutputError(f"{path} is an input and would be replaced: name another output")
+        may_be_there = options.overwrite or options.resume
+        Parts(path).check_removable()
+        if os.path.lexists(path) and not may_be_there:
+            raise OutputError(f"{path} exists already: name another output or pass --overwrite")
+        if Parts(path).exist and not may_be_there:
+            fix = "--resume continues it" if options.is_file else "its files play one by one"
+            raise OutputError(
+                f"{Parts(path).folder} is left from an interrupted run: {fix}, --overwrite "
+                "removes it and starts over"
+            )
+        make_folder(path.parent)
+
+
+def _name(source: str) -> Path:
+    """File name of a result in a folder: that of the file, the camera or the address."""
+    if source == "-":
+        return Path("stdin")
+    if not is_live(source):
+        return Path(Path(source).name)
+    address = source.partition("?")[0].rstrip("/")
+    words = "".join(char if char.isalnum() or char in "-_" else "_" for char in address)
+    return Path(f"{words.strip('_')}{DEFAULT_SUFFIX}")
+
+
 def begin(sinks: Sequence[FileSink], *, resume: bool) -> int:
-    """Make the sinks ready to be written.
+    """Prepare the sinks for writing.
 
     Args:
         sinks: of one run.
-        resume: take over what an interrupted run left, if it left something.
+        resume: continue an interrupted run, if there was one.
 
     Returns:
-        How many frames they all have already.
+        How many frames all of them already have.
 
     Raises:
         OutputError: a result of another run is in the way, or the parts belong to another run.
@@ -137,8 +232,8 @@ def begin(sinks: Sequence[FileSink], *, resume: bool) -> int:
         for sink in sinks:
             if sink.output.exists() and not sink.parts.exist:
                 raise OutputError(
-                    f"{sink.output} is there and is not of this input, model, style and setting: "
-                    "name another output or pass --overwrite"
+                    f"{sink.output} exists and was made with another input, model, style or "
+                    "setting: name another output or pass --overwrite"
                 )
     if not resume or not all(sink.parts.exist for sink in sinks):
         for sink in sinks:
@@ -153,7 +248,7 @@ def begin(sinks: Sequence[FileSink], *, resume: bool) -> int:
 
 
 def are_complete(sinks: Sequence[FileSink]) -> bool:
-    """Whether an earlier run with the same settings has written all results."""
+    """Whether an earlier run with the same settings wrote all results."""
     return all(
         sink.output.is_file() and comment_of(sink.output) == completed_comment(sink.settings)
         for sink in sinks
@@ -165,7 +260,7 @@ def settings_hash(options: VideoOptions, **others: object) -> str:
 
     Args:
         options: the run's.
-        others: what else matters, such as the model's identity and the style codes' bytes.
+        others: what else it depends on, such as the model's identity and the style codes.
     """
     facts: dict[str, object] = {
         "input": sha256(Path(options.input)) if options.is_file else options.input,

@@ -37,15 +37,15 @@ class RawSource:
             is_live=True,
         )
 
-    def check_sound(self, output: Path, container: VideoContainer) -> None:
-        """There is no audio in raw frames."""
+    def check_audio(self, output: Path, container: VideoContainer) -> None:
+        """Do nothing: raw frames have no audio."""
 
     def left_out(self, container: VideoContainer) -> list[str]:
-        """Nothing: only picture and sound are taken from here."""
+        """Nothing: there are only frames."""
         return []
 
-    def record_sound(self, path: Path) -> None:
-        """There is no audio in raw frames."""
+    def record_audio(self, path: Path) -> None:
+        """Do nothing: raw frames have no audio."""
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
         """The frames after the first `skip`.
@@ -60,8 +60,8 @@ class RawSource:
         while data := self._stream.read(wanted):
             if len(data) < wanted:
                 raise InputError(
-                    f"standard input ends inside frame {index}: {len(data)} bytes came and a frame "
-                    f"of --raw-size {width}x{height} has {wanted}; frames before it are kept"
+                    f"standard input ends inside frame {index}: {len(data)} bytes arrived, and a "
+                    f"frame of --raw-size {width}x{height} has {wanted}; earlier frames are kept"
                 )
             if index >= skip:
                 rgb = np.frombuffer(data, np.uint8).reshape(height, width, 3)
@@ -71,4 +71,4 @@ class RawSource:
             raise InputError("standard input is empty: there is no frame to translate")
 
     def stop(self) -> None:
-        """Nothing is to do: the thread that waits for bytes ends with the program."""
+        """Do nothing: the thread that waits for bytes ends with the program."""

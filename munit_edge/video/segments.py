@@ -1,4 +1,4 @@
-"""One segment of a result: a short video file that plays by itself, even when it is cut off."""
+"""One segment of a result: a short video file that plays on its own, even if it is truncated."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from munit_edge.video.frames import encodable, pad_to_even, tag_colours
 
 @dataclass(frozen=True)
 class Track:
-    """What all segments of one result have in common."""
+    """Properties shared by all segments of one result."""
 
     encoding: Encoding
     time_base: Fraction
-    """Seconds of one unit of the time stamps."""
+    """Length of one unit of the time stamps, in seconds."""
     rate: Fraction
-    """Frames a second, for the encoder's decisions; time stamps may say otherwise."""
+    """Frames per second, for the encoder's decisions; the time stamps may differ."""
     pixel_aspect: Fraction
     """Width of a pixel divided by its height."""
 
 
 class SegmentWriter:
-    """Encodes frames into one file. Time stamps in it begin at 0.
+    """Encodes frames into one file. Its time stamps start at 0.
 
     Raises:
         OutputError: the file cannot be written.
@@ -56,7 +56,7 @@ class SegmentWriter:
         Args:
             rgb: uint8 [H, W, 3], all frames of one size; odd sizes become even by repeating the
                 last row and column.
-            pts: its time stamp, above that of the frame before.
+            pts: its time stamp, above that of the previous frame.
         """
         codec = self._track.encoding.codec
         frame = encodable(
@@ -69,14 +69,14 @@ class SegmentWriter:
         self._mux(frame)
 
     def close(self) -> None:
-        """Write what the encoder still holds, and end the file."""
+        """Write the frames that the encoder still holds, and complete the file."""
         if self.stamps:
             self._mux(None)
         with output_errors(self._path):
             self._file.close()
 
     def _prepare(self, height: int, width: int) -> None:
-        """Settle the stream on the first frame's size."""
+        """Set up the stream for the size of the first frame."""
         context = self._stream.codec_context
         context.height, context.width = height, width
         context.pix_fmt = self._track.encoding.codec.pixel_format

@@ -8,42 +8,42 @@ from typing import IO, Protocol
 from munit_edge.errors import OutputError
 from munit_edge.files.system_errors import output_errors
 from munit_edge.images.io import Images
-from munit_edge.video.audio import Sound
+from munit_edge.video.audio import Audio
 from munit_edge.video.extras import Extras
-from munit_edge.video.join import COMMENT_PREFIX, join
+from munit_edge.video.mux import COMMENT_PREFIX, mux
 from munit_edge.video.parts import Parts, Segment
 from munit_edge.video.segments import SegmentWriter, Track
 
 SEGMENT_FRAMES = 100
-"""Frames of a segment. An interrupted run repeats at most so many."""
+"""Frames of a segment: the most that an interrupted run has to repeat."""
 
 
 class Sink(Protocol):
-    """Takes the frames of one result."""
+    """Receives the frames of one result."""
 
     @property
     def output(self) -> Path | None:
-        """The file that it writes; None: a pipe."""
+        """The file that is written; None: a pipe."""
 
     def write(self, rgb: Images, pts: int, duration: int) -> None:
         """Append a frame, uint8 [H, W, 3]."""
 
     def keep_state(self, state: bytes) -> None:
-        """What the frames behind the next one depend on; comes before a segment's last frame."""
+        """Save the state after the next frame; called before the last frame of a segment."""
 
-    def finish(self, sound: Sound | None, extras: Extras | None = None) -> int:
-        """No more frames will come: complete the result.
+    def finish(self, audio: Audio | None, extras: Extras | None = None) -> int:
+        """Complete the result after the last frame.
 
         Returns:
-            How many packets of sound and extras are damaged, and were left out.
+            How many damaged packets of audio and extras were left out.
         """
 
     def abandon(self) -> None:
-        """Leave the result as it is; what is there stays playable."""
+        """Leave the result incomplete; what has been written stays playable."""
 
 
 class FileSink:
-    """A video file, written as segments that are joined at the end.
+    """A video file, written as segments that are muxed at the end.
 
     Raises:
         OutputError: something cannot be written.
@@ -60,24 +60,24 @@ class FileSink:
 
     @property
     def output(self) -> Path:
-        """The file that it writes."""
+        """The file that is written."""
         return self._output
 
     @property
     def num_frames(self) -> int:
-        """Frames in whole segments."""
+        """Frames in complete segments."""
         return sum(len(segment.stamps) for segment in self._segments)
 
     def begin(self) -> None:
-        """Start without any frame."""
+        """Start with no frames."""
         self.parts.begin(self.settings)
 
     def resume(self) -> None:
-        """Take over the whole segments of an interrupted run."""
+        """Take over the complete segments of an interrupted run."""
         self._segments = self.parts.read(self.settings)
 
     def rewind(self, num_frames: int) -> None:
-        """Keep the segments of the first frames, as many as all results have."""
+        """Drop segments after the first `num_frames`, so that all results have the same frames."""
         while self.num_frames > num_frames:
             self._segments.pop()
         self.parts.rewind(self._segments, self.settings)
@@ -93,21 +93,21 @@ class FileSink:
             self._end_segment()
 
     def keep_state(self, state: bytes) -> None:
-        """What the frames behind the segment that is being written depend on."""
+        """Save the state after the segment that is being written."""
         self.parts.save_state(len(self._segments), state)
 
     @property
     def state(self) -> bytes:
-        """What was kept with the last whole segment."""
+        """The state after the last complete segment."""
         return self.parts.read_state(len(self._segments) - 1)
 
-    def finish(self, sound: Sound | None, extras: Extras | None = None) -> int:
-        """Join all segments, the sound and the extras, and remove the parts."""
+    def finish(self, audio: Audio | None, extras: Extras | None = None) -> int:
+        """Mux all segments, the audio and the extras, and remove the parts."""
         self._end_segment()
         if not self._segments:
             self.parts.remove()
-            raise OutputError(f"{self.output} would have no frame: nothing was translated")
-        num_damaged = join(
+            raise OutputError(f"{self.output} would have no frames: nothing was translated")
+        num_damaged = mux(
             self.output,
             self.parts.folder,
             self._segments,
@@ -115,7 +115,7 @@ class FileSink:
             rate=self._track.rate,
             last_duration=self._last_duration,
             container=self._track.encoding.container,
-            sound=sound,
+            audio=audio,
             extras=extras,
             comment=completed_comment(self.settings),
         )
@@ -123,7 +123,7 @@ class FileSink:
         return num_damaged
 
     def abandon(self) -> None:
-        """Close the segment that is being written; the next run repeats it."""
+        """Close the segment that is being written; the next run repeats its frames."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -138,7 +138,7 @@ class FileSink:
 
 
 class RawSink:
-    """Raw RGB, 3 bytes a pixel and no headers, for a program that was told size and rate."""
+    """Raw RGB, 3 bytes per pixel and no headers, for a program that knows size and rate."""
 
     output = None
 
@@ -146,22 +146,22 @@ class RawSink:
         self._stream = stream
 
     def write(self, rgb: Images, pts: int, duration: int) -> None:
-        """Append a frame, uint8 [H, W, 3]. Time stamps are lost."""
+        """Append a frame, uint8 [H, W, 3]; its time stamp is lost."""
         with output_errors(Path("standard output")):
             self._stream.write(rgb.tobytes())
             self._stream.flush()
 
     def keep_state(self, state: bytes) -> None:
-        """Nothing is resumed."""
+        """Do nothing: a pipe cannot be resumed."""
 
-    def finish(self, sound: Sound | None, extras: Extras | None = None) -> int:
-        """Nothing is left to do."""
+    def finish(self, audio: Audio | None, extras: Extras | None = None) -> int:
+        """Do nothing."""
         return 0
 
     def abandon(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing."""
 
 
 def completed_comment(settings: str) -> str:
-    """What the metadata of a complete file say, so that a later run knows it again."""
+    """Comment in the metadata of a complete file, by which a later run recognises it."""
     return f"{COMMENT_PREFIX}{settings}"

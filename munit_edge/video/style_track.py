@@ -1,4 +1,4 @@
-"""The styles of a video: fixed ones, or one that moves along key frames ("0:calm,4.5:storm")."""
+"""The styles of a video: fixed, or one that moves between key frames ("0:calm,4.5:storm")."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from munit_edge.styles.files import NamedStyle
 
 @dataclass(frozen=True)
 class StyleKey:
-    """Where the moving style is at one time."""
+    """A key frame of a moving style."""
 
     seconds: float
-    """After the first frame."""
+    """Time after the first frame, in seconds."""
     style: str
     """A saved style's name or file, or a seed."""
 
 
 def parse_keys(text: str) -> tuple[StyleKey, ...]:
-    """Read SECONDS:STYLE,SECONDS:STYLE,...
+    """Parse SECONDS:STYLE,SECONDS:STYLE,...
 
     Raises:
-        ConfigError: it is not that, there are fewer than two, or the seconds do not rise.
+        ConfigError: it has another form, there are fewer than two keys, or the times do not rise.
     """
     keys = []
     for part in text.split(","):
@@ -45,26 +45,26 @@ def parse_keys(text: str) -> tuple[StyleKey, ...]:
     times = [key.seconds for key in keys]
     if len(keys) < 2 or any(not a < b for a, b in itertools.pairwise(times)):
         raise ConfigError(
-            f"--style-keys is '{text}': give two keys or more whose seconds rise; one style for "
-            "all of the video is --style"
+            f"--style-keys is '{text}': give two keys or more whose seconds rise; for one style "
+            "throughout the video use --style"
         )
     return tuple(keys)
 
 
 class StyleTrack(Protocol):
-    """Which styles are shown when."""
+    """The styles over the time of a video."""
 
     codes: Styles
-    """float32 [codes, style_dim]: all that `at` is made of."""
+    """float32 [codes, style_dim]: all codes that `at` uses or mixes."""
     num_styles: int
-    """S: how many results there are."""
+    """S: number of results."""
 
     def at(self, seconds: float) -> Styles:
         """The styles at a time (seconds after the first frame), float32 [S, style_dim]."""
 
 
 class FixedStyles:
-    """The same styles all the time."""
+    """The same styles throughout."""
 
     def __init__(self, codes: Styles) -> None:
         self.codes = codes
@@ -76,9 +76,9 @@ class FixedStyles:
 
 
 class MovingStyle:
-    """Codes between key frames: on the sphere between samples of the prior, else straight.
+    """Interpolates between key frames: spherically between samples of the prior, else linearly.
 
-    Before the first key the style is the first one, behind the last key the last one.
+    Before the first key the style is that of the first key, after the last key that of the last.
     """
 
     num_styles = 1

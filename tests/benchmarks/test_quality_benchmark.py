@@ -1,4 +1,4 @@
-"""The benchmark of training's quality: its measures, on pictures whose answer is known."""
+"""The benchmark of training quality: its measures, on images with known answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Images = NDArray[np.uint8]
 Load = Callable[[str], ModuleType]
 
 COUNT = 300
-"""Training pictures of each domain; 30 are for testing."""
+"""Training images of each domain; 30 are for testing."""
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_spread_is_within_groups(load: Load) -> None:
     assert colours.spread(apart) == pytest.approx(5, rel=0.01)
 
 
-def test_colours_of_real_pictures_are_those_they_were_drawn_in(load: Load, work: Path) -> None:
+def test_colours_of_real_images_are_those_they_were_drawn_in(load: Load, work: Path) -> None:
     colours = load("sample_colours")
     labels = _labels(work, "testB")
     pictures = np.stack([draw(label, 32) for label in labels])
@@ -88,7 +88,7 @@ def test_colours_of_real_pictures_are_those_they_were_drawn_in(load: Load, work:
     assert colours.hue_errors(colours.hues(found), wanted).max() < 0.002
     shuffled = colours.hue_errors(colours.hues(found), np.roll(wanted, 1))
     assert shuffled.mean() == pytest.approx(0.25, abs=0.08)
-    # What lies around the shape does not count.
+    # Pixels around the shape do not count.
     plain = [label for label in labels if _style(label).texture == "plain"]
     alone = colours.mean_colours(
         np.stack([draw(label, 32) for label in plain]), [label.shape for label in plain]
@@ -109,13 +109,13 @@ def test_the_classifier_reads_shapes_and_not_colours(
     pictures = np.stack([draw(label, 32) for label in labels])
     shapes = [label.shape for label in labels]
     assert classifier.share_correct(pictures, shapes) >= 0.9
-    # Another picture's shape is right by chance only, and nothing to see is one kind of five.
+    # Another image's shape is right only by chance, and a blank image is one kind of five.
     assert classifier.share_correct(np.roll(pictures, 1, axis=0), shapes) < 0.5
     assert classifier.share_correct(np.full_like(pictures, 255), shapes) < 0.5
 
 
 class Oracle:
-    """Stands in for a trained model: knows what each test picture holds, and draws the answer."""
+    """Stands in for a trained model: knows the label of each test image, and draws the answer."""
 
     config = ModelConfig(style_dim=3)
 
@@ -154,14 +154,14 @@ class Oracle:
 
 
 class AlwaysOrange(Oracle):
-    """Keeps what is in the picture, and ignores the style."""
+    """Preserves the content, and ignores the style."""
 
     def draw(self, label: Label, code: NDArray[np.float32], direction: Direction) -> Images:
         return super().draw(label, np.array([1.0, 0.5, 0.0], np.float32), direction)
 
 
 class OtherShapes(Oracle):
-    """Takes every style, and draws another kind of shape in the same place."""
+    """Follows the style, and draws another kind of shape in the same place."""
 
     def draw(self, label: Label, code: NDArray[np.float32], direction: Direction) -> Images:
         kind = SHAPE_KINDS[(SHAPE_KINDS.index(label.shape.kind) + 1) % len(SHAPE_KINDS)]
@@ -169,15 +169,15 @@ class OtherShapes(Oracle):
         return super().draw(other, code, direction)
 
 
-def test_an_oracle_meets_every_bar(
+def test_an_oracle_meets_every_target(
     load: Load, work: Path, classifiers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, told = _run(load, work, classifiers, monkeypatch, Oracle)
+    code, report = _run(load, work, classifiers, monkeypatch, Oracle)
     assert code == 0
-    assert {line["met"] for line in told["lines"]} == {True, None}
-    assert _line(told, "hue error")["measured"] < 0.005
-    assert _line(told, "references shuffled")["measured"] == pytest.approx(0.25, abs=0.08)
-    assert _line(told, "of that in real B")["measured"] == pytest.approx(1, abs=0.15)
+    assert {line["met"] for line in report["lines"]} == {True, None}
+    assert _line(report, "hue error")["measured"] < 0.005
+    assert _line(report, "references shuffled")["measured"] == pytest.approx(0.25, abs=0.08)
+    assert _line(report, "of that in real B")["measured"] == pytest.approx(1, abs=0.15)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_an_oracle_meets_every_bar(
         ),
     ],
 )
-def test_what_a_model_does_wrong_misses_its_bar(
+def test_what_a_model_does_wrong_misses_its_target(
     wrong: type[Oracle],
     missed: list[str],
     load: Load,
@@ -199,9 +199,9 @@ def test_what_a_model_does_wrong_misses_its_bar(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code, told = _run(load, work, classifiers, monkeypatch, wrong)
+    code, report = _run(load, work, classifiers, monkeypatch, wrong)
     assert code == 1
-    found = [line["what"] for line in told["lines"] if line["met"] is False]
+    found = [line["what"] for line in report["lines"] if line["met"] is False]
     assert len(found) == len(missed)
     for what, part in zip(found, missed, strict=True):
         assert part in what
@@ -238,7 +238,7 @@ def test_the_run_that_is_judged_is_trained_by_the_recipe_and_timed(
     assert quality.main() == 2
 
 
-def test_a_number_that_is_none_misses_its_bar(load: Load) -> None:
+def test_nan_misses_every_target(load: Load) -> None:
     quality = load("quality")
     assert quality.Line("x", 0.5, at_least=0.5).met is True
     assert quality.Line("x", 0.5, at_most=0.4).met is False
@@ -254,7 +254,7 @@ def _run(
     monkeypatch: pytest.MonkeyPatch,
     model: type[Oracle],
 ) -> tuple[int, dict[str, Any]]:
-    """The benchmark on a model that is there already: its exit code and JSON."""
+    """Run the benchmark on an existing model; return its exit code and JSON."""
     quality = load("quality")
     oracle = model(work / "data")
     monkeypatch.setattr(Translator, "open", lambda path, device: oracle)
@@ -285,6 +285,6 @@ def _style(label: Label) -> Style:
     return label.style
 
 
-def _line(told: dict[str, Any], part: str) -> dict[str, Any]:
-    (line,) = [line for line in told["lines"] if part in line["what"]]
+def _line(report: dict[str, Any], part: str) -> dict[str, Any]:
+    (line,) = [line for line in report["lines"] if part in line["what"]]
     return line

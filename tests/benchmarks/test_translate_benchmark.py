@@ -1,4 +1,4 @@
-"""The benchmarks of `translate`: what they measure is what they say."""
+"""The benchmarks of `translate` measure what they report."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def test_plain_torch_does_the_same_work_in_every_way(
 def test_peak_memory_is_that_of_the_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     processes = load("processes", monkeypatch)
     ours = np.ones(300 << 20, np.uint8)
-    small = processes.run_process([sys.executable, "-c", "print('told')"], both_streams=True)
+    small = processes.run_process([sys.executable, "-c", "print('printed')"], both_streams=True)
     large = processes.run_process([sys.executable, "-c", "b'1' * (200 << 20)"])
-    assert small.said == "told"
+    assert small.output == "printed"
     assert small.peak_bytes < 100 << 20 < ours.nbytes
     assert 200 << 20 <= large.peak_bytes < ours.nbytes
     assert small.seconds > 0

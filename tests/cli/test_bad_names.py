@@ -312,7 +312,7 @@ def test_names_that_a_terminal_obeys_are_shown_escaped(tiny_model: Path, tmp_pat
     result = translate(tiny_model, folder, tmp_path / "out")
     shown = r"a\x1b[31m\nb\u202ec"
     assert result.stdout == f"{tmp_path / 'out'}/{shown}_00.png\n"
-    assert rf"broken {shown}.png is no picture" in result.stderr
+    assert rf"broken {shown}.png is not a supported image" in result.stderr
     assert not set("\x1b\u202e") & set(result.output)
     failed = translate(tiny_model, folder / f"none {EVIL}", tmp_path / "out")
     assert_one_line(failed, rf"none {shown}.png does not exist")
@@ -394,7 +394,7 @@ def test_training_counts_them_for_each_domain(
     assert result.exit_code == 0, result.output
     assert "warning: left out of domain a: 1 linked folder (name the folders" in result.stderr
     assert "warning: left out of domain b: 1 JPEG XL\n" in result.stderr
-    assert "x.png is a pipe, not a picture" in result.stderr
+    assert "x.png is a pipe, not an image" in result.stderr
 
 
 def test_the_watched_folder_is_no_output(tiny_model: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_both_directions_of_an_exported_model(tiny_model: Path, data: Path, tmp_
     assert f"wrote {plot}" in result.stderr
     with Image.open(plot) as picture:
         assert (picture.format, picture.size) == ("PNG", (1296, 348))
-    assert "5b.png is no picture" in result.stderr
+    assert "5b.png is not a supported image" in result.stderr
     assert f"wrote {file}" in result.stderr
     report = EvaluationReport.model_validate_json(file.read_text(encoding="utf-8"))
     assert (report.size, report.styles, report.engine) == (20, 2, "onnxruntime")
@@ -58,7 +58,7 @@ def test_both_directions_of_an_exported_model(tiny_model: Path, data: Path, tmp_
     assert len(report.unreadable) == 1
     assert all(np.isfinite(numbers(report)))
     shown = result.stdout
-    assert "10 + 10 pictures" in shown
+    assert "10 + 10 images" in shown
     for row in report.directions:
         assert f"{row.style_use:.3f}" in shown
     assert re.search(r"translations +a2b +b2a", shown)
@@ -106,8 +106,8 @@ def test_domains_of_other_channels_and_sample_data(tiny_sn_model: Path, tmp_path
         (("--data", "missing"), "data folder missing does not exist: name one that holds testA"),
         (("--data", "file.txt"), "data folder file.txt is not a folder"),
         (("--data", "half"), "half holds testA: evaluation needs testA and testB"),
-        (("--data", "empty"), "holds no pictures that can be used: evaluation needs at least 10"),
-        (("--data", "few"), "holds 9 pictures that can be used"),
+        (("--data", "empty"), "holds no images that can be used: evaluation needs at least 10"),
+        (("--data", "few"), "holds 9 images that can be used"),
         (("--data", "broken"), "10.png is empty"),
         (("--data", "thin", "--size", "64"), "would have 12800000 x 64, 819.2 megapixels"),
         (("--data", "thin", "--max-megapixels", "0.1"), "0.2 megapixels, and 0.1 are allowed"),
@@ -176,7 +176,7 @@ def test_feature_networks_and_their_names_beside_the_numbers(
     assert a2b.fid.network.sha256 == {"fid.pth": sha256(files["features"])}
     shown = re.sub(r" +", " ", result.stdout)
     assert b2a.fid is not None
-    assert f"FID {a2b.fid.value:.3f} {b2a.fid.value:.3f} 0: alike" in shown
+    assert f"FID {a2b.fid.value:.3f} {b2a.fid.value:.3f} 0: equal" in shown
     assert f"KID, times 1000 {1000 * a2b.kid.mean:.3f}" in shown
     assert f"LPIPS diversity {a2b.lpips.mean:.3f}" in shown
     assert (
@@ -195,13 +195,13 @@ def test_feature_networks_and_their_names_beside_the_numbers(
     ("options", "words"),
     [
         ("--features missing.pth", "missing.pth does not exist: weights of an Inception-v3"),
-        ("--features missing.onnx", "missing.onnx is no file"),
+        ("--features missing.onnx", "missing.onnx is not a file"),
         ("--features trunk.pth", "trunk.pth has no fc.weight"),
         ("--features text.pth", "text.pth cannot be read as a torch file"),
         ("--lpips trunk.pth", "trunk.pth has no lin0.model.1.weight"),
         ("--lpips trunk.pth --lpips linear.pth --size 24", "24 x 24 pixels and LPIPS with AlexNet"),
         ("--pairs 3", "name its weights (--lpips), or leave out --pairs"),
-        ("--samples 3", "name a classifier of the translations' domain"),
+        ("--samples 3", "name a classifier for the translations' domain"),
         ("--classifier-a classifier.pth --direction a2b", "--direction leaves out"),
     ],
 )
@@ -236,6 +236,6 @@ def test_names_and_files_that_are_no_pictures(tiny_model: Path, data: Path, tmp_
     assert report.left_out == "1 JPEG XL, 1 video (translate it by itself)"
     told = " ".join(report.unreadable)
     assert len(report.unreadable) == 2
-    assert r"br\xf6ken.png is no picture" in told
+    assert r"br\xf6ken.png is not a supported image" in told
     assert "pipe.png is a pipe" in told
     assert f"warning: left out: {report.left_out}\n" in result.stderr

@@ -98,7 +98,7 @@ def test_animations_are_named_once_and_counted(here: Path) -> None:
     result = train("--data", "data", "-o", "run")
     assert result.exit_code == 0, result.stderr
     assert result.stderr.count(".gif has 3 frames or pages: only the first is used") == 1
-    assert "2 pictures have more than one frame or page, such as data/trainA/" in result.stderr
+    assert "2 images have more than one frame or page, such as data/trainA/" in result.stderr
 
 
 def test_large_pictures_and_pictures_of_one_colour_are_named(here: Path) -> None:

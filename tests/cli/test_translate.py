@@ -378,7 +378,7 @@ def test_contact_sheet_on_standard_output(tiny_model: Path) -> None:
     [
         (["--styles", "2"], b"x", 2, "there are 2 styles: pass --grid"),
         ([], b"", 1, "standard input is empty"),
-        ([], b"no picture", 1, "standard input is no picture"),
+        ([], b"no picture", 1, "standard input is not a supported image"),
         (["-o", "out"], b"x", 2, "leave out -o"),
         (["--json"], b"x", 2, "leave out --json"),
     ],
@@ -456,7 +456,7 @@ def test_unreadable_pictures_of_a_folder_are_named_and_skipped(
     result = run(tiny_model, mixed_folder, "-o", tmp_path / "out", "--styles", 1)
     assert result.exit_code == 1
     assert names(tmp_path / "out") == ["1_00.png", "5_00.png"]
-    for fault in ("2.png is empty", "3.jpg is damaged", "4.png is no picture"):
+    for fault in ("2.png is empty", "3.jpg is damaged", "4.png is not a supported image"):
         assert fault in result.stderr
     assert "2 pictures translated, 2 results in" in result.stderr
     assert "3 pictures could not be read" in result.stderr
@@ -499,7 +499,7 @@ def test_bombs_stop_what_skips_nothing(tiny_model: Path, tmp_path: Path) -> None
     ("arguments", "fault"),
     [
         (["nowhere.png", "-o", "out"], "nowhere.png does not exist"),
-        (["empty", "-o", "out"], "empty holds no pictures"),
+        (["empty", "-o", "out"], "empty holds no images"),
         (["x.png"], "-o is missing"),
         (["x.png", "-", "-o", "out"], "name no other input"),
         (["x.png", "-o", "x.png"], "x.png is an input and would be replaced"),
@@ -747,8 +747,13 @@ def test_animations_and_pages_are_said_once(tiny_model: Path, tmp_path: Path) ->
     assert result.stderr.count("x.gif has 3 frames or pages: only the first is translated") == 1
     pages[0].save(folder / "a.tif", save_all=True, append_images=pages[1:2])
     result = run(tiny_model, folder, "-o", tmp_path / "two", "--style-image", folder / "x.gif")
-    assert "2 pictures have more than one frame or page, such as a.tif with 2: " in result.stderr
+    example = f"such as {folder / 'a.tif'} with 2: "
+    assert f"2 images have more than one frame or page, {example}" in result.stderr
     assert "x.gif has 3 frames or pages: only the first is taken" in result.stderr
+    (folder / "deeper").mkdir()
+    pages[0].save(folder / "deeper/a.tif", save_all=True, append_images=pages[1:2])
+    result = run(tiny_model, folder, "-o", tmp_path / "three", "--recursive")
+    assert f"3 images have more than one frame or page, {example}" in result.stderr
     stream = run(tiny_model, "-", stdin=(folder / "x.gif").read_bytes())
     assert "standard input has 3 frames or pages" in stream.stderr
 
@@ -765,7 +770,9 @@ def test_a_kind_that_is_not_read_is_named(tiny_model: Path, tmp_path: Path) -> N
     Image.fromarray(np.zeros((9, 9), np.int32)).save(tmp_path / "x.tif")
     result = run(tiny_model, tmp_path / "x.tif", "-o", tmp_path / "out")
     assert result.exit_code == 1
-    assert "x.tif is a TIFF with 32-bit signed grey samples, which is not read" in result.stderr
+    assert (
+        "x.tif is a TIFF with 32-bit signed grey samples, which is not supported" in result.stderr
+    )
 
 
 # ----------------------------------------------------------------------------------------------

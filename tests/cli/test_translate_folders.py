@@ -312,7 +312,7 @@ def test_watch_takes_what_comes_until_ctrl_c(tiny_model: Path, tmp_path: Path) -
         stdout, text = process.communicate(timeout=HANG_S)
     assert process.returncode == 1, text
     assert text.splitlines()[0] == f"watching {folder}: Ctrl-C ends"
-    assert text.count("b.png is no picture") == 1
+    assert text.count("b.png is not a supported image") == 1
     assert "3 pictures translated, 3 results in" in text
     assert "1 picture could not be read" in text
     assert written == [f"{out / name}_00.png\n" for name in "acb"]

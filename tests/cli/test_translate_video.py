@@ -89,7 +89,7 @@ def test_odd_sizes_and_the_size_option(tiny_model: Path, tmp_path: Path) -> None
     assert clips.frames(tmp_path / "out.mp4")[0].shape == (22, 30, 3)
 
 
-def test_the_duration_cuts_picture_and_sound(tiny_model: Path, tmp_path: Path) -> None:
+def test_the_duration_cuts_video_and_audio(tiny_model: Path, tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 12)
     out = tmp_path / "out.mp4"
     result = run(tiny_model, clip, "-o", out, "--duration", "0.2", "--json")
@@ -125,7 +125,7 @@ def test_a_damaged_frame_is_told_and_left_out(tiny_model: Path, tmp_path: Path) 
     kept = clips.shown(out)
     assert summary["damaged"] == 12 - len(kept) > 0
     assert set(kept) < set(stamps)
-    assert "is damaged and left out" in result.stderr
+    assert "is damaged and skipped" in result.stderr
     assert clips.packets(out, "audio") == clips.packets(clip, "audio")
 
 
@@ -144,7 +144,7 @@ def test_a_cut_file_is_translated_and_told(tiny_model: Path, tmp_path: Path, suf
     assert summary["ended"] == "broken off"
     assert 0 < summary["frames"] == len(clips.frames(tmp_path / "out.mkv"))
     assert summary["missing"] == pytest.approx(40 - summary["frames"], abs=4)
-    assert "breaks off: its video ends at" in result.stderr
+    assert "ends early: its video ends at" in result.stderr
     assert f"about {summary['missing']} missing in the input" in result.stderr
 
 
@@ -173,7 +173,7 @@ def test_a_raw_stream_that_ends_inside_a_frame(tiny_model: Path, tmp_path: Path)
     data = images.tobytes()[:-100]
     result = run(tiny_model, "-", "--raw-size", "32x24", "-o", out, stdin=data)
     assert result.exit_code == 2, result.output
-    assert "ends inside frame 2: 2204 bytes came" in result.stderr
+    assert "ends inside frame 2: 2204 bytes arrived" in result.stderr
     assert len(clips.frames(out)) == 2
 
 
@@ -246,7 +246,7 @@ def test_a_result_is_not_replaced_unasked(tiny_model: Path, tmp_path: Path) -> N
     assert result.exit_code == 0, result.output
     Parts(out).folder.mkdir()
     out.unlink()
-    assert "--resume goes on" in refused(tiny_model, clip, "-o", out)
+    assert "--resume continues it" in refused(tiny_model, clip, "-o", out)
 
 
 def test_a_slash_makes_a_folder(tiny_model: Path, tmp_path: Path) -> None:
@@ -261,12 +261,11 @@ def test_results_of_earlier_styles_are_named(tiny_model: Path, tmp_path: Path) -
     clips.make_clip(out / "clip_07.mp4", 2)  # of the user
     result = run(tiny_model, clip, "-o", out, "--styles", 2, "--seed", 9, "--overwrite")
     assert result.exit_code == 0, result.output
-    assert f"{out / 'clip_02.mp4'}: of an earlier run with other styles" in result.stderr
+    assert f"{out / 'clip_02.mp4'}: from an earlier run with other styles" in result.stderr
     assert "clip_07.mp4" not in result.stderr
     result = run(tiny_model, clip, "-o", out, "--seed", 9)
-    assert (
-        f"{out / 'clip_00.mp4'}, {out / 'clip_01.mp4'}, {out / 'clip_02.mp4'}: of" in result.stderr
-    )
+    names = ", ".join(str(out / f"clip_{index:02d}.mp4") for index in range(3))
+    assert f"{names}: from an earlier run" in result.stderr
 
 
 def test_parts_that_hold_other_files_stay(tiny_model: Path, tmp_path: Path) -> None:
@@ -292,7 +291,7 @@ def test_an_interrupted_run_resumes(tiny_model: Path, tmp_path: Path) -> None:
     assert "complete already" in result.stderr
     assert (tmp_path / "out.mp4").read_bytes() == done
     message = refused(tiny_model, *words, "0:1,0.1:2", "--resume")
-    assert "is not of this input, model, style and setting" in message
+    assert "exists and was made with another input, model, style or setting" in message
     assert (tmp_path / "out.mp4").read_bytes() == done
 
 

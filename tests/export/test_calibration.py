@@ -166,7 +166,7 @@ def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
     options = ExportOptions(precision="int8", calibration=(first, second))
     read_user_images(CONFIG, options, warnings.append)
     assert len(warnings) == 2
-    assert "000.png is no picture" in warnings[0]
+    assert "000.png is not a supported image" in warnings[0]
     assert warnings[1] == (
         "left out: 1 JPEG XL, 1 video (translate it by itself), 1 linked folder (name the folders "
         "themselves)"

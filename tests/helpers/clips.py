@@ -58,7 +58,7 @@ def make_clip(
         size: width and height.
         codec: FFmpeg's encoder.
         pixel_format: FFmpeg's name.
-        audio: FFmpeg's encoder of a tone of the same length; None: no sound.
+        audio: FFmpeg's encoder of a tone of the same length; None: no audio.
         steps: time from frame to frame, repeated.
         first: time stamp of the first frame.
         aspect: width of a pixel divided by its height.

@@ -50,7 +50,7 @@ def translate_clip(clip: Path, out: Path, *, stop_at: int | None = None, **optio
     job, skip, _ = file_job(clip, out, **options)
     for _ in job.run(skip, lambda: stop_at is not None and job.num_frames >= stop_at):
         pass
-    job.settle(sound=True)
+    job.settle(audio=True)
     return skip
 
 

@@ -13,7 +13,7 @@ from munit_edge.errors import OutputError
 from munit_edge.files.names import storable
 from munit_edge.images.io import Images, Picture, on_white, write_image
 from munit_edge.model.config import Domain
-from munit_edge.system.cores import usable_cores
+from munit_edge.system.limits import usable_cores
 from munit_edge.system.machine import processor_name
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.run.curves import CurveFile

@@ -28,7 +28,7 @@ def test_the_first_call_is_timed_with_opening_the_model(
     monkeypatch.setattr(Translator, "open", slow_open)
     monkeypatch.setattr("time.perf_counter", lambda: now)
     images = np.zeros((1, 16, 16, 3), np.uint8)
-    np.savez(tmp_path / benchmark_child.INPUTS_FILE, pictures=images, references=images)
+    np.savez(tmp_path / benchmark_child.INPUTS_FILE, images=images, references=images)
     request = Request(
         model=str(tiny_model),
         engine="onnxruntime",

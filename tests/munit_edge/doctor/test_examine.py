@@ -12,14 +12,8 @@ from munit_edge.doctor import examine as doctor
 from munit_edge.doctor.examine import CacheFacts, Finding, installed_packages, judge, look_at_cache
 from munit_edge.engines.probe import SUBJECTS, Answer, Facts, Subject
 from munit_edge.system import child
-from munit_edge.system.machine import (
-    JetsonFacts,
-    Machine,
-    PlatformFacts,
-    PythonFacts,
-    SmiFacts,
-    SmiGpu,
-)
+from munit_edge.system.machine import JetsonFacts, Machine, PlatformFacts, PythonFacts
+from munit_edge.system.nvidia_smi import SmiFacts, SmiGpu
 
 H100 = SmiGpu(name="NVIDIA H100", driver="580.1", memory_mib=81559, compute_capability="9.0")
 SERVER_DRIVER = Answer(

@@ -56,7 +56,7 @@ class Grey:
 
 @pytest.fixture
 def images() -> dict[Domain, Images]:
-    greys = np.arange(0, 240, 20, dtype=np.uint8)  # 12 pictures
+    greys = np.arange(0, 240, 20, dtype=np.uint8)  # 12 images
     real = np.broadcast_to(greys[:, None, None, None], (12, 4, 4, 3))
     return {"a": real[:10], "b": real}
 
@@ -84,9 +84,9 @@ def test_everything_at_once(images: dict[Domain, Images]) -> None:
     assert found.lpips.pairs == 190
     assert found.lpips.mean == pytest.approx(10 * 2 / math.sqrt(math.pi), rel=0.15)
     assert lpips.seen == [19, 19] * 10 + [12, 12]
-    assert found.lpips.real >= 20  # never a picture with itself
+    assert found.lpips.real >= 20  # never an image with itself
 
-    # Half of the styles are of each class, for every picture alike.
+    # Half of the styles are of each class, for every image alike.
     assert found.scores is not None
     assert found.scores.conditional == pytest.approx(math.log(2), rel=0.05)
     assert found.scores.conditional_exp == math.exp(found.scores.conditional)

@@ -9,7 +9,7 @@ from munit_edge.evaluation.linear_probe import linear_probe
 
 
 @pytest.mark.parametrize("num_features", [3, 200])
-def test_equal_distributions_cannot_be_told_apart(num_features: int) -> None:
+def test_equal_distributions_cannot_be_distinct(num_features: int) -> None:
     random = np.random.default_rng(0)
     probes = [
         linear_probe(
@@ -24,7 +24,7 @@ def test_equal_distributions_cannot_be_told_apart(num_features: int) -> None:
 
 
 @pytest.mark.parametrize("num_features", [1, 5, 200])
-def test_separable_sets_are_told_apart(num_features: int) -> None:
+def test_separable_sets_are_distinct(num_features: int) -> None:
     random = np.random.default_rng(1)
     first, second = random.normal(size=(2, 50, num_features))
     first[:, 0] += 1000  # whatever the scale and the mean

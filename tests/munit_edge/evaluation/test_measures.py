@@ -112,7 +112,7 @@ def test_codes_that_are_not_finite_are_refused(images: Images) -> None:
         def encode_style(self, images: Images, domain: Domain) -> Styles:
             return np.full((len(images), 1), np.nan, np.float32)
 
-    with pytest.raises(ModelError, match="domain a give codes that are not finite"):
+    with pytest.raises(ModelError, match="domain a produce codes that are not finite"):
         encoded(Diverged(), images)
 
 

@@ -45,7 +45,7 @@ def images() -> Images:
 
 
 @pytest.mark.parametrize("batch", ["batch", 1])
-def test_pictures_come_as_they_are_in_0_to_1(
+def test_images_come_as_they_are_in_0_to_1(
     batch: str | int, images: Images, tmp_path: Path
 ) -> None:
     path = write_graph(tmp_path / "means.onnx", (batch, 3, "height", "width"))
@@ -59,7 +59,7 @@ def test_pictures_come_as_they_are_in_0_to_1(
     assert len(network.card.sha256["means.onnx"]) == 64
 
 
-def test_a_graph_of_one_size_gets_resized_pictures(images: Images, tmp_path: Path) -> None:
+def test_a_graph_of_one_size_gets_resized_images(images: Images, tmp_path: Path) -> None:
     path = write_graph(tmp_path / "means.onnx", ("batch", 3, 6, 5))
     steps = np.broadcast_to(images[:, :1, :1], images.shape)  # one colour each
     found = FeatureGraph(path, "cpu").features(steps)
@@ -90,19 +90,19 @@ def test_graphs_with_another_input(shape: Sequence[Any], element: int, tmp_path:
         FeatureGraph(path, "cpu")
 
 
-def test_what_is_no_feature_network(images: Images, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"missing\.onnx is no file"):
+def test_other_files_are_refused(images: Images, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"missing\.onnx is not a file"):
         FeatureGraph(tmp_path / "missing.onnx", "cpu")
     (tmp_path / "text.onnx").write_text("no graph")
     with pytest.raises(ModelError, match=r"text\.onnx is not a valid ONNX file"):
         FeatureGraph(tmp_path / "text.onnx", "cpu")
     maps = FeatureGraph(write_graph(tmp_path / "maps.onnx", last="Identity"), "cpu")
-    with pytest.raises(ModelError, match=r"gives \(5, 3, 1, 1\) for 5 pictures"):
+    with pytest.raises(ModelError, match=r"returned \(5, 3, 1, 1\) for 5 images"):
         maps.features(images)
 
 
-def test_a_graph_that_fails_is_told_with_the_size(images: Images, tmp_path: Path) -> None:
+def test_a_graph_that_fails_is_reported_with_the_size(images: Images, tmp_path: Path) -> None:
     path = write_graph(tmp_path / "means.onnx", ("batch", 3, 8, "width"))
     network = FeatureGraph(path, "cpu")
-    with pytest.raises(EngineError, match=r"means\.onnx failed on pictures of 7 x 12 pixels"):
+    with pytest.raises(EngineError, match=r"means\.onnx failed on images of 7 x 12 pixels"):
         network.features(images[:, :7])

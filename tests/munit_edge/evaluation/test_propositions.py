@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from munit_edge.evaluation.propositions import compare_pictures, pooled_content, style_distribution
+from munit_edge.evaluation.propositions import compare_images, pooled_content, style_distribution
 from munit_edge.images.io import Images
 
 
@@ -40,7 +40,7 @@ def test_styles_that_say_one_thing_in_every_number() -> None:
 
 @pytest.fixture
 def grey() -> Images:
-    """Plain pictures of random grey, uint8 [120, 12, 12, 1]."""
+    """Plain images of random grey, uint8 [120, 12, 12, 1]."""
     levels = np.random.default_rng(8).integers(0, 256, (120, 1, 1, 1))
     return np.broadcast_to(levels, (120, 12, 12, 1)).astype(np.uint8)
 
@@ -52,24 +52,24 @@ def negative(images: Images, channels: int) -> Images:
 def test_pairs_of_one_joint_distribution(grey: Images) -> None:
     x_a, x_b = grey[:60], negative(grey[60:], 3)
     made = {"a2b": negative(x_a, 3), "b2a": negative(x_b, 1)}
-    alone, joint = compare_pictures({"a": x_a, "b": x_b}, made)  # type: ignore[arg-type]
+    alone, joint = compare_images({"a": x_a, "b": x_b}, made)  # type: ignore[arg-type]
     assert alone["a2b"].p_value > 0.05
     assert joint is not None
     assert joint.p_value > 0.05
 
 
-def test_translations_that_look_right_and_belong_to_another_picture(grey: Images) -> None:
+def test_translations_that_look_right_and_belong_to_another_image(grey: Images) -> None:
     x_a, x_b = grey[:60], negative(grey[60:], 3)
     made = {"a2b": negative(np.roll(x_a, 1, axis=0), 3), "b2a": negative(x_b, 1)}
-    alone, joint = compare_pictures({"a": x_a, "b": x_b}, made)  # type: ignore[arg-type]
+    alone, joint = compare_images({"a": x_a, "b": x_b}, made)  # type: ignore[arg-type]
     assert alone["a2b"].p_value > 0.05
     assert joint is not None
     assert joint.p_value < 0.05
 
 
-def test_translations_that_look_like_no_real_picture(grey: Images) -> None:
+def test_translations_that_look_like_no_real_image(grey: Images) -> None:
     made = {"a2b": grey[:60] // 2}
-    alone, joint = compare_pictures({"a": grey[:60], "b": grey[60:]}, made)  # type: ignore[arg-type]
+    alone, joint = compare_images({"a": grey[:60], "b": grey[60:]}, made)  # type: ignore[arg-type]
     assert alone["a2b"].p_value < 0.05
     assert joint is None
 

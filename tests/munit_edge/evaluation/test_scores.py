@@ -39,7 +39,7 @@ def test_fid_of_known_normal_distributions(counts: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("counts", [(6, 8), (30, 6), (40, 30)])
-def test_fid_of_any_covariances_and_of_few_pictures(counts: tuple[int, int]) -> None:
+def test_fid_of_any_covariances_and_of_few_images(counts: tuple[int, int]) -> None:
     """The formula as it is written, where the covariances have no inverse."""
     random = np.random.default_rng(2)
     first, second = (
@@ -93,7 +93,7 @@ def test_kid_of_one_distribution_is_0_with_few_samples_too() -> None:
 
 def test_scores_of_clear_classes() -> None:
     certain = np.eye(4)
-    all_classes = np.stack([certain, certain])  # each picture in every class
+    all_classes = np.stack([certain, certain])  # each image in every class
     assert class_scores(all_classes) == pytest.approx((math.log(4), math.log(4)))
     one_class = np.repeat(certain[:, None], 3, axis=1)  # styles change nothing
     assert class_scores(one_class) == pytest.approx((math.log(4), 0))
@@ -101,7 +101,7 @@ def test_scores_of_clear_classes() -> None:
 
 
 def test_scores_by_hand() -> None:
-    # Two translations of each of two pictures, two classes.
+    # Two translations of each of two images, two classes.
     probabilities = np.array([[[0.9, 0.1], [0.5, 0.5]], [[0.2, 0.8], [0.4, 0.6]]])
 
     def divergence(p: Features, q: Features) -> float:

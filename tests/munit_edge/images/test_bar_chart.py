@@ -9,7 +9,7 @@ from munit_edge.images.io import Images
 
 
 def bar_lengths(chart: Images, colour: tuple[int, int, int]) -> list[int]:
-    """Length of every bar of a colour, from the top; letters of that colour are no bars."""
+    """Length of every bar of a colour, from the top; characters of that colour are not bars."""
     lengths = (chart == np.array(colour, np.uint8)).all(axis=2).sum(axis=1)
     inside = np.concatenate([[0], (lengths > 0).astype(int), [0]])
     starts, ends = np.flatnonzero(np.diff(inside) > 0), np.flatnonzero(np.diff(inside) < 0)

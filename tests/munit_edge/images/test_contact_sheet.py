@@ -1,4 +1,4 @@
-"""Contact sheets: every picture in its cell."""
+"""Contact sheets: every image in its cell."""
 
 import numpy as np
 import pytest
@@ -41,14 +41,14 @@ def test_grey_and_transparent_thumbnails() -> None:
     assert thumbnail(beside, 9)[4, 4].tolist() == [204, 204, 204]
 
 
-def test_much_enlarged_pictures_show_their_pixels() -> None:
+def test_much_enlarged_images_show_their_pixels() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     large = thumbnail(Picture(pixels), 64)
     np.testing.assert_array_equal(large[8::16, 8::16], pixels)
     assert len(np.unique(large.reshape(-1, 3), axis=0)) == 16
 
 
-def test_cells_shrink_with_many_columns_and_small_pictures() -> None:
+def test_cells_shrink_with_many_columns_and_small_images() -> None:
     assert cell_size(4) == CELL
     assert cell_size(4, side=32) == 128
     assert cell_size(4, side=1) == MIN_CELL
@@ -92,7 +92,7 @@ def test_inputs_are_left_styles_on_top_results_between(guided: bool) -> None:
 
 def test_margins_are_white_and_labels_are_drawn() -> None:
     cells = (thumbnail(plain(8, 8, 9, 9, 9), 64),) * 2
-    for label in ("a", "a very long name of a picture that does not fit into its cell.jpg"):
+    for label in ("a", "a very long name of an image that does not fit into its cell.jpg"):
         sheet = contact_sheet([Column(label)], [Row(label, cells)], 64)
         assert (sheet[:20] == 255).all()
         assert (sheet[:, :19] == 255).all()

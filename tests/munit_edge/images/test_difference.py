@@ -40,6 +40,6 @@ def test_ssim_is_the_mean_over_windows() -> None:
 
 
 @pytest.mark.parametrize("size", [(24, 17), (8, 30)])
-def test_ssim_of_the_same_picture(size: tuple[int, int]) -> None:
+def test_ssim_of_the_same_image(size: tuple[int, int]) -> None:
     assert ssim(_picture(0, size), _picture(0, size)) == pytest.approx(1)
     assert ssim(_picture(0, size), _picture(1, size)) < 0.5

@@ -44,7 +44,7 @@ def test_stems_never_collide(paths: list[str], expected: list[str]) -> None:
     assert len({stem.casefold() for stem in got}) == len(got)
 
 
-def test_a_folder_stands_for_its_pictures_in_order(tmp_path: Path) -> None:
+def test_a_folder_stands_for_its_images_in_order(tmp_path: Path) -> None:
     touch(tmp_path, "b.PNG", "a.jpeg", "c.webp", "notes.txt", ".hidden.png", "sub/d.png", "x.svg")
     touch(tmp_path, f"{PARTIAL_PREFIX}abc.png")
     found = find_images([tmp_path])
@@ -100,12 +100,12 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         find_images([tmp_path / "nowhere"])
 
 
-def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
     touch(tmp_path, "sub/x.png", "notes.txt")
-    with pytest.raises(InputError, match=r"holds no pictures.*; -r looks in"):
+    with pytest.raises(InputError, match=r"holds no images.*; -r looks in"):
         find_images([tmp_path])
     (tmp_path / "sub" / "x.png").unlink()
-    with pytest.raises(InputError, match=r"holds no pictures.*TGA files$"):
+    with pytest.raises(InputError, match=r"holds no images.*TGA files$"):
         find_images([tmp_path], recursive=True)
 
 
@@ -113,7 +113,7 @@ def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
 # What is passed over
 
 
-def test_what_people_take_for_pictures_is_counted_by_kind(
+def test_what_people_take_for_images_is_counted_by_kind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("munit_edge.images.folders.can_read_heif", lambda: False)
@@ -134,12 +134,12 @@ def test_what_people_take_for_pictures_is_counted_by_kind(
     assert "1 video (" in str(flat)
 
 
-def test_a_folder_of_other_kinds_is_told_so(
+def test_a_folder_of_other_kinds_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("munit_edge.images.folders.can_read_heif", lambda: False)
     touch(tmp_path, "1.heic", "2.heic", "x.jxl")
-    with pytest.raises(InputError, match=r"no pictures, only 2 HEIC \(install .*\), 1 JPEG XL: "):
+    with pytest.raises(InputError, match=r"no images, only 2 HEIC \(install .*\), 1 JPEG XL: "):
         find_images([tmp_path])
 
 
@@ -164,7 +164,7 @@ def test_what_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
     told = {path.name: text for path, text in left_out.faults.items()}
     assert told.keys() == {f"{n}.png" for n in ("pipe", "device", "broken", "loop", "socket")}
     for name, word in (("pipe", "a pipe"), ("device", "a device"), ("socket", "a socket")):
-        assert f"{name}.png is {word}, not a picture" in told[f"{name}.png"]
+        assert f"{name}.png is {word}, not an image" in told[f"{name}.png"]
     assert "link to nothing" in told["broken.png"]
     assert "circle" in told["loop.png"]
 

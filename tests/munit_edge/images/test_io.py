@@ -1,4 +1,4 @@
-"""Reading, resizing, padding and writing pictures."""
+"""Reading, resizing, padding and writing images."""
 
 import io
 import os
@@ -55,7 +55,7 @@ def encoded(kind: str, image: Image.Image | None = None, **options: object) -> b
 
 @pytest.mark.parametrize("kind", READABLE)
 def test_every_format_is_read(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "a picture with ünïcode \U0001f600 and no suffix"
+    path = tmp_path / "an image with ünïcode \U0001f600 and no suffix"
     path.write_bytes(encoded(kind))
     picture = read_image(path, 3)
     assert picture.pixels.shape == (40, 60, 3)
@@ -93,12 +93,12 @@ def test_nonsense_orientation_is_ignored(value: int) -> None:
     assert decode_image(encoded("PNG", exif=exif), 3, name="x").pixels.shape == (40, 60, 3)
 
 
-def test_damaged_exif_is_no_reason_to_refuse_the_picture() -> None:
+def test_damaged_exif_is_no_reason_to_refuse_the_image() -> None:
     data = encoded("PNG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 20)
     np.testing.assert_array_equal(decode_image(data, 3, name="x").pixels, scene())
 
 
-def test_of_an_animation_the_first_picture_is_read() -> None:
+def test_of_an_animation_the_first_image_is_read() -> None:
     frames = [Image.new("RGB", (8, 8), c) for c in ((200, 0, 0), (0, 200, 0))]
     data = encoded("GIF", frames[0], save_all=True, append_images=frames[1:])
     assert decode_image(data, 3, name="x").pixels[0, 0].tolist() == [200, 0, 0]
@@ -121,10 +121,12 @@ def test_an_empty_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"x", b"hello, I am text", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"])
-def test_no_picture_is_named(data: bytes, tmp_path: Path) -> None:
+def test_no_image_is_named(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "notes.png"
     path.write_bytes(data)
-    with pytest.raises(UnreadableImageError, match=r"notes\.png is (no picture|damaged)"):
+    with pytest.raises(
+        UnreadableImageError, match=r"notes\.png is (not a supported image|damaged)"
+    ):
         read_image(path, 3)
 
 
@@ -139,7 +141,7 @@ def test_a_file_that_is_not_there_or_is_a_folder(tmp_path: Path) -> None:
 def test_truncated_files_are_named(kind: str) -> None:
     data = encoded(kind, Image.fromarray(noise(64, 64)))
     for share in (0.05, 0.3, 0.6, 0.9):
-        with pytest.raises(UnreadableImageError, match=r"cut is (no picture|damaged)"):
+        with pytest.raises(UnreadableImageError, match=r"cut is (not a supported image|damaged)"):
             decode_image(data[: int(len(data) * share)], 3, name="cut")
 
 
@@ -305,7 +307,7 @@ def test_nothing_to_pad_costs_nothing() -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_written_pictures_come_back(kind: ImageFormat, channels: int, tmp_path: Path) -> None:
+def test_written_images_come_back(kind: ImageFormat, channels: int, tmp_path: Path) -> None:
     pixels = np.dstack([scene(), np.full((40, 60), 255, np.uint8)])[..., :channels]
     path = tmp_path / "sub folder" / f"ü.{kind}"
     write_image(path, Picture(pixels))
@@ -346,7 +348,7 @@ def test_on_white() -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_same_picture_same_bytes(kind: ImageFormat) -> None:
+def test_same_image_same_bytes(kind: ImageFormat) -> None:
     assert encode_image(Picture(scene()), kind) == encode_image(Picture(scene()), kind)
 
 

@@ -1,4 +1,4 @@
-"""What files say of their samples besides Pillow's mode, and how what is not read is named."""
+"""Facts about samples that Pillow's mode does not express, and messages about other files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def encoded(kind: str, image: Image.Image | None = None, **options: Any) -> byte
 
 
 def assert_shows(data: bytes, expected: np.ndarray, tolerance: int = 0) -> None:
-    """Colours where the picture is not transparent."""
+    """Colours where the image is not transparent."""
     expected = expected if expected.ndim == 3 else np.dstack([expected] * 3)
     picture = decoded(data)
     visible = np.full((HEIGHT, WIDTH), True) if picture.alpha is None else picture.alpha > 0
@@ -380,15 +380,15 @@ SOF = b"\xff\xc0"
          "x is a BMP with a coding that is not supported .Unsupported BMP bitfields"),
         (bmp(bytes(4000), 64), "x is a BMP with a coding .* pixel depth .64"),
         (b"II*\0\x10\0\0\0CR\2\0" + bytes(99), "x is a TIFF with camera raw samples, which"),
-        (b"P7\nWIDTH 1\n", "x is a PAM picture, which is not read: use PNG, JPEG, WebP"),
-        (b"PF\n1 1\n-1\n" + bytes(12), "x is a PFM picture with colours, which is not read"),
+        (b"P7\nWIDTH 1\n", "x is a PAM image, which is not supported: use PNG, JPEG, WebP"),
+        (b"PF\n1 1\n-1\n" + bytes(12), "x is a PFM image with colours, which is not supported"),
         (
             b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99),
             "x is damaged .its header cannot be read as HEIC.: copy",
         ),
         (b"\0\0\0\x18ftypisom\0\0\0\0isommp41" + bytes(99), "x is an MP4 or QuickTime video"),
-        (b"\xff\x0a" + bytes(99), "x is a JPEG XL picture"),
-        (b"\x76\x2f\x31\x01" + bytes(99), "x is an OpenEXR picture"),
+        (b"\xff\x0a" + bytes(99), "x is a JPEG XL image"),
+        (b"\x76\x2f\x31\x01" + bytes(99), "x is an OpenEXR image"),
         (b"<!DOCTYPE html><html>403", "x is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "x is a Git LFS pointer without its"),
         (bytes(128) + b"DICM" + bytes(99), "x is a DICOM file"),
@@ -396,7 +396,7 @@ SOF = b"\xff\xc0"
         (encoded("PNG")[:20], "x is damaged .*: copy or download it again"),
         (encoded("GIF")[:9], "x is damaged .its header cannot be read as GIF.: copy"),
         (encoded("WEBP")[:16], "x is damaged .*: copy or download it again"),
-        (b"hello, I am text", "x is no picture that can be read: use PNG, JPEG"),
+        (b"hello, I am text", "x is not a supported image: use PNG, JPEG"),
     ],
 )  # fmt: skip
 def test_messages_name_what_came(data: bytes, message: str) -> None:
@@ -413,13 +413,13 @@ def test_frames_are_counted(kind: str) -> None:
     assert np.abs(decoded(data).pixels.astype(int) - COLOURS).mean() < 8
 
 
-def test_a_default_picture_counts_beside_the_animation() -> None:
+def test_a_default_image_counts_beside_the_animation() -> None:
     frames = [Image.fromarray(np.full((HEIGHT, WIDTH, 3), value, np.uint8)) for value in (9, 99)]
     data = encoded("PNG", save_all=True, default_image=True, append_images=frames)
     assert decoded(data).frames == 3
     assert_shows(data, COLOURS)
 
 
-def test_the_second_picture_of_a_phone_is_no_page() -> None:
+def test_the_second_image_of_a_phone_is_no_page() -> None:
     preview = Image.fromarray(BGR)
     assert decoded(encoded("MPO", save_all=True, append_images=[preview])).frames == 1

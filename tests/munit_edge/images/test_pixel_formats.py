@@ -1,4 +1,4 @@
-"""Pictures of every mode become plain pixels."""
+"""Images of every mode become plain pixels."""
 
 import io
 import struct
@@ -73,7 +73,7 @@ def pale_cmyk() -> bytes:
 
 
 def colours(*rows: list[object], mode: str = "RGB") -> Image.Image:
-    """A picture from rows of pixel values."""
+    """An image from rows of pixel values."""
     image = Image.new(mode, (len(rows[0]), len(rows)))
     for y, row in enumerate(rows):
         for x, value in enumerate(row):
@@ -82,10 +82,10 @@ def colours(*rows: list[object], mode: str = "RGB") -> Image.Image:
 
 
 def through_file(image: Image.Image, kind: str, channels: int = 3, **options: object) -> Picture:
-    """What comes back when Pillow wrote the picture into a file."""
+    """What comes back when Pillow wrote the image into a file."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
-    return decode_image(buffer.getvalue(), channels, name="picture")
+    return decode_image(buffer.getvalue(), channels, name="image")
 
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 128, 0), (255, 255, 255)
@@ -255,7 +255,7 @@ def test_floats(values: list[float], expected: list[int]) -> None:
 )
 def test_floats_that_say_nothing_of_white(values: list[float], what: str) -> None:
     image = Image.fromarray(np.array([values], np.float32))
-    with pytest.raises(UnreadableImageError, match=f"picture is a TIFF with {what}"):
+    with pytest.raises(UnreadableImageError, match=f"image is a TIFF with {what}"):
         through_file(image, "TIFF")
 
 
@@ -332,7 +332,7 @@ def test_profiles_that_do_not_fit_are_dropped(profile: bytes) -> None:
     assert picture.icc_profile is None
 
 
-def test_damaged_profile_of_the_right_kind_is_no_reason_to_refuse_the_picture() -> None:
+def test_damaged_profile_of_the_right_kind_is_no_reason_to_refuse_the_image() -> None:
     image = colours([(0, 0, 0, 255)], mode="CMYK")
     image.info["icc_profile"] = pale_cmyk()[:150]
     assert to_picture(image, 3).pixels.tolist() == [[[0, 0, 0]]]

@@ -117,7 +117,7 @@ def test_circumscribed_radius_is_the_label(kind: str) -> None:
     assert farthest == pytest.approx(expected, abs=0.02)
 
 
-def test_kinds_are_told_apart_at_32_pixels() -> None:
+def test_kinds_are_distinct_at_32_pixels() -> None:
     masks = {kind: shape_mask(Shape(kind=kind, **MIDDLE), 32) for kind in SHAPE_KINDS}
     for kind, mask in masks.items():
         for other, other_mask in masks.items():
@@ -144,7 +144,7 @@ def test_texture_shows_at_32_pixels(texture: str) -> None:
     assert 0.2 < (red < 0.8 * red.max()).mean() < 0.7
 
 
-def test_shapes_stay_inside_the_picture() -> None:
+def test_shapes_stay_inside_the_image() -> None:
     for label in dict(sample_labels(150, 1)).values():
         mask = shape_mask(label.shape, 32)
         assert mask[[0, -1]].max() == 0
@@ -218,7 +218,7 @@ def test_damaged_labels_are_named(tmp_path: Path) -> None:
         read_labels(tmp_path)
 
 
-def test_number_of_pictures() -> None:
+def test_number_of_images() -> None:
     assert [num_pictures(split, 35) for split in SPLITS] == [35, 35, 3, 3]
     assert num_pictures("testA", 1) == 1
 

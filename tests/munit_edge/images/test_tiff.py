@@ -166,7 +166,7 @@ def check(kind: TiffKind, bits: int) -> bool:
 
 def _refused_by_name(message: str) -> bool:
     assert message.startswith("x.tif is a TIFF with ")
-    assert "which is not read: convert it to 8-bit RGB or grey" in message
+    assert "which is not supported: convert it to 8-bit RGB or grey" in message
     return False
 
 
@@ -242,11 +242,13 @@ def test_a_predictor(bits: int, endian: str, compression: int) -> None:
         (TiffKind(LOG_L, 16), "16-bit LogL samples"),
         (TiffKind(GREY, compression=34712), "compression 34712"),
         (TiffKind(77), "8-bit photometric interpretation 77 samples"),
-        (TiffKind(GREY, tags={254: (1,), 330: (8,)}), "a thumbnail before the picture itself"),
+        (TiffKind(GREY, tags={254: (1,), 330: (8,)}), "a thumbnail before the image itself"),
     ],
 )
 def test_the_message_names_the_kind(kind: TiffKind, what: str) -> None:
-    with pytest.raises(UnreadableImageError, match=f"x is a TIFF with {what}.*which is not read"):
+    with pytest.raises(
+        UnreadableImageError, match=f"x is a TIFF with {what}.*which is not supported"
+    ):
         decode_image(tiff(np.zeros((2, 2, 1), np.uint8), kind), 3, name="x")
 
 

@@ -82,12 +82,12 @@ def test_a_folder_that_goes_away_for_a_while(tmp_path: Path) -> None:
 
 def test_files_cannot_be_watched(tmp_path: Path) -> None:
     (tmp_path / "x.png").touch()
-    with pytest.raises(InputError, match=r"x\.png is no folder: --watch takes folders"):
+    with pytest.raises(InputError, match=r"x\.png is not a folder: --watch takes folders"):
         FolderWatch([tmp_path / "x.png"])
 
 
 # ----------------------------------------------------------------------------------------------
-# Results that would come in as new pictures
+# Results that would come in as new images
 
 
 @pytest.mark.parametrize("name", ["in", "in/", "./in", "in/../in", "alias"])
@@ -97,7 +97,7 @@ def test_the_watched_folder_takes_no_results(
     monkeypatch.chdir(tmp_path)
     Path("in").mkdir()
     Path("alias").symlink_to("in")
-    with pytest.raises(InputError, match=r"is the watched folder .*: results would come in"):
+    with pytest.raises(InputError, match=r"is the watched folder .*: results would be translated"):
         FolderWatch([tmp_path / "in"], Path(name))
     with pytest.raises(InputError, match="is the watched folder"):
         FolderWatch([Path("alias")], tmp_path / "in")
@@ -136,13 +136,13 @@ def test_a_file_whose_results_would_come_back_is_named_once(tmp_path: Path) -> N
     ready, passed_over = watch.look_around()
     assert [str(file.stem) for file in ready] == ["linked/y", "z"]
     assert list(passed_over.faults) == [one / "two" / "x.png"]
-    assert "its results would come into a watched folder" in passed_over.faults.popitem()[1]
+    assert "its results would be in a watched folder" in passed_over.faults.popitem()[1]
     assert watch.look_around()[1].faults == {}
     through = FolderWatch([one, two], out, recursive=True)
     assert stems(through) + stems(through) == ["two/x", "z"]  # not linked/y
 
 
-def test_what_is_passed_over_is_told_when_it_comes(tmp_path: Path) -> None:
+def test_what_is_passed_over_is_reported_when_it_comes(tmp_path: Path) -> None:
     watch = FolderWatch([tmp_path])
     (tmp_path / "clip.mov").touch()
     assert str(watch.look_around()[1]) == "1 video (translate it by itself)"

@@ -1,11 +1,19 @@
+"""Limits of cores and memory, read from made-up system files."""
+
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from munit_edge.system import limits as memory
-from munit_edge.system.limits import available_gpu_memory, available_memory
+from munit_edge.system.limits import (
+    available_gpu_memory,
+    available_memory,
+    peak_memory_bytes,
+    usable_cores,
+)
 
 GIB = 1 << 30
 
@@ -55,16 +63,61 @@ def test_the_nearer_limit_counts(groups: dict[str, str], expected: int, tmp_path
     assert available_memory(_write(tmp_path, MEMINFO | files)) == expected
 
 
-def test_unknown_where_nothing_tells(tmp_path: Path) -> None:
+def test_memory_is_unknown_without_system_files(tmp_path: Path) -> None:
     assert available_memory(tmp_path) is None
 
 
 def test_gpu_memory_by_nvidia_smi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert available_gpu_memory(1) is None
     program = tmp_path / "nvidia-smi"
     program.write_text('#!/bin/sh\n[ "$1" = --id=1 ] && echo 2048 || exit 6\n')
     program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
     assert available_gpu_memory(1) == 2 * GIB
     assert available_gpu_memory(7) is None
-    monkeypatch.setattr(memory, "run_program", lambda command: None)
-    assert available_gpu_memory(1) is None
+
+
+def test_peak_memory_grows_with_what_is_held() -> None:
+    before = peak_memory_bytes()
+    held = np.ones(1 << 26, np.uint8)
+    current = peak_memory_bytes()
+    assert 10 << 20 < current < 1 << 36
+    assert current >= before
+    assert current >= held.nbytes
+
+
+@pytest.fixture
+def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+
+
+@pytest.mark.usefixtures("eight_cores")
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "5000 100000\n"}, 1),
+        ({"cpu.max": "6400000 100000\n"}, 8),
+        ({"cpu.max": "nonsense"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "0\n"}, 8),
+    ],
+)
+def test_core_quota(files: dict[str, str], cores: int, tmp_path: Path) -> None:
+    groups = {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
+    assert usable_cores(_write(tmp_path, groups)) == cores
+
+
+def test_affinity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5}, raising=False)
+    assert usable_cores(tmp_path) == 2
+
+
+def test_systems_without_affinity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert usable_cores(tmp_path) == 6

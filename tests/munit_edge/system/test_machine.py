@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from munit_edge.system import machine
-from munit_edge.system.machine import look_at_machine
+from munit_edge.system.machine import look_at_machine, power_modes
 
 RELEASE = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
 
@@ -73,21 +72,10 @@ def test_another_board_is_no_jetson(tmp_path: Path, programs: Path) -> None:
     assert look_at_machine(tmp_path / "root").jetson is None
 
 
-def test_gpus_of_nvidia_smi(tmp_path: Path, programs: Path) -> None:
-    rows = "NVIDIA H100, 580.65.06, 81559, 9.0\\nOrin (nvgpu), 540.4.0, [N/A], [N/A]\\n"
-    write_program(programs / "nvidia-smi", f"printf '{rows}'")
-    smi = look_at_machine(tmp_path).smi
-    assert smi is not None
-    server, jetson = smi.gpus
-    assert (server.name, server.driver) == ("NVIDIA H100", "580.65.06")
-    assert (server.memory_mib, server.compute_capability) == (81559, "9.0")
-    assert (jetson.memory_mib, jetson.compute_capability) == (None, None)
-
-
 def test_gpus_on_the_bus_are_seen_without_a_driver(tmp_path: Path, programs: Path) -> None:
     devices = {
         "01:00.0": ("0x10de", "0x030000"),
-        "01:00.1": ("0x10de", "0x040300"),  # its sound device
+        "01:00.1": ("0x10de", "0x040300"),  # its audio device
         "02:00.0": ("0x10de", "0x030200"),
         "00:02.0": ("0x8086", "0x030000"),
     }
@@ -99,18 +87,19 @@ def test_gpus_on_the_bus_are_seen_without_a_driver(tmp_path: Path, programs: Pat
     assert look_at_machine(tmp_path).pci_gpus == 2
 
 
-def test_an_nvidia_smi_that_fails(tmp_path: Path, programs: Path) -> None:
-    write_program(programs / "nvidia-smi", "echo Driver/library version mismatch; exit 18")
-    smi = look_at_machine(tmp_path).smi
-    assert smi is not None
-    assert smi.fault == "nvidia-smi ended with code 18: Driver/library version mismatch"
+def test_power_modes_of_a_jetson_with_governors(tmp_path: Path, programs: Path) -> None:
+    write_program(programs / "nvpmodel", "printf 'NV Power Mode: MAXN\\n0\\n'")
+    write_program(programs / "nvidia-smi", "printf '300.00, 350.00\\n[N/A], [N/A]\\n'")
+    for core, governor in enumerate(["schedutil", "performance", "schedutil"]):
+        file = tmp_path / f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"{governor}\n")
+    assert power_modes(tmp_path) == (
+        "nvpmodel MAXN",
+        "CPU governor performance and schedutil",
+        "GPU 0 300.00 W of 350.00 W",
+    )
 
 
-def test_an_nvidia_smi_that_hangs(
-    tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(machine, "PROGRAM_TIMEOUT_S", 0.2)
-    write_program(programs / "nvidia-smi", "while :; do :; done")
-    smi = look_at_machine(tmp_path).smi
-    assert smi is not None
-    assert smi.fault == "nvidia-smi gave no answer within 0.2 s"
+def test_no_power_mode_without_programs_and_files(tmp_path: Path, programs: Path) -> None:
+    assert power_modes(tmp_path) == ()

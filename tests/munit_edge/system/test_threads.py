@@ -26,7 +26,7 @@ def test_results_come_in_order(workers: int, limit: int) -> None:
     done = [threading.Event() for _ in range(30)]
 
     def overtaken(item: int) -> int:
-        """Every fifth item ends after the one behind it, where they are computed together."""
+        """Every fifth item ends after the next one, if they are computed at the same time."""
         if item % 5 == 0 and workers > 1 and limit > 1:
             wait_for(done[item + 1])
         done[item].set()

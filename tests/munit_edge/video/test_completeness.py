@@ -1,4 +1,4 @@
-"""Videos that lack something are told to; whole ones of every kind are not suspected."""
+"""Incomplete videos are reported; complete ones of every kind are not suspected."""
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -15,10 +15,10 @@ WEBM = {"codec": "libvpx", "audio": None}
 
 
 def read(path: Path) -> tuple[FileSource, int, list[str]]:
-    """A file read to its end: the source, how many frames came, and what was told."""
-    told: list[str] = []
-    source = FileSource(path, 3, told.append)
-    return source, sum(1 for _ in source.frames()), told
+    """A file read to its end: the source, how many frames came, and what was reported."""
+    reported: list[str] = []
+    source = FileSource(path, 3, reported.append)
+    return source, sum(1 for _ in source.frames()), reported
 
 
 def cut(path: Path, share: float) -> Path:
@@ -28,7 +28,7 @@ def cut(path: Path, share: float) -> Path:
 
 
 def blank(path: Path, share: float, num_bytes: int) -> Path:
-    """Zeros from a share of the file on."""
+    """Overwrite bytes with zeros from a share of the file on."""
     data = bytearray(path.read_bytes())
     start = int(len(data) * share)
     data[start : start + num_bytes] = bytes(num_bytes)
@@ -51,13 +51,13 @@ CUT: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("name", CUT)
 def test_cut_files_say_what_is_missing(tmp_path: Path, name: str, share: float) -> None:
     whole = clips.make_clip(tmp_path / name, 50, keyframe_every=12, **CUT[name])  # type: ignore[arg-type]
-    source, count, told = read(cut(whole, share))
+    source, count, reported = read(cut(whole, share))
     assert source.broke_off
-    assert "breaks off: its video ends at" in told[-1]
-    assert "bytes are missing at its end" in told[-1]
+    assert "ends early: its video ends at" in reported[-1]
+    assert "bytes are missing at its end" in reported[-1]
     if share < 0.9:
         assert count < 45
-        assert "frames are missing)" in told[-1]
+        assert "frames are missing)" in reported[-1]
         assert source.num_missing == pytest.approx(50 - count - source.num_damaged, abs=6)
 
 
@@ -67,19 +67,19 @@ def test_an_avi_file_that_is_cut(tmp_path: Path) -> None:
 
     clip = write(tmp_path / "clip.avi", range(0, 2000, 40), codec="mpeg4", prepare=of_25_frames)
     assert read(clip)[1:] == (50, [])
-    source, count, told = read(cut(clip, 0.7))
+    source, count, reported = read(cut(clip, 0.7))
     assert source.broke_off
     assert count < 45
     assert source.num_missing == pytest.approx(50 - count - source.num_damaged, abs=2)
-    assert "bytes are missing at its end" in told[-1]
+    assert "bytes are missing at its end" in reported[-1]
 
 
 def test_an_avi_file_with_damage_between_its_frames(tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.avi", 30, codec="mpeg4", audio="mp2")
     assert read(clip)[1:] == (30, [])
-    source, _, told = read(blank(clip, 0.5, 2000))
+    source, _, reported = read(blank(clip, 0.5, 2000))
     assert source.broke_off or source.num_damaged
-    assert "damaged" in told[-1]
+    assert "damaged" in reported[-1]
 
 
 def test_an_avi_file_whose_frames_are_stored_in_another_order(tmp_path: Path) -> None:
@@ -87,27 +87,27 @@ def test_an_avi_file_whose_frames_are_stored_in_another_order(tmp_path: Path) ->
         stream.codec_context.time_base = Fraction(1, 20)
 
     clip = write(tmp_path / "clip.avi", range(0, 2000, 50), prepare=of_20_frames)
-    source, count, told = read(clip)
-    assert (count, source.num_missing, told) == (40, 0, [])
+    source, count, reported = read(clip)
+    assert (count, source.num_missing, reported) == (40, 0, [])
 
 
 @pytest.mark.parametrize("name", ["clip.mkv", "sound.mkv", "clip.webm"])
-def test_damage_behind_which_nothing_is_found_in_a_short_file(tmp_path: Path, name: str) -> None:
+def test_damage_after_which_nothing_is_found_in_a_short_file(tmp_path: Path, name: str) -> None:
     clip = clips.make_clip(tmp_path / name, 40, keyframe_every=50, **CUT[name])  # type: ignore[arg-type]
-    source, count, told = read(blank(clip, 0.5, 400))
+    source, count, reported = read(blank(clip, 0.5, 400))
     assert count < 35
     assert source.broke_off
     assert source.num_missing == pytest.approx(40 - count - source.num_damaged, abs=3)
-    assert "says that it goes to" in told[-1]
+    assert "but should go on to" in reported[-1]
 
 
 def test_a_fragmented_file_that_is_cut_inside_a_fragment(tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 60, audio=None)
     options = {"movflags": "frag_keyframe+empty_moov"}
-    source, count, told = read(cut(clips.remux(clip, tmp_path / "frag.mp4", options), 0.7))
+    source, count, reported = read(cut(clips.remux(clip, tmp_path / "frag.mp4", options), 0.7))
     assert source.broke_off
     assert count < 50
-    assert "bytes are missing at its end" in told[-1]
+    assert "bytes are missing at its end" in reported[-1]
 
 
 @pytest.mark.parametrize("num_bytes", [5, 8, 12, 15])
@@ -120,10 +120,10 @@ def test_a_fragmented_file_that_is_cut_inside_the_header_of_a_fragment(
     data = path.read_bytes()
     box = data.index(b"moof", len(data) // 2) - 4
     path.write_bytes(data[: box + num_bytes])
-    source, count, told = read(path)
+    source, count, reported = read(path)
     assert source.broke_off
     assert count < 50
-    assert "missing at its end" in told[-1]
+    assert "missing at its end" in reported[-1]
 
 
 def test_a_transport_stream_that_is_cut_inside_a_packet(tmp_path: Path) -> None:
@@ -131,17 +131,17 @@ def test_a_transport_stream_that_is_cut_inside_a_packet(tmp_path: Path) -> None:
     assert read(clip)[2] == []
     data = clip.read_bytes()
     clip.write_bytes(data[: 188 * (len(data) // 376) + 100])
-    source, _, told = read(clip)
+    source, _, reported = read(clip)
     assert source.broke_off
-    assert "at least 88 bytes are missing at its end" in told[-1]
+    assert "at least 88 bytes are missing at its end" in reported[-1]
 
 
 @pytest.mark.parametrize("name", ["clip.mkv", "sound.mkv", "clip.webm", "clip.flv"])
-def test_frames_that_vanish_in_damage_are_counted(tmp_path: Path, name: str) -> None:
+def test_frames_lost_in_damage_are_counted(tmp_path: Path, name: str) -> None:
     clip = clips.make_clip(tmp_path / name, 100, keyframe_every=10, **CUT[name])  # type: ignore[arg-type]
-    source, count, told = read(blank(clip, 0.5, 1500))
+    source, count, reported = read(blank(clip, 0.5, 1500))
     assert count < 97
-    assert told
+    assert reported
     assert source.num_damaged + source.num_missing == pytest.approx(100 - count, abs=2)
 
 
@@ -161,10 +161,10 @@ def test_a_stream_cut_inside_a_frame(tmp_path: Path) -> None:
                 file.mux(stream.encode(frame.reformat(format=pixel_format)))
             file.mux(stream.encode(None))
         assert read(clip)[1:] == (20, [])
-        source, count, told = read(cut(clip, 0.55))
+        source, count, reported = read(cut(clip, 0.55))
         assert source.broke_off
         assert count < 20
-        assert "bytes are missing at its end" in told[-1]
+        assert "bytes are missing at its end" in reported[-1]
 
 
 def test_alpha_beside_the_packets_is_no_loss(tmp_path: Path) -> None:
@@ -181,9 +181,9 @@ def test_alpha_beside_the_packets_is_no_loss(tmp_path: Path) -> None:
             frame.pts, frame.time_base = index * 40 + 500 * (index // 5), Fraction(1, 1000)
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
-    source, count, told = read(clip)
+    source, count, reported = read(clip)
     assert (count, source.num_missing) == (20, 0)
-    assert len(told) == 1  # of the alpha
+    assert len(reported) == 1  # of the alpha
 
 
 # ----------------------------------------------------------------------------------------------
@@ -203,8 +203,8 @@ def test_whole_files_are_not_suspected(tmp_path: Path, name: str, steps: Sequenc
     options = {"codec": codec, "audio": sound, "steps": steps, **rates}
     if name == "clip.avi":
         options["steps"] = (512,)  # it has no time stamps
-    source, count, told = read(clips.make_clip(tmp_path / name, 24, **options))
-    assert (count, told, source.broke_off, source.num_missing) == (24, [], False, 0)
+    source, count, reported = read(clips.make_clip(tmp_path / name, 24, **options))
+    assert (count, reported, source.broke_off, source.num_missing) == (24, [], False, 0)
 
 
 def write(
@@ -238,7 +238,7 @@ WHOLE: dict[str, tuple[str, dict[str, object]]] = {
     "hidden frames of VP9": ("a.webm", {"codec": "libvpx-vp9", "options": VPX}),
     "B-frames": ("a.mkv", {"options": {"bf": "3", "g": "12"}}),
     "B-frames in a transport stream": ("a.ts", {"options": {"bf": "3", "g": "12"}}),
-    "open groups of pictures": ("a.mkv", {"options": {"x264-params": "open-gop=1:keyint=8"}}),
+    "open groups of images": ("a.mkv", {"options": {"x264-params": "open-gop=1:keyint=8"}}),
     "interlaced": ("a.mkv", {"options": {"x264-params": "tff=1"}}),
     "interlaced in a transport stream": ("a.ts", {"options": {"x264-params": "tff=1"}}),
     "a live recording": ("a.webm", {"codec": "libvpx", "container": {"live": "1"}}),
@@ -258,9 +258,9 @@ def test_unusual_files_are_not_suspected(tmp_path: Path, case: str) -> None:
     name, options = WHOLE[case]
     arguments = {"stamps": EVEN, **options}
     clip = write(tmp_path / name, **arguments)  # type: ignore[arg-type]
-    source, count, told = read(clip)
+    source, count, reported = read(clip)
     assert count >= 1
-    assert (told, source.broke_off, source.num_missing, source.num_damaged) == ([], False, 0, 0)
+    assert (reported, source.broke_off, source.num_missing, source.num_damaged) == ([], False, 0, 0)
 
 
 @pytest.mark.parametrize("factor", [0.5, 2])
@@ -273,12 +273,12 @@ def test_edit_lists_that_trim_or_go_beyond_the_end(tmp_path: Path, factor: float
         changed = int(int.from_bytes(duration, "big") * factor)
         data[position + 12 : position + 16] = changed.to_bytes(4, "big")
     clip.write_bytes(data)
-    source, count, told = read(clip)
+    source, count, reported = read(clip)
     assert count == (25 if factor < 1 else 50)
-    assert (told, source.broke_off, source.num_missing) == ([], False, 0)
+    assert (reported, source.broke_off, source.num_missing) == ([], False, 0)
 
 
-def test_a_video_shorter_than_its_sound_is_whole(tmp_path: Path) -> None:
+def test_a_video_shorter_than_its_audio_is_whole(tmp_path: Path) -> None:
     for name in ("clip.mkv", "clip.mp4", "clip.flv"):
         path = tmp_path / name
         with av.open(str(path), "w") as file:
@@ -295,5 +295,5 @@ def test_a_video_shorter_than_its_sound_is_whole(tmp_path: Path) -> None:
                 frame.sample_rate, frame.pts = 16_000, start
                 file.mux(sound.encode(frame))
             file.mux(sound.encode(None))
-        source, count, told = read(path)
-        assert (count, told, source.broke_off) == (10, [], False)
+        source, count, reported = read(path)
+        assert (count, reported, source.broke_off) == (10, [], False)

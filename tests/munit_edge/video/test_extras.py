@@ -1,4 +1,4 @@
-"""What results keep of their input beside frames: rates, languages, tags, chapters, subtitles."""
+"""What results keep of their input: rates, languages, tags, chapters, subtitles."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +19,7 @@ def translated(clip: Path, out: Path, codec: CodecName | None = None) -> Any:
     """The result of a job, opened."""
     job, skip, _ = video_runs.file_job(clip, out, codec=codec)
     list(job.run(skip, lambda: False))
-    job.settle(sound=True)
+    job.settle(audio=True)
     return av.open(str(out))
 
 
@@ -56,7 +56,7 @@ def test_an_uneven_rate_becomes_the_average(tmp_path: Path, suffix: str) -> None
         assert abs(found - expected) <= Fraction(1, 1000)
 
 
-def test_a_rate_that_is_no_whole_number(tmp_path: Path) -> None:
+def test_a_rate_that_is_not_a_whole_number(tmp_path: Path) -> None:
     clip = tmp_path / "film.mp4"
     with av.open(str(clip), "w") as file:
         stream = file.add_stream("libx264", rate=Fraction(24_000, 1001))
@@ -71,7 +71,7 @@ def test_a_rate_that_is_no_whole_number(tmp_path: Path) -> None:
 
 
 def talking_clip(path: Path, *, subtitles: str | None = None, font: bool = False) -> Path:
-    """A clip with tags, chapters and two sounds, and subtitles if a codec of them is named."""
+    """A clip with tags, chapters, two audio streams, and subtitles if their codec is given."""
     plain = clips.make_clip(path.with_name("plain.mkv"), 25, audio="libopus")
     with av.open(str(plain)) as source, av.open(str(path), "w") as file:
         video, sound = source.streams.video[0], source.streams.audio[0]
@@ -123,7 +123,7 @@ ASS_HEADER = b"[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\n[Events]\n"
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".webm"])
-def test_languages_titles_and_dispositions_of_sounds_are_kept(tmp_path: Path, suffix: str) -> None:
+def test_languages_titles_and_dispositions_of_audio_are_kept(tmp_path: Path, suffix: str) -> None:
     clip = talking_clip(tmp_path / "clip.mkv")
     with translated(clip, tmp_path / f"out{suffix}") as file:
         german, english = file.streams.audio

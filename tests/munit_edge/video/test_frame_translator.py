@@ -1,4 +1,4 @@
-"""Single frames, each for itself or with steady statistics; on torch, so nothing is exported."""
+"""Single frames, independent or with steady statistics; on torch, so nothing is exported."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from munit_edge import Translator
-from munit_edge.video.flicker import Flicker, FlickerMeter
+from munit_edge.video.exposure import Flicker, FlickerMeter
 from munit_edge.video.frame_translator import PlainFrames, SteadyFrames
 
 Frames = list[NDArray[np.uint8]]
@@ -24,7 +24,7 @@ def translator(tiny_checkpoint: Path) -> Iterator[Translator]:
 def still_scene(
     num_frames: int, *, exposure: float = 0, noise: float = 0, blink: bool = False
 ) -> Frames:
-    """A scene that stands still, but for what is asked for."""
+    """A scene that is still, except for the requested changes."""
     rng = np.random.default_rng(0)
     scene = clips.colour_bars(0, 48, 64) * 0.7
     frames = []
@@ -64,7 +64,7 @@ def test_a_scene_that_stands_still_is_translated_as_without(translator: Translat
         assert np.abs(result.astype(int) - expected).max() <= 1
 
 
-def test_a_cut_begins_anew(translator: Translator) -> None:
+def test_averages_start_again_after_a_cut(translator: Translator) -> None:
     styles = translator.sample_styles(1)
     steady = SteadyFrames(translator, "a2b")
     for index, frame in enumerate(still_scene(4, blink=True)):
@@ -75,7 +75,7 @@ def test_a_cut_begins_anew(translator: Translator) -> None:
     assert np.abs(result.astype(int) - expected).max() <= 1
 
 
-def test_a_restored_state_goes_on_alike(translator: Translator) -> None:
+def test_a_restored_state_continues_equally(translator: Translator) -> None:
     styles = translator.sample_styles(1)
     frames = still_scene(6, exposure=0.05, noise=4, blink=True)
     whole, first, second = (SteadyFrames(translator, "a2b") for _ in range(3))

@@ -1,4 +1,4 @@
-"""Frames on their way to an encoder."""
+"""Frames for an encoder."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from munit_edge.video.frames import clear_padding, encodable
 
 
 def _rows(plane: Any) -> np.ndarray:
-    """All bytes of a plane, those behind the rows too."""
+    """All bytes of a plane, including the padding after its rows."""
     rows = np.frombuffer(plane, np.uint8)[: plane.line_size * plane.height]
     return rows.reshape(plane.height, plane.line_size)
 
 
-def test_what_lies_behind_the_rows_is_cleared_and_nothing_else() -> None:
+def test_only_the_padding_after_the_rows_is_cleared() -> None:
     frame = av.VideoFrame(20, 12, "yuv420p")
     for plane in frame.planes:
         _rows(plane)[:] = 255

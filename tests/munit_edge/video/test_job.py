@@ -48,12 +48,12 @@ def test_an_interrupted_run_resumes_to_the_same_file(tmp_path: Path) -> None:
     ("name", "codec"),
     [("o.mp4", "hevc"), ("o.mp4", "vp9"), ("o.mov", "h264"), ("o.webm", "vp9"), ("o.mkv", "ffv1")],
 )
-def test_segments_of_every_codec_join(tmp_path: Path, name: str, codec: CodecName) -> None:
+def test_segments_of_every_codec_are_muxed(tmp_path: Path, name: str, codec: CodecName) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 12, audio=None)
     out = tmp_path / name
     job, skip, _ = video_runs.file_job(clip, out, codec=codec)
     list(job.run(skip, lambda: False))
-    job.settle(sound=True)
+    job.settle(audio=True)
     assert clips.shown(out) == clips.shown(clip)
     for frame, original in zip(clips.frames(out), clips.frames(clip), strict=True):
         assert np.abs(255 - frame.astype(int) - original).mean() < 12
@@ -88,7 +88,7 @@ def test_what_frames_depend_on_is_resumed(tmp_path: Path) -> None:
     job, skip, _ = video_runs.file_job(clip, out, translate=before, state=before.state)
     for _ in job.run(skip, lambda: job.num_frames >= 12):
         pass
-    job.settle(sound=True)
+    job.settle(audio=True)
     assert sorted(path.name for path in Parts(out).folder.glob("state*")) == [
         "state_00000.npz",
         "state_00001.npz",
@@ -99,7 +99,7 @@ def test_what_frames_depend_on_is_resumed(tmp_path: Path) -> None:
     after.count = sink.state[0]
     assert after.count == skip == 10
     list(job.run(skip, lambda: False))
-    job.settle(sound=True)
+    job.settle(audio=True)
     levels = [frame.mean() for frame in clips.frames(out)]
     np.testing.assert_allclose(levels, 10 * np.arange(1, 19), atol=3)
 
@@ -140,11 +140,11 @@ def test_parts_of_another_run_are_refused(tmp_path: Path) -> None:
     ledger.write_text(text + '{"file": "part_000')  # cut off while it was written
     assert video_runs.file_job(clip, out, resume=True)[1] == 5
     ledger.write_text("{}\n" + text)
-    with pytest.raises(OutputError, match=r"is damaged .*--overwrite starts anew"):
+    with pytest.raises(OutputError, match=r"is damaged .*--overwrite starts over"):
         video_runs.file_job(clip, out, resume=True)
 
 
-def test_a_segment_that_was_changed_is_not_joined(tmp_path: Path) -> None:
+def test_a_segment_that_was_changed_is_not_muxed(tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 8)
     out = tmp_path / "out.mp4"
     video_runs.translate_clip(clip, out, stop_at=6)
@@ -192,21 +192,21 @@ def test_damage_is_left_out_and_time_stamps_stay(tmp_path: Path) -> None:
     clips.damage(clip, 7)
     job, skip, _ = video_runs.file_job(clip, tmp_path / "out.mp4")
     assert list(job.run(skip, lambda: False))[-1] == 19
-    job.settle(sound=True)
+    job.settle(audio=True)
     summary = job.summary()
     assert (summary.damaged, summary.frames, summary.ended) == (1, 19, "end")
     assert clips.shown(tmp_path / "out.mp4") == expected[:7] + expected[8:]
 
 
-def test_a_file_that_breaks_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_ends_early(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 60, audio=None, index_first=True)
     data = clip.read_bytes()
     clip.write_bytes(data[: -len(data) // 2])
     job, skip, _ = video_runs.file_job(clip, tmp_path / "out.mp4")
     count = list(job.run(skip, lambda: False))[-1]
-    job.settle(sound=True)
+    job.settle(audio=True)
     assert job.summary().ended == "broken off"
-    assert "clip.mp4 breaks off: its video ends at" in capsys.readouterr().out
+    assert "clip.mp4 ends early: its video ends at" in capsys.readouterr().out
     assert 5 <= len(clips.frames(tmp_path / "out.mp4")) == count < 50
 
 
@@ -223,7 +223,7 @@ def test_an_error_of_the_engine_ends_the_run(tmp_path: Path) -> None:
     assert not Parts(tmp_path / "out.mp4").exist
 
 
-def test_damaged_sound_costs_its_packets_not_the_result(tmp_path: Path) -> None:
+def test_damaged_audio_costs_its_packets_not_the_result(tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.ts", 25)
     data = bytearray(clip.read_bytes())
     mark = data.index(b"\xff\xf1", len(data) // 2)  # a header of AAC

@@ -57,9 +57,9 @@ def stream(tmp_path: Path) -> bytes:
     return clips.make_clip(tmp_path / "clip.ts", 12, audio=None, first=128_000).read_bytes()
 
 
-def open_live(address: str, told: list[str], **options: object) -> LiveSource:
-    wishes: dict[str, object] = {"options": {}, "keep_all": True, "retries": 2, **options}
-    return LiveSource(address, 3, told.append, **wishes)  # type: ignore[arg-type]
+def open_live(address: str, reported: list[str], **options: object) -> LiveSource:
+    settings: dict[str, object] = {"options": {}, "keep_all": True, "retries": 2, **options}
+    return LiveSource(address, 3, reported.append, **settings)  # type: ignore[arg-type]
 
 
 def live_job(source: LiveSource, out: Path, translate: object = video_runs.invert) -> VideoJob:
@@ -70,19 +70,19 @@ def live_job(source: LiveSource, out: Path, translate: object = video_runs.inver
     return VideoJob(source, [sink], translate, video_runs.STYLE)  # type: ignore[arg-type]
 
 
-def test_a_source_that_vanishes_and_comes_back(stream: bytes, tmp_path: Path) -> None:
+def test_a_source_that_is_lost_and_comes_back(stream: bytes, tmp_path: Path) -> None:
     server = Server([stream, stream])
-    told: list[str] = []
-    source = open_live(server.address, told)
+    reported: list[str] = []
+    source = open_live(server.address, reported)
     job = live_job(source, tmp_path / "out.mp4")
     count = list(job.run(0, lambda: False))[-1]
-    job.settle(sound=True)
+    job.settle(audio=True)
     assert count == 24
-    assert told == [
-        f"{server.address} has vanished: waiting for it",
-        f"{server.address} is back",
-        f"{server.address} has vanished: waiting for it",
-        f"{server.address} did not come back: 2 tries",
+    assert reported == [
+        f"lost the connection to {server.address}: trying again",
+        f"connected to {server.address} again",
+        f"lost the connection to {server.address}: trying again",
+        f"could not connect to {server.address} again in 2 attempts",
     ]
     assert job.summary().ended == "broken off"
     shown = clips.shown(tmp_path / "out.mp4")
@@ -95,13 +95,13 @@ def test_a_source_that_vanishes_and_comes_back(stream: bytes, tmp_path: Path) ->
     assert np.abs(result[23] - expected).mean() < 12
 
 
-def test_sound_is_copied_across_a_break(tmp_path: Path) -> None:
+def test_audio_is_copied_across_a_break(tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.ts", 25, audio="mp2", first=128_000)
     source = open_live(Server([clip.read_bytes()] * 2).address, [])
     job = live_job(source, tmp_path / "out.mp4")
-    source.record_sound(Parts(tmp_path / "out.mp4").sound_path)
+    source.record_audio(Parts(tmp_path / "out.mp4").audio_path)
     list(job.run(0, lambda: False))
-    job.settle(sound=True)
+    job.settle(audio=True)
     expected, found = (clips.packets(path, "audio") for path in (clip, tmp_path / "out.mp4"))
     begins = clips.shown(clip)[0]
     heard = [packet for packet in expected if packet.pts >= begins]
@@ -115,23 +115,23 @@ def test_sound_is_copied_across_a_break(tmp_path: Path) -> None:
     assert not Parts(tmp_path / "out.mp4").exist
 
 
-def test_sound_that_the_result_cannot_hold_is_told_before(tmp_path: Path) -> None:
+def test_audio_that_the_result_cannot_hold_is_refused_first(tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.ts", 6, audio="mp2")
     source = open_live(Server([clip.read_bytes()]).address, [])
     out = tmp_path / "out.webm"
     with pytest.raises(OutputError, match=r"do not hold the audio of tcp://.* \(mp2\)"):
-        source.check_sound(out, choose_encoding(out, None, None).container)
+        source.check_audio(out, choose_encoding(out, None, None).container)
 
 
 def test_rtsp_that_breaks_and_comes_back(tmp_path: Path) -> None:
     server = RtspServer(num_frames=60, connections=2)
-    told: list[str] = []
-    source = open_live(server.address, told)
+    reported: list[str] = []
+    source = open_live(server.address, reported)
     job = live_job(source, tmp_path / "out.mp4")
     count = list(job.run(0, lambda: False))[-1]
-    job.settle(sound=True)
+    job.settle(audio=True)
     assert [transport.partition(";")[0] for transport in server.plays] == ["RTP/AVP/TCP"] * 2
-    assert told[1] == f"{server.address} is back"
+    assert reported[1] == f"connected to {server.address} again"
     shown = clips.shown(tmp_path / "out.mp4")
     assert len(shown) == count > 100
     assert shown == sorted(set(shown))
@@ -148,7 +148,7 @@ def test_old_frames_are_dropped_rather_than_lagging(stream: bytes, tmp_path: Pat
     source = open_live(Server([stream]).address, [], keep_all=False, retries=0)
     job = live_job(source, tmp_path / "out.mp4", slow)
     list(job.run(0, lambda: False))
-    job.settle(sound=True)
+    job.settle(audio=True)
     summary = job.summary()
     assert summary.dropped >= 1
     assert summary.frames + summary.dropped == 12
@@ -159,7 +159,7 @@ def test_stopping_ends_with_a_file_that_plays(stream: bytes, tmp_path: Path) -> 
     source = open_live(Server([stream] * 50).address, [])
     job = live_job(source, tmp_path / "out.mp4")
     list(job.run(0, lambda: job.num_frames >= 15))
-    job.settle(sound=True)
+    job.settle(audio=True)
     assert job.summary().ended == "interrupted"
     assert len(clips.frames(tmp_path / "out.mp4")) == job.num_frames >= 15
 
@@ -189,9 +189,9 @@ def test_a_damaged_stream_goes_on_with_rising_time_stamps(stream: bytes) -> None
     assert stamps[-1] in (36_000, 39_600)
 
 
-def test_a_source_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_sends_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_source, "TIMEOUT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        with pytest.raises(InputError, match="nothing came for too long"):
+        with pytest.raises(InputError, match="it sent nothing for too long"):
             open_live(address, [])

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import video_runs
 from munit_edge.video import sinks
-from munit_edge.system.process_memory import peak_memory_bytes
+from munit_edge.system.limits import peak_memory_bytes
 
 sinks.SEGMENT_FRAMES = 20  # else the short video is one segment, and nothing is opened again
 video_runs.translate_clip(Path(sys.argv[2]), Path(sys.argv[3]))

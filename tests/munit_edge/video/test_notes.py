@@ -1,4 +1,4 @@
-"""Alpha and HDR are named; matrix and range of colours are followed."""
+"""Alpha and HDR are reported; colour matrix and range are respected."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,10 +38,10 @@ def clip_of(
     return path
 
 
-def told_of(path: Path) -> list[str]:
-    told: list[str] = []
-    FileSource(path, 3, told.append)
-    return told
+def notes_of(path: Path) -> list[str]:
+    reported: list[str] = []
+    FileSource(path, 3, reported.append)
+    return reported
 
 
 VP = {"deadline": "realtime", "cpu-used": "8", "auto-alt-ref": "0"}
@@ -61,13 +61,13 @@ VP = {"deadline": "realtime", "cpu-used": "8", "auto-alt-ref": "0"}
 def test_alpha_is_named(
     tmp_path: Path, name: str, codec: str, pixel_format: str, options: dict[str, str] | None
 ) -> None:
-    (line,) = told_of(clip_of(tmp_path / name, codec, pixel_format, options))
-    assert "has an alpha channel, which is left out" in line
+    (line,) = notes_of(clip_of(tmp_path / name, codec, pixel_format, options))
+    assert "has an alpha channel, which is ignored" in line
 
 
 def test_opaque_video_is_not_called_transparent(tmp_path: Path) -> None:
-    assert told_of(clip_of(tmp_path / "a.mov", "qtrle", "rgb24")) == []
-    assert told_of(clip_of(tmp_path / "a.mkv", "ffv1", "bgr0")) == []
+    assert notes_of(clip_of(tmp_path / "a.mov", "qtrle", "rgb24")) == []
+    assert notes_of(clip_of(tmp_path / "a.mkv", "ffv1", "bgr0")) == []
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,15 @@ def test_hdr_is_named(tmp_path: Path, curve: int, primaries: int, expected: str 
         stream.codec_context.colorspace = BT2020 if primaries == BT2020 else BT709
 
     clip = clip_of(tmp_path / "a.mkv", "libx264", "yuv420p10le", prepare=tag)
-    told = told_of(clip)
-    assert [expected in line for line in told] == ([] if expected is None else [True])
+    reported = notes_of(clip)
+    assert [expected in line for line in reported] == ([] if expected is None else [True])
 
 
 @pytest.mark.parametrize("matrix", [BT709, BT601, BT2020])
 @pytest.mark.parametrize("colour_range", [LIMITED, FULL])
-def test_matrix_and_range_are_followed(tmp_path: Path, matrix: int, colour_range: int) -> None:
+def test_colour_matrix_and_range_are_respected(
+    tmp_path: Path, matrix: int, colour_range: int
+) -> None:
     def tag(stream: av.VideoStream) -> None:
         stream.codec_context.colorspace = matrix
         stream.codec_context.color_range = colour_range

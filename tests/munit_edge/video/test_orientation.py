@@ -1,4 +1,4 @@
-"""Display matrices: frames come upright in all eight orientations, in every container."""
+"""Display matrices: frames are upright in all eight orientations, in every container."""
 
 import math
 from collections.abc import Callable
@@ -26,10 +26,10 @@ ORIENTATIONS: dict[str, tuple[tuple[int, int, int, int], Shown]] = {
 
 
 def first_frame(path: Path) -> tuple[Images, list[str], tuple[int, int]]:
-    """Pixels of the first frame, what was told of the file, and the clip's size."""
-    told: list[str] = []
-    source = FileSource(path, 3, told.append)
-    return next(source.frames()).pixels, told, source.clip.size_hw
+    """Pixels of the first frame, what was reported of the file, and the clip's size."""
+    reported: list[str] = []
+    source = FileSource(path, 3, reported.append)
+    return next(source.frames()).pixels, reported, source.clip.size_hw
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
@@ -41,10 +41,10 @@ def test_all_eight_orientations(tmp_path: Path, name: str, suffix: str) -> None:
     clips.set_matrix(clip, matrix)
     if suffix != ".mp4":
         clip = clips.remux(clip, tmp_path / f"clip{suffix}")
-    pixels, told, size_hw = first_frame(clip)
+    pixels, reported, size_hw = first_frame(clip)
     np.testing.assert_array_equal(pixels, shown(stored))
     assert size_hw == pixels.shape[:2]
-    assert told == []
+    assert reported == []
 
 
 COS = math.sqrt(0.5)
@@ -53,12 +53,12 @@ COS = math.sqrt(0.5)
 @pytest.mark.parametrize(
     ("matrix", "expected", "shown"),
     [
-        ((COS, COS, -COS, COS), "turns the picture by 45 degrees", "upright"),
+        ((COS, COS, -COS, COS), "rotates the image by 45 degrees", "upright"),
         ((0, 0, 0, 1), "is singular", "upright"),
         ((1, 1, 1, 1), "is singular", "upright"),
-        ((1, 0.5, 0, 1), "only quarter turns and mirrors are followed", "upright"),
-        ((2, 0, 0, 2), "scales the picture by 2 x 2", "upright"),
-        ((0, 0.5, -0.5, 0), "scales the picture by 0.5 x 0.5", "turned right"),
+        ((1, 0.5, 0, 1), "only quarter turns and mirroring are supported", "upright"),
+        ((2, 0, 0, 2), "scales the image by 2 x 2", "upright"),
+        ((0, 0.5, -0.5, 0), "scales the image by 0.5 x 0.5", "turned right"),
     ],
 )
 def test_other_matrices_are_named(
@@ -66,8 +66,8 @@ def test_other_matrices_are_named(
 ) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 2, size=(64, 32), audio=None)
     stored = first_frame(clip)[0]
-    pixels, told, _ = first_frame(clips.set_matrix(clip, matrix))
+    pixels, reported, _ = first_frame(clips.set_matrix(clip, matrix))
     np.testing.assert_array_equal(pixels, ORIENTATIONS[shown][1](stored))
-    (line,) = told
+    (line,) = reported
     assert expected in line
     assert line.startswith(str(clip))

@@ -20,7 +20,7 @@ def test_what_has_left_the_encoder_plays(tmp_path: Path, suffix: str) -> None:
         writer.write(clips.colour_bars(index, 24, 32), 1000 + index)
     shutil.copy(path, copy)
     shown = clips.shown(copy)
-    # x264 looks some 40 frames ahead; the first frame is shown at 0.
+    # x264 looks about 40 frames ahead; the first frame is shown at 0.
     assert shown == [Fraction(index, 25) for index in range(len(shown))]
     assert len(shown) >= 20
     assert len(clips.frames(copy)) == len(shown)

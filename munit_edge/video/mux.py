@@ -1,4 +1,4 @@
-"""Joining segments, sound and extras into one file: packets are copied, none is encoded again."""
+"""Muxing segments, audio and extras into one file: packets are copied, nothing is re-encoded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from munit_edge.errors import OutputError
 from munit_edge.files.atomic import atomic_file
-from munit_edge.video.audio import Sound, add_sound_streams
+from munit_edge.video.audio import Audio, add_audio_streams
 from munit_edge.video.av_api import file_name, pyav, reason
 from munit_edge.video.codecs import VideoContainer
 from munit_edge.video.extras import Extras, add_extras, describe
@@ -21,14 +21,14 @@ from munit_edge.video.parts import Segment
 
 
 class _Timed(NamedTuple):
-    """A packet, and when it is decoded."""
+    """A packet with its decoding time."""
 
     seconds: float
     order: int
     packet: Any
 
 
-def join(
+def mux(
     output: Path,
     folder: Path,
     segments: Sequence[Segment],
@@ -37,29 +37,29 @@ def join(
     rate: Fraction,
     last_duration: int,
     container: VideoContainer,
-    sound: Sound | None,
+    audio: Audio | None,
     extras: Extras | None,
     comment: str,
 ) -> int:
-    """Write `output`, whole or not at all.
+    """Write `output`, completely or not at all.
 
     Args:
         output: the file.
-        folder: where the segments are.
+        folder: folder of the segments.
         segments: at least one.
-        time_base: seconds of one unit of the segments' stamps.
-        rate: frames a second that the input declares.
+        time_base: length of one unit of the segments' time stamps, in seconds.
+        rate: frames per second that the input declares.
         last_duration: how long the last frame is shown, in `time_base`.
-        container: what `output` is.
-        sound: goes along as it is.
-        extras: go along as far as the container holds them.
-        comment: is kept in the file's metadata, behind the comment of the input.
+        container: kind of `output`.
+        audio: copied unchanged.
+        extras: copied as far as the container can hold them.
+        comment: added to the file's metadata, after the comment of the input.
 
     Returns:
-        How many packets of sound and extras are damaged, and were left out.
+        How many damaged packets of audio and extras were left out.
 
     Raises:
-        OutputError: it cannot be written, or a segment is not what the ledger says.
+        OutputError: it cannot be written, or a segment does not match the ledger.
     """
     av = pyav()
     num_damaged = 0
@@ -73,11 +73,11 @@ def join(
             stream.codec_context.framerate = _declared_rate(
                 rate, segments, time_base, last_duration
             )
-            streams = [_picture_packets(folder, segments, stream, time_base, last_duration)]
-            if sound is not None:
-                source = stack.enter_context(av.open(file_name(sound.path)))
-                copies = add_sound_streams(file, source)
-                streams.append(_copied_packets(source, copies, sound, sound.since))
+            streams = [_segment_packets(folder, segments, stream, time_base, last_duration)]
+            if audio is not None:
+                source = stack.enter_context(av.open(file_name(audio.path)))
+                copies = add_audio_streams(file, source)
+                streams.append(_copied_packets(source, copies, audio, audio.since))
             if extras is not None:
                 source = stack.enter_context(av.open(file_name(extras.path)))
                 describe(stream, source.streams[extras.video_index])
@@ -101,11 +101,11 @@ def join(
 
 
 COMMENT_PREFIX = "munit-edge "
-"""What the comment of every complete result begins with."""
+"""Start of the comment in every complete result."""
 
 
 def comment_of(path: Path) -> str | None:
-    """What `join` was told to keep in a file's metadata; None: nothing, or it is no video."""
+    """The comment that `mux` added to a file; None: there is none, or it is not a video."""
     av = pyav()
     try:
         with av.open(file_name(path)) as file:
@@ -117,7 +117,7 @@ def comment_of(path: Path) -> str | None:
 
 
 def _add_comment(tags: dict[str, str], comment: str) -> None:
-    """Put our line behind the comment of the input; such a line of an earlier run goes."""
+    """Add our line after the comment of the input; it replaces our line of an earlier run."""
     kept = [tags.pop(key) for key in list(tags) if key.lower() == "comment"]
     ours = re.compile(re.escape(comment.partition(" ")[0]) + r" [0-9a-f]{64}-\d+")
     lines = [line for text in kept for line in text.splitlines() if not ours.fullmatch(line)]
@@ -127,9 +127,9 @@ def _add_comment(tags: dict[str, str], comment: str) -> None:
 def _declared_rate(
     rate: Fraction, segments: Sequence[Segment], time_base: Fraction, last_duration: int
 ) -> Fraction:
-    """Frames a second for the header: what the input declares where the frames keep to it.
+    """Frames per second for the header: what the input declares, if the frames agree with it.
 
-    Else it is the average of the frames: Matroska has no other place for how long they last.
+    Else their average: Matroska has no other field for the duration of a frame.
     """
     first, last = segments[0].stamps[0], segments[-1].stamps[-1]
     count = sum(len(segment.stamps) for segment in segments)
@@ -140,10 +140,10 @@ def _declared_rate(
     return average.limit_denominator(1001) or Fraction(1, round(1 / average))
 
 
-def _picture_packets(
+def _segment_packets(
     folder: Path, segments: Sequence[Segment], stream: Any, time_base: Fraction, last_duration: int
 ) -> Iterator[_Timed]:
-    """All packets of the segments, with the time stamps of the ledger."""
+    """All packets of the segments, with the time stamps from the ledger."""
     stamps = itertools.chain.from_iterable(segment.stamps for segment in segments)
     following = itertools.islice(
         itertools.chain.from_iterable(segment.stamps for segment in segments), 1, None
@@ -168,14 +168,14 @@ def _video_packets(path: Path, expected: int) -> Iterator[Any]:
     if count != expected:
         raise OutputError(
             f"{path} is damaged: it has {count} frames and the ledger says {expected}; --overwrite "
-            "starts anew"
+            "starts over"
         )
 
 
 def _copied_packets(
-    source: Any, streams: dict[int, Any], origin: Sound | Extras, since: Fraction | None
+    source: Any, streams: dict[int, Any], origin: Audio | Extras, since: Fraction | None
 ) -> Iterator[_Timed]:
-    """The packets of those streams of `source` that are keys, for the streams that are values."""
+    """Packets for the output `streams`, whose keys are their stream indices in `source`."""
     for packet in source.demux([source.streams[index] for index in streams]):
         if packet.dts is None or not packet.size:
             continue
