@@ -79,30 +79,15 @@ def _folders(folders: Sequence[Path]) -> list[tuple[Path, Path | None]]:
     if len(folders) == len(DOMAINS):
         return [(folder, None) for folder in folders]
     root = folders[0]
-<<<<<<< HEAD
     training = domain_folders(
         root,
         *TRAINING_LAYOUTS,
         called="--calibration",
         needed="images of both domains are needed, so name a folder with trainA and trainB, or "
         "pass --calibration twice, first A's images and then B's",
-=======
-    require_folder(root, "--calibration", "name one that holds trainA and trainB")
-    for names in _TRAINING:
-        training = [root / name for name in names]
-        if all(is_folder(folder) for folder in training):
-            test = [root / name for name in _TEST]
-            if all(is_folder(folder) and _holds_images(folder) for folder in test):
-                return list(zip(training, test, strict=True))
-            return [(folder, None) for folder in training]
-    raise InputError(
-        f"--calibration {root} holds {held_by(root)}: images of both domains are needed, so "
-        "name a folder with trainA and trainB, or pass --calibration twice, first A's images and "
-        "then B's"
->>>>>>> w-eng
     )
     test = {domain: root / TEST_LAYOUT[domain] for domain in DOMAINS}
-    if all(is_folder(folder) and _holds_pictures(folder) for folder in test.values()):
+    if all(is_folder(folder) and _holds_images(folder) for folder in test.values()):
         return [(training[domain], test[domain]) for domain in DOMAINS]
     return [(folder, None) for folder in training.values()]
 
