@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from shared_files import shared_folder
 
 from munit_edge.cli import progress
 from munit_edge.model.config import ModelConfig
@@ -99,12 +100,15 @@ def make_checkpoint(path: Path, config: ModelConfig, seed: int = 0) -> Path:
     return path
 
 
-def _export(checkpoint: Path, path: Path) -> Path:
+def _exported(request: pytest.FixtureRequest, checkpoint: Path) -> Path:
     from munit_edge.export.model_directory import export_model
     from munit_edge.export.options import ExportOptions
 
-    export_model(checkpoint, path, ExportOptions(stats_graphs=False))
-    return path
+    def make(folder: Path) -> None:
+        export_model(checkpoint, folder, ExportOptions(stats_graphs=False))
+
+    name = str(request.fixturename)
+    return shared_folder(request.config, name, make, checkpoint.with_name("model"))
 
 
 @pytest.fixture(scope="session")
@@ -120,12 +124,12 @@ def tiny_sn_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tiny_checkpoint: Path) -> Path:
+def tiny_model(request: pytest.FixtureRequest, tiny_checkpoint: Path) -> Path:
     """The model directory of `tiny_checkpoint`. Do not write to it."""
-    return _export(tiny_checkpoint, tiny_checkpoint.with_name("model"))
+    return _exported(request, tiny_checkpoint)
 
 
 @pytest.fixture(scope="session")
-def tiny_sn_model(tiny_sn_checkpoint: Path) -> Path:
+def tiny_sn_model(request: pytest.FixtureRequest, tiny_sn_checkpoint: Path) -> Path:
     """The model directory of `tiny_sn_checkpoint`. Do not write to it."""
-    return _export(tiny_sn_checkpoint, tiny_sn_checkpoint.with_name("model"))
+    return _exported(request, tiny_sn_checkpoint)

@@ -6,8 +6,10 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from PIL import Image
+from shared_files import shared_folder
 from tiny_graphs import CalibratedModel, TinyGraph, soft_areas, soft_images
 
 from munit_edge.engines.devices import Device
@@ -24,37 +26,55 @@ from munit_edge.trainer.fast.folding import fold_decoders
 
 
 @pytest.fixture(scope="session")
-def fp16_graph(request: pytest.FixtureRequest) -> TinyGraph:
+def fp16_graph(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> TinyGraph:
     """Any graph of the tiny models with every layer in fp16, sizes free."""
 
     @functools.cache
     def graph(checkpoint: str, kind: GraphKind, domain: Domain) -> Any:
-        opened = open_checkpoint(request.getfixturevalue(checkpoint))
-        options = ExportOptions().model_copy(update={"precision": "fp16"})
-        generators = opened.generators()
-        fold_decoders(generators)
-        return export_graph(in_half(generators, "fp16"), opened.config, kind, domain, options, {})
+        def make(folder: Path) -> None:
+            opened = open_checkpoint(request.getfixturevalue(checkpoint))
+            options = ExportOptions().model_copy(update={"precision": "fp16"})
+            generators = opened.generators()
+            fold_decoders(generators)
+            half = in_half(generators, "fp16")
+            folder.mkdir()
+            onnx.save(
+                export_graph(half, opened.config, kind, domain, options, {}), folder / "graph.onnx"
+            )
+
+        name = f"fp16-{checkpoint}-{kind}-{domain}"
+        target = tmp_path_factory.mktemp("fp16") / name
+        return onnx.load(shared_folder(request.config, name, make, target) / "graph.onnx")
 
     return graph
 
 
 @pytest.fixture(scope="session")
-def bf16_model(tiny_sn_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bf16_model(
+    request: pytest.FixtureRequest,
+    tiny_sn_checkpoint: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """The model directory of `tiny_sn_checkpoint` in bf16, with its last layers in fp32."""
     root = tmp_path_factory.mktemp("bf16")
-    for domain, mode in (("A", "L"), ("B", "RGBA")):
-        folder = root / "data" / f"train{domain}"
-        folder.mkdir(parents=True)
-        for number, image in enumerate(soft_areas(2, len(mode), ord(domain))):
-            Image.fromarray(image[0].squeeze()).save(folder / f"{number}.png")
-    options = ExportOptions(
-        precision="bf16",
-        calibration=(root / "data",),
-        keep_fp32=("decoder_?.to_image",),
-        stats_graphs=False,
-    )
-    export_model(tiny_sn_checkpoint, root / "model", options)
-    return root / "model"
+
+    def make(model: Path) -> None:
+        for domain, mode in (("A", "L"), ("B", "RGBA")):
+            folder = root / "data" / f"train{domain}"
+            folder.mkdir(parents=True)
+            for number, image in enumerate(soft_areas(2, len(mode), ord(domain))):
+                Image.fromarray(image[0].squeeze()).save(folder / f"{number}.png")
+        options = ExportOptions(
+            precision="bf16",
+            calibration=(root / "data",),
+            keep_fp32=("decoder_?.to_image",),
+            stats_graphs=False,
+        )
+        export_model(tiny_sn_checkpoint, model, options)
+
+    return shared_folder(request.config, "bf16_model", make, root / "model")
 
 
 @pytest.fixture(scope="session")
