@@ -209,7 +209,7 @@ def test_no_pictures(precision: str, tiny_checkpoint: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("removed", "message"),
     [
-        ("trainB", "pictures of both domains are needed"),
+        ("trainB", "images of both domains are needed"),
         ("trainA/*", "domain a has no pictures in"),
     ],
 )
