@@ -33,7 +33,7 @@ class Subject(StrictModel):
 
     @property
     def label(self) -> str:
-        """In a few words."""
+        """A short name."""
         return " ".join(filter(None, (self.model, self.precision, self.engine, self.device)))
 
 
@@ -49,7 +49,7 @@ class Case(StrictModel):
 
     @property
     def label(self) -> str:
-        """In a few words."""
+        """A short name."""
         height, width = self.size_hw
         styles = "1 style" if self.styles == 1 else f"{self.styles} styles"
         return f"{height} x {width}, batch {self.batch}, {styles}"

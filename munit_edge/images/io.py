@@ -20,15 +20,15 @@ from PIL import Image
 from munit_edge.errors import ConfigError, InputError, OutputError, UnreadableImageError
 from munit_edge.files.atomic import atomic_file
 from munit_edge.files.paths import open_file
-from munit_edge.images.kinds import UnsupportedPicture
+from munit_edge.images.kinds import UnsupportedImage
 from munit_edge.images.opening import (
-    OpenedPicture,
+    OpenedImage,
     damaged,
-    open_picture,
+    open_image,
     pixels_by_header,
     unsupported,
 )
-from munit_edge.images.pixel_formats import Images, Picture, profile_fits, to_picture
+from munit_edge.images.pixel_formats import Images, Picture, convert_image, profile_fits
 from munit_edge.settings import closest
 
 __all__ = [
@@ -293,25 +293,25 @@ def _decode(file: IO[bytes], channels: int, name: str, max_megapixels: float) ->
         raise UnreadableImageError(f"{name} is empty (0 bytes): copy or download it again")
     file.seek(0)
     with _pillows_guard_lifted():
-        opened = open_picture(file, name)
+        opened = open_image(file, name)
         with opened.image as image:
             check_size(image.height, image.width, max_megapixels, name)
             return _load(opened, channels, name)
 
 
-def _load(opened: OpenedPicture, channels: int, name: str) -> Picture:
+def _load(opened: OpenedImage, channels: int, name: str) -> Picture:
     image = opened.image
     try:
         image.load()
         if opened.profile is not None:
             image.info["icc_profile"] = opened.profile
-        picture = to_picture(image, channels, opened.encoding)
+        picture = convert_image(image, channels, opened.encoding)
     except MemoryError as exc:
         raise InputError(
             f"{name} needs more memory than there is ({image.width} x {image.height} pixels): "
             "make it smaller"
         ) from exc
-    except UnsupportedPicture as exc:
+    except UnsupportedImage as exc:
         raise unsupported(name, str(exc), image.format) from exc
     except Exception as exc:  # decoders also raise anything on damaged pixels
         raise damaged(name, exc, image.format) from exc

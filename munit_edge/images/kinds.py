@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 
-class UnsupportedPicture(Exception):  # noqa: N818 - `images` turns it into an error
+class UnsupportedImage(Exception):  # noqa: N818 - `images` turns it into an error
     """A valid image of a kind that is not supported; the message says what it holds."""
 
 

@@ -14,10 +14,10 @@ from PIL.TiffImagePlugin import PREFIXES
 from munit_edge.errors import UnreadableImageError
 from munit_edge.images.heif import EXTRA as HEIF_EXTRA
 from munit_edge.images.heif import PILLOW_FORMAT, can_read_heif, heif_fault, is_heif
-from munit_edge.images.kinds import READABLE, UnsupportedPicture, hdr_transfer, jpeg_fault, kind_of
+from munit_edge.images.kinds import READABLE, UnsupportedImage, hdr_transfer, jpeg_fault, kind_of
 from munit_edge.images.pixel_formats import PLAIN, Encoding
 from munit_edge.images.png_chunks import SIGNATURE, read_chunks
-from munit_edge.images.tiff import TiffPicture, count_pages
+from munit_edge.images.tiff import TiffImage, count_pages
 
 # Only formats without executable content: Pillow passes EPS to Ghostscript, for example.
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "TGA")
@@ -26,7 +26,7 @@ _HEAD_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
-class OpenedPicture:
+class OpenedImage:
     """An image whose header has been read."""
 
     image: Image.Image
@@ -37,7 +37,7 @@ class OpenedPicture:
     """Colour profile that Pillow did not read."""
 
 
-def open_picture(file: IO[bytes], name: str) -> OpenedPicture:
+def open_image(file: IO[bytes], name: str) -> OpenedImage:
     """Read the header of an image file.
 
     Args:
@@ -51,7 +51,7 @@ def open_picture(file: IO[bytes], name: str) -> OpenedPicture:
     file.seek(0)
     try:
         return _open(file, head)
-    except UnsupportedPicture as exc:
+    except UnsupportedImage as exc:
         raise unsupported(name, str(exc), _format_of(head)) from exc
     except UnidentifiedImageError as exc:
         raise _unidentified(name, head) from exc
@@ -130,21 +130,21 @@ def _unidentified(name: str, head: bytes) -> UnreadableImageError:
     )
 
 
-def _open(file: IO[bytes], head: bytes) -> OpenedPicture:
+def _open(file: IO[bytes], head: bytes) -> OpenedImage:
     if head.startswith(SIGNATURE):
         return _open_png(file)
     if head.startswith(tuple(PREFIXES)):
         if head[8:10] == b"CR":  # Canon's; Pillow would read the preview
-            raise UnsupportedPicture("camera raw samples")
+            raise UnsupportedImage("camera raw samples")
         return _open_tiff(file)
-    opened = OpenedPicture(Image.open(file, formats=_formats(head)))
+    opened = OpenedImage(Image.open(file, formats=_formats(head)))
     kind = opened.image.format
     if kind in ("BMP", "TGA"):
         opaque = kind == "TGA" and not head[17] & 0x0F  # number of alpha bits
         return replace(opened, encoding=Encoding(opaque=opaque, blank_is_opaque=True))
     fault = jpeg_fault(head) if kind == "JPEG" else None
     if fault:
-        raise UnsupportedPicture(fault)
+        raise UnsupportedImage(fault)
     if kind == "AVIF":
         _refuse_hdr(_avif_transfer(head))
     if kind == PILLOW_FORMAT:
@@ -156,7 +156,7 @@ def _open(file: IO[bytes], head: bytes) -> OpenedPicture:
     return opened
 
 
-def _open_png(file: IO[bytes]) -> OpenedPicture:
+def _open_png(file: IO[bytes]) -> OpenedImage:
     file, facts = read_chunks(file)
     image = Image.open(file, formats=("PNG",))
     transparent = image.info.get("transparency")
@@ -167,12 +167,12 @@ def _open_png(file: IO[bytes]) -> OpenedPicture:
     elif image.mode == "RGB" and facts.depth == 16 and isinstance(transparent, tuple):
         image.info["transparency"] = tuple(value >> 8 for value in transparent)
     encoding = Encoding(exponent=facts.exponent)
-    return OpenedPicture(image, encoding, facts.frames, facts.profile)
+    return OpenedImage(image, encoding, facts.frames, facts.profile)
 
 
-def _open_tiff(file: IO[bytes]) -> OpenedPicture:
-    image = TiffPicture(file)
-    return OpenedPicture(image, image.encoding, count_pages(file))
+def _open_tiff(file: IO[bytes]) -> OpenedImage:
+    image = TiffImage(file)
+    return OpenedImage(image, image.encoding, count_pages(file))
 
 
 def _avif_transfer(head: bytes) -> int | None:
@@ -184,7 +184,7 @@ def _avif_transfer(head: bytes) -> int | None:
 def _refuse_hdr(transfer: int | None) -> None:
     name = None if transfer is None else hdr_transfer(transfer)
     if name:
-        raise UnsupportedPicture(f"HDR colours ({name})")
+        raise UnsupportedImage(f"HDR colours ({name})")
 
 
 def _count_frames(image: Image.Image) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
-from munit_edge.images.kinds import UnsupportedPicture
+from munit_edge.images.kinds import UnsupportedImage
 
 Images = NDArray[np.uint8]
 Mode = Literal["L", "RGB"]
@@ -64,7 +64,7 @@ class Picture:
     """Number of frames or pages in the file, of which it is the first."""
 
 
-def to_picture(image: Image.Image, channels: int, encoding: Encoding = PLAIN) -> Picture:
+def convert_image(image: Image.Image, channels: int, encoding: Encoding = PLAIN) -> Picture:
     """Convert a decoded Pillow image to the channels of a domain.
 
     - Grey of more than 8 bits becomes round(255 * value / white), clipped. Pillow has already
@@ -81,7 +81,7 @@ def to_picture(image: Image.Image, channels: int, encoding: Encoding = PLAIN) ->
         encoding: meaning of the samples according to the file.
 
     Raises:
-        UnsupportedPicture: floats whose black and white cannot be determined.
+        UnsupportedImage: floats whose black and white cannot be determined.
     """
     colour, alpha = _split_alpha(image, encoding.white)
     if encoding.opaque or (encoding.blank_is_opaque and alpha is not None and not alpha.any()):
@@ -167,19 +167,19 @@ def _white_of_floats(values: NDArray[np.float64]) -> int:
     """Value of white, 1 or 255; infinite values are highlights and are ignored.
 
     Raises:
-        UnsupportedPicture: it is neither.
+        UnsupportedImage: it is neither.
     """
     finite = values[np.abs(values) < np.finfo(np.float32).max]
     top = float(finite.max(initial=0))
     if top > 255 * _MAX_OVERSHOOT:
-        raise UnsupportedPicture(f"floats up to {top:g}, where white is 1 or 255")
+        raise UnsupportedImage(f"floats up to {top:g}, where white is 1 or 255")
     positive = finite[finite > 0]
     if top > _MAX_OVERSHOOT:
         if np.median(positive) <= 1:
-            raise UnsupportedPicture(f"floats up to {top:g} that are mostly below 1, such as HDR's")
+            raise UnsupportedImage(f"floats up to {top:g} that are mostly below 1, such as HDR's")
         return 255
     if np.mean((finite < -0.05) & (finite > -2)) > _SPREAD_BELOW_ZERO:
-        raise UnsupportedPicture("floats around 0, where black is 0")
+        raise UnsupportedImage("floats around 0, where black is 0")
     return 1
 
 

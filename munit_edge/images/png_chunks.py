@@ -13,7 +13,7 @@ import zlib
 from dataclasses import dataclass
 from typing import IO
 
-from munit_edge.images.kinds import UnsupportedPicture, hdr_transfer
+from munit_edge.images.kinds import UnsupportedImage, hdr_transfer
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_PROFILE_BYTES = 32 << 20
@@ -54,7 +54,7 @@ def read_chunks(file: IO[bytes]) -> tuple[IO[bytes], PngFacts]:
         file: at its start; it is returned unchanged, at its start, if nothing has to be dropped.
 
     Raises:
-        UnsupportedPicture: it is HDR, or has a profile larger than `MAX_PROFILE_BYTES`.
+        UnsupportedImage: it is HDR, or has a profile larger than `MAX_PROFILE_BYTES`.
         ValueError: a chunk that affects the pixels has a wrong checksum.
     """
     reader = _Reader(file)
@@ -133,7 +133,7 @@ class _Reader:
             if stored and abs(stored / _SRGB_GAMMA - 1) > 0.05:
                 facts.exponent = _SRGB_GAMMA / stored
         elif kind == b"cICP" and len(data) == 4 and hdr_transfer(data[1]):
-            raise UnsupportedPicture(f"HDR colours ({hdr_transfer(data[1])})")
+            raise UnsupportedImage(f"HDR colours ({hdr_transfer(data[1])})")
         elif kind == b"fcTL":
             self.frames += 1
         elif kind == b"IDAT" and not self._seen_pixels:
@@ -152,7 +152,7 @@ def _profile(data: bytes) -> bytes | None:
     except zlib.error:
         return None
     if unpacker.unconsumed_tail:
-        raise UnsupportedPicture(f"a colour profile of more than {MAX_PROFILE_BYTES >> 20} MiB")
+        raise UnsupportedImage(f"a colour profile of more than {MAX_PROFILE_BYTES >> 20} MiB")
     return profile
 
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 from PIL import ImagePalette
 from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2, TiffImageFile
 
-from munit_edge.images.kinds import UnsupportedPicture
+from munit_edge.images.kinds import UnsupportedImage
 from munit_edge.images.pixel_formats import Encoding
 
 _SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 254, 258, 259, 262, 266
@@ -45,11 +45,11 @@ _MAX_PAGES = 1 << 16
 _MAX_TAGS = 1 << 12
 
 
-class TiffPicture(TiffImageFile):
-    """The first image of a TIFF file, opened for `to_picture`.
+class TiffImage(TiffImageFile):
+    """The first image of a TIFF file, opened for `convert_image`.
 
     Raises:
-        UnsupportedPicture: its samples are of a kind that is not supported.
+        UnsupportedImage: its samples are of a kind that is not supported.
     """
 
     encoding: Encoding
@@ -60,7 +60,7 @@ class TiffPicture(TiffImageFile):
         _refuse(tags, described)
         bits = _numbers(tags, _BITS, (1,))
         photometric = tags.get(_PHOTOMETRIC, _WHITE_IS_ZERO)
-        # Pillow inverts only some of these: all of them are inverted later, by `to_picture`.
+        # Pillow inverts only some of these: all of them are inverted later, by `convert_image`.
         inverted = photometric == _WHITE_IS_ZERO
         if inverted:
             tags[_PHOTOMETRIC] = _BLACK_IS_ZERO
@@ -69,7 +69,7 @@ class TiffPicture(TiffImageFile):
             super()._setup()
         except SyntaxError as exc:
             if "pixel mode" in str(exc):
-                raise UnsupportedPicture(f"{described} samples") from exc
+                raise UnsupportedImage(f"{described} samples") from exc
             raise
         if self.mode == "F" and self.use_load_libtiff:
             # libtiff has put the bytes into this machine's order already.
@@ -149,20 +149,20 @@ def _refuse(tags: ImageFileDirectory_v2, described: str) -> None:
     formats = set(_numbers(tags, _FORMAT, (1,)))
     photometric = tags.get(_PHOTOMETRIC, _WHITE_IS_ZERO)
     if formats - {1, 3, 4}:
-        raise UnsupportedPicture(f"{described} samples")
+        raise UnsupportedImage(f"{described} samples")
     if photometric not in range(9) or photometric == 4:
-        raise UnsupportedPicture(f"{described} samples")
+        raise UnsupportedImage(f"{described} samples")
     compression = tags.get(_COMPRESSION, _NOT_COMPRESSED)
     if compression not in COMPRESSION_INFO:
-        raise UnsupportedPicture(f"compression {compression}")
+        raise UnsupportedImage(f"compression {compression}")
     if _SUB_IFDS in tags and int(tags.get(_SUBFILE, 0)) & _THUMBNAIL:
-        raise UnsupportedPicture("a thumbnail before the image itself, as camera raw files have")
+        raise UnsupportedImage("a thumbnail before the image itself, as camera raw files have")
     if tags.get(_PLANAR, 1) == 2 and not _planes_are_read(tags, photometric):
-        raise UnsupportedPicture(f"{described} samples in separate planes")
+        raise UnsupportedImage(f"{described} samples in separate planes")
     if photometric == _CMYK and tags.get(_INK_SET, 1) != 1:
-        raise UnsupportedPicture("inks other than CMYK")
+        raise UnsupportedImage("inks other than CMYK")
     if photometric in (_RGB, _YCBCR) and not _full_range(tags):
-        raise UnsupportedPicture(f"{described} samples whose black and white are not 0 and 255")
+        raise UnsupportedImage(f"{described} samples whose black and white are not 0 and 255")
 
 
 def _planes_are_read(tags: ImageFileDirectory_v2, photometric: int) -> bool:

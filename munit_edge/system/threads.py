@@ -96,13 +96,13 @@ class _Stage(Generic[T, R]):
         self._cost = cost
         self._changed = threading.Condition()
         self._waiting: deque[_Task[T, R]] = deque()
-        """Tasks that no worker has taken."""
+        """Tasks that no worker has started."""
         self._order: deque[_Task[T, R]] = deque()
         """Tasks not yet yielded."""
         self._held = 0
-        """What those cost."""
+        """Total cost of the tasks in `_order`."""
         self._ended = False
-        """No more items will come."""
+        """Set when there are no more items."""
         self._failure: BaseException | None = None
         """Why, if `items` raised."""
         self._closed = False

@@ -9,7 +9,7 @@ from PIL import Image, ImageCms
 
 from munit_edge.errors import UnreadableImageError
 from munit_edge.images.io import FORMATS, ImageFormat, Picture, decode_image, encode_image
-from munit_edge.images.pixel_formats import profile_fits, to_picture
+from munit_edge.images.pixel_formats import convert_image, profile_fits
 
 # ----------------------------------------------------------------------------------------------
 # Small colour profiles
@@ -106,7 +106,7 @@ RED, GREEN, WHITE = (255, 0, 0), (0, 128, 0), (255, 255, 255)
     ids=lambda value: value.mode if isinstance(value, Image.Image) else "",
 )
 def test_opaque_modes(image: Image.Image, grey: list[int], rgb: list[tuple[int, int, int]]) -> None:
-    one, three, four = (to_picture(image, channels) for channels in (1, 3, 4))
+    one, three, four = (convert_image(image, channels) for channels in (1, 3, 4))
     assert one.pixels.shape == (1, 2, 1)
     assert one.pixels[0, :, 0].tolist() == grey
     assert three.pixels.tolist() == [[list(pixel) for pixel in rgb]]
@@ -148,21 +148,21 @@ def test_opaque_modes(image: Image.Image, grey: list[int], rgb: list[tuple[int, 
 )
 def test_modes_with_alpha(image: Image.Image, alpha: list[int], rgb: list[object]) -> None:
     """Alpha goes beside the pixels, and what nobody can see is white."""
-    picture = to_picture(image, 3)
+    picture = convert_image(image, 3)
     assert picture.alpha is not None
     assert picture.alpha.tolist() == [alpha]
     assert picture.pixels.tolist() == [[list(pixel) for pixel in rgb]]  # type: ignore[call-overload]
-    four = to_picture(image, 4)
+    four = convert_image(image, 4)
     assert four.alpha is None
     assert four.pixels[0, :, 3].tolist() == alpha
-    one = to_picture(image, 1)
+    one = convert_image(image, 1)
     assert one.alpha is not None
     assert one.alpha.tolist() == [alpha]
     assert one.pixels[0, 2, 0] == 255
 
 
 def test_rgba_domain_keeps_hidden_colours() -> None:
-    picture = to_picture(colours([(9, 8, 7, 0)], mode="RGBA"), 4)
+    picture = convert_image(colours([(9, 8, 7, 0)], mode="RGBA"), 4)
     assert picture.pixels.tolist() == [[[9, 8, 7, 0]]]
 
 
@@ -213,13 +213,13 @@ def test_16_bit_grey_in_other_byte_orders_and_widths() -> None:
     assert (big_endian.mode, wide.mode) == ("I;16B", "I")
     for image in (big_endian, wide):
         for channels in (1, 3):
-            pixels = to_picture(image, channels).pixels
+            pixels = convert_image(image, channels).pixels
             np.testing.assert_array_equal(pixels, np.dstack([ROUNDED] * channels))
 
 
 def test_wide_integers_are_clipped_not_wrapped() -> None:
     image = Image.fromarray(np.array([[-5, 70000, 2**31 - 1]], np.int32))
-    assert to_picture(image, 1).pixels[..., 0].tolist() == [[0, 255, 255]]
+    assert convert_image(image, 1).pixels[..., 0].tolist() == [[0, 255, 255]]
 
 
 def test_16_bit_netpbm_is_scaled_too() -> None:
@@ -327,7 +327,7 @@ def test_lab_without_a_profile() -> None:
 def test_profiles_that_do_not_fit_are_dropped(profile: bytes) -> None:
     image = colours([RED])
     image.info["icc_profile"] = profile
-    picture = to_picture(image, 3)
+    picture = convert_image(image, 3)
     assert picture.pixels.tolist() == [[[255, 0, 0]]]
     assert picture.icc_profile is None
 
@@ -335,7 +335,7 @@ def test_profiles_that_do_not_fit_are_dropped(profile: bytes) -> None:
 def test_damaged_profile_of_the_right_kind_is_no_reason_to_refuse_the_image() -> None:
     image = colours([(0, 0, 0, 255)], mode="CMYK")
     image.info["icc_profile"] = pale_cmyk()[:150]
-    assert to_picture(image, 3).pixels.tolist() == [[[0, 0, 0]]]
+    assert convert_image(image, 3).pixels.tolist() == [[[0, 0, 0]]]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -358,6 +358,6 @@ def test_profile_fits() -> None:
 @pytest.mark.parametrize("shape", [(1500, 2000, 3), (2000, 1500), (1, 3000, 3), (3000, 1)])
 def test_pixels_are_those_of_all_bands(shape: tuple[int, ...]) -> None:
     expected = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    picture = to_picture(Image.fromarray(expected), 1 if len(shape) == 2 else 3)
+    picture = convert_image(Image.fromarray(expected), 1 if len(shape) == 2 else 3)
     assert np.array_equal(picture.pixels.reshape(shape), expected)
     assert picture.pixels.flags.writeable

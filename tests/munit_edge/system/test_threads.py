@@ -1,4 +1,4 @@
-"""Stages in threads: order, bounds, errors in their place, and no thread left waiting."""
+"""Work ahead in threads: order, bounds, errors in their place, and no thread left waiting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hang_guard import HANG_S, wait_for, wait_until, without_hanging
 
-from munit_edge.system.threads import Stopwatch, in_threads
+from munit_edge.system.threads import Prefetch, Stopwatch, in_threads
 
 
 def threads_end(prefix: str) -> None:
@@ -222,6 +222,71 @@ def test_stages_in_a_row_end_whatever_fails(stage_at_fault: str | None) -> None:
         with pytest.raises(ValueError, match=stage_at_fault):
             without_hanging(run)
     threads_end("row-write")
+
+
+# ----------------------------------------------------------------------------------------------
+# Prefetch
+
+
+def test_prefetched_items_come_in_order_and_errors_after_them() -> None:
+    def items() -> Iterator[int]:
+        yield from range(5)
+        raise ValueError("after 5")
+
+    taken: list[int] = []
+    with pytest.raises(ValueError, match="after 5"):
+        without_hanging(lambda: taken.extend(Prefetch(items(), 2)))
+    assert taken == list(range(5))
+
+
+def test_a_full_queue_drops_its_oldest_item_or_makes_the_source_wait() -> None:
+    def items() -> Iterator[int]:
+        yield from range(10)
+        ended.set()
+
+    ended = threading.Event()
+    newest = Prefetch(items(), 2, drop_old=True)
+    wait_for(ended)
+    assert without_hanging(lambda: list(newest)) == [8, 9]
+    assert newest.num_dropped == 8
+
+    every = Prefetch(items(), 2)
+    assert without_hanging(lambda: list(every)) == list(range(10))
+    assert every.num_dropped == 0
+
+
+def test_waiting_for_a_silent_source_can_be_stopped() -> None:
+    silent = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        wait_for(silent)
+
+    def take() -> None:
+        for item in ahead.until(lambda: bool(taken)):
+            taken.append(item)
+
+    taken: list[int] = []
+    ahead = Prefetch(items(), 2)
+    without_hanging(take)
+    assert taken == [1]
+    silent.set()
+    ahead.close()
+
+
+def test_a_closed_prefetch_closes_its_source() -> None:
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(1000)
+        finally:
+            closed.set()
+
+    ahead = Prefetch(items(), 1)
+    without_hanging(ahead.close)
+    wait_for(closed)
+    assert list(ahead) == []
 
 
 def test_a_stopwatch_adds_up() -> None:
