@@ -6,11 +6,14 @@ of something else, and a core that is not the whole image.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from shared_files import shared_folder
 
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime.runner import OnnxRuntimeRunner
@@ -37,7 +40,14 @@ BATCH, CONTENT_HW = 2, (12, 16)
 class Exported:
     """One graph as torch and as ONNX."""
 
-    def __init__(self, checkpoint: Path, kind: GraphKind, domain: Domain, precision: Precision):
+    def __init__(
+        self,
+        checkpoint: Path,
+        kind: GraphKind,
+        domain: Domain,
+        precision: Precision,
+        shared: Callable[[Callable[[Path], None]], Path],
+    ) -> None:
         opened = open_checkpoint(checkpoint)
         self.config: ModelConfig = opened.config
         self.kind, self.domain, self.precision = kind, domain, precision
@@ -45,7 +55,13 @@ class Exported:
         self.module = build_graph(generators, kind, domain, "float32")
         typed = in_half(generators, "fp16") if precision == "fp16" else generators
         options = ExportOptions(io="float32").model_copy(update={"precision": precision})
-        self.onnx = export_graph(typed, self.config, kind, domain, options, {})
+
+        def make(folder: Path) -> None:
+            folder.mkdir()
+            graph = export_graph(typed, self.config, kind, domain, options, {})
+            onnx.save(graph, folder / "graph.onnx")
+
+        self.onnx = onnx.load(shared(make) / "graph.onnx")
         self.entry = graph_entry(self.config, kind, domain, options)
 
     def feeds(self) -> dict[str, np.ndarray]:
@@ -86,9 +102,14 @@ class Exported:
 
 
 @pytest.fixture(scope="module", params=CASES)
-def exported(request: pytest.FixtureRequest) -> Exported:
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     checkpoint, kind, domain, precision = CASES[request.param]
-    return Exported(request.getfixturevalue(checkpoint), kind, domain, precision)
+
+    def shared(make: Callable[[Path], None]) -> Path:
+        target = tmp_path_factory.mktemp("stats") / "graph"
+        return shared_folder(request.config, f"stats-{request.param}", make, target)
+
+    return Exported(request.getfixturevalue(checkpoint), kind, domain, precision, shared)
 
 
 def test_given_statistics_and_a_core(exported: Exported) -> None:
@@ -144,5 +165,5 @@ def test_tensorrt_builds_them(exported: Exported, request: pytest.FixtureRequest
     options = BuildOptions(
         target="tensorrt-rtx", compute_capabilities=("8.9",), optimization_level=0
     )
-    onnx = exported.onnx.SerializeToString()
-    assert build_plan(exported.entry.name, onnx, shapes, options).plan[:4] == b"vtrt"
+    graph = exported.onnx.SerializeToString()
+    assert build_plan(exported.entry.name, graph, shapes, options).plan[:4] == b"vtrt"

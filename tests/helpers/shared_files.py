@@ -18,7 +18,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("munit_edge", "engines", "export", "trainer", "tests/conftest.py", "tests/helpers")
+SOURCES = (
+    *("munit_edge", "engines", "export", "trainer"),
+    *("tests/conftest.py", "tests/helpers", "tests/export"),
+)
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "safetensors")
 OLD_S = 24 * 3600.0
 """Entries of other sources are removed once they are older: another run may be reading them."""
@@ -36,7 +39,11 @@ def shared_folder(
             succeeded for the same sources.
         target: a path where nothing is.
     """
-    entries = config.cache.mkdir("shared_files")
+    cache: pytest.Cache | None = getattr(config, "cache", None)
+    if cache is None:  # -p no:cacheprovider
+        make(target)
+        return target
+    entries = cache.mkdir("shared_files")
     folder = entries / _key()
     folder.mkdir(exist_ok=True)
     entry = folder / name
