@@ -16,8 +16,7 @@ from munit_edge.cli.errors import EXIT_FAULT, errors_reported, reporting_errors,
 from munit_edge.errors import ConfigError
 
 REPORT = (
-    "this is a fault in munit-edge: please report it with the output of the same command "
-    "with --debug"
+    "this is a bug in munit-edge: please report it with the output of the same command with --debug"
 )
 
 
