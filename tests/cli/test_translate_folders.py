@@ -145,20 +145,20 @@ def test_a_fault_ends_with_one_line_and_whole_files(
 
         return wrapped
 
-    fault = EngineError(f"broken in {stage}: mend it")
+    fault = EngineError(f"broken in {stage}: fix it")
     if stage == "read":
         monkeypatch.setattr(translate_job, "decode_image", failing(images.decode_image, fault))
     elif stage == "write":
-        fault_on_disk = OutputError(f"broken in {stage}: mend it")
+        fault_on_disk = OutputError(f"broken in {stage}: fix it")
         writer = failing(images.write_image, fault_on_disk)
         monkeypatch.setattr(translate_job, "write_image", writer)
     else:
-        name = "encode_content" if stage == "encode" else "decode"
+        name = "encode_padded" if stage == "encode" else "decode"
         monkeypatch.setattr(Translator, name, failing(getattr(Translator, name), fault))
     out = tmp_path / "out"
     result = run(tiny_model, tmp_path / "in", out, "--styles", 2, "--jobs", jobs)
     assert result.exit_code == 2
-    assert result.stderr == f"error: broken in {stage}: mend it\n"
+    assert result.stderr == f"error: broken in {stage}: fix it\n"
     written = results(out)
     assert 0 < len(written) < 24
     assert not [name for name in written if name.startswith(PARTIAL_PREFIX)]
