@@ -1,6 +1,6 @@
-"""munit-edge: train MUNIT, export it, and translate pictures on any device.
+"""munit-edge: train MUNIT, export it, and translate images on any device.
 
-`Translator` is the way in for programs; `munit-edge` is the command line.
+`Translator` is the API for programs; `munit-edge` is the command line.
 """
 
 from __future__ import annotations

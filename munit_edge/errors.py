@@ -1,21 +1,21 @@
-"""The errors that users meet.
+"""The errors that munit-edge raises.
 
     MunitEdgeError
     ├── ConfigError            a configuration file or option that cannot be used
-    ├── InputError             a path, folder, picture or size that cannot be used
-    │   └── UnreadableImageError   one picture is broken: skip it and go on
+    ├── InputError             a path, folder, image or size that cannot be used
+    │   └── UnreadableImageError   one image is broken; others may be fine
     ├── ModelError             a model directory or checkpoint that is damaged or foreign
     ├── EngineError            a backend or device that cannot run the graphs
     │   ├── MissingExtraError      an optional dependency is not installed
-    │   └── UnsupportedGraphError  it has no code for a graph's operators or precision
+    │   └── UnsupportedGraphError  it does not support a graph's operators or precision
     ├── ParityError            exported graphs differ from the networks
     │   └── GateError              reduced precision loses more than allowed
-    ├── TrainingError          a run that cannot go on
+    ├── TrainingError          a run that cannot continue
     └── OutputError            results that cannot be written
 
-Every message says what came, what is allowed and what to do. The command line prints it as one
-line and ends with exit code 2 (`UnreadableImageError` and `ParityError`: 1). Any other exception is
-a fault in munit-edge: one line too, which asks for a report, and exit code 70.
+Every message names what was given, what is allowed and how to fix it. The command line prints it as
+one line and ends with exit code 2 (`UnreadableImageError` and `ParityError`: 1). Any other
+exception is a bug in munit-edge: one line that asks for a report, and exit code 70.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class ConfigError(MunitEdgeError):
 
 
 class InputError(MunitEdgeError):
-    """A path, folder, picture or size that cannot be used."""
+    """A path, folder, image or size that cannot be used."""
 
 
 class UnreadableImageError(InputError):
-    """One picture is empty, truncated or no picture at all; others may still be fine."""
+    """One image is empty, truncated or not an image at all; others may be fine."""
 
     exit_code = 1
 
@@ -62,7 +62,7 @@ class MissingExtraError(EngineError):
 
 
 class UnsupportedGraphError(EngineError):
-    """A backend or device that has no code for a graph's operators or precision."""
+    """A backend or device that does not support a graph's operators or precision."""
 
 
 class ParityError(MunitEdgeError):
@@ -76,7 +76,7 @@ class GateError(ParityError):
 
 
 class TrainingError(MunitEdgeError):
-    """A training run that cannot go on."""
+    """A training run that cannot continue."""
 
 
 class OutputError(MunitEdgeError):

@@ -1,4 +1,4 @@
-"""Optional packages: imported when they are there, named with the mend when they are not."""
+"""Optional packages: imported if installed, else named with the command that installs them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXTRAS = {
     "tensorboard": "train",
     "torch": "train",
 }
-"""The extra that brings each optional package."""
+"""The extra that installs each optional package."""
 
 
 def require(module: str, purpose: str, *, extra: str | None = None) -> ModuleType:
@@ -28,11 +28,11 @@ def require(module: str, purpose: str, *, extra: str | None = None) -> ModuleTyp
 
     Args:
         module: dotted name, such as "onnx.checker".
-        purpose: what needs it, the subject of the message: "exporting graphs".
-        extra: the extra to name; by default the one that `EXTRAS` lists.
+        purpose: the subject of the message, such as "exporting graphs".
+        extra: the extra to name; None: the one in `EXTRAS`.
 
     Raises:
-        MissingExtraError: the package is not installed; the message has the pip command.
+        MissingExtraError: the package is not installed; the message contains the pip command.
     """
     package = module.partition(".")[0]
     try:
@@ -44,7 +44,7 @@ def require(module: str, purpose: str, *, extra: str | None = None) -> ModuleTyp
 
 
 class _Missing(type):
-    """Metaclass of stand-ins: any attribute is the stand-in again, and calling it says the mend."""
+    """Metaclass of stand-ins: any attribute is the stand-in again, and calling it raises."""
 
     package: str
     purpose: str

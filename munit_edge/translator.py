@@ -1,16 +1,16 @@
-"""`Translator`: pictures in, translated pictures out, on whatever engine is there."""
+"""`Translator`: images in, translated images out, on any engine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from munit_edge.closing import Closing
 from munit_edge.engines.base import AnyArray, DeviceArray, GraphSet, Runner, take_rows
 from munit_edge.engines.factory import open_graphs
 from munit_edge.errors import InputError
@@ -27,24 +27,24 @@ from munit_edge.styles.saved import SavedStyles
 Images = NDArray[np.uint8]
 
 DECODE_PIXELS = 1 << 20
-"""Pixels that the decoder is given at once, so that memory does not grow with the styles."""
+"""Pixels that the decoder gets at once, so that memory does not grow with the styles."""
 DECODE_PIXELS_CPU = 1 << 16
-"""The same where it runs on the CPU: larger batches are no faster there and take more memory."""
+"""The limit on the CPU, where larger batches are no faster and take more memory."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """Content codes of images of one size; keep it and decode it again with other styles."""
+    """Content codes of images of one size; keep them to decode them again with other styles."""
 
     codes: NDArray[Any] | DeviceArray
-    """Float [N, content_channels, h, w], of the padded images. An engine that computes on a GPU may
-    leave them there for `Translator.decode`; `numpy.asarray(codes)` gives an array of the host."""
+    """Float [N, content_channels, h, w], of the padded images. A GPU engine may leave
+    them on the GPU for `Translator.decode`; `numpy.asarray(codes)` copies them to the host."""
     size_hw: tuple[int, int]
     """Height and width in pixels of the images before padding."""
 
 
-class Translator:
-    """Translates pictures between domains a and b. Safe to use from several threads.
+class Translator(Closing):
+    """Translates images between domains a and b. Safe to use from several threads.
 
     Only the graphs that a call needs are opened, at the first call that needs them.
 
@@ -76,13 +76,13 @@ class Translator:
             engine: "auto", "onnxruntime", "tensorrt", "tensorrt-rtx" or "torch"; "auto" is ONNX
                 Runtime for a model directory, torch for a checkpoint or run folder.
             device: "auto", "cpu", "cuda" or "cuda:N". A device that cannot be used is an error;
-                only "auto" chooses, and `device` says what it took.
-            tf32: let float32 convolutions round what they multiply to 10 bits: faster on NVIDIA's
-                GPUs from Ampere on, and no longer what other engines compute.
-            cuda_graph: record the GPU's work when images of one size come again and again, and
-                start it with one call (TensorRT only).
-            warm_up: run each graph once for every size range of its plan when it is opened, so
-                that the first picture takes no longer than the others (TensorRT only).
+                only "auto" falls back to another, which `device` names.
+            tf32: let float32 convolutions round their inputs to 10 bits: faster on NVIDIA GPUs from
+                Ampere on, but results differ from other engines.
+            cuda_graph: record the GPU's work when images of one size follow each other, and start
+                it with one call (TensorRT only).
+            warm_up: run each graph once for every size range of its engine when it is opened, so
+                that the first image takes no longer than the others (TensorRT only).
 
         Raises:
             MunitEdgeError: see `munit_edge.engines.factory.open_graphs`.
@@ -112,7 +112,7 @@ class Translator:
 
     @property
     def export_id(self) -> str:
-        """Tells exports of the same weights apart, as in another precision.
+        """Distinguishes exports of the same weights, such as those in another precision.
 
         The manifest's SHA-256; for a checkpoint the `model_id`.
         """
@@ -127,11 +127,11 @@ class Translator:
 
     @property
     def pixels_at_once(self) -> int:
-        """Pixels that are good to translate in one call: more give nothing but larger buffers."""
+        """Number of pixels best translated in one call: more only take larger buffers."""
         return DECODE_PIXELS_CPU if self.device == "cpu" else DECODE_PIXELS
 
     def padded_size(self, size_hw: tuple[int, int], domain: Domain) -> tuple[int, int]:
-        """Height and width that images of a size are padded to; equal ones make one batch.
+        """Height and width that images of a size are padded to; equal ones can share a batch.
 
         Args:
             size_hw: height and width of the images in pixels.
@@ -153,10 +153,12 @@ class Translator:
         """The model's saved styles: `saved_styles.read("sunset", "b").codes`.
 
         Raises:
-            InputError: this translator was made of graphs, and no path is known.
+            InputError: this translator was made from graphs, without a path.
         """
         if self._path is None:
-            raise InputError("saved styles lie beside a model: open it with Translator.open(path)")
+            raise InputError(
+                "saved styles belong to a model directory: open it with Translator.open(path)"
+            )
         folder = self._path / STYLES_FOLDER
         return SavedStyles(folder, self.model_id, self.config.style_dim)
 
@@ -189,11 +191,28 @@ class Translator:
             InputError: `images` has the wrong type or shape, or is larger than a fixed-size graph.
         """
         self._check_images(images, domain)
+        size_hw = images.shape[1], images.shape[2]
+        padded = pad_to(images, self.padded_size(size_hw, domain))
+        return Content(self.encode_padded(padded, domain).codes, size_hw)
+
+    def encode_padded(self, images: Images, domain: Domain) -> Content:
+        """Content codes of images that are padded already, such as a batch of different sizes.
+
+        Args:
+            images: uint8 [N, H, W, C] of `domain`; H and W are the `padded_size`.
+            domain: the images' domain.
+
+        Raises:
+            InputError: `images` has the wrong type or shape, or another size.
+        """
+        self._check_images(images, domain)
+        size_hw = images.shape[1], images.shape[2]
+        needed = self.padded_size(size_hw, domain)
+        if size_hw != needed:
+            raise InputError(f"images have height and width {size_hw}: pad them to {needed}")
         runner = self._graphs.runner("content_encoder", domain)
-        config = self.config
-        padded = self._fit(runner, images, config.size_multiple, config.content_min_size)
-        codes = _run_in_batches(runner, {"image": self._fed(padded)}, on_device=True)
-        return Content(codes, (images.shape[1], images.shape[2]))
+        codes = _run_in_batches(runner, {"image": self._fed(images)}, on_device=True)
+        return Content(codes, size_hw)
 
     def encode_style(self, images: Images, domain: Domain) -> Styles:
         """Style codes of reference images, float32 [N, style_dim].
@@ -220,7 +239,7 @@ class Translator:
             domain: the domain of the result.
 
         Returns:
-            uint8 [N, S, H, W, C], the size that the encoded images had.
+            uint8 [N, S, H, W, C] of the encoded images' size.
 
         Raises:
             InputError: an array has the wrong shape.
@@ -262,18 +281,18 @@ class Translator:
         *,
         core: NDArray[np.float32] | None = None,
     ) -> tuple[Content, NormStatistics]:
-        """`encode_content` with the norms' statistics given and measured.
+        """`encode_content` with given norm statistics, which are measured too.
 
         Args:
             images: uint8 [N, H, W, C] of `domain`, any H and W.
             domain: the images' domain.
-            norm_stats: float32 [N, K, 2] that the norms divide by, see
-                `munit_edge.model.norm_statistics`; None: each norm's own, as `encode_content` does.
-            core: float32 [h, w], the weight of each content pixel in what is measured; None: all
-                count alike.
+            norm_stats: float32 [N, K, 2], the statistics to normalise by, see
+                `munit_edge.model.norm_statistics`; None: each norm's own, as in `encode_content`.
+            core: float32 [h, w], the weight of each content pixel in the measured statistics; None:
+                equal weights.
 
         Returns:
-            The content codes, and what the norms measured on their own input: [N, K, 2].
+            The content codes, and the statistics that the norms measured on their input: [N, K, 2].
 
         Raises:
             ModelError: the model was exported without `*_stats` graphs.
@@ -300,7 +319,7 @@ class Translator:
         *,
         core: NDArray[np.float32] | None = None,
     ) -> tuple[Images, NormStatistics]:
-        """Decode each content code with its own style, the norms' statistics given and measured.
+        """Decode each content code with its own style and given norm statistics.
 
         Args:
             content: N codes, from either domain.
@@ -310,7 +329,7 @@ class Translator:
             core: see `encode_measured`.
 
         Returns:
-            uint8 [N, H, W, C], the size that the encoded images had, and what the norms measured.
+            uint8 [N, H, W, C] of the encoded images' size, and the measured statistics.
 
         Raises:
             ModelError: the model was exported without `*_stats` graphs.
@@ -337,17 +356,6 @@ class Translator:
     def close(self) -> None:
         """Free the engine's memory."""
         self._graphs.close()
-
-    def __enter__(self) -> Translator:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _check_images(self, images: Images, domain: Domain) -> None:
         channels = self.config.channels(domain)
@@ -399,10 +407,11 @@ def _spans(count: int, num_styles: int, step: int, *, shared: bool) -> Iterator[
     """Ranges of (image, style) pairs, image by image, for one run each.
 
     Args:
-        count: pairs in all.
+        count: total number of pairs.
         num_styles: pairs of one image.
-        step: pairs in a run, at most.
-        shared: a range has whole images or part of one, so that all images in it have as many.
+        step: most pairs in a run.
+        shared: a range holds whole images or part of one, so that all its images have equally
+            many pairs.
     """
     if not shared or step >= num_styles:
         step -= step % num_styles if shared else 0
@@ -416,13 +425,13 @@ def _spans(count: int, num_styles: int, step: int, *, shared: bool) -> Iterator[
 def _run_in_batches(
     runner: Runner, feeds: dict[str, AnyArray], *, on_device: bool = False
 ) -> AnyArray:
-    """Run a graph of one output in batches that it takes.
+    """Run a graph with one output in batches that it supports.
 
     Args:
         runner: the graph.
-        feeds: its inputs, all of the same batch unless the runner takes `several_styles`. Too
-            small a batch is filled up by repeating the last item.
-        on_device: leave the result where it was computed, if one run is enough.
+        feeds: its inputs, all of the same batch unless the runner takes `several_styles`. A
+            batch that is too small is filled by repeating the last item.
+        on_device: leave the result on its device, if one run is enough.
     """
     count = len(next(iter(feeds.values())))
     smallest, largest = runner.batch_limits
@@ -432,7 +441,7 @@ def _run_in_batches(
 
 
 def _run_all_outputs(runner: Runner, feeds: dict[str, AnyArray]) -> dict[str, NDArray[Any]]:
-    """Run a graph in batches that it takes; every output, on the host."""
+    """Run a graph in batches that it supports; returns every output, on the host."""
     count = len(next(iter(feeds.values())))
     smallest, largest = runner.batch_limits
     step = largest or max(smallest, count)

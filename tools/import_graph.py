@@ -19,7 +19,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 TOP = ("engines", "export", "trainer")
 """Folders at the top of the checkout that are packages below `munit_edge`."""
-GROUND = ("errors", "extras", "interrupts", "settings", "version")
+GROUND = ("closing", "errors", "extras", "interrupts", "settings", "text", "version")
 CALLS = ("require", "import_module", "__import__")
 """Functions whose first argument is a module to import."""
 

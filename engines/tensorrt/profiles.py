@@ -14,6 +14,7 @@ from pydantic import Field
 from munit_edge.errors import ConfigError
 from munit_edge.model.manifest import GraphEntry, Manifest, SizeRules, TensorEntry
 from munit_edge.settings import StrictModel
+from munit_edge.text import parse_size_hw
 
 DEFAULT_OPT_HW = (256, 256)
 DEFAULT_MAX_HW = (512, 512)
@@ -196,12 +197,11 @@ def _parse_batch(text: str | None, fixed: int | None) -> Batches:
 
 
 def _parse_size(option: str, text: str, rules: SizeRules) -> tuple[int, int]:
-    match = re.fullmatch(r"\s*(\d+)\s*(?:[xX]\s*(\d+)\s*)?", text)
-    if not match:
+    size = parse_size_hw(text)
+    if size is None:
         raise ConfigError(
             f"{option} {text!r} is not a size: write pixels as 256, or height x width as 256x384"
         )
-    size = int(match[1]), int(match[2] or match[1])
     least = smallest_side(rules)
     if any(side < least or side % rules.multiple for side in size):
         near = _on_grid(size, rules)

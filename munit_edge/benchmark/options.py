@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from munit_edge.errors import ConfigError
 from munit_edge.model.config import Direction
 from munit_edge.settings import StrictModel
+from munit_edge.text import parse_size_hw
 
 SizeHW = tuple[int, int]
 
@@ -77,13 +78,13 @@ def parse_sizes(text: str) -> tuple[SizeHW, ...]:
     """
     sizes = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:[xX](\d+))?\s*", part)
-        if not match:
+        size_hw = parse_size_hw(part)
+        if size_hw is None:
             raise ConfigError(
                 f"--sizes '{text}' cannot be read: give sizes in pixels separated by commas, "
                 "such as 256,480x640 (height x width)"
             )
-        sizes.append((int(match[1]), int(match[2] or match[1])))
+        sizes.append(size_hw)
     return tuple(dict.fromkeys(sizes))
 
 

@@ -7,11 +7,11 @@ import threading
 from munit_edge.cli.progress import Progress
 
 STEPS_OF_A_BUILD = 100
-"""A build is this many steps of the bar."""
+"""Steps of the bar for one build."""
 
 
 class BuildBar:
-    """Turns nested phases into steps of a bar: each phase is a part of one step of its parent.
+    """Maps nested phases to steps of a bar: each phase is part of one step of its parent.
 
     Phases and their numbers of steps differ between versions and may come from several threads;
     the bar never goes back.
@@ -50,7 +50,7 @@ class BuildBar:
             self._shown = STEPS_OF_A_BUILD
 
     def _show(self, phase: str) -> None:
-        # What is not yet reported as done by the last phase stays open until `finish`.
+        # The last step stays open until `finish`.
         steps = min(int(STEPS_OF_A_BUILD * self._part_done(phase)), STEPS_OF_A_BUILD - 1)
         advance = max(0, steps - self._shown)
         self._shown += advance

@@ -1,9 +1,9 @@
-"""`munit-edge convert`: take over a public MUNIT checkpoint."""
+"""`munit-edge convert`: convert a public MUNIT checkpoint."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,34 +21,32 @@ def convert(
         Path,
         typer.Argument(
             metavar="CHECKPOINT",
-            help="gen_*.pt of NVlabs/MUNIT (dis_*.pt beside it is taken along) or "
-            "*_checkpoint.pt of NVlabs/imaginaire. Nothing in it is run.",
+            help="gen_*.pt of NVlabs/MUNIT (with dis_*.pt beside it, if present) or "
+            "*_checkpoint.pt of NVlabs/imaginaire. No code in it is run.",
         ),
     ],
     config: Annotated[
         Path,
-        typer.Option(
-            metavar="CONFIG.yaml", help="The YAML file of that program that the model is from."
-        ),
+        typer.Option(metavar="CONFIG.yaml", help="The model's YAML file of that program."),
     ],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="OUT", help="Checkpoint folder to make.")
     ],
     weights: Annotated[
-        Optional[Literal["average", "live"]],  # noqa: UP045 - Typer reads it on Python 3.10
+        Literal["average", "live"] | None,
         typer.Option(
-            help="average: keep the moving average beside the live weights; exports then use it. "
+            help="average: keep the EMA beside the live weights; exports then use it. "
             "live: leave it out.",
-            show_default="average where the file has one",
+            show_default="average if the file has one",
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace OUT if it exists already.")
+        bool, typer.Option("--overwrite", help="Replace an existing OUT.")
     ] = False,
 ) -> None:
     """Convert a checkpoint of NVlabs/MUNIT or NVlabs/imaginaire.
 
-    What the program and the released weights allow does not change: mostly non-commercial use.
+    The licences of the program and of the released weights still apply: mostly non-commercial use.
     """
     from munit_edge.trainer.foreign.convert import convert_checkpoint
 
@@ -65,7 +63,7 @@ def convert(
 
 def _report(done: Conversion) -> list[str]:
     iteration = "unknown" if done.iteration is None else str(done.iteration)
-    kept = "live weights and their moving average" if done.average else "live weights"
+    kept = "live weights and their EMA" if done.average else "live weights"
     lines = [
         f"from: {done.program}, iteration {iteration}",
         f"architecture: {_describe(done.config)}",
@@ -80,7 +78,7 @@ def _report(done: Conversion) -> list[str]:
 def _describe(config: ModelConfig) -> str:
     return (
         f"{config.architecture}, channels {config.channels_a} and {config.channels_b}, "
-        f"width {config.width}, {config.num_downsamples} down-samplings, "
+        f"width {config.width}, {config.num_downsamples} downsamplings, "
         f"{config.num_res_blocks} residual blocks, style {config.style_dim}"
     )
 

@@ -1,4 +1,4 @@
-"""`munit-edge doctor`: what is here, what is missing, what is broken, and the mend."""
+"""`munit-edge doctor`: what is here, what is missing, what is broken, and how to fix it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, Optional
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -54,7 +54,7 @@ def doctor(
         ),
     ] = False,
     report: Annotated[
-        Optional[Path],  # noqa: UP045 - Typer reads it on Python 3.10
+        Path | None,
         typer.Option(
             metavar="FILE",
             help="Where the self-test writes machine and results as JSON, to attach to an issue.",
@@ -62,7 +62,7 @@ def doctor(
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier report of the self-test.")
+        bool, typer.Option("--overwrite", help="Replace an existing report of the self-test.")
     ] = False,
 ) -> None:
     """Check the GPU, engines and extras of this machine.
@@ -75,7 +75,7 @@ def doctor(
     from munit_edge.errors import ConfigError
 
     if report is not None and not selftest:
-        raise ConfigError("--report is what the self-test writes: add --selftest")
+        raise ConfigError("--report names the self-test's file: add --selftest")
     file = (report or REPORT_FILE) if selftest else None
     check_files({"--selftest": file}, overwrite=overwrite, inputs=())
     found = examine()
@@ -92,7 +92,7 @@ def doctor(
 
 
 def _selftest(found: Report, file: Path, *, as_json: bool, replace: bool) -> bool:
-    """Run the self-test, show and write what came of it; whether something failed."""
+    """Run the self-test, show and write its results; return whether something failed."""
     from munit_edge.doctor.selftest import run_selftest, trials, write_report
 
     with writing_to(file):
@@ -139,7 +139,7 @@ def _show(rows: Sequence[_Row]) -> None:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """`text` in lines; commands (between backticks) and paths are not broken in two."""
+    """`text` in lines; commands (between backticks) and paths are kept in one piece."""
     kept = re.sub("`[^`]+`", lambda command: command[0].replace(" ", NO_BREAK), text)
     lines = textwrap.wrap(kept, width, break_long_words=False, break_on_hyphens=False)
     return [line.replace(NO_BREAK, " ") for line in lines] or [""]

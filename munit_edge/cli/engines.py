@@ -1,38 +1,39 @@
-"""`munit-edge engines`: the TensorRT plans in your cache."""
+"""`munit-edge engines`: the TensorRT engines in your cache."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from munit_edge.cli.errors import reporting_errors
 from munit_edge.cli.streams import warn, write_json, write_line
 from munit_edge.files.names import stored_name
+from munit_edge.text import counted
 
 if TYPE_CHECKING:
     from munit_edge.engines.tensorrt.listing import ListedPlan
     from munit_edge.engines.tensorrt.sidecar import Sidecar
     from munit_edge.model.manifest import Manifest
 
-app = typer.Typer(help="List and remove the TensorRT plans in your cache.", no_args_is_help=True)
+app = typer.Typer(help="List and remove the TensorRT engines in your cache.", no_args_is_help=True)
 
 Model = Annotated[
-    Optional[Path],  # noqa: UP045 - Typer reads it on Python 3.10
+    Path | None,
     typer.Argument(
-        metavar="MODEL", help="Only plans of this model directory.", show_default="all plans"
+        metavar="MODEL", help="Only engines of this model directory.", show_default="all engines"
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for each plan.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for each engine.")]
 
 
 def list_(model: Model = None, json_lines: Json = False) -> None:
-    """List the plans in your cache.
+    """List the engines in your cache.
 
-    Graph, size, precision, what each was built with and for, and why any of them is not used.
+    Shows graph, size, precision, what each was built with and for, and why one is not used.
     """
     from munit_edge.engines.tensorrt.cache import cache_folder
     from munit_edge.engines.tensorrt.listing import list_plans
@@ -41,19 +42,21 @@ def list_(model: Model = None, json_lines: Json = False) -> None:
     _show(plans, json_lines)
     if not json_lines:
         size = sum(plan.nbytes for plan in plans) / 1e6
-        write_line(f"{len(plans)} plans, {size:.2f} MB, in {cache_folder() / 'engines'}")
+        write_line(
+            f"{counted(len(plans), 'engine')}, {size:.2f} MB, in {cache_folder() / 'engines'}"
+        )
 
 
 def prune(
     model: Model = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Remove plans that could still be used, too.")
+        bool, typer.Option("--all", help="Also remove engines that could still be used.")
     ] = False,
     json_lines: Json = False,
 ) -> None:
-    """Remove plans that this machine cannot use.
+    """Remove engines that this machine cannot use.
 
-    Those that are damaged or were built with another TensorRT version; all others are kept.
+    These are damaged or were built with another TensorRT version. All others are kept.
     """
     from munit_edge.engines.tensorrt.listing import prune_plans
 
@@ -61,7 +64,7 @@ def prune(
     _show(removed, json_lines)
     if not json_lines:
         size = sum(plan.nbytes for plan in removed) / 1e6
-        write_line(f"removed {len(removed)} plans, {size:.2f} MB")
+        write_line(f"removed {counted(len(removed), 'engine')}, {size:.2f} MB")
 
 
 def _manifest(model: Path | None) -> Manifest | None:
@@ -101,7 +104,7 @@ def _row(plan: ListedPlan) -> Sequence[str]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The rows below their headings in aligned columns, less those that are empty."""
+    """The rows below their headings in aligned columns, without the empty ones."""
     widths = [max(map(len, column)) if any(column[1:]) else 0 for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
@@ -113,7 +116,7 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _facts(sidecar: Sidecar) -> tuple[str, str, str, str]:
-    """Precision, what a plan was built with, the GPU that it is for, and its sizes."""
+    """Precision, what an engine was built with, the GPU that it is for, and its sizes."""
     key = sidecar.key
     gpu = f"{key.gpu} ({key.compute_capability})" if key.gpu else ""
     gpu = gpu or ", ".join(key.options.compute_capabilities)

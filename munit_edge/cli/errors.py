@@ -24,12 +24,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 EXIT_FAULT = 70
-"""A fault in munit-edge itself (EX_SOFTWARE of sysexits.h)."""
+"""A bug in munit-edge itself (EX_SOFTWARE of sysexits.h)."""
 DEBUG_ENVIRONMENT = "MUNIT_EDGE_DEBUG"
 MAX_MESSAGE = 1000
-"""Characters that are shown of the message of an error that is not ours."""
+"""Characters shown of the message of an error that munit-edge did not raise."""
 
-# Typer's own: how it ends a command, and its errors about options, whose base it does not export.
+# Typer's exceptions: those that end a command, and errors about options (base not exported).
 _USAGE_ERRORS = typer.BadParameter.__mro__[: typer.BadParameter.__mro__.index(Exception)]
 _OF_TYPER: tuple[type[Exception], ...] = (
     typer.Exit,
@@ -42,9 +42,9 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory",
 
 
 def reporting_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a command: whatever it raises ends it with one line and an exit code.
+    """Wrap a command: any error ends it with one line and an exit code.
 
-    So do Ctrl-C, SIGTERM and SIGHUP, after the command has cleaned up.
+    So do Ctrl-C, SIGTERM and SIGHUP, once the command has cleaned up.
     """
 
     @functools.wraps(command)
@@ -57,16 +57,16 @@ def reporting_errors(command: Callable[P, R]) -> Callable[P, R]:
 
 @contextlib.contextmanager
 def errors_reported() -> Iterator[None]:
-    """Turn every error into one line and `typer.Exit`; with --debug its traceback comes before.
+    """Turn every error into one line and `typer.Exit`; with --debug preceded by its traceback.
 
-    Exit codes: the error's own for munit-edge's, 70 for any other, which is a fault in munit-edge.
+    Exit codes: the error's own for munit-edge's, 70 for any other, which is a bug in munit-edge.
     """
     try:
         yield
     except _OF_TYPER:
         raise
     except BrokenPipeError:
-        # The reader of our output has gone, as with `| head`: not a fault of ours.
+        # The reader of the output has gone, as with `| head`: no error.
         silence_stdout()
         raise typer.Exit(1) from None
     except KeyboardInterrupt as exc:
@@ -80,16 +80,16 @@ def errors_reported() -> Iterator[None]:
         if isinstance(exc, MunitEdgeError):
             fail(str(exc), exc.exit_code)
         if isinstance(exc, OSError) and exc.filename is not None:
-            # What the system refuses anywhere: a path that nobody has asked about before.
+            # A path that was not checked before and that the system refuses.
             error = unusable(os.fsdecode(exc.filename), exc)
             fail(str(error), error.exit_code)
         if _is_of_stream(exc):
             silence_stdout()
             fail(f"standard output or standard error cannot be written ({exc.strerror})", 2)
         if _is_out_of_memory(exc):
-            fail(f"out of memory{_detail(exc)}: take smaller or fewer images at once", 2)
+            fail(f"out of memory{_detail(exc)}: use smaller or fewer images at once", 2)
         fail(
-            f"unexpected error: {type(exc).__name__}{_detail(exc)}; this is a fault in munit-edge: "
+            f"unexpected error: {type(exc).__name__}{_detail(exc)}; this is a bug in munit-edge: "
             "please report it with the output of the same command with --debug",
             EXIT_FAULT,
         )
@@ -101,7 +101,7 @@ def _fail_interrupted(number: signal.Signals) -> NoReturn:
 
 
 def run(app: typer.Typer, arguments: list[str]) -> NoReturn:
-    """Run the program from its command line to its exit code; no error gets past here."""
+    """Run the program from its command line to its exit code; no error escapes."""
     open_closed_streams()
     code: int | str | None = 0
     try:
@@ -116,7 +116,7 @@ def run(app: typer.Typer, arguments: list[str]) -> NoReturn:
 
 
 def _check_given(arguments: list[str]) -> None:
-    """Refuse an empty argument, which as a path would be the current folder.
+    """Refuse an empty argument, which would be the current folder if taken as a path.
 
     Raises:
         ConfigError: there is one.
@@ -125,7 +125,7 @@ def _check_given(arguments: list[str]) -> None:
         if not argument or _EMPTY_OPTION.fullmatch(argument):
             place = argument or (f"after {before}" if before else "")
             raise ConfigError(
-                f"an argument is empty ({place or 'the first'}): leave it out, or look at the "
+                f"an argument is empty ({place or 'the first'}): leave it out, or check the "
                 "variable that it comes from"
             )
 
@@ -133,20 +133,20 @@ def _check_given(arguments: list[str]) -> None:
 def open_closed_streams() -> None:
     """Open standard streams that the caller has closed (`>&-`) on the null device.
 
-    Else the next file that is opened gets their number, and what is printed ends up inside it.
+    Otherwise the next opened file gets their number, and printed text ends up in it.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest free number is taken, which is this one.
+            # The lowest free number is used, which is this one.
             os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _flushed(code: int | str | None) -> int | str | None:
-    """Write what is left of the output; the exit code, which says when that did not work."""
+    """Flush the output; the exit code, which changes if that fails."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -162,15 +162,15 @@ def _flushed(code: int | str | None) -> int | str | None:
 
 def fail(message: str, exit_code: int) -> NoReturn:
     """Print one red line to standard error and end the command."""
-    with contextlib.suppress(OSError):  # the exit code tells, where nobody can read the line
+    with contextlib.suppress(OSError):  # the exit code remains if the line cannot be written
         typer.secho(one_line(f"error: {message}"), fg=typer.colors.RED, err=True)
     raise typer.Exit(exit_code)
 
 
 def silence_stdout() -> None:
-    """Send what is still to be written to standard output nowhere.
+    """Discard what is still to be written to standard output.
 
-    Else Python tries to write it once more at the end, and complains in its own way.
+    Otherwise Python tries to write it again at exit, and prints an error of its own.
     """
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
@@ -185,16 +185,16 @@ def _show_traceback(exc: BaseException) -> None:
 
 
 def _is_of_stream(exc: Exception) -> TypeGuard[OSError]:
-    """Whether a standard stream is full or gone: errors of files come with a name, or wrapped."""
+    """Whether a standard stream is full or gone: errors of files have a name, or are wrapped."""
     return isinstance(exc, OSError) and exc.filename is None and exc.errno in _STREAM_ERRORS
 
 
 def _is_out_of_memory(exc: Exception) -> bool:
-    """Also as torch and ONNX Runtime say it, which have no type of their own for it."""
+    """Including torch's and ONNX Runtime's errors, which have no type of their own for it."""
     if isinstance(exc, OSError):
         return exc.errno == errno.ENOMEM
-    said = str(exc).lower()
-    return isinstance(exc, MemoryError) or any(words in said for words in _OUT_OF_MEMORY)
+    message = str(exc).lower()
+    return isinstance(exc, MemoryError) or any(words in message for words in _OUT_OF_MEMORY)
 
 
 def _detail(exc: Exception) -> str:

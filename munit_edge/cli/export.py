@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from munit_edge.cli.errors import reporting_errors
 from munit_edge.cli.export_trt import trt
+from munit_edge.cli.parameters import checked, negated, takes
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import warn, write_line
 
@@ -19,141 +21,130 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Turn a checkpoint into what a device runs.", no_args_is_help=True)
 
 
-def onnx(
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """The options of `munit-edge export onnx`, named as in `ExportOptions`."""
+
     checkpoint: Annotated[
         Path, typer.Argument(help="Checkpoint, or run folder (its newest checkpoint is taken).")
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Model directory to make.")],
+    ]
+    output: Annotated[Path, typer.Option("-o", "--output", help="Model directory to make.")]
     opset: Annotated[
-        Optional[int],  # noqa: UP045 - Typer reads it on Python 3.10
-        typer.Option(help="ONNX operator set, 18 to 22.", show_default="18; fp8 19, bf16 22"),
-    ] = None,
+        int | None,
+        typer.Option(help="ONNX opset, 18 to 22.", show_default="18; fp8 19, bf16 22"),
+    ] = None
     io: Annotated[
         Literal["uint8", "float32"],
         typer.Option(
-            help="Pictures at the graphs' borders: uint8 NHWC with the normalisation inside, or "
-            "float32 NCHW in [-1, 1]."
+            help="Image inputs and outputs of the graphs: uint8 NHWC with the normalisation "
+            "inside, or float32 NCHW in [-1, 1]."
         ),
-    ] = "uint8",
+    ] = "uint8"
     weights: Annotated[
-        Optional[Literal["average", "live"]],  # noqa: UP045
+        Literal["average", "live"] | None,
         typer.Option(
-            help="Which weights of the checkpoint.",
-            show_default="the moving average where there is one",
+            help="Which weights of the checkpoint: their EMA or the live ones.",
+            show_default="average where there is one",
         ),
-    ] = None,
+    ] = None
     batch: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(help="Fix the batch, in images.", show_default="any"),
-    ] = None,
+        int | None, typer.Option(help="Fix the batch, in images.", show_default="any")
+    ] = None
     height: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(help="Fix the image height, in pixels.", show_default="any"),
-    ] = None,
+        int | None, typer.Option(help="Fix the image height, in pixels.", show_default="any")
+    ] = None
     width: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(help="Fix the image width, in pixels.", show_default="any"),
-    ] = None,
-    no_fold: Annotated[
+        int | None, typer.Option(help="Fix the image width, in pixels.", show_default="any")
+    ] = None
+    fold: Annotated[
         bool,
         typer.Option(
             "--no-fold",
-            help="Leave the decoders' convolutions as they were trained: the same picture with "
-            "more multiplications, to compare.",
+            callback=negated,
+            help="Leave the decoders' convolutions as they were trained: the same result with "
+            "more multiplications, for comparison.",
         ),
-    ] = False,
+    ] = False
     precision: Annotated[
         Literal["fp32", "fp16", "bf16", "int8", "fp8"],
         typer.Option(
-            help="Type of the convolutions. All but fp32 must pass a gate: their translations of "
-            "your pictures are compared with those of fp32."
+            help="Type of the convolutions. All but fp32 must pass a quality gate: their "
+            "translations of your images are compared with those of fp32."
         ),
-    ] = "fp32",
+    ] = "fp32"
     calibration: Annotated[
-        Optional[list[Path]],  # noqa: UP045
+        list[Path] | None,
         typer.Option(
             metavar="DIR",
-            help="Pictures for the gate, and for the scales of 8 bits: a data folder with trainA "
-            "and trainB (the gate takes testA and testB where they are), or given twice, A's "
-            "pictures and B's.",
+            help="Images for the quality gate, and for the scales of 8 bits: a data folder with "
+            "trainA and trainB (the gate takes testA and testB if they exist); or, given twice, "
+            "the folder of A and the folder of B.",
         ),
-    ] = None,
+    ] = None
     calibration_images: Annotated[
-        int, typer.Option(help="Pictures of each domain for the scales, and for the gate, at most.")
-    ] = 8,
-    min_psnr: Annotated[
-        Optional[float],  # noqa: UP045
+        int, typer.Option(help="Images of each domain for the scales, and for the gate, at most.")
+    ] = 8
+    min_psnr_db: Annotated[
+        float | None,
         typer.Option(
-            help="What translations must reach against fp32, in dB.",
+            "--min-psnr",
+            help="Minimum PSNR of the translations against fp32, in dB.",
             show_default="fp16 45, bf16 35, int8 30, fp8 30",
         ),
-    ] = None,
+    ] = None
     keep_fp32: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Keep a layer in fp32, such as decoder_b.up.0 or 'decoder_*.to_image'; can be "
-            "given again.",
+            help="Keep a layer in fp32, such as decoder_b.up.0 or 'decoder_*.to_image'. Can be "
+            "given several times.",
         ),
-    ] = None,
+    ] = None
     auto_mixed: Annotated[
         bool,
         typer.Option(
-            "--auto-mixed", help="Keep the layers that lose most in fp32 until the gate holds."
+            "--auto-mixed",
+            help="Keep the layers that lose most in fp32 until the quality gate passes.",
         ),
-    ] = False,
+    ] = False
     stats_graphs: Annotated[
         bool,
         typer.Option(
             "--stats-graphs/--no-stats-graphs",
             help="Also write the *_stats graphs, which `translate --tile` and `--stabilise` need; "
-            "they hold the weights of content encoders and decoders again.",
+            "they contain the weights of content encoders and decoders again.",
         ),
-    ] = True,
+    ] = True
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier model directory.")
-    ] = False,
-) -> None:
+        bool, typer.Option("--overwrite", help="Replace an existing model directory.")
+    ] = False
+
+
+@takes(Parameters)
+def onnx(given: Parameters) -> None:
     """Export three ONNX graphs for each domain.
 
     Each graph is compared with its network in torch; the export fails if they differ.
     """
     from munit_edge.extras import require
-    from munit_edge.settings import validate_options
 
     require("torch", "exporting graphs", extra="export")
     from munit_edge.export.model_directory import export_model, num_steps
     from munit_edge.export.options import ExportOptions
 
-    wishes = {
-        "opset": opset,
-        "io": io,
-        "weights": weights,
-        "batch": batch,
-        "height": height,
-        "width": width,
-        "fold": not no_fold,
-        "precision": precision,
-        "calibration": tuple(calibration or ()),
-        "calibration_images": calibration_images,
-        "min_psnr_db": min_psnr,
-        "keep_fp32": tuple(keep_fp32 or ()),
-        "auto_mixed": auto_mixed,
-        "stats_graphs": stats_graphs,
-    }
-    options = validate_options(ExportOptions, wishes, {"min_psnr_db": "--min-psnr"})
+    options = checked(ExportOptions, given)
     started = time.monotonic()
     with progress("exporting", num_steps(options)) as bar:
         manifest = export_model(
-            checkpoint,
-            output,
+            given.checkpoint,
+            given.output,
             options,
-            overwrite=overwrite,
+            overwrite=given.overwrite,
             on_step=lambda done: bar.advance(note=done),
-            on_trial=lambda layer: bar.advance(0, note=f"gate: {layer} alone"),
+            on_trial=lambda layer: bar.advance(0, note=f"quality gate: {layer} alone"),
             warn=warn,
         )
-    _report(output, manifest, time.monotonic() - started)
+    _report(given.output, manifest, time.monotonic() - started)
 
 
 def _report(output: Path, manifest: Manifest, seconds: float) -> None:
@@ -181,7 +172,7 @@ def _report(output: Path, manifest: Manifest, seconds: float) -> None:
 
 
 def _report_styles(output: Path) -> None:
-    """What became of the styles of the model directory that was replaced."""
+    """Report what happened to the styles of the model directory that was replaced."""
     from munit_edge.styles.saved import SavedStyles
 
     kept = SavedStyles.of(output).files()
@@ -191,7 +182,7 @@ def _report_styles(output: Path) -> None:
     if unusable:
         warn(
             f"{unusable} of them cannot be used with this model: `munit-edge styles list {output}` "
-            "says why, `munit-edge styles delete` deletes them"
+            "shows why, `munit-edge styles delete` deletes them"
         )
 
 
@@ -203,9 +194,9 @@ def _report_gate(gate: GateEntry) -> None:
     for result in gate.results:
         write_line(
             f"{gate.precision} against fp32, {where}, {result.direction}: "
-            f"PSNR {result.psnr_db:.1f} dB (worst {result.worst_psnr_db:.1f}, asked for "
-            f"{gate.min_psnr_db:g}), SSIM {result.ssim:.4f} (worst {result.worst_ssim:.4f}), "
-            f"{result.translations} translations"
+            f"PSNR {result.psnr_db:.1f} dB (worst {result.worst_psnr_db:.1f}, "
+            f"minimum {gate.min_psnr_db:g}), SSIM {result.ssim:.4f} "
+            f"(worst {result.worst_ssim:.4f}), {result.translations} translations"
         )
     if gate.ranges:
         nearest = gate.ranges[0]

@@ -1,188 +1,190 @@
-"""`munit-edge export trt`: TensorRT plans of a model directory, built into the user's cache."""
+"""`munit-edge export trt`: TensorRT engines of a model directory, built into the user's cache."""
 
 from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from munit_edge.cli.build_progress import STEPS_OF_A_BUILD, BuildBar
+from munit_edge.cli.options import ModelDirectory
+from munit_edge.cli.parameters import checked, takes
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import warn, write_json, write_line
 from munit_edge.files.names import stored_name
+from munit_edge.text import counted
 
 if TYPE_CHECKING:
-    from munit_edge.engines.tensorrt.cache import Plan
+    from munit_edge.engines.tensorrt.cache import BuildRequest, Plan
     from munit_edge.model.manifest import GraphEntry, Manifest
 
 
-def trt(
-    model: Annotated[Path, typer.Argument(help="Model directory, made by `export onnx`.")],
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """The options of `munit-edge export trt`; those of a build are named as in `BuildOptions`."""
+
+    model: ModelDirectory
     target: Annotated[
         Literal["tensorrt", "tensorrt-rtx"],
         typer.Option(
             help="tensorrt builds for this machine's GPU; tensorrt-rtx builds for RTX cards, on "
             "any machine."
         ),
-    ] = "tensorrt",
+    ] = "tensorrt"
     directions: Annotated[
         str, typer.Option(help="Build what these need: a2b, b2a, or both with a comma.")
-    ] = "a2b,b2a",
+    ] = "a2b,b2a"
     stats_graphs: Annotated[
         bool,
         typer.Option(
             "--stats-graphs",
-            help="Build the *_stats graphs too, which `translate --tile` and `--stabilise` run.",
+            help="Also build the *_stats graphs, which `translate --tile` and `--stabilise` run.",
         ),
-    ] = False,
+    ] = False
     sizes: Annotated[
-        Optional[str],  # noqa: UP045 - Typer reads it on Python 3.10
+        str | None,
         typer.Option(
             help="Exact image sizes in pixels, one profile for each: 256,512 or 256x384 (height x "
             "width). Instead of --min, --opt and --max.",
             show_default="one profile with a range",
         ),
-    ] = None,
+    ] = None
     smallest: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             "--min",
             help="Smallest image size in pixels, HxW.",
             show_default="smallest that the model takes",
         ),
-    ] = None,
+    ] = None
     optimum: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
-            "--opt", help="Size to be fastest at, in pixels, HxW.", show_default="256x256"
+            "--opt", help="Image size to optimise for in pixels, HxW.", show_default="256x256"
         ),
-    ] = None,
+    ] = None
     largest: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--max", help="Largest image size in pixels, HxW.", show_default="512x512"),
-    ] = None,
+    ] = None
     batch: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
-            help="Images at once: 4 for exactly four, 1,4 for one to four (fastest for one), 1,2,4 "
+            help="Batch size: 4 for exactly four, 1,4 for one to four (fastest for one), 1,2,4 "
             "for one to four (fastest for two).",
             show_default="1,4",
         ),
-    ] = None,
+    ] = None
     optimization_level: Annotated[
         int,
-        typer.Option(help="0 to 5: 0 builds fastest, 5 looks longest for a fast plan."),
-    ] = 3,
+        typer.Option(help="0 to 5: 0 builds fastest, 5 searches longest for a fast engine."),
+    ] = 3
     workspace_mb: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(
-            "--workspace-mb",
-            help="Most scratch memory on the GPU, in MiB.",
-            show_default="all of it",
-        ),
-    ] = None,
+        int | None,
+        typer.Option(help="Limit of scratch memory on the GPU, in MiB.", show_default="all of it"),
+    ] = None
     tf32: Annotated[
         bool,
         typer.Option(
             "--tf32",
-            help="Round float32 to TF32 in convolutions: faster, less equal to the networks. "
-            "`translate --tf32` takes such plans.",
+            help="Round float32 to TF32 in convolutions: faster, but results differ more from the "
+            "networks. `translate --tf32` takes such engines.",
         ),
-    ] = False,
+    ] = False
     timing_cache: Annotated[
         bool,
         typer.Option(
             "--timing-cache/--no-timing-cache",
             help="Start from timings of earlier builds on this GPU and keep new ones.",
         ),
-    ] = True,
+    ] = True
     version_compatible: Annotated[
         bool,
         typer.Option(
             "--version-compatible",
-            help="The plan also runs on later TensorRT versions, and on the lean runtime.",
+            help="The engine also runs on later TensorRT versions, and on the lean runtime.",
         ),
-    ] = False,
+    ] = False
     hardware_compatibility: Annotated[
         Literal["none", "ampere-plus", "same-compute-capability"],
         typer.Option(
-            help="Other GPUs that may run the plan, for some speed: all from compute capability "
-            "8.0 on, or (TensorRT 10.9 and newer) those of the same one."
+            help="Other GPUs that may run the engine, at some cost in speed: all from compute "
+            "capability 8.0 on, or (TensorRT 10.9 and newer) those of the same one."
         ),
-    ] = "none",
-    compute_capability: Annotated[
-        Optional[str],  # noqa: UP045
+    ] = "none"
+    compute_capabilities: Annotated[
+        str | None,
         typer.Option(
+            "--compute-capability",
             help="GPUs to build for, with commas: 8.6,8.9 (tensorrt-rtx only).",
             show_default="this machine's GPU",
         ),
-    ] = None,
+    ] = None
     device: Annotated[
         str, typer.Option(help="GPU to build on: cuda or cuda:N (tensorrt only).")
-    ] = "cuda",
+    ] = "cuda"
     json_lines: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object for each plan.")
-    ] = False,
-) -> None:
-    """Build TensorRT plans of a model directory into your cache.
+        bool, typer.Option("--json", help="Print one JSON object for each engine.")
+    ] = False
 
-    Plans that are there already are not built again.
+
+@takes(Parameters)
+def trt(given: Parameters) -> None:
+    """Build TensorRT engines of a model directory into your cache.
+
+    Engines that exist already are not built again.
     """
-    from munit_edge.engines.devices import Device
-    from munit_edge.engines.tensorrt.builder import BuildOptions
-    from munit_edge.engines.tensorrt.cache import BuildRequest, find_or_build
-    from munit_edge.engines.tensorrt.profiles import declare_profiles
-    from munit_edge.errors import ConfigError
+    from munit_edge.engines.tensorrt.cache import find_or_build
     from munit_edge.model.manifest import read_manifest
-    from munit_edge.settings import validate_options
 
+    model, json_lines = given.model, given.json_lines
     manifest = read_manifest(model)
-    entries = _graphs(manifest, directions, stats_graphs=stats_graphs)
-    on = Device.parse(device)
-    if on.kind != "cuda":
-        raise ConfigError(f"--device {device} builds no plans: use cuda or cuda:N")
-    wishes = {
-        "target": target,
-        "compute_capabilities": _words(compute_capability),
-        "optimization_level": optimization_level,
-        "workspace_mb": workspace_mb,
-        "tf32": tf32,
-        "version_compatible": version_compatible,
-        "hardware_compatibility": hardware_compatibility,
-    }
-    request = BuildRequest(
-        options=validate_options(
-            BuildOptions, wishes, {"compute_capabilities": "--compute-capability"}
-        ),
-        profiles=declare_profiles(
-            manifest,
-            sizes=sizes,
-            smallest=smallest,
-            optimum=optimum,
-            largest=largest,
-            batch=batch,
-        ),
-        device=on.index,
-        timing_cache=timing_cache,
-    )
+    entries = _graphs(manifest, given.directions, stats_graphs=given.stats_graphs)
+    request = _request(given, manifest)
     started = time.monotonic()
     plans = []
-    with progress("building plans", STEPS_OF_A_BUILD * len(entries)) as bar:
+    with progress("building engines", STEPS_OF_A_BUILD * len(entries)) as bar:
         for entry in entries:
             build_bar = BuildBar(bar, entry.name)
             plan = find_or_build(model, manifest, entry, request, progress=build_bar, say=warn)
-            build_bar.finish("built" if plan.built else "was there")
+            build_bar.finish("built" if plan.built else "found")
             plans.append(plan)
-            _tell(plan, json_lines)
+            _report(plan, json_lines)
     if not json_lines:
-        _summary(model, plans, time.monotonic() - started, target)
+        _summary(plans, time.monotonic() - started, given.target)
+
+
+def _request(given: Parameters, manifest: Manifest) -> BuildRequest:
+    from munit_edge.engines.devices import Device
+    from munit_edge.engines.tensorrt.builder import BuildOptions
+    from munit_edge.engines.tensorrt.cache import BuildRequest
+    from munit_edge.engines.tensorrt.profiles import declare_profiles
+    from munit_edge.errors import ConfigError
+
+    device = Device.parse(given.device)
+    if device.kind != "cuda":
+        raise ConfigError(f"--device {given.device} builds no engines: use cuda or cuda:N")
+    capabilities = _words(given.compute_capabilities)
+    return BuildRequest(
+        options=checked(BuildOptions, given, compute_capabilities=capabilities),
+        profiles=declare_profiles(
+            manifest,
+            sizes=given.sizes,
+            smallest=given.smallest,
+            optimum=given.optimum,
+            largest=given.largest,
+            batch=given.batch,
+        ),
+        device=device.index,
+        timing_cache=given.timing_cache,
+    )
 
 
 def _graphs(manifest: Manifest, directions: str, *, stats_graphs: bool) -> list[GraphEntry]:
-    """Content encoder of the source, style encoder and decoder of the target; and their twins."""
+    """Source content encoder, target style encoder and decoder, and `*_stats` graphs."""
     from munit_edge.model.config import split_direction
 
     found: list[GraphEntry] = []
@@ -202,21 +204,21 @@ def _graphs(manifest: Manifest, directions: str, *, stats_graphs: bool) -> list[
 
 
 def _words(text: str | None) -> tuple[str, ...]:
-    """The parts of a list with commas; what was not given has none."""
+    """The parts of a comma-separated list; none without one."""
     return () if text is None else tuple(word.strip() for word in text.split(","))
 
 
-def _tell(plan: Plan, json_lines: bool) -> None:
+def _report(plan: Plan, json_lines: bool) -> None:
     sidecar = plan.sidecar
     if json_lines:
         state = {"path": stored_name(plan.path), "built": plan.built}
         write_json(json.dumps({**state, **sidecar.model_dump(mode="json")}))
         return
-    how = f"built in {sidecar.build_seconds:.1f} s" if plan.built else "was there"
+    how = f"built in {sidecar.build_seconds:.1f} s" if plan.built else "found"
     write_line(f"{sidecar.graph:<18} {sidecar.plan_bytes / 1e6:8.2f} MB   {how:<17} {plan.path}")
 
 
-def _summary(model: Path, plans: list[Plan], seconds: float, target: str) -> None:
+def _summary(plans: list[Plan], seconds: float, target: str) -> None:
     key = plans[0].sidecar.key
     made_for = (
         f"{key.gpu} ({key.compute_capability})"
@@ -227,6 +229,6 @@ def _summary(model: Path, plans: list[Plan], seconds: float, target: str) -> Non
         write_line(f"profile (batch x height x width): {profile}")
     built = sum(plan.built for plan in plans)
     write_line(
-        f"{built} plans built and {len(plans) - built} found in {seconds:.1f} s, for {made_for} "
-        f"with {target} {key.tensorrt}"
+        f"{counted(built, 'engine')} built and {len(plans) - built} found in {seconds:.1f} s, "
+        f"for {made_for} with {target} {key.tensorrt}"
     )

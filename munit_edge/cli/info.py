@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from munit_edge.cli.streams import write_json, write_line
 from munit_edge.files.names import stored_name
+from munit_edge.text import parse_size_hw
 
 if TYPE_CHECKING:
     from munit_edge.model.config import ModelConfig
@@ -21,7 +21,7 @@ GIGA = 1e9
 
 
 class _Subject(NamedTuple):
-    """What was named on the command line."""
+    """The model that the command line names."""
 
     kind: str
     path: Path
@@ -31,7 +31,7 @@ class _Subject(NamedTuple):
 
 def info(
     subject: Annotated[
-        Optional[Path],  # noqa: UP045 - Typer reads it on Python 3.10
+        Path | None,
         typer.Argument(
             metavar="[CONFIG|CHECKPOINT|MODEL]",
             help="Configuration file (of a run, of a model, of NVlabs/MUNIT or of "
@@ -40,23 +40,23 @@ def info(
         ),
     ] = None,
     recipe: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(metavar="NAME", help="Look at a recipe instead.", show_default=False),
+        str | None,
+        typer.Option(metavar="NAME", help="Use a recipe instead.", show_default=False),
     ] = None,
     size: Annotated[
         str,
         typer.Option(
             metavar="SIZE",
-            help="Picture to count for, in pixels: a square's side, or HEIGHTxWIDTH.",
+            help="Image size to count for, in pixels: a square's side, or HEIGHTxWIDTH.",
         ),
     ] = "256",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Count parameters and multiplications of a model's graphs.
 
-    GMAC: billions of multiplications (each with an addition) of convolutions and linear layers for
-    one picture. "as trained": as the networks are defined. "folded": as `export onnx` writes the
-    decoders, with the same result. Nothing is run.
+    GMAC: billions of multiply-accumulates of convolutions and linear layers for one image. "as
+    trained": as the networks are defined. "folded": as `export onnx` writes the decoders, with the
+    same result. Nothing is run.
     """
     from munit_edge.model.cost import model_costs
 
@@ -110,7 +110,7 @@ def _checkpoint(folder: Path) -> _Subject:
     from munit_edge.trainer.run.folder import RunFolder
 
     file = RunFolder(folder).config_file
-    if is_file(file) and newest_checkpoint(folder) is None:  # a run that has just begun
+    if is_file(file) and newest_checkpoint(folder) is None:  # a run without a checkpoint yet
         return _configuration(file)
     checkpoint = open_checkpoint(folder)
     facts = {
@@ -124,13 +124,12 @@ def _checkpoint(folder: Path) -> _Subject:
 def _parse_size(text: str) -> tuple[int, int]:
     from munit_edge.errors import ConfigError
 
-    match = re.fullmatch(r"(\d+)(?:[xX](\d+))?", text)
-    height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not height or not width:
+    size_hw = parse_size_hw(text)
+    if size_hw is None or 0 in size_hw:
         raise ConfigError(
-            f"--size '{text}' is no size: name pixels, such as 256 or 480x640 (height x width)"
+            f"--size '{text}' is not a size: name pixels, such as 256 or 480x640 (height x width)"
         )
-    return height, width
+    return size_hw
 
 
 def _lines(subject: _Subject, size_hw: tuple[int, int], costs: dict[str, Cost]) -> list[str]:
@@ -145,7 +144,7 @@ def _lines(subject: _Subject, size_hw: tuple[int, int], costs: dict[str, Cost]) 
     ]
     padded = config.padded_size(size_hw)
     pixels = _times(size_hw) + ("" if padded == size_hw else f", padded to {_times(padded)}")
-    lines += [f"for one picture of {pixels} pixels:", ""]
+    lines += [f"for one image of {pixels} pixels:", ""]
     rows = [("graph", "parameters", "GMAC as trained", "GMAC folded")]
     rows += [_row(name, cost) for name, cost in costs.items()]
     rows += [_row(f"translation {d}", cost) for d, cost in _translations(costs).items()]
@@ -166,7 +165,7 @@ def _times(size_hw: tuple[int, int]) -> str:
 
 
 def _translations(costs: dict[str, Cost]) -> dict[str, Cost]:
-    """Encoding a picture's content and decoding it in one given style."""
+    """Cost of encoding an image's content and decoding it in one given style."""
     from munit_edge.model.config import DIRECTIONS, split_direction
 
     sides = {direction: split_direction(direction) for direction in DIRECTIONS}

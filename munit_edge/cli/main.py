@@ -1,4 +1,4 @@
-"""The `munit-edge` program: gathers the commands."""
+"""The `munit-edge` program: collects the commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from munit_edge.version import __version__
 
 app = typer.Typer(
     name="munit-edge",
-    help="Train MUNIT, export it, and translate pictures: one photo, many translations.",
+    help="Train MUNIT, export it, and translate images: one photo, many translations.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -48,7 +48,7 @@ def root(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Train MUNIT, export it, and translate pictures: one photo, many translations."""
+    """Train MUNIT, export it, and translate images: one photo, many translations."""
     if debug:
         os.environ[DEBUG_ENVIRONMENT] = "1"
 

@@ -38,15 +38,15 @@ MaxMegapixels = Annotated[
     float, typer.Option(help="Refuse larger images before decoding them (million pixels).")
 ]
 Engine = Annotated[
-    Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx", "torch"],
+    Literal["auto", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch"],
     typer.Option(
         help="What runs the model. auto: ONNX Runtime for a model directory, torch for a "
         "checkpoint. TensorRT builds missing engines, which takes minutes (`munit-edge export "
-        "trt`); onnxruntime-tensorrt is ONNX Runtime's provider, which builds its own."
+        "trt`)."
     ),
 ]
 ExportedEngine = Annotated[
-    Literal["auto", "onnxruntime", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx"],
+    Literal["auto", "onnxruntime", "tensorrt", "tensorrt-rtx"],
     typer.Option(help="What runs the model, as in `munit-edge translate`."),
 ]
 Device = Annotated[

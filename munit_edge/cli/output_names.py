@@ -1,4 +1,4 @@
-"""What `translate -o` names: a folder of results, or the file of the only one."""
+"""Whether `translate -o` names a folder of results or the file of the only one."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 
 _NOT_READ = frozenset([".heic", ".heif", ".jxl", ".svg", ".pdf", ".psd", ".ico", ".exr", ".dng"])
-"""Suffixes by which a file is meant although no input has them."""
+"""Suffixes that mean a file although inputs cannot have them."""
 
 
 def names_file(output: str) -> bool:
-    """Whether `output` names a file: by the suffix of a picture or video.
+    """Whether `output` names a file: by the suffix of an image or video.
 
-    A slash at its end, or a folder that is there, makes it a folder. Whether such a file can be
-    written is another question, which the options answer.
+    A trailing slash, or an existing folder, makes it a folder. The options check whether such a
+    file can be written.
     """
     from munit_edge.images.folders import IMAGE_SUFFIXES
     from munit_edge.images.left_out import VIDEO_SUFFIXES

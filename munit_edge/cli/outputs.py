@@ -1,4 +1,4 @@
-"""The files that options such as --json and --plot name: checked before the work."""
+"""The files that options such as --json and --plot name, checked before the work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from munit_edge.errors import ConfigError
 def check_files(
     files: Mapping[str, Path | None], *, overwrite: bool, inputs: Iterable[Path | None]
 ) -> None:
-    """Check that the files which options name may be written.
+    """Check that the files named by options may be written.
 
     Args:
         files: by option, such as "--plot"; None: it was not given.
@@ -20,7 +20,7 @@ def check_files(
 
     Raises:
         ConfigError: two options name one file, or --overwrite has nothing to replace.
-        OutputError: a file is there already, is an input or lies in one, or is no regular file.
+        OutputError: a file exists already, is an input or lies in one, or is not a regular file.
     """
     from munit_edge.files.replacing import check_file
 

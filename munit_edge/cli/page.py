@@ -1,4 +1,4 @@
-"""`munit-edge page`: the page of a run, made anew from what its folder holds."""
+"""`munit-edge page`: rebuild the page of a run from its folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def page(
 ) -> None:
     """Rebuild RUN/index.html, the page of a training run.
 
-    It shows picture grids, curves and facts, and needs no network. Training writes it by itself;
+    It shows image grids, curves and facts, and needs no network. Training writes it itself;
     after a run was killed, this adds what was logged last.
     """
     from munit_edge.trainer.run.folder import RunFolder

@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar on a terminal, a line now and then elsewhere."""
+"""Progress on standard error: a bar on a terminal, occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Protocol
 from munit_edge.files.names import one_line
 
 PLAIN_INTERVAL_S = 10.0
-"""Seconds between two lines where no terminal shows a bar."""
+"""Seconds between two lines without a terminal."""
 
 
 class Progress(Protocol):
-    """What a long job reports to."""
+    """Interface that a long job reports to."""
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """`steps` more are done; `note` is shown beside the bar."""
+        """Report `steps` more as done; `note` is shown beside the bar."""
 
     def reach(self, position: float, note: str = "") -> None:
-        """The work has come to `position`, such as 2.4: it is in the third step.
+        """Report that the work has reached `position`, such as 2.4: it is in the third step.
 
-        For steps that take long. Any thread may call it; the bar never goes back.
+        For long steps. Any thread may call it; the bar never goes back.
         """
 
 
@@ -41,10 +41,10 @@ def progress(
     """A progress display for `total` steps.
 
     Args:
-        description: what is being done, such as "translating".
-        total: number of steps; None: not known.
-        done: steps that were done before.
-        tells_left: show the time left; False: the notes do.
+        description: the activity, such as "translating".
+        total: number of steps; None: unknown.
+        done: steps done before.
+        tells_left: show the time left; False: the notes show it.
         quiet: show nothing.
     """
     if quiet:
@@ -64,12 +64,12 @@ def _bar(description: str, total: int | None, done: int, *, tells_left: bool) ->
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[counted]}"),
-        TimeElapsedColumn(),  # moves while a step takes long
+        TimeElapsedColumn(),  # moves during long steps
         *([TimeRemainingColumn()] if tells_left else []),
         TextColumn("{task.fields[note]}", markup=False),  # a name may look like markup
     )
-    # Lines on standard output are moved above the bar only where both are one terminal: results
-    # that go to a file or another program must not end up on the terminal.
+    # Lines on standard output are moved above the bar only if both are one terminal: results for
+    # a file or another program must not end up on the terminal.
     console, one_terminal = Console(stderr=True), sys.stdout.isatty()
     with RichProgress(*columns, console=console, redirect_stdout=one_terminal) as bar:
         task = bar.add_task(
@@ -89,7 +89,7 @@ def _counted(done: int, total: int | None) -> str:
 
 
 class _Counter:
-    """How far the work is: steps done, and a position that may be within the next one."""
+    """Progress: steps done, and a position that may be within the next step."""
 
     def __init__(self, done: int = 0) -> None:
         self.done = done

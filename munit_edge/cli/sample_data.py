@@ -1,4 +1,4 @@
-"""`munit-edge sample-data`: draw two domains whose answer is known."""
+"""`munit-edge sample-data`: draw two domains with a known correspondence."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from munit_edge.cli.streams import write_line
 def sample_data(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder.")],
     size: Annotated[
-        int, typer.Option(help="Height and width of the pictures in pixels, 16 to 1024.")
+        int, typer.Option(help="Height and width of the images in pixels, 16 to 1024.")
     ] = 64,
     count: Annotated[
         int,
-        typer.Option(help="Training pictures of each domain; a tenth as many are for testing."),
+        typer.Option(help="Training images of each domain, plus a tenth as many for testing."),
     ] = 1000,
     seed: Annotated[
-        int, typer.Option(help="The same seed draws the same pictures, byte for byte.")
+        int, typer.Option(help="The same seed draws the same images, byte for byte.")
     ] = 0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace sample data that is in DIR already.")
+        bool, typer.Option("--overwrite", help="Replace existing sample data in DIR.")
     ] = False,
 ) -> None:
-    """Draw pictures to try munit-edge with: no download needed.
+    """Draw images to try munit-edge with: no download needed.
 
-    Domain A is outlines of shapes, domain B the same kinds of shapes in colour, not of the same
-    pictures. A model trained on them learns to colour an outline in many ways.
+    Domain A is outlines of shapes, domain B the same kinds of shapes in colour, but unpaired. A
+    model trained on them learns to colour an outline in many ways.
     """
     from munit_edge.cli.progress import progress
     from munit_edge.images.sample_data import SPLITS, num_pictures, write_sample_data
@@ -47,7 +47,7 @@ def sample_data(
     for split in SPLITS:
         what = "outlines" if split.endswith("A") else "filled shapes"
         write_line(f"{folder / split}: {num_pictures(split, count)} {what}, {size} x {size} pixels")
-    write_line(f"{folder / 'labels.json'}: what each picture holds")
+    write_line(f"{folder / 'labels.json'}: what each image shows")
     write_line(
         f"next: munit-edge train --recipe demo --data {shlex.quote(str(folder))} -o runs/first"
     )

@@ -1,7 +1,7 @@
-"""Lines and bytes on the standard streams, on good terms with a progress bar and a full disk.
+"""Lines and bytes on the standard streams, alongside a progress bar and safe on a full disk.
 
-Every text goes out here, or through `cli.errors.fail` and `cli.progress`. They escape
-what a terminal would obey: names of files may hold anything (`munit_edge.files.names`).
+All text is printed here, by `cli.errors.fail` or by `cli.progress`. They escape control characters,
+since file names may contain anything (`munit_edge.files.names`).
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from munit_edge.files.system_errors import output_errors
 
 
 def write_line(text: str) -> None:
-    """Print one line of results and hand it on at once.
+    """Print one line of results and flush it.
 
     Raises:
-        OutputError: nothing more can be written, as on a full disk.
+        OutputError: the stream cannot be written, as on a full disk.
     """
     _print(one_line(text))
 
 
 def write_lines(text: str) -> None:
-    """The same for a text of several lines, such as a table.
+    """Print a text of several lines, such as a table, and flush it.
 
     Raises:
-        OutputError: nothing more can be written, as on a full disk.
+        OutputError: the stream cannot be written, as on a full disk.
     """
     _print(many_lines(text))
 
 
 def write_parts(*parts: tuple[str, str | None]) -> None:
-    """Print one line of parts, each in a colour of `typer.colors` where a terminal reads it.
+    """Print one line of parts, each in a colour of `typer.colors` on a terminal.
 
     Raises:
-        OutputError: nothing more can be written, as on a full disk.
+        OutputError: the stream cannot be written, as on a full disk.
     """
     coloured = sys.stdout.isatty()
     _print(
@@ -52,10 +52,10 @@ def write_parts(*parts: tuple[str, str | None]) -> None:
 
 
 def write_json(text: str) -> None:
-    """The same for JSON: what a terminal would obey is escaped as JSON does, so nothing is lost.
+    """Print JSON; control characters are escaped as in JSON, so nothing is lost.
 
     Raises:
-        OutputError: nothing more can be written, as on a full disk.
+        OutputError: the stream cannot be written, as on a full disk.
     """
     _print(json_text(text))
 
@@ -64,15 +64,15 @@ def write_bytes(data: bytes) -> None:
     """Write a file's bytes to standard output.
 
     Raises:
-        OutputError: nothing more can be written, as on a full disk.
+        OutputError: the stream cannot be written, as on a full disk.
     """
-    with _told_like_any_output():
+    with _output_errors():
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
 
 def tell(message: str) -> None:
-    """Print one line to standard error; where that is full or closed, nobody reads it."""
+    """Print one line to standard error; ignored if that is full or closed."""
     _print_error(one_line(message))
 
 
@@ -90,19 +90,19 @@ def _print_error(line: str) -> None:
 
 
 def _print(text: str) -> None:
-    with _told_like_any_output():
+    with _output_errors():
         encoding = sys.stdout.encoding or "utf-8"
         text = text.encode(encoding, "backslashreplace").decode(encoding)
-        # Through sys.stdout as it is now: while a bar is shown the line then goes above it.
+        # Through the current sys.stdout, which moves the line above a progress bar.
         print(text, flush=True)  # noqa: T201
 
 
 @contextlib.contextmanager
-def _told_like_any_output() -> Iterator[None]:
+def _output_errors() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise  # the reader has gone: `reporting_errors` knows what to do
+        raise  # the reader has gone: `reporting_errors` handles it
     except OSError:
         silence_stdout()
         with output_errors(Path("standard output")):

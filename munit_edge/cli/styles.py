@@ -28,6 +28,7 @@ from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import tell, warn, write_json, write_line
 from munit_edge.errors import ConfigError, InputError
 from munit_edge.files.locks import writing_to
+from munit_edge.text import counted
 
 if TYPE_CHECKING:
     from munit_edge.images.folders import ImageFile
@@ -288,8 +289,7 @@ def _print_table(listed: list[ListedFile], folder: Path) -> None:
     for entry in listed:
         if entry.unusable:
             write_line(f"{entry.name}   not used: {entry.unusable}")
-    count = len(rows) - 1
-    write_line(f"{count} style{'' if count == 1 else 's'} in {folder}")
+    write_line(f"{counted(len(rows) - 1, 'style')} in {folder}")
 
 
 def _drawn_references(listed: list[ListedFile]) -> Images:

@@ -1,14 +1,16 @@
-"""`munit-edge train`: from two folders of pictures to a checkpoint."""
+"""`munit-edge train`: from two folders of images to a checkpoint."""
 
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from munit_edge.cli.errors import fail
+from munit_edge.cli.parameters import takes
 from munit_edge.cli.progress import Progress, progress
 from munit_edge.cli.streams import tell, warn, write_line
 from munit_edge.interrupts import EXIT_CODE_BASE
@@ -18,89 +20,94 @@ if TYPE_CHECKING:
     from munit_edge.trainer.torch_api import nn
 
 
-def train(
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """The options of `munit-edge train`."""
+
     config: Annotated[
-        Optional[Path],  # noqa: UP045 - Typer reads it on Python 3.10
+        Path | None,
         typer.Argument(
             metavar="[CONFIG.yaml]",
-            help="Training configuration; one of NVlabs/MUNIT is taken as it is. Or --recipe.",
+            help="Training configuration; one of NVlabs/MUNIT works too. Or --recipe.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     recipe: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             metavar="NAME",
             help="Train by a recipe instead: paper, improved, edge (small enough for devices) or "
             "demo (32 x 32 pixels).",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     data: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder with trainA and trainB (testA and testB for the picture grids), or with "
+            help="Folder with trainA and trainB (testA and testB for the image grids), or with "
             "images_a and images_b; no pairs needed.",
-            show_default="as the configuration says",
+            show_default="from the configuration",
         ),
-    ] = None,
+    ] = None
     output: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("-o", "--output", metavar="RUN", help="Run folder.", show_default="runs/NAME"),
-    ] = None,
+    ] = None
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Go on from the newest checkpoint in RUN, exactly as if it had never stopped.",
+            help="Continue from the newest checkpoint in RUN, exactly as if never stopped.",
         ),
-    ] = False,
+    ] = False
     settings: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change one setting, such as loss.cycle_weight=10; may be repeated.",
+            help="Change one setting, such as loss.cycle_weight=10. Can be given several times.",
         ),
-    ] = None,
+    ] = None
     max_megapixels: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(
-            help="Skip larger pictures before decoding them (million pixels); the same as --set "
+            help="Skip larger images before decoding them (million pixels); the same as --set "
             "data.max_megapixels=...",
-            show_default="as the configuration says, else 100",
+            show_default="from the configuration, else 100",
         ),
-    ] = None,
+    ] = None
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
-        typer.Option(help="Where to compute; auto: the GPU where there is one."),
-    ] = "auto",
+        typer.Option(help="Where to compute; auto: the GPU if there is one."),
+    ] = "auto"
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run that is in RUN already.")
-    ] = False,
-) -> None:
-    """Train a model on two folders of pictures.
+        bool, typer.Option("--overwrite", help="Replace an existing run in RUN.")
+    ] = False
 
-    Ctrl-C saves a checkpoint and stops; --resume goes on from there. RUN/index.html shows how it
-    goes: picture grids, loss curves, speed, time left. Also: `tensorboard --logdir RUN`.
+
+@takes(Parameters)
+def train(given: Parameters) -> None:
+    """Train a model on two folders of images.
+
+    Ctrl-C saves a checkpoint and stops; --resume continues from there. RUN/index.html shows the
+    progress: image grids, loss curves, speed, time left. Also: `tensorboard --logdir RUN`.
 
     On several GPUs: torchrun --nproc-per-node NUMBER -m munit_edge train ...
     """
     from munit_edge.trainer.config_files import find_config, read_train_config
     from munit_edge.trainer.prepare import prepare_run
 
-    path = find_config(config, recipe)
-    folder = output or Path("runs") / path.stem
-    changes = list(settings or ())
-    if max_megapixels is not None:
-        changes.append(f"data.max_megapixels={max_megapixels}")
+    path = find_config(given.config, given.recipe)
+    changes = list(given.settings or ())
+    if given.max_megapixels is not None:
+        changes.append(f"data.max_megapixels={given.max_megapixels}")
     run = prepare_run(
-        read_train_config(path, changes, data),
-        folder,
-        device=device,
-        resume=resume,
-        overwrite=overwrite,
+        read_train_config(path, changes, given.data),
+        given.output or Path("runs") / path.stem,
+        device=given.device,
+        resume=given.resume,
+        overwrite=given.overwrite,
         source=path,
     )
     if not run.processes.is_first:
@@ -118,7 +125,7 @@ def train(
 
 
 def _take_part(run: TrainingRun) -> None:
-    """Train as one of several processes, of which the first one reports."""
+    """Train as one of several distributed processes, of which only the first reports."""
     with progress("training", run.remaining, quiet=True) as bar:
         result = run.train(_Display(bar))
     if result.stopped_by is not None:
@@ -126,7 +133,7 @@ def _take_part(run: TrainingRun) -> None:
 
 
 class _Display:
-    """The progress bar, and messages that do not disturb it."""
+    """The progress bar, and messages printed above it."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
@@ -177,7 +184,7 @@ def _report(run: TrainingRun, result: TrainingResult) -> None:
             resume = "the same command and --resume"
         fail(
             f"stopped by {result.stopped_by.name} after iteration {result.iteration}; checkpoint "
-            f"saved: {result.checkpoint}; go on with: {resume}",
+            f"saved: {result.checkpoint}; continue with: {resume}",
             EXIT_CODE_BASE + result.stopped_by,
         )
     speed = speed_words(result.images_per_second)

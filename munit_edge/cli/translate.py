@@ -1,4 +1,4 @@
-"""`munit-edge translate`: pictures in, many translations out."""
+"""`munit-edge translate`: images in, many translations out."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from munit_edge.cli.translate_video import translate_if_video
 from munit_edge.errors import OutputError, UnreadableImageError
 from munit_edge.files.locks import writing_into, writing_to
 from munit_edge.files.names import storable, stored_name
+from munit_edge.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from munit_edge.translator import Translator
 
 MAX_LISTED = 3
-"""Paths that a line names; the rest are counted."""
+"""Paths that a line lists; the others are counted."""
 
 
 @takes(Parameters)
@@ -62,14 +63,14 @@ def translate(given: Parameters) -> None:
 
 @dataclass
 class _Tally:
-    """What became of the inputs so far."""
+    """Outcomes of the inputs so far."""
 
     done: int = 0
     results: int = 0
     skipped: int = 0
     failed: int = 0
     tiles: Counter[tuple[int, str | None]] = field(default_factory=Counter)
-    """Pictures by the tiles that they were cut into."""
+    """Number of images by the tiles that they were cut into."""
 
     def count(self, outcome: TranslatedInput) -> None:
         """Add one input."""
@@ -84,15 +85,15 @@ class _Tally:
             self.results += len(outcome.outputs)
 
     def summary(self, output: Path) -> str:
-        """In words."""
-        text = f"{_counted(self.done, 'picture')} translated"
-        text += f", {_counted(self.results, 'result')} in {output}"
+        """The tally as one line."""
+        text = f"{counted(self.done, 'picture')} translated"
+        text += f", {counted(self.results, 'result')} in {output}"
         for (tile, statistics), number in sorted(self.tiles.items()):
             text += f"; {number} of them in tiles of at most {tile} pixels a side ({statistics})"
         if self.skipped:
-            text += f"; {_counted(self.skipped, 'picture')} skipped, done before"
+            text += f"; {counted(self.skipped, 'picture')} skipped, done before"
         if self.failed:
-            text += f"; {_counted(self.failed, 'picture')} could not be read"
+            text += f"; {counted(self.failed, 'picture')} could not be read"
         return text
 
 
@@ -102,7 +103,7 @@ def _translate_files(given: Parameters, options: TranslateOptions) -> None:
     from munit_edge.images.watch import FolderWatch
     from munit_edge.translate.log import recording_folders
 
-    assert options.output is not None, "the options are checked"
+    assert options.output is not None, "the options were checked"
     started = time.monotonic()
     files: list[ImageFile] = []
     coming = None
@@ -131,7 +132,7 @@ def _translate_files(given: Parameters, options: TranslateOptions) -> None:
             _translate(job, files, options, tally)
         else:
             _watch(job, coming, options, tally)
-    _tell_the_rest(job, options)
+    _report_notes(job, options)
     seconds = time.monotonic() - started
     busy = f"engine busy {job.engine_seconds / seconds:.0%}"
     facts = f"{seconds:.1f} s, {busy}, {translator.engine} on {translator.device}"
@@ -158,12 +159,12 @@ def _job(translator: Translator, options: TranslateOptions) -> TranslateJob:
 def _watch(
     job: TranslateJob, coming: FolderWatch, options: TranslateOptions, tally: _Tally
 ) -> None:
-    """Translate what comes until Ctrl-C."""
+    """Translate new images until Ctrl-C."""
     from munit_edge.images.watch import POLL_S
 
     folders = ", ".join(map(str, options.inputs))
     with contextlib.suppress(KeyboardInterrupt):
-        tell(f"watching {folders}: Ctrl-C ends")
+        tell(f"watching {folders}: Ctrl-C stops")
         while True:
             files, left_out = coming.look_around()
             _report_left_out(left_out, options, tally)
@@ -187,34 +188,34 @@ def _translate(
             _report(outcome, options)
 
 
-def _tell_the_rest(job: TranslateJob, options: TranslateOptions) -> None:
+def _report_notes(job: TranslateJob, options: TranslateOptions) -> None:
     if job.flattened:
-        warn(f"{_counted(job.flattened, 'picture')} with transparency was laid on white for JPEG")
-    _tell_of_frames(job)
+        warn(f"{counted(job.flattened, 'picture')} with transparency was laid on white for JPEG")
+    _report_frames(job)
     if job.leftovers is not None:
-        _tell_leftovers(job.leftovers, removed=options.overwrite)
+        _report_leftovers(job.leftovers, removed=options.overwrite)
     for sheet in job.sheets:
         tell(f"contact sheet: {sheet}")
 
 
-def _tell_of_frames(job: TranslateJob) -> None:
+def _report_frames(job: TranslateJob) -> None:
     if job.frames:
         warn(job.frames.notice("translated"))
 
 
-def _tell_leftovers(leftovers: Leftovers, *, removed: bool) -> None:
+def _report_leftovers(leftovers: Leftovers, *, removed: bool) -> None:
     found, foreign = leftovers.found, leftovers.foreign
     if found and removed:
-        tell(f"removed {_counted(len(found), 'result')} of earlier runs: {_listed(found)}")
+        tell(f"removed {counted(len(found), 'result')} of earlier runs: {_listed(found)}")
     elif found:
         warn(
-            f"{_counted(len(found), 'result')} of earlier runs with other settings stay beside the "
-            f"new ones, and --overwrite removes them: {_listed(found)}"
+            f"{counted(len(found), 'result')} of earlier runs with other settings remain beside "
+            f"the new ones; --overwrite removes them: {_listed(found)}"
         )
     if foreign:
         warn(
-            f"{_counted(len(foreign), 'result')} of other inputs of the same name stay beside the "
-            f"new ones: {_listed(foreign)}"
+            f"{counted(len(foreign), 'result')} of other inputs of the same name remain beside "
+            f"the new ones: {_listed(foreign)}"
         )
 
 
@@ -223,12 +224,8 @@ def _listed(paths: Sequence[Path]) -> str:
     return ", ".join(map(str, paths[:MAX_LISTED])) + more
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _report_left_out(left_out: LeftOut, options: TranslateOptions, tally: _Tally) -> None:
-    """What the search of the folders passed over; what it could not read counts as an input."""
+    """Report files that the search of the folders left out; unreadable ones count as inputs."""
     from munit_edge.translate.run import TranslatedInput
 
     for path, fault in left_out.faults.items():
@@ -250,17 +247,17 @@ def _report(outcome: TranslatedInput, options: TranslateOptions) -> None:
     if outcome.error is None:
         return
     if not options.skips_unreadable:
-        raise UnreadableImageError(f"{outcome.error} (--on-error skip goes on with the others)")
+        raise UnreadableImageError(f"{outcome.error} (--on-error skip continues with the others)")
     warn(f"skipped: {outcome.error}")
 
 
 def _translate_stream(given: Parameters, options: TranslateOptions) -> None:
     if sys.stdout.isatty():
-        raise OutputError("the result is a picture: send standard output to a file or a program")
+        raise OutputError("the result is an image: redirect standard output to a file or a program")
     data = sys.stdin.buffer.read()
     with given.open_translator() as translator:
         job = _job(translator, options)
         with progress("translating", 1) as bar:
             result = job.translate_bytes(data, "standard input", bar.reach)
         write_bytes(result)
-        _tell_of_frames(job)
+        _report_frames(job)

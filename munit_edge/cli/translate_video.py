@@ -1,4 +1,4 @@
-"""`munit-edge translate` on video; `cli.translate` has the options and hands them on."""
+"""`munit-edge translate` on video; `cli.translate` declares the options."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from munit_edge.cli.streams import tell, warn, write_json, write_line
 from munit_edge.errors import ConfigError, InputError, OutputError
 from munit_edge.files.locks import writing_to
 from munit_edge.interrupts import EXIT_CODE_BASE, StopRequest, stop_requests, uninterrupted
+from munit_edge.text import counted
 
 if TYPE_CHECKING:
     from munit_edge.cli.translate_parameters import Parameters
@@ -33,10 +34,10 @@ def translate_if_video(given: Parameters) -> bool:
     """Translate, if the input is video.
 
     Returns:
-        Whether it is; if not, nothing has been done.
+        Whether it is video; if not, nothing has been done.
 
     Raises:
-        ConfigError: options of video are given for images, or the other way round.
+        ConfigError: options for video are given for images, or vice versa.
     """
     from munit_edge.settings import option_fields
     from munit_edge.styles.options import StyleOptions
@@ -85,7 +86,7 @@ def _translate(given: Parameters, style: StyleOptions, options: VideoOptions) ->
     from munit_edge.video.plan import open_source
 
     if options.to_pipe and sys.stdout.isatty():
-        raise OutputError("the result is raw RGB: send standard output to a program, or use -o")
+        raise OutputError("the result is raw RGB: redirect standard output to a program, or use -o")
     pyav()
     with contextlib.ExitStack() as stack:
         translator = stack.enter_context(given.open_translator())
@@ -102,7 +103,7 @@ def _translate(given: Parameters, style: StyleOptions, options: VideoOptions) ->
         if source.clip.is_live and not options.from_pipe:
             # Before the first frame, so that none is dropped while the engine opens its graphs.
             frames.warm_up(_result_size(source.clip, style), track.at(0))
-        with uninterrupted():  # else parts without a frame would stay
+        with uninterrupted():  # otherwise parts without a frame would remain
             sinks, skip = _begin(files, track, options)
             for sink in sinks:
                 stack.callback(sink.abandon)
@@ -179,7 +180,7 @@ def _complete_already(files: Sequence[FileSink]) -> bool:
 
     if not are_complete(files):
         return False
-    tell("complete already: nothing to translate")
+    tell("already complete: nothing to translate")
     for file in files:
         write_line(str(file.output))
     return True
@@ -188,7 +189,7 @@ def _complete_already(files: Sequence[FileSink]) -> bool:
 def _begin(
     files: Sequence[FileSink] | None, track: StyleTrack, options: VideoOptions
 ) -> tuple[list[Sink], int]:
-    """The sinks, and how many frames they have."""
+    """The sinks, and the number of frames that they have already."""
     from munit_edge.video.plan import begin, pipe_sinks
 
     if files is None:
@@ -197,7 +198,7 @@ def _begin(
 
 
 def _run(job: VideoJob, skip: int, clip: Clip, options: VideoOptions, where: str) -> None:
-    """Do the job, and report; exit code 1 after damage, 130 or 143 after a signal."""
+    """Run the job and report; exit code 1 after damage, 130 or 143 after a signal."""
     failure, num_lost = None, 0
     with stop_requests() as request:
         try:
@@ -207,8 +208,7 @@ def _run(job: VideoJob, skip: int, clip: Clip, options: VideoOptions, where: str
         if failure is None or (job.num_frames and not options.is_file):
             num_lost = job.settle(audio=options.audio)
     if num_lost:
-        packets = "1 packet" if num_lost == 1 else f"{num_lost} packets"
-        warn(f"audio or subtitles are damaged: {packets} left out")
+        warn(f"audio or subtitles are damaged: {counted(num_lost, 'packet')} left out")
     summary = job.summary()
     if summary.frames:
         _report(summary, options, where)
@@ -231,7 +231,7 @@ def _follow(job: VideoJob, skip: int, clip: Clip, request: StopRequest) -> None:
 
 
 def _pace(count: int, skip: int, seconds: float, total: int | None) -> str:
-    """Frames a second and, as far as it is known, the time left."""
+    """Frames per second and, if known, the time left."""
     fps = (count - skip) / seconds
     if total is None or total <= count:
         return f"{fps:.2f} frames/s"
@@ -247,11 +247,11 @@ def _report(summary: VideoSummary, options: VideoOptions, where: str) -> None:
             write_line(path)
     tell(_line(summary, where))
     if summary.ended == "interrupted" and options.is_file:
-        tell("interrupted: --resume goes on with the parts that are there")
+        tell("interrupted: --resume continues with the existing parts")
 
 
 def _line(summary: VideoSummary, where: str) -> str:
-    parts = [f"{summary.frames} {'frame' if summary.frames == 1 else 'frames'} translated"]
+    parts = [f"{counted(summary.frames, 'frame')} translated"]
     if summary.resumed_at:
         parts.append(f"{summary.resumed_at} of them by an earlier run")
     if summary.damaged:

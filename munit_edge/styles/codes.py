@@ -1,6 +1,6 @@
-"""Style codes as numbers: drawn from the prior N(0, I), spread over it, and between two codes.
+"""Style codes as numbers: sampled from the prior N(0, I), spread over it, and interpolated.
 
-`style_files` and `saved_styles` keep codes, `style_prior` tells how far they are from the prior.
+`styles.files` and `styles.saved` store codes; `styles.prior` measures their distance to the prior.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ Styles = NDArray[np.float32]
 Codes = NDArray[np.float64]
 
 MAX_SPREAD = 1024
-"""Most codes that `spread_styles` gives."""
+"""Largest number of codes that `spread_styles` returns."""
 _POOL = 4096
-"""Samples of the prior that `spread_styles` chooses from: always as many, so that the first codes
-do not depend on how many are wanted."""
+"""Samples of the prior that `spread_styles` chooses from: a fixed number, so that the first codes
+do not depend on how many are requested."""
 _SMALL_SINE = 1e-4
-"""Sine of the angle below which two directions count as one, or as opposite."""
+"""Sine of the angle below which two directions count as equal, or as opposite."""
 
 
 def sample_styles(count: int, style_dim: int, seed: int = 0) -> Styles:
     """Random style codes, float32 [count, style_dim] from N(0, 1).
 
-    NumPy's PCG64 draws them, so a seed gives the same numbers on every backend; the first codes of
-    a longer draw are those of a shorter one.
+    NumPy's PCG64 samples them, so a seed gives the same numbers on every backend. The first codes
+    of a longer sample are those of a shorter one.
 
     Raises:
         ConfigError: `count` is below 1 or `seed` is negative.
@@ -43,12 +43,12 @@ def sample_styles(count: int, style_dim: int, seed: int = 0) -> Styles:
 def spread_styles(count: int, style_dim: int, seed: int = 0) -> Styles:
     """Style codes that lie well apart and are still typical of the prior.
 
-    Of 4096 samples the half whose length is nearest to the middle is kept: spread over all of
-    them, the codes would be the outliers. Of these the first is taken, and then again and again
-    the one that is farthest from all taken so far (Gonzalez, "Clustering to minimize the maximum
-    intercluster distance", Theoretical Computer Science 38, 1985), which keeps the least distance
-    between two codes at half of the best possible or more. The first codes of a longer list are
-    those of a shorter one.
+    Of 4096 samples, the half with the most typical lengths is kept: spread over all of them, the
+    codes would be the outliers. The first one kept is chosen, then repeatedly the one that is
+    farthest from all chosen so far (Gonzalez, "Clustering to minimize the maximum
+    intercluster distance", Theoretical Computer Science 38, 1985). The smallest distance between
+    two codes is then at least half of the best possible. The first codes of a longer list are those
+    of a shorter one.
 
     Args:
         count: 1 to `MAX_SPREAD`.
@@ -78,7 +78,7 @@ def spread_styles(count: int, style_dim: int, seed: int = 0) -> Styles:
 def interpolate_styles(
     start: Styles, end: Styles, frames: int, *, spherical: bool = True
 ) -> Styles:
-    """Style codes on the way from `start` to `end`, both included, at even steps.
+    """Style codes from `start` to `end`, both included, at even steps.
 
     With t from 0 to 1 and w the angle between the two codes,
 
@@ -87,16 +87,16 @@ def interpolate_styles(
         linear:     code(t) = (1 - t) start + t end
 
     The direction moves along the great circle (Shoemake, "Animating rotation with quaternion
-    curves", SIGGRAPH 1985) and the length in a straight line. Between two samples of the prior
-    this keeps lengths that samples have; the middle of a straight line is too short by a factor of
-    about the square root of two. Where there is no one great circle, between codes in one
-    direction, in opposite ones, or a code of zeros, the straight line is taken.
+    curves", SIGGRAPH 1985) and the length changes linearly. Between two samples of the prior this
+    keeps typical lengths; the middle of a straight line is too short by a factor of about the
+    square root of two. Parallel or opposite codes, and codes of zeros, have no unique great circle:
+    there the straight line is taken.
 
     Args:
         start: float32 [style_dim].
         end: float32 [style_dim].
         frames: number of codes, at least 2.
-        spherical: for samples; False: straight, as for codes of pictures, averages above all.
+        spherical: for samples; False: straight, for codes of images and above all for averages.
 
     Returns:
         float32 [frames, style_dim]; the first and last are `start` and `end` themselves.
@@ -106,7 +106,7 @@ def interpolate_styles(
         InputError: the two codes have different shapes, or a number is not finite.
     """
     if frames < 2:
-        raise ConfigError(f"the number of frames is {frames}: both ends are frames, so 2 at least")
+        raise ConfigError(f"the number of frames is {frames}: both ends count, so pass at least 2")
     codes = _between(start, end, np.linspace(0, 1, frames), spherical)
     codes[0], codes[-1] = start, end
     return np.asarray(codes, np.float32)
@@ -136,7 +136,7 @@ def check_styles(styles: Styles, config: ModelConfig) -> Styles:
     """`styles` as float32 [S, style_dim].
 
     Raises:
-        InputError: the shape is another, or a number is not finite.
+        InputError: the shape is wrong, or a number is not finite.
     """
     codes = np.asarray(styles, dtype=np.float32)
     if codes.ndim != 2 or codes.shape[1] != config.style_dim or not len(codes):
@@ -149,8 +149,8 @@ def check_styles(styles: Styles, config: ModelConfig) -> Styles:
 
 
 def _squared_distance(pool: Codes, index: int) -> Codes:
-    """Of every code in the pool from one of them."""
-    # In float64, and without a matrix product: the choice is then the same on every machine.
+    """Squared distance of every code in the pool from one of them."""
+    # In float64 and without a matrix product, so that the choice is the same on every machine.
     distance: Codes = np.square(pool - pool[index]).sum(axis=1)
     return distance
 
@@ -176,7 +176,7 @@ def _on_the_sphere(ends: Codes, t: Codes) -> Codes:
     if not lengths.all():
         return _straight(ends, t)
     first, last = ends / lengths[:, None]
-    # Not the inverse of the cosine, which is inexact for small angles.
+    # The arc cosine would be inexact for small angles.
     angle = 2 * np.arctan2(np.linalg.norm(first - last), np.linalg.norm(first + last))
     if np.sin(angle) < _SMALL_SINE:
         return _straight(ends, t)

@@ -23,9 +23,9 @@ class SampledOrigin(StrictModel):
     """A sample of the prior."""
 
     kind: Literal["sample"] = "sample"
-    """Tells the kinds of origin apart."""
+    """Discriminates the kinds of origin."""
     seed: int = Field(ge=0)
-    """Seed of `styles.sample_styles`."""
+    """Seed of `styles.codes.sample_styles`."""
     index: int = Field(0, ge=0)
     """Which of the seed's codes, from 0."""
 
@@ -34,12 +34,12 @@ class SampledOrigin(StrictModel):
 
 
 class SpreadOrigin(StrictModel):
-    """One of samples that lie well apart."""
+    """One of several samples that lie well apart."""
 
     kind: Literal["spread"] = "spread"
-    """Tells the kinds of origin apart."""
+    """Discriminates the kinds of origin."""
     seed: int = Field(ge=0)
-    """Seed of `styles.spread_styles`."""
+    """Seed of `styles.codes.spread_styles`."""
     index: int = Field(ge=0)
     """Which of the seed's codes, from 0."""
 
@@ -48,7 +48,7 @@ class SpreadOrigin(StrictModel):
 
 
 class ReferencePicture(StrictModel):
-    """A picture that a style was taken from."""
+    """An image that a style was taken from."""
 
     file: str
     """Its name, without the folder."""
@@ -57,37 +57,37 @@ class ReferencePicture(StrictModel):
 
 
 class PicturesOrigin(StrictModel):
-    """The mean of the codes of reference pictures."""
+    """The mean of the codes of reference images."""
 
     kind: Literal["pictures"] = "pictures"
-    """Tells the kinds of origin apart."""
+    """Discriminates the kinds of origin."""
     pictures: tuple[ReferencePicture, ...] = Field(min_length=1)
-    """All of them."""
+    """All reference images."""
     size: int | None = Field(None, ge=1)
-    """Shorter side in pixels that they were resized to; null: as they are."""
+    """Shorter side in pixels that they were resized to; null: they kept their size."""
     thumbnail: str | None = Field(None, max_length=8192)
-    """The first of them, small, for lists: a JPEG file in base64; null: not kept."""
+    """Thumbnails of the first of them, for lists: a JPEG file in base64; null: not kept."""
 
     def __str__(self) -> str:
         shown = ", ".join(picture.file for picture in self.pictures[:3])
         more = ", ..." if len(self.pictures) > 3 else ""
         count = len(self.pictures)
-        return f"mean of {count} pictures: {shown}{more}" if count > 1 else shown
+        return f"mean of {count} images: {shown}{more}" if count > 1 else shown
 
 
 class InterpolatedOrigin(StrictModel):
     """A code between two others."""
 
     kind: Literal["interpolation"] = "interpolation"
-    """Tells the kinds of origin apart."""
+    """Discriminates the kinds of origin."""
     start: str
-    """What the user called the first end: a name, a file or a seed."""
+    """The first end: a name, a file or a seed."""
     end: str
-    """And the other."""
+    """The other end."""
     position: float = Field(ge=0, le=1)
     """0: the first end; 1: the other."""
     spherical: bool
-    """Which way of `styles.interpolate_styles`."""
+    """The path of `styles.codes.interpolate_styles`."""
 
     def __str__(self) -> str:
         return f"{self.position:.0%} of the way from {self.start} to {self.end}"
@@ -102,17 +102,17 @@ class NamedStyle(StrictModel):
     """One style code."""
 
     name: str
-    """What the user calls it."""
+    """Its name."""
     code: tuple[float, ...] = Field(min_length=1)
-    """As many numbers as the model's style_dim."""
+    """style_dim numbers."""
     origin: Origin | None = None
-    """Where it came from; null: not told."""
+    """Where it came from; null: unknown."""
     prior_distance: PriorDistance | None = None
-    """Where it lies in the prior; for people, it follows from the code."""
+    """Where it lies in the prior; informative only, since it follows from the code."""
 
     @property
     def sampled(self) -> bool:
-        """Whether it is a sample of the prior, or on the sphere between two."""
+        """Whether it is a sample of the prior, or interpolated spherically between two."""
         if isinstance(self.origin, InterpolatedOrigin):
             return self.origin.spherical
         return isinstance(self.origin, (SampledOrigin, SpreadOrigin))
@@ -157,7 +157,7 @@ def read_style_file(
         path: the file.
         model_sha256: the model's identity.
         style_dim: numbers in one of its codes.
-        domain: whose decoder will take them; None: either.
+        domain: the domain whose decoder will take them; None: either.
 
     Raises:
         InputError: the file is missing, is not a style file, or belongs to another model or domain.
@@ -166,8 +166,8 @@ def read_style_file(
     if file.model_sha256 != model_sha256:
         raise InputError(
             f"{path} was saved for another model ({file.model_sha256[:12]}..., this one is "
-            f"{model_sha256[:12]}...): style codes of one model mean nothing to another; make it "
-            "anew from its pictures or seed with `munit-edge styles save`"
+            f"{model_sha256[:12]}...): style codes fit one model only. Make it "
+            "again from its images or seed with `munit-edge styles save`"
         )
     if not file.styles:
         raise InputError(f"{path} holds no style: save one with `munit-edge styles save`")
@@ -191,14 +191,14 @@ def write_style_file(path: Path, file: StyleFile, *, replace: bool = False) -> N
     """Write `file` as JSON, whole or not at all.
 
     Raises:
-        OutputError: it cannot be written, or is there and `replace` is false.
+        OutputError: it cannot be written, or exists and `replace` is false.
     """
     with atomic_file(path, replace=replace) as partial:
         partial.write_text(file.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def sampled_style(name: str, style_dim: int, seed: int, index: int = 0) -> NamedStyle:
-    """Sample number `index`, from 0, of a seed.
+    """Sample number `index` of a seed, counted from 0.
 
     Raises:
         ConfigError: `seed` or `index` is negative.
@@ -210,7 +210,7 @@ def sampled_style(name: str, style_dim: int, seed: int, index: int = 0) -> Named
 
 
 def spread_named(name: str, style_dim: int, count: int, seed: int) -> list[NamedStyle]:
-    """The codes of `styles.spread_styles` as NAME_00, NAME_01, ..."""
+    """The codes of `styles.codes.spread_styles` as NAME_00, NAME_01, ..."""
     codes = spread_styles(count, style_dim, seed)
     return [
         named_style(f"{name}_{index:02d}", code, SpreadOrigin(seed=seed, index=index))
@@ -221,10 +221,10 @@ def spread_named(name: str, style_dim: int, count: int, seed: int) -> list[Named
 def interpolated_named(
     name: str, ends: tuple[NamedStyle, NamedStyle], frames: int
 ) -> list[NamedStyle]:
-    """The codes of `styles.interpolate_styles` as NAME_00, NAME_01, ...
+    """The codes of `styles.codes.interpolate_styles` as NAME_00, NAME_01, ...
 
-    On the sphere between samples of the prior, straight where an end comes from pictures or is not
-    known to be a sample.
+    Spherical between samples of the prior; straight if an end comes from images or is not known to
+    be a sample.
     """
     start, end = ends
     spherical = start.sampled and end.sampled
@@ -243,20 +243,20 @@ def interpolated_named(
 
 
 def _load(path: Path) -> StyleFile:
-    mend = "save the style again with `munit-edge styles save`"
+    fix = "save the style again with `munit-edge styles save`"
     try:
         data = read_json(path)
     except ConfigError as exc:
         if isinstance(exc.__cause__, FileNotFoundError):
             raise InputError(f"style file {path} does not exist") from exc
-        raise InputError(f"not a style file: {exc}; {mend}") from exc
+        raise InputError(f"not a style file: {exc}; {fix}") from exc
     version = data.get("format_version", FORMAT_VERSION) if isinstance(data, dict) else None
     if version not in (None, FORMAT_VERSION):
         raise InputError(
             f"{path} has format version {shown(version)} and this munit-edge reads "
-            f"{FORMAT_VERSION}: {mend}, or install the munit-edge that wrote it"
+            f"{FORMAT_VERSION}: {fix}, or install the munit-edge that wrote it"
         )
     try:
         return validate(StyleFile, data, str(path))
     except ConfigError as exc:
-        raise InputError(f"not a style file: {exc}; {mend}") from exc
+        raise InputError(f"not a style file: {exc}; {fix}") from exc

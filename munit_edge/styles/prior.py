@@ -1,8 +1,8 @@
-"""How far a style code lies from the prior N(0, I) that random styles are drawn from.
+"""How far a style code lies from the prior N(0, I) that random styles are sampled from.
 
-The decoder was trained on codes of the prior and on those that the style encoder gave for training
-pictures. A reference picture that looks like none of them may give a code that the decoder has
-never seen; the result is then a matter of luck, and the user ought to know.
+The decoder was trained on codes of the prior and on the style encoder's codes of training images. A
+reference image unlike any of them may yield a code that the decoder has never seen. The result is
+then unpredictable, so the user is warned.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from munit_edge.settings import StrictModel
 from munit_edge.styles.codes import Styles
 
 OUTSIDE = 1e-3
-"""A code is far outside when fewer samples of the prior than this share go as far."""
+"""A code is far outside if a smaller share of the prior's samples than this goes as far."""
 
 
 class PriorDistance(StrictModel):
@@ -35,7 +35,7 @@ class PriorDistance(StrictModel):
     largest: float
     """Largest magnitude of a number in the code."""
     largest_share: float
-    """Share of the prior's samples that have a larger one, 0 to 1."""
+    """Share of the prior's samples whose largest magnitude is larger, 0 to 1."""
 
     @property
     def far_outside(self) -> bool:
@@ -77,7 +77,7 @@ def outside_warning(code: Styles, name: str) -> str | None:
         what += f"has one beyond {_largest_bound(len(code)):.2f}"
     return (
         f"the style of {name} is far outside the prior N(0, I): {what}; results may look odd, "
-        "pictures like those of the training work best"
+        "images like the training images work best"
     )
 
 
@@ -87,7 +87,7 @@ def chi_square_share(squared: float, degrees: int) -> float:
     The finite sums for whole degrees of freedom (Abramowitz and Stegun, Handbook of Mathematical
     Functions, 26.4.4 and 26.4.5), with half-integer powers over the Gamma function:
     exp(-h) * sum of h**a / Gamma(a + 1) over a = degrees / 2 - 1, degrees / 2 - 2, ... from 0 up,
-    with h = squared / 2; for odd degrees, erfc(sqrt(h)) besides.
+    with h = squared / 2; for odd degrees, plus erfc(sqrt(h)).
     """
     half = squared / 2
     if half == 0:

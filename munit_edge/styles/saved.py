@@ -1,6 +1,6 @@
 """The saved styles of a model: the folder `styles` of its directory, and files elsewhere.
 
-model/styles/sunset.json     the style that `--style sunset` means
+model/styles/sunset.json     the style that `--style sunset` names
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class ListedFile(StrictModel):
     """A file in the folder of saved styles."""
 
     name: str
-    """What `--style` calls it."""
+    """Its name for `--style`."""
     path: str
-    """Where it lies."""
+    """Path of the file."""
     file: StyleFile | None = None
-    """What it holds; null: it cannot be used."""
+    """Its content; null: it cannot be used."""
     unusable: str | None = None
-    """Why not."""
+    """Why it cannot be used; null: it can."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class SavedStyles:
     """The styles of one model: those in its folder `styles`, and files elsewhere."""
 
     folder: Path
-    """Where named styles lie; it need not exist."""
+    """Folder of named styles; it need not exist."""
     model_sha256: str
     """The model's identity."""
     style_dim: int
@@ -58,21 +58,21 @@ class SavedStyles:
 
     @classmethod
     def of(cls, model: Path) -> SavedStyles:
-        """Those of a model directory; no engine is needed.
+        """The saved styles of a model directory; no engine is needed.
 
         Raises:
-            InputError, ModelError: there is no model directory at that path, or it is damaged.
+            InputError, ModelError: the path is not a model directory, or it is damaged.
         """
         manifest = read_manifest(model)
         return cls(model / STYLES_FOLDER, manifest.checkpoint_sha256, manifest.model.style_dim)
 
     def names(self) -> list[str]:
-        """Names saved there, sorted; whether the files can be used shows when they are read."""
+        """Names of the saved styles, sorted; the files are not read."""
         files = self.folder.glob(f"*{SUFFIX}") if self.folder.is_dir() else ()
         return sorted(file.stem for file in files if _is_name(file.stem))
 
     def files(self) -> list[ListedFile]:
-        """Every file of the folder, sorted by name, with what it holds or why it is of no use."""
+        """Every file of the folder, sorted by name, with its content or why it cannot be used."""
         listed = []
         for name in self.names():
             path = self.folder / f"{name}{SUFFIX}"
@@ -83,7 +83,7 @@ class SavedStyles:
         return listed
 
     def path(self, name: str) -> Path:
-        """The file of the style `name`, whether or not it is there.
+        """The file of the style `name`, whether or not it exists.
 
         Raises:
             ConfigError: `name` cannot be the name of a style.
@@ -91,10 +91,10 @@ class SavedStyles:
         return self.folder / f"{check_name(name)}{SUFFIX}"
 
     def find(self, style: str) -> Path:
-        """The file that a user means by `style`.
+        """The file of `style`, as a user names it.
 
         Args:
-            style: a name, if it can be one; else a path.
+            style: a name; anything that cannot be one is a path.
 
         Raises:
             InputError: no style of that name is saved; the message lists those that are.
@@ -102,7 +102,7 @@ class SavedStyles:
         if not _is_name(style):
             return Path(style)
         names = self.names()
-        for name in names:  # as the folder spells it: copied files may be in decomposed Unicode
+        for name in names:  # spelled as in the folder: copied files may use decomposed Unicode
             if _composed(name) == _composed(style):
                 return self.folder / f"{name}{SUFFIX}"
         known = f"saved there: {', '.join(names)}" if names else "none is saved there"
@@ -135,8 +135,8 @@ class SavedStyles:
         styles = self.read(style, domain).styles
         if len(styles) > 1:
             raise InputError(
-                f"{style} holds {len(styles)} styles: name a file of one style, a saved name or a "
-                "seed"
+                f"{style} contains {len(styles)} styles: name a file with one style, a saved name "
+                "or a seed"
             )
         return styles[0]
 
@@ -146,7 +146,7 @@ class SavedStyles:
         """Write a file of these styles.
 
         Raises:
-            OutputError: it cannot be written, or is there and `replace` is false.
+            OutputError: it cannot be written, or exists and `replace` is false.
         """
         file = StyleFile(model_sha256=self.model_sha256, domain=domain, styles=tuple(styles))
         write_style_file(path, file, replace=replace)
@@ -155,8 +155,8 @@ class SavedStyles:
         """Give a saved style another name.
 
         Args:
-            old: its name.
-            new: the other.
+            old: its present name.
+            new: its new name.
             overwrite: replace a style of that name.
 
         Returns:
@@ -165,11 +165,11 @@ class SavedStyles:
         Raises:
             ConfigError: `new` cannot be the name of a style, or both are the same.
             InputError: no style `old` is saved, or its file cannot be used with this model.
-            OutputError: a style `new` is there already, or the folder cannot be written.
+            OutputError: a style `new` exists already, or the folder cannot be written.
         """
         source, target = self.find(check_name(old)), self.path(new)
         if _composed(source.stem) == target.stem:
-            raise ConfigError(f"'{new}' is the style's name already: give another")
+            raise ConfigError(f"'{new}' is the style's name already: pass another")
         file = self.read(str(source))
         if not overwrite:
             refuse_replacing([target])
@@ -182,7 +182,7 @@ class SavedStyles:
         return target
 
     def delete(self, names: Iterable[str]) -> list[Path]:
-        """Delete saved styles, all of them or, when one is missing, none.
+        """Delete saved styles: all of them, or none if one is missing.
 
         Raises:
             ConfigError: a name cannot be the name of a style.
@@ -197,7 +197,7 @@ class SavedStyles:
 
 
 def check_name(name: str) -> str:
-    """`name` as it is saved: composed Unicode (NFC).
+    """`name` in the form that is saved: composed Unicode (NFC).
 
     Raises:
         ConfigError: it cannot be the name of a style.
@@ -206,13 +206,13 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(composed):
         raise ConfigError(
             f"'{name}' cannot be the name of a style: use letters, digits, - and _, beginning with "
-            f"a letter, {MAX_NAME} at most"
+            f"a letter, {MAX_NAME} characters at most"
         )
     return composed
 
 
 def check_holds_styles(path: Path) -> None:
-    """Raise OutputError if `path` is there and is no file of styles, which alone is replaced."""
+    """Raise OutputError if `path` exists and is not a style file: only style files are replaced."""
     if not os.path.lexists(path):
         return
     try:
@@ -221,15 +221,15 @@ def check_holds_styles(path: Path) -> None:
         data = None
     if not isinstance(data, dict) or not {"styles", "model_sha256"} <= data.keys():
         raise OutputError(
-            f"{path} is no file of styles, so --overwrite does not replace it: name another file"
+            f"{path} is not a style file, so --overwrite does not replace it: name another file"
         )
 
 
 def refuse_replacing(paths: Iterable[Path]) -> None:
-    """Raise OutputError if one of `paths` is there already."""
+    """Raise OutputError if one of `paths` exists already."""
     for path in paths:
         if os.path.lexists(path):
-            raise OutputError(f"{path} exists already: take another name or pass --overwrite")
+            raise OutputError(f"{path} exists already: choose another name or pass --overwrite")
 
 
 def _is_name(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a style looks like in a list: its reference pictures, kept small, or its numbers as bars."""
+"""What a style looks like in a list: thumbnails of its reference images, or its code as bars."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from munit_edge.styles.codes import Styles
 SIDE = 96
 """Longer side in pixels of a thumbnail."""
 MAX_BYTES = 3000
-"""Of its file; in base64 that is 4000 letters."""
+"""Size limit of its file; in base64 that is 4000 characters."""
 MAX_PICTURES = 4
-"""Of several reference pictures so many are shown, two in a row."""
+"""Number of reference images that are shown, two in a row."""
 
 _QUALITIES = (90, 80, 65, 50, 30, 20, 10)
-"""JPEG qualities, until one is small enough; 10 always is: 96 x 96 pixels of noise give 1.6 kB."""
+"""JPEG qualities, tried in order until the file is small enough. 10 always is: 96 x 96 pixels of
+noise take 1.6 kB."""
 _MAX_READ_SIDE = 512
-"""A style file comes from anywhere: larger pictures in it are not decoded."""
+"""Style files may be untrusted: larger images in them are not decoded."""
 _REACH = 3.0
-"""Numbers of a code that reach a bar's full height; 3 in 1000 random ones are larger."""
+"""Magnitude at which a bar has its full height; 3 in 1000 random numbers are larger."""
 _BACKGROUND, _AXIS = (246, 246, 246), (190, 190, 190)
 _POSITIVE, _NEGATIVE = (66, 103, 172), (201, 104, 62)
 
 
 def pack_thumbnail(pictures: Sequence[Picture]) -> str:
-    """The first reference pictures as one small JPEG file, in base64.
+    """The first reference images as one small JPEG file, in base64.
 
     Args:
         pictures: at least one; more than `MAX_PICTURES` are not shown.
 
     Returns:
-        At most 4000 letters.
+        At most 4000 characters.
     """
     image = Image.fromarray(_side_by_side(pictures[:MAX_PICTURES]))
     for quality in _QUALITIES:
@@ -49,22 +50,22 @@ def pack_thumbnail(pictures: Sequence[Picture]) -> str:
 
 
 def unpack_thumbnail(text: str) -> Images | None:
-    """What `pack_thumbnail` packed, uint8 [h, w, 3]; None where it is damaged."""
+    """The image that `pack_thumbnail` packed, uint8 [h, w, 3]; None: it is damaged."""
     try:
         data = base64.b64decode(text, validate=True)
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             if max(image.size) > _MAX_READ_SIDE:
                 return None
             return np.array(image.convert("RGB"))
-    except (ValueError, OSError, SyntaxError):  # what Pillow raises for damaged files
+    except (ValueError, OSError, SyntaxError):  # raised by Pillow for damaged files
         return None
 
 
 def draw_code(code: Styles, side: int = SIDE) -> Images:
-    """A style code [style_dim] as bars, so that a style without a picture can be recognised.
+    """A style code [style_dim] as bars, so that a style without an image can be recognised.
 
     Args:
-        code: the numbers; above zero upwards, 3 is the full height.
+        code: the numbers; positive ones point upwards, 3 is the full height.
         side: of the square in pixels.
 
     Returns:
@@ -84,7 +85,7 @@ def draw_code(code: Styles, side: int = SIDE) -> Images:
 
 
 def _side_by_side(pictures: Sequence[Picture]) -> Images:
-    """One picture alone; several in rows of two, on white."""
+    """A single image alone; several in rows of two, on white."""
     if len(pictures) == 1:
         return thumbnail(pictures[0], SIDE)
     cell = SIDE // 2

@@ -1,4 +1,4 @@
-"""Pictures in, pictures out: one result for each style, with alpha and colour profile kept."""
+"""Images in, images out: one result for each style, keeping alpha and colour profile."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from munit_edge.model.config import Direction, split_direction
 from munit_edge.styles.codes import Styles
 from munit_edge.system.heap import heap_kept_smallest
 from munit_edge.system.threads import Stopwatch
-from munit_edge.translate.tile_choice import WHOLE, TileChoice, TileWish, choose_core, memory_of
 from munit_edge.translate.tiles import OnPart, TiledTranslation, TileStatistics, ignore_part
+from munit_edge.translate.tiling import WHOLE, TileChoice, TileOption, choose_core, memory_of
 from munit_edge.translator import Content, Translator
 
 
-class PictureTranslator:
-    """Translates pictures in one direction with one set of styles.
+class ImageTranslator:
+    """Translates images in one direction with one set of styles.
 
     Args:
         translator: the opened model.
         direction: "a2b" or "b2a".
         codes: float32 [S, style_dim], the styles.
-        tile: which pictures are cut into tiles, and how large; see `tile_choice`.
-        tile_stats: where the statistics of a picture in tiles come from.
-        say: told in words what a picture in tiles takes, before the work starts.
+        tile: which images are cut into tiles, and of which size; see `tiling.choose_core`.
+        tile_stats: source of the norms' statistics for an image in tiles.
+        notify: called with one line on the cost of an image in tiles, before the work starts.
 
     Attributes:
-        channels: channels of the pictures that come in.
-        busy: the time that the engine took so far.
+        channels: channels of the input images.
+        busy: the engine's time so far.
     """
 
     def __init__(
@@ -40,15 +40,15 @@ class PictureTranslator:
         direction: Direction,
         codes: Styles,
         *,
-        tile: TileWish = "off",
+        tile: TileOption = "off",
         tile_stats: TileStatistics = "thumbnail",
-        say: Callable[[str], None] = lambda text: None,
+        notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._translator = translator
         self._tile = tile
         self._memory = memory_of(translator.device) if tile == "auto" else 0
         self._statistics = tile_stats
-        self._tiled = TiledTranslation(translator, direction, statistics=tile_stats, say=say)
+        self._tiled = TiledTranslation(translator, direction, statistics=tile_stats, notify=notify)
         self._source, self._target = split_direction(direction)
         self._codes = codes
         self.channels = translator.config.channels(self._source)
@@ -56,14 +56,14 @@ class PictureTranslator:
 
     @property
     def pixels_at_once(self) -> int:
-        """Pixels of pictures that are good to translate together."""
+        """Number of pixels that is best translated together."""
         return self._translator.pixels_at_once
 
     def padded_size(self, picture: Picture) -> tuple[int, int]:
-        """Height and width that the engine sees; pictures of one such size may go together.
+        """Height and width that the engine gets; images of one such size can share a batch.
 
         Raises:
-            InputError: the picture is larger than the model's graphs take.
+            InputError: the image is larger than the model's graphs take.
         """
         size = picture.pixels.shape[0], picture.pixels.shape[1]
         return self._translator.padded_size(size, self._source)
@@ -71,15 +71,15 @@ class PictureTranslator:
     def translate(
         self, pictures: Sequence[Picture], name: str, on_part: OnPart = ignore_part
     ) -> Iterator[tuple[Picture, float]]:
-        """All results of the first picture, one for each style in order, then those of the next.
+        """All results of the first image, one for each style in order, then those of the next.
 
-        They are computed a few at a time, as they are asked for. With each comes its share of the
-        engine's time in seconds.
+        They are computed a few at a time, on demand. Each comes with its share of the engine's time
+        in seconds.
 
         Args:
-            pictures: of one padded size.
-            name: what messages call the first.
-            on_part: told how many of the pictures are done, parts of one included.
+            pictures: images of one padded size.
+            name: name of the first in messages.
+            on_part: called with the number of images done, fractions included.
 
         Raises:
             InputError: there is too little memory.
@@ -95,14 +95,14 @@ class PictureTranslator:
         except MemoryError as exc:
             height, width = pictures[0].pixels.shape[:2]
             raise InputError(
-                f"{name} needs more memory than there is ({width} x {height} pixels): cut it into "
-                "smaller tiles with --tile, or make it smaller with --size"
+                f"{name} needs more memory than is available ({width} x {height} pixels): cut it "
+                "into smaller tiles with --tile, or make it smaller with --size"
             ) from exc
 
     def choice(self, size_hw: tuple[int, ...]) -> TileChoice:
-        """Whether a picture of this height and width is cut into tiles, and how.
+        """Whether an image of this height and width is cut into tiles, and how.
 
-        The same for one size as long as this object lives: memory is looked up once.
+        Constant for one size while this object exists: memory is looked up once.
         """
         height, width = size_hw
         opened = self._translator
@@ -149,7 +149,7 @@ class PictureTranslator:
     def _encode(self, pictures: Sequence[Picture], size_hw: tuple[int, int]) -> Content:
         images = np.stack([pad_to(picture.pixels, size_hw) for picture in pictures])
         with self.busy:
-            return self._translator.encode_content(images, self._source)
+            return self._translator.encode_padded(images, self._source)
 
     def _decode(self, content: Content, codes: Styles) -> Images:
         with self.busy:
@@ -157,7 +157,7 @@ class PictureTranslator:
 
 
 def _finished(pixels: Images, source: Picture) -> Picture:
-    """A result cut to the size of its input, with what the input brings along."""
+    """A result cropped to the size of its input, with the input's alpha and profile."""
     height, width = source.pixels.shape[:2]
     alpha = None if pixels.shape[2] == 4 else source.alpha
     return Picture(pixels[:height, :width], alpha, source.icc_profile)

@@ -1,8 +1,8 @@
 """Results of earlier runs that new ones do not replace: fewer styles, another format, fewer sheets.
 
-Only what the folder's log names counts, and a log is a file that anyone can write: a result is
-removed where it is a regular file below the folder, reached through no link, with the name and the
-first bytes of one.
+Only files that the folder's log names are considered. Since anyone could have written the log, a
+file is removed only if it is a regular file below the folder, reached through no link, and has the
+name and the first bytes of a result.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _BEGINNINGS = {".png": b"\x89PNG", ".jpg": b"\xff\xd8", ".webp": b"RIFF"}
 
 
 class Leftovers:
-    """Finds what earlier runs have left beside the results of this one, and removes it if it may.
+    """Finds results that earlier runs left beside those of this one, and may remove them.
 
     Args:
-        folder: of the results.
-        earlier: for every result the last line of an earlier run that names it.
+        folder: folder of the results.
+        earlier: for every result, the last line of an earlier run that names it.
         written: results that this run writes or keeps.
         read: files that it reads.
         settings: its settings' hash.
-        remove: whether what is found is removed; else it is only named.
+        remove: whether found results are removed rather than only listed.
 
     Attributes:
-        found: paths of what was found so far, and removed if it was to be.
-        foreign: results of other inputs of the same name, which are only named.
+        found: paths of results found so far, removed if `remove`.
+        foreign: results of other inputs of the same name, which are only listed.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class Leftovers:
         self.foreign: list[Path] = []
 
     def of_input(self, path: Path, sha256: str | None, outputs: Iterable[Path]) -> None:
-        """What is left of one input, whose results are complete.
+        """Handle the leftovers of one input whose results are complete.
 
         Args:
             path: the input.
-            sha256: of its file; the same file may have been named by another path.
+            sha256: hash of its file, which earlier may have had another path.
             outputs: its results.
         """
         own = {name for known in _names(path) for name in self._by_input.get(known, ())}
@@ -89,11 +89,11 @@ class Leftovers:
                 self.foreign.append(file)
 
     def of_sheets(self, written: Iterable[Path], inputs: Iterable[Path]) -> None:
-        """Contact sheets that show other results than there are now.
+        """Handle contact sheets that show outdated results.
 
         Args:
-            written: the sheets of this run; with any, all earlier ones are left over.
-            inputs: of this run, as far as they have results.
+            written: the sheets of this run; if there are any, all earlier ones are leftovers.
+            inputs: inputs of this run that have results.
         """
         names = {path.name for path in written}
         shown = {known for path in inputs for known in _names(path)}
@@ -116,7 +116,7 @@ class Leftovers:
         self.found.append(file)
 
     def _file(self, name: str) -> Path | None:
-        """The result of that name, if there is one; see the module's text."""
+        """The result of that name, if it is safe to take; see the module's docstring."""
         path = PurePosixPath(real_name(name))
         parts = path.parts
         if not parts or path.is_absolute() or ".." in parts:
@@ -140,8 +140,8 @@ class Leftovers:
 
 
 def _names(path: str | Path) -> set[str]:
-    """What an input may be called."""
+    """Names that a log may have for an input."""
     try:
         return {stored_name(path), stored_name(os.path.realpath(path))}
-    except ValueError:  # a log may say anything
+    except ValueError:  # a log may contain anything
         return set()

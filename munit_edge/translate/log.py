@@ -1,4 +1,4 @@
-"""The record of a folder of results: one JSON line for each input, and what is done already."""
+"""The log of a folder of results: one JSON line for each input, and which results are done."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 from pydantic import ValidationError
 
+from munit_edge.closing import Closing
 from munit_edge.files.appending import open_to_append
 from munit_edge.files.names import stored_name
 from munit_edge.files.system_errors import output_errors
 from munit_edge.settings import StrictModel
 from munit_edge.styles.codes import Styles
-from munit_edge.translate.tile_choice import WHOLE, TileChoice
+from munit_edge.translate.tiling import WHOLE, TileChoice
 
 LOG_FILE = "munit-edge-log.jsonl"
-"""Name of the record inside the folder of results."""
+"""Name of the log inside the folder of results."""
 
 NOT_FINISHED = "not finished: results of an earlier run are being replaced"
 """Error of a line that is followed by another one of the same input, unless the run was killed."""
 REPLACED = "replaced: a run with this file as its output has written it"
-"""Error of a line about a file that another run was told to write."""
+"""Error of a line about a file that another run has written."""
 
 
 class LogEntry(StrictModel):
-    """One line: what became of one input."""
+    """One line: the outcome of one input."""
 
     input: str
-    """Path of the picture; what is not UTF-8 in paths is escaped, see `names.stored_name`."""
+    """Path of the image; parts that are not UTF-8 are escaped, see `names.stored_name`."""
     sha256: str | None
     """Hash of its file, hexadecimal; null: it could not be read."""
     settings: str
-    """Hash of everything else that decides the results (`settings_hash`), besides the tiles."""
+    """Hash of everything else that affects the results (`settings_hash`), except the tiles."""
     outputs: tuple[str, ...] = ()
     """Paths of its results below this folder, one for each style in order."""
     size: tuple[int, int] | None = None
@@ -45,27 +45,27 @@ class LogEntry(StrictModel):
     tile: int | None = None
     """Largest core in pixels of the tiles that it was cut into; null: it was translated whole."""
     tile_stats: str | None = None
-    """Where the statistics of these tiles came from; null: it was translated whole."""
+    """Source of the statistics of these tiles; null: it was translated whole."""
     seconds: float
     """Time for reading, translating and writing."""
     error: str | None = None
-    """Why there are no results; null: there are."""
+    """Why there are no results; null: there are results."""
     shown: tuple[str, ...] = ()
-    """Of a contact sheet, whose line has no input: the inputs that it shows."""
+    """In the line of a contact sheet, which has no input: the inputs that it shows."""
 
 
-class TranslateLog:
-    """Appends to the record of a folder, and knows what it said before.
+class TranslateLog(Closing):
+    """Appends to the log of a folder, and knows its earlier lines.
 
-    Every line is handed to the system at once, so what a killed run finished is known. Lines that
-    cannot be read, such as the last one of a machine that lost its power, count as not written.
+    Every line is flushed at once, so the finished results of a killed run are known. Lines that
+    cannot be read, such as the last one after a power failure, are ignored.
 
     Args:
-        folder: of the results; it is there. None: no record is kept, and nothing is known.
-        settings: of this run, see `settings_hash`.
+        folder: existing folder of the results. None: no log is kept.
+        settings: hash of this run's settings, see `settings_hash`.
 
     Raises:
-        OutputError: the record cannot be opened.
+        OutputError: the log cannot be opened.
     """
 
     def __init__(self, folder: Path | None, settings: str) -> None:
@@ -84,13 +84,13 @@ class TranslateLog:
 
     @property
     def earlier(self) -> Mapping[str, LogEntry]:
-        """For every result the last line of an earlier run that names it."""
+        """For every result, the last line of an earlier run that names it."""
         return self._last_writer
 
     def find_done(self, outputs: Sequence[Path], sha256: str) -> LogEntry | None:
-        """The line that wrote all of `outputs` from such a file with these settings.
+        """The line of all of `outputs`, made from such a file with these settings.
 
-        None: there is none, another run has replaced one of them or begun to, or one is gone.
+        None: there is none, another run has replaced one or begun to, or a file is missing.
         """
         entries = {self._last_writer.get(name) for name in self._names(outputs)}
         entry = entries.pop()
@@ -103,7 +103,7 @@ class TranslateLog:
     def begin(self, path: Path, sha256: str, outputs: Sequence[Path]) -> None:
         """Append a line that results are about to be replaced, if an earlier line names any.
 
-        So that they do not count as the earlier run's, should this one be killed between two.
+        They then do not count as the earlier run's if this one is killed halfway.
 
         Raises:
             OutputError: it cannot be written.
@@ -158,9 +158,9 @@ class TranslateLog:
         )
 
     def write_replaced(self, path: Path) -> None:
-        """Append a line that the file `path` is no longer what an earlier line says.
+        """Append a line that invalidates earlier lines about the file `path`.
 
-        It names no input, so no run takes the file for a result of its own.
+        It names no input, so no run takes the file for its own result.
 
         Raises:
             OutputError: it cannot be written.
@@ -184,26 +184,15 @@ class TranslateLog:
             with output_errors(self._folder / LOG_FILE):
                 self._file.close()
 
-    def __enter__(self) -> TranslateLog:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _names(self, outputs: Iterable[Path]) -> list[str]:
         folder = self._folder
         return [stored_name(p.relative_to(folder).as_posix()) for p in outputs] if folder else []
 
 
 def recording_folders(path: Path) -> list[Path]:
-    """Folders whose records name the file `path`: those above it, by their real paths.
+    """Folders above the file `path` whose logs name it, by their real paths.
 
-    Records that cannot be read, such as those of other users, are passed over.
+    Logs that cannot be read, such as those of other users, are skipped.
     """
     real = _real(path)
     folders = []
@@ -219,10 +208,10 @@ def recording_folders(path: Path) -> list[Path]:
 
 
 def disown(path: Path) -> None:
-    """Tell the records that name the file `path` that it is no longer what they say.
+    """Invalidate the lines about the file `path` in all logs that name it.
 
     Raises:
-        OutputError: a record cannot be written.
+        OutputError: a log cannot be written.
     """
     for folder in recording_folders(path):
         with TranslateLog(folder, "") as log:
@@ -230,12 +219,12 @@ def disown(path: Path) -> None:
 
 
 def _real(path: Path) -> Path:
-    """A path without links but that of its own name."""
+    """A path whose folders are resolved; its own name may still be a link."""
     return Path(os.path.realpath(path.parent), path.name)
 
 
 def settings_hash(model: str, styles: Styles, settings: dict[str, object]) -> str:
-    """SHA-256 of what decides the results besides the input.
+    """SHA-256 of everything but the input that affects the results.
 
     Args:
         model: identity of the model.
@@ -247,7 +236,7 @@ def settings_hash(model: str, styles: Styles, settings: dict[str, object]) -> st
 
 
 def _read_log(file: BinaryIO) -> dict[str, LogEntry]:
-    """For every result the last line that names it."""
+    """For every result, the last line that names it."""
     last_writer: dict[str, LogEntry] = {}
     file.seek(0)
     for line in file:
@@ -260,7 +249,7 @@ def _read_log(file: BinaryIO) -> dict[str, LogEntry]:
 
 
 def _ends_whole(file: BinaryIO) -> bool:
-    """Whether the file is empty or its last line ends."""
+    """Whether the file is empty or its last line is complete."""
     if not file.seek(0, os.SEEK_END):
         return True
     file.seek(-1, os.SEEK_END)

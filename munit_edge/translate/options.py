@@ -1,4 +1,4 @@
-"""What a run of `munit-edge translate` wants, checked before any work."""
+"""The options of `munit-edge translate` on images, checked before any work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from munit_edge.files.paths import is_folder
 from munit_edge.images.io import ImageFormat, image_format
 from munit_edge.settings import StrictModel
 from munit_edge.styles.options import DEFAULT_STYLES, StyleOptions
-from munit_edge.translate.tile_choice import TileWish
+from munit_edge.translate.tiling import TileOption
 
 OnError = Literal["stop", "skip"]
 
@@ -21,7 +21,7 @@ _SUFFIXES = ".png, .jpg (.jpeg) and .webp"
 
 
 class TranslateOptions(StrictModel):
-    """Which pictures are translated with which styles, and where the results go."""
+    """Which images are translated with which styles, and where the results go."""
 
     inputs: tuple[Path, ...] = Field(min_length=1)
     """Files and folders, or `-` alone for standard input."""
@@ -32,38 +32,38 @@ class TranslateOptions(StrictModel):
     style: StyleOptions
     """The direction and the styles."""
     grid: bool = False
-    """Write contact sheets too; with standard input a contact sheet instead of the result."""
+    """Also write contact sheets; with standard input, a contact sheet instead of the result."""
     format: ImageFormat | None = None
-    """File format of the results; None: as the suffix of the file says, in a folder png."""
+    """File format of the results; None: that of the file's suffix, png in a folder."""
     on_error: OnError | None = None
-    """What a picture that cannot be read does; None: `skip` where an input is a folder."""
+    """What to do if an image cannot be read; None: `skip` if an input is a folder, else `stop`."""
     overwrite: bool = False
-    """Replace results that are there already."""
+    """Replace existing results."""
     recursive: bool = False
-    """Take the folders below input folders too."""
+    """Include the subfolders of input folders."""
     json_lines: bool = False
     """One JSON object for each input on standard output."""
     jobs: int | None = Field(None, ge=1)
     """Threads that read, and as many that write; None: one for each core, 8 at most."""
     resume: bool = False
-    """Keep results that the folder's log says are done."""
+    """Keep results that the folder's log records as done."""
     watch: bool = False
-    """Go on with pictures that come into the input folders later."""
+    """Keep running and translate images added to the input folders."""
 
-    tile: TileWish = "auto"
-    """Cut pictures into tiles: `auto` those that memory does not hold, `off` none, a number those
-    larger than so many pixels a side, which is the largest side of a tile then."""
+    tile: TileOption = "auto"
+    """Which images are cut into tiles: `auto`: those that do not fit in memory; `off`: none; a
+    number: those larger than this many pixels a side, into tiles of at most that size."""
     tile_stats: Literal["thumbnail", "exact"] = "thumbnail"
-    """Where the norms' statistics of a picture in tiles come from."""
+    """Source of the norms' statistics for an image in tiles."""
 
     @property
     def from_stdin(self) -> bool:
-        """Whether one picture goes from standard input to standard output."""
+        """Whether an image is read from standard input and written to standard output."""
         return self.inputs == (STANDARD_STREAM,)
 
     @property
     def default_styles(self) -> int:
-        """Number of random styles where the user names none: 1 if only one can be written."""
+        """Number of random styles if the user does not say: 1 if only one can be written."""
         return 1 if (self.from_stdin or self.to_file) and not self.grid else DEFAULT_STYLES
 
     @property
@@ -75,23 +75,23 @@ class TranslateOptions(StrictModel):
 
     @property
     def replaces(self) -> bool:
-        """Whether results that are there may be replaced."""
+        """Whether existing results may be replaced."""
         return self.overwrite or self.keeps_done
 
     @property
     def skips_unreadable(self) -> bool:
-        """Whether a picture that cannot be read is passed over."""
+        """Whether an image that cannot be read is skipped."""
         if self.on_error is None:
             return any(is_folder(path) for path in self.inputs)
         return self.on_error == "skip"
 
     @property
     def keeps_done(self) -> bool:
-        """Whether results that an earlier run has made are kept."""
+        """Whether results of an earlier run are kept."""
         return self.resume or self.watch
 
     def deciding(self) -> dict[str, object]:
-        """The options that change the results, besides model, styles and the choice of tiles."""
+        """The options that change the results, other than model, styles and tiles."""
         style = self.style
         return {"direction": style.direction, "size": style.size, "format": self.result_format}
 
@@ -102,7 +102,7 @@ class TranslateOptions(StrictModel):
             return int(tile)
         if tile not in ("auto", "off") and not isinstance(tile, int):
             raise ValueError(
-                f"--tile {tile} cannot be used: give auto, off, or pixels a side such as 1024"
+                f"--tile {tile} cannot be used: pass auto, off, or pixels a side such as 1024"
             )
         return tile
 
@@ -111,8 +111,8 @@ class TranslateOptions(StrictModel):
         if self.keeps_done and self.overwrite:
             option = "--watch" if self.watch else "--resume"
             raise ValueError(
-                f"{option} keeps results that are done and --overwrite makes them again: leave one "
-                "of them out"
+                f"{option} keeps finished results and --overwrite makes them again: leave one of "
+                "them out"
             )
         if self.watch and self.grid:
             raise ValueError("--grid needs to know all inputs: leave it out with --watch")
@@ -128,9 +128,9 @@ class TranslateOptions(StrictModel):
             suffix = image_format(output.suffix)
         except ConfigError as exc:
             raise ValueError(
-                f"-o {output}: pictures are written to {_SUFFIXES} files, not to "
-                f"'{output.suffix}' (of an animation the first picture is translated): name such "
-                f"a file, or a folder: -o {output.with_suffix('')}/"
+                f"-o {output}: images are written to {_SUFFIXES} files, not to "
+                f"'{output.suffix}' (only the first frame of an animation is translated): name "
+                f"such a file, or a folder: -o {output.with_suffix('')}/"
             ) from exc
         if self.format not in (None, suffix):
             raise ValueError(
@@ -147,7 +147,7 @@ class TranslateOptions(StrictModel):
         return self
 
     def refuse_several(self, num_inputs: int, num_styles: int) -> None:
-        """Check that the one file of `to_file` holds all results.
+        """Check that the one file of `to_file` is enough for the results.
 
         Raises:
             ValueError: there are several.
@@ -163,13 +163,13 @@ class TranslateOptions(StrictModel):
             raise ValueError(
                 f"-o {self.output} is one file and takes one result, but there "
                 f"{'is' if several == ['a folder'] else 'are'} {' and '.join(several)}: name a "
-                f"folder (-o {self.output.with_suffix('')}/), or ask for one picture and one style"
+                f"folder (-o {self.output.with_suffix('')}/), or choose one image and one style"
             )
 
     @model_validator(mode="after")
     def _check_streams(self) -> TranslateOptions:
         if STANDARD_STREAM in self.inputs and len(self.inputs) > 1:
-            raise ValueError("'-' stands for one picture on standard input: name no other input")
+            raise ValueError("'-' stands for one image on standard input: name no other input")
         if not self.from_stdin:
             if self.output is None:
                 raise ValueError("-o is missing: name a folder for the results")

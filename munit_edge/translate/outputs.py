@@ -1,4 +1,4 @@
-"""What a run will read and write: every name is decided before any work."""
+"""The files that a run reads and writes: every name is decided before any work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _USUAL_LIMITS = {"PC_NAME_MAX": 255, "PC_PATH_MAX": 4096}
 _SHOWN_NAME = 60
 """Characters of a name in a message about its length."""
 SHEET_NAME = "contact_sheet"
-"""What the files of contact sheets begin with."""
+"""Beginning of the names of contact sheets."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Planned:
     outputs: tuple[Path, ...]
     """One for each style: stem_00.png, stem_01.png, ..."""
     fault: str | None = None
-    """Why they cannot be written, whatever is in the picture; a whole sentence."""
+    """Why they cannot be written, as a whole sentence; None: they can."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class Plan:
 
 
 def plan_results(files: Sequence[ImageFile], num_styles: int, options: TranslateOptions) -> Plan:
-    """Decide every name before any work, and make the folder `options.output`.
+    """Decide every name before any work, and create the folder `options.output`.
 
     No two results can share a name: stems differ, each result ends in its style's number, and the
     name of a contact sheet does not.
 
     Raises:
-        OutputError: a result is there already or would replace an input, there are several for one
-            file, or the folder cannot be made.
+        OutputError: a result exists already or would replace an input, there are several for one
+            file, or the folder cannot be created.
     """
     assert options.output is not None, "without it the result goes to standard output"
     if options.to_file:
@@ -80,12 +80,12 @@ def plan_results(files: Sequence[ImageFile], num_styles: int, options: Translate
 
 
 def _with_fault(planned: Planned, folder: Path, limits: tuple[int, int]) -> Planned:
-    """With what is wrong with the names of the results.
+    """Add the fault of the results' names, if there is one.
 
     Args:
         planned: an input.
-        folder: of the results.
-        limits: bytes that its file system allows a name, and a path.
+        folder: folder of the results.
+        limits: bytes that its file system allows for a name, and for a path.
     """
     for path in planned.outputs:
         parts = path.relative_to(folder).parts
@@ -104,10 +104,10 @@ def _with_fault(planned: Planned, folder: Path, limits: tuple[int, int]) -> Plan
 
 
 def _limit(folder: Path, name: str) -> int:
-    """Bytes that the file system of a folder allows a name, or a path."""
+    """Bytes that the file system of a folder allows for a name, or for a path."""
     try:
         return os.pathconf(folder, name)
-    except (OSError, ValueError):  # it does not say
+    except (OSError, ValueError):  # it is unknown
         return _USUAL_LIMITS[name]
 
 
@@ -135,7 +135,7 @@ def _refuse_to_replace_inputs(inputs: Sequence[Path], outputs: Sequence[Path]) -
 
 
 def _refuse_to_replace_results(outputs: Sequence[Path], folder: Path, keep: bool) -> None:
-    """With `keep` results are replaced where a log says that an earlier run wrote here."""
+    """With `keep`, results are replaced if a log shows that an earlier run wrote here."""
     with output_errors(folder):
         has_log = (folder / LOG_FILE).is_file()
     existing = [path for path in outputs if os.path.lexists(path)]
@@ -143,9 +143,9 @@ def _refuse_to_replace_results(outputs: Sequence[Path], folder: Path, keep: bool
         return
     more = f" and {len(existing) - 1} more results exist" if len(existing) > 1 else " exists"
     if keep:
-        mend = f"no {LOG_FILE} there says how it was made: name another folder or pass --overwrite"
+        fix = f"no {LOG_FILE} records how it was made: name another folder or pass --overwrite"
     elif has_log:
-        mend = "name another folder, --resume to keep what is done, or --overwrite"
+        fix = "name another folder, or pass --resume to keep finished results, or --overwrite"
     else:
-        mend = "name another folder or pass --overwrite"
-    raise OutputError(f"{existing[0]}{more} already: {mend}")
+        fix = "name another folder or pass --overwrite"
+    raise OutputError(f"{existing[0]}{more} already: {fix}")

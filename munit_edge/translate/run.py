@@ -1,4 +1,4 @@
-"""Translating picture files: reading, translating and writing overlap, results stay in order."""
+"""Translating image files: reading, translating and writing overlap, results stay in order."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ from munit_edge.settings import StrictModel
 from munit_edge.styles.choose import StyleSet, fit_to_size
 from munit_edge.system.limits import usable_cores
 from munit_edge.system.threads import in_threads
-from munit_edge.translate.images import PictureTranslator
+from munit_edge.translate.images import ImageTranslator
 from munit_edge.translate.leftovers import Leftovers
 from munit_edge.translate.log import LogEntry, TranslateLog, disown, settings_hash
 from munit_edge.translate.options import TranslateOptions
 from munit_edge.translate.outputs import Plan, Planned, plan_results
 from munit_edge.translate.sheets import Sheets, cell_for, columns
-from munit_edge.translate.tile_choice import WHOLE, TileChoice
 from munit_edge.translate.tiles import OnPart, ignore_part
+from munit_edge.translate.tiling import WHOLE, TileChoice
 from munit_edge.translator import Translator
 
 MAX_DEFAULT_JOBS = 8
-"""Most threads that read, and that write, unless the user asks for more."""
+"""Default limit of the threads that read, and of those that write."""
 QUEUE_PIXELS = 1 << 24
 """Pixels read ahead, and pixels of results not yet written, so that memory stays flat."""
 
 _OWN_ERRORS = frozenset(
     [
-        *(errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ),  # names that the file system lacks
-        *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP),  # is in the way
+        *(errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ),  # unsupported names
+        *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP),  # in the way
     ]
 )
-"""What the system answers where one result cannot be written; a full disk holds none of them."""
+"""Error numbers that concern a single result; a full disk is not among them."""
 
 
 class TranslatedInput(StrictModel):
-    """What became of one input: one line of `--json`."""
+    """The outcome of one input: one line of `--json`."""
 
     input: str
-    """Path of the picture; what is not UTF-8 in paths is escaped, see `names.stored_name`."""
+    """Path of the image; parts that are not UTF-8 are escaped, see `names.stored_name`."""
     outputs: tuple[str, ...] = ()
     """Paths of its results, one for each style in order."""
     size: tuple[int, int] | None = None
@@ -69,18 +69,18 @@ class TranslatedInput(StrictModel):
     tile: int | None = None
     """Largest side in pixels of the tiles that it was cut into; null: it was translated whole."""
     tile_stats: str | None = None
-    """Where the statistics of these tiles came from; null: it was translated whole."""
+    """Source of the statistics of these tiles; null: it was translated whole."""
     seconds: float
     """Time for reading, translating and writing."""
     error: str | None = None
-    """Why there are no results; null: there are."""
+    """Why there are no results; null: there are results."""
     skipped: bool = False
-    """Whether an earlier run had made the results."""
+    """Whether the results are from an earlier run."""
 
 
 @dataclass(frozen=True)
 class _Input:
-    """What is known of one input once it was read."""
+    """Facts about one input, known once it was read."""
 
     planned: Planned
     seconds: float
@@ -90,17 +90,17 @@ class _Input:
     skipped: bool = False
     tiles: TileChoice = WHOLE
     frames: int = 1
-    """Frames or pages of the file; the first one is the picture."""
+    """Frames or pages of the file; the first one is translated."""
 
 
 @dataclass(frozen=True)
 class _Read:
-    """An input and its picture; None where it is not needed, or could not be read."""
+    """An input and its image; None: it is not needed, or could not be read."""
 
     input: _Input
     picture: Picture | None
     padded: tuple[int, int] | None
-    """Height and width that the engine will see; None: it has nothing to do."""
+    """Height and width that the engine will get; None: there is nothing to translate."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,13 @@ class _Result:
 
     input: _Input
     index: int = 0
-    """Which style."""
+    """Index of the style."""
     picture: Picture | None = None
-    """None: it was written by an earlier run, or there is none."""
+    """None: an earlier run wrote it, or there is none."""
     seconds: float = 0.0
     """Time of the engine."""
     source: Picture | None = None
-    """The input's picture, where a contact sheet wants it."""
+    """The input's image, if a contact sheet needs it."""
     cell: int | None = None
     """Size of thumbnails in pixels; None: there is no contact sheet."""
 
@@ -128,7 +128,7 @@ class _Result:
 
 @dataclass(frozen=True)
 class _Written:
-    """What is left of a result when it is on the disk."""
+    """What remains of a result when it is on the disk."""
 
     result_of: _Input
     index: int
@@ -139,11 +139,11 @@ class _Written:
 
 
 class TranslateJob:
-    """Translates picture files with one set of styles.
+    """Translates image files with one set of styles.
 
     Attributes:
-        flattened: pictures so far whose transparency the output format could not hold.
-        frames: pictures so far that have more frames or pages than the first.
+        flattened: images so far whose transparency the output format does not support.
+        frames: images so far that have more frames or pages than the first.
         sheets: contact sheets written so far.
         leftovers: results of earlier runs beside those of this one.
     """
@@ -153,21 +153,21 @@ class TranslateJob:
         translator: Translator,
         styles: StyleSet,
         options: TranslateOptions,
-        say: Callable[[str], None] = lambda text: None,
+        notify: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._translator = PictureTranslator(
+        self._translator = ImageTranslator(
             translator,
             options.style.direction,
             styles.codes,
             tile=options.tile,
             tile_stats=options.tile_stats,
-            say=say,
+            notify=notify,
         )
         self._styles = styles
         self._options = options
         self._settings = settings_hash(translator.export_id, styles.codes, options.deciding())
         self._channels = translator.config.channels(split_direction(options.style.direction)[0])
-        # What is wrong with one picture alone ends no folder and no watch that skips such ones.
+        # A fault of one image does not end a folder or a watch that skips such images.
         skips = options.watch or options.skips_unreadable
         self._survived = InputError if skips else UnreadableImageError
         self.flattened = 0
@@ -177,11 +177,11 @@ class TranslateJob:
 
     @property
     def engine_seconds(self) -> float:
-        """Time that the engine took so far."""
+        """The engine's time so far."""
         return self._translator.busy.seconds
 
     def plan(self, files: Sequence[ImageFile]) -> Plan:
-        """What translating `files` will read and write; see `plan_results`.
+        """Names of all files that translating `files` reads and writes; see `plan_results`.
 
         Raises:
             OutputError: it cannot be written there.
@@ -191,25 +191,25 @@ class TranslateJob:
     def run(
         self, plan: Plan, on_part: OnPart = ignore_part
     ) -> Generator[TranslatedInput, None, None]:
-        """Translate the planned inputs in order; a picture that cannot be read gives an `error`.
+        """Translate the planned inputs in order; an image that cannot be read gives an `error`.
 
-        Reading and writing have threads of their own, and so has the engine: the caller's thread
-        only waits. Each input is in the folder's log before it is yielded. A contact sheet is
-        written when it is full, the last one at the end. A picture that cannot be read is the last
+        Reading, translating and writing run in threads of their own; the caller's thread only
+        waits. Each input is in the folder's log before it is yielded. A contact sheet is
+        written when it is full, the last one at the end. An image that cannot be read is the last
         outcome unless the options say to skip it.
 
         Args:
-            plan: what `plan` gave.
-            on_part: told by the engine's thread how many inputs it is done with, parts of one
-                included, and in words where it is in the last.
+            plan: the result of `plan`.
+            on_part: called from the engine's thread with the number of inputs done, fractions
+                included, and a note on the last one.
 
         Raises:
-            MunitEdgeError: anything but a picture that cannot be read. What comes before in the
-                order of the inputs is complete.
+            MunitEdgeError: any error other than an image that cannot be read. All inputs before it
+                are complete.
         """
         folder = self._options.output
         if folder is not None and self._options.to_file:
-            disown(folder)  # or --resume there would take it for what it was
+            disown(folder)  # or --resume there would take the file for its earlier result
             folder = None
         with TranslateLog(folder, self._settings) as log:
             self.leftovers = self._find_leftovers(plan, log)
@@ -218,19 +218,19 @@ class TranslateJob:
                 yield from self._outcomes(written, plan, log)
 
     def translate_bytes(self, data: bytes, name: str, on_part: OnPart = ignore_part) -> bytes:
-        """Translate one picture file: the result of the only style, or a contact sheet.
+        """Translate one image file: the result of the only style, or a contact sheet.
 
-        `on_part` is told what part of it is done.
+        `on_part` is called with the part of it that is done.
 
         Raises:
-            UnreadableImageError: `data` is no picture.
-            ConfigError: there are several styles and no contact sheet is wanted.
+            UnreadableImageError: `data` is not an image.
+            ConfigError: there are several styles and no contact sheet.
         """
         num_styles = len(self._styles.codes)
         if num_styles > 1 and not self._options.grid:
             raise ConfigError(
-                f"standard output takes one picture and there are {num_styles} styles: pass --grid "
-                "for a contact sheet, or ask for one style"
+                f"standard output takes one image and there are {num_styles} styles: pass --grid "
+                "for a contact sheet, or choose one style"
             )
         picture = self._decode(data, name)
         self.frames.add(name, picture.frames)
@@ -247,7 +247,7 @@ class TranslateJob:
     ) -> Generator[_Written, None, None]:
         """The three stages: reading, translating, writing."""
         jobs = self._options.jobs or min(MAX_DEFAULT_JOBS, usable_cores())
-        # So two small pictures wait for each thread, and fewer large ones.
+        # Two small images wait for each thread, or fewer large ones.
         least = QUEUE_PIXELS // (2 * jobs)
         reads = in_threads(
             lambda planned: self._read(planned, plan, log),
@@ -299,7 +299,9 @@ class TranslateJob:
                 padded = self._translator.padded_size(picture)
                 log.begin(planned.path, sha256, planned.outputs)
         except MemoryError as exc:
-            fault = InputError(f"{planned.path} needs more memory than there is: make it smaller")
+            fault = InputError(
+                f"{planned.path} needs more memory than is available: make it smaller"
+            )
             if not self._survives(fault):
                 raise fault from exc
             picture, error = None, storable(str(fault))
@@ -321,7 +323,7 @@ class TranslateJob:
         return _Read(facts, picture, padded)
 
     def _as_now(self, done: LogEntry | None) -> LogEntry | None:
-        """An earlier result, if this run would choose the same tiles: they change the pixels."""
+        """An earlier result, if this run would choose the same tiles, which affect the pixels."""
         if done is None or done.size is None:
             return None
         now = self._translator.choice(done.size)
@@ -337,7 +339,7 @@ class TranslateJob:
         return picture
 
     def _survives(self, exc: Exception) -> bool:
-        """Whether the run goes on without the picture that an error is about."""
+        """Whether the run continues without the image that caused an error."""
         return isinstance(exc, self._survived)
 
     # ----------------------------------------------------------------------------------------
@@ -362,9 +364,9 @@ class TranslateJob:
                 before += len(group)
 
     def _groups(self, reads: Iterable[_Read]) -> Iterator[list[_Read]]:
-        """Neighbours that go through the engine together; what needs no engine is alone.
+        """Neighbours that share a batch; inputs that need no engine are alone.
 
-        The last group is one with an error, unless those are skipped.
+        The last group is one with an error, unless errors are skipped.
         """
         group: list[_Read] = []
         try:
@@ -379,7 +381,7 @@ class TranslateJob:
                 if read.input.error is not None and not self._options.skips_unreadable:
                     return
         except Exception:
-            if group:  # what came before is complete
+            if group:  # the inputs before are complete
                 yield group
             raise
         if group:
@@ -397,13 +399,13 @@ class TranslateJob:
     def _translate_group(
         self, group: list[_Read], cell: int | None, before: int, on_part: OnPart
     ) -> Iterator[_Result]:
-        """Every result of a group; a picture that cannot be translated fails alone.
+        """Every result of a group; an image that cannot be translated fails alone.
 
         Args:
             group: inputs of one size.
             cell: size of thumbnails in pixels; None: there is no contact sheet.
             before: number of inputs before the group.
-            on_part: told how many inputs are done, fractions too.
+            on_part: called with the number of inputs done, fractions included.
         """
         num_styles = len(self._styles.codes)
         done = 0
@@ -419,7 +421,7 @@ class TranslateJob:
             first, made = divmod(done, num_styles)
             for number, read in enumerate(group[first:], first):
                 for result in self._translate_group([read], cell, before + number, on_part):
-                    if number > first or result.index >= made:  # the others are on their way
+                    if number > first or result.index >= made:  # the others were yielded already
                         yield result
 
     def _translate_together(
@@ -428,10 +430,10 @@ class TranslateJob:
         pictures = [read.picture for read in group if read.picture is not None]
         name = group[0].input.planned.path
 
-        def tell(done: float, note: str) -> None:
+        def report(done: float, note: str) -> None:
             on_part(before + done, f"{name.name}: {note}" if note else name.name)
 
-        results = self._translator.translate(pictures, str(name), tell)
+        results = self._translator.translate(pictures, str(name), report)
         num_styles = len(self._styles.codes)
         for number, (picture, seconds) in enumerate(results):
             read, index = group[number // num_styles], number % num_styles
@@ -439,7 +441,7 @@ class TranslateJob:
             yield _Result(read.input, index, picture, seconds, source, cell)
 
     def _earlier_results(self, read: _Read, cell: int | None) -> Iterator[_Result]:
-        """What an earlier run has written: its last style alone, all where a sheet shows them."""
+        """Results of an earlier run: the last style alone, or all if a sheet shows them."""
         num_styles = len(self._styles.codes)
         for index in range(0 if cell is not None else num_styles - 1, num_styles):
             source = read.picture if index == 0 and cell is not None else None
@@ -476,7 +478,7 @@ class TranslateJob:
     def _outcomes(
         self, written: Iterable[_Written], plan: Plan, log: TranslateLog
     ) -> Iterator[TranslatedInput]:
-        """One outcome for each input, when its last result is on the disk."""
+        """One outcome for each input, once its last result is on the disk."""
         sheets = Sheets(plan.sheets, self._styles, replace=self._options.replaces)
         self.sheets = sheets.written
         thumbnails: list[Images] = []
@@ -486,7 +488,7 @@ class TranslateJob:
         for part in written:
             done = part.result_of
             seconds += part.seconds
-            # Results that were made once more, after others of their group had failed.
+            # Results were made a second time if others of their group had failed.
             thumbnails = [*(thumbnails if part.index else ()), *part.thumbnails]
             cell = part.cell or cell
             error = error or done.error
@@ -531,11 +533,11 @@ class TranslateJob:
 
 
 def _is_of_one_result(exc: InputError | OutputError) -> bool:
-    """Whether an error comes from a result's own name or size, and others can still be written."""
+    """Whether an error concerns one result's name or size, so that others can still be written."""
     cause = exc.__cause__
     if isinstance(exc, InputError):
         return True
-    # No number: from an encoder.
+    # An encoder's error has no number.
     return isinstance(cause, OSError) and (cause.errno is None or cause.errno in _OWN_ERRORS)
 
 

@@ -10,16 +10,16 @@ from munit_edge.images.io import Images, Picture, write_image
 from munit_edge.styles.choose import StyleSet
 
 SHEET_ROWS = 24
-"""Inputs on one contact sheet; more go to further sheets."""
+"""Inputs on one contact sheet; further inputs go to further sheets."""
 
 
 class Sheets:
-    """Gathers rows of thumbnails into contact sheets.
+    """Collects rows of thumbnails into contact sheets.
 
     Args:
-        paths: of the sheets, as many as can be needed; none: nothing is gathered.
+        paths: paths of the sheets, enough for all rows; empty: nothing is collected.
         styles: the columns.
-        replace: earlier sheets of those names may be replaced.
+        replace: whether existing sheets of those names may be replaced.
 
     Attributes:
         written: paths of the sheets written so far.
@@ -38,7 +38,7 @@ class Sheets:
         Args:
             label: the input's name.
             thumbnails: of the input, then one for each style.
-            cell: side of the square that they were fitted into (pixels), the same every time.
+            cell: side in pixels of the square that they were fitted into, always the same.
 
         Returns:
             Whether a sheet was written.
@@ -49,7 +49,7 @@ class Sheets:
         return len(self._rows) == SHEET_ROWS and self.write(cell)
 
     def write(self, cell: int) -> bool:
-        """Write the rows gathered so far, if there are any, and tell whether there were."""
+        """Write the rows collected so far; return whether there were any."""
         if self._rows:
             sheet = contact_sheet(columns(self._styles, cell), self._rows, cell)
             path = self._paths[len(self.written)]
@@ -61,12 +61,12 @@ class Sheets:
 
 
 def cell_for(styles: StyleSet, picture: Picture) -> int:
-    """Side of a sheet's cells (pixels) where `picture` is the first."""
+    """Side of a sheet's cells (pixels) where `image` is the first."""
     return cell_size(len(styles.codes), max(picture.pixels.shape[:2]))
 
 
 def columns(styles: StyleSet, cell: int) -> list[Column]:
-    """The sheet's columns: one for each style, with its reference picture where there is one."""
+    """The sheet's columns: one for each style, with its reference image if there is one."""
     return [
         Column(label, None if reference is None else thumbnail(reference, cell))
         for label, reference in zip(styles.labels, styles.references, strict=True)

@@ -1,12 +1,12 @@
-"""Translating a picture tile by tile, with the norms' statistics of the whole picture.
+"""Translating an image tile by tile, with the norms' statistics of the whole image.
 
-Memory is bounded by the tile: besides it there are only the picture and the results, one byte for
-each channel and pixel. Content codes are never kept for more than one tile.
+Memory is bounded by the tile; only the image and the results are held whole, one byte for each
+channel and pixel. Content codes are never kept for more than one tile.
 
-The statistics come from a thumbnail, or exactly from the picture in passes over its tiles. A pass
-measures every norm while it uses what the pass before has measured. The first norm depends on none
-and is exact after one pass, the second after two, and so on; since every norm starts from the
-thumbnail's statistics and comes nearer in each pass, few passes are needed before nothing moves.
+The statistics come from a thumbnail, or exactly from the image in passes over its tiles. A pass
+measures every norm while it uses the statistics of the pass before. The first norm depends on no
+other and is exact after one pass, the second after two, and so on. Since every norm starts from the
+thumbnail's statistics and comes closer in each pass, a few passes usually suffice.
 """
 
 from __future__ import annotations
@@ -24,43 +24,44 @@ from munit_edge.model.config import Direction, Domain, ModelConfig, split_direct
 from munit_edge.model.cost import macs_per_pixel
 from munit_edge.model.norm_statistics import Joined, NormStatistics, largest_change, norm_layers
 from munit_edge.styles.codes import Styles
+from munit_edge.text import counted
 from munit_edge.translate.tiling import Area, Grid, Tile, cut
 from munit_edge.translator import Content, Translator
 
 TileStatistics = Literal["thumbnail", "exact"]
 
 SETTLED = 1e-3
-"""Exact statistics are settled when no mean and no deviation moves by more, in deviations."""
+"""Exact statistics have settled when no mean and no std changes by more, in units of the std."""
 RESULT_BYTES = 1 << 26
-"""Results held at a time, one at least; for more styles the picture is encoded again."""
+"""Results held at a time, at least one; for more styles the image is encoded again."""
 _BAND_PIXELS = 1 << 20
 
 
 OnPart = Callable[[float, str], None]
-"""Told what part of a picture is done, 0 to 1, and in words which tile that was."""
+"""Called with the part of an image that is done, 0 to 1, and a note on the tile."""
 
 
 def ignore_part(part: float, note: str) -> None:
-    """An `OnPart` for those who do not want to know."""
+    """An `OnPart` that does nothing."""
 
 
 class Cost(NamedTuple):
-    """Multiplications that a tiled translation takes, in millions of millions."""
+    """Multiply-accumulates of a tiled translation, in TMAC (10**12)."""
 
     once: float
     """With statistics from a thumbnail."""
     most: float
-    """With exact statistics, when every pass is needed."""
+    """With exact statistics, if every pass is needed."""
 
 
 class TiledTranslation:
-    """Translates pictures of any size tile by tile.
+    """Translates images of any size tile by tile.
 
     Args:
         translator: an open model that has its `*_stats` graphs.
         direction: "a2b" or "b2a".
-        statistics: where the norms' statistics come from.
-        say: told in words what a picture will take, before the work starts.
+        statistics: source of the norms' statistics.
+        notify: called with one line on an image's cost, before the work starts.
     """
 
     def __init__(
@@ -69,12 +70,12 @@ class TiledTranslation:
         direction: Direction,
         *,
         statistics: TileStatistics = "thumbnail",
-        say: Callable[[str], None] = lambda text: None,
+        notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._translator = translator
         self._source, self._target = split_direction(direction)
         self._exact = statistics == "exact"
-        self._say = say
+        self._notify = notify
 
     def translate(
         self,
@@ -82,17 +83,17 @@ class TiledTranslation:
         styles: Styles,
         *,
         core: int,
-        name: str = "picture",
+        name: str = "image",
         on_part: OnPart = ignore_part,
     ) -> Iterator[Images]:
-        """Translate one picture with every style.
+        """Translate one image with every style.
 
         Args:
             image: uint8 [H, W, C], C channels of the source domain.
             styles: float32 [S, style_dim] for the target domain.
-            core: largest height and width in pixels of what one tile decides.
-            name: what is said of the picture begins with this.
-            on_part: told after every tile, of those of measuring passes too.
+            core: largest height and width in pixels of a tile's core.
+            name: name of the image in the line to `notify`.
+            on_part: called after every tile, in measuring passes too.
 
         Yields:
             uint8 [H, W, C], C channels of the target domain: one for each style, in order.
@@ -106,10 +107,10 @@ class TiledTranslation:
         shape = (height, width, self._config.channels(self._target))
         grid = cut((height, width), core, self._config)
         self._refuse_fixed_sizes(grid)
-        self._say(f"{name}: {self._announcement(grid, shape, len(styles))}")
+        self._notify(f"{name}: {self._announcement(grid, shape, len(styles))}")
         small = reduced(image, math.ceil(math.sqrt(height * width / grid.largest)))
         small_content, stats = self._translator.encode_measured(small[None], self._source)
-        picture = _Picture(self._translator, image, grid, self._source)
+        picture = _TiledImage(self._translator, image, grid, self._source)
         step = max(1, RESULT_BYTES // math.prod(shape))
         groups = [styles[start : start + step] for start in range(0, len(styles), step)]
         work = self._work(grid, groups, on_part)
@@ -128,7 +129,7 @@ class TiledTranslation:
         size_hw = rows.size, columns.size
         if self._translator.padded_size(size_hw, self._source) != size_hw:
             raise InputError(
-                "this model was exported for one size, so that pictures cannot be cut into tiles: "
+                "this model was exported for one size, so images cannot be cut into tiles: "
                 "export it again without --height and --width"
             )
 
@@ -138,7 +139,7 @@ class TiledTranslation:
 
     def _translate_group(
         self,
-        picture: _Picture,
+        picture: _TiledImage,
         encoder: NormStatistics,
         small: Content,
         styles: Styles,
@@ -179,13 +180,13 @@ class TiledTranslation:
         stats: list[NormStatistics],
         measure: Callable[[Tile, list[NormStatistics], list[int]], list[NormStatistics]],
     ) -> list[NormStatistics]:
-        """Pass after pass over all tiles, until nothing moves or every norm is exact.
+        """Pass after pass over all tiles, until the statistics settle or every norm is exact.
 
         Args:
-            work: gives the tiles, and is told when fewer passes do.
-            network: whose norms.
-            stats: to start from, one for each style.
-            measure: tile, given statistics and indices into them -> what was measured for those.
+            work: the passes; those not needed are reported to it.
+            network: the network with the norms.
+            stats: initial statistics, one for each style.
+            measure: tile, statistics and indices into them -> statistics measured for those.
         """
         wanted = list(range(len(stats)))
         most = len(norm_layers(self._config, network))
@@ -213,7 +214,7 @@ class TiledTranslation:
     def _decode(
         self, tile: Tile, content: Content, style: Styles, stats: NormStatistics
     ) -> tuple[Images, NormStatistics]:
-        """The pixels of a core, and what the norms measured on it."""
+        """The pixels of a core, and the norms' statistics measured on it."""
         core = _core_mask(tile.core, tile.content, self._config.size_multiple)
         images, measured = self._translator.decode_measured(
             content, style[None], self._target, stats, core=core
@@ -223,12 +224,12 @@ class TiledTranslation:
 
     def _announcement(self, grid: Grid, shape: tuple[int, ...], num_styles: int) -> str:
         cost = self._cost(grid, num_styles)
-        text = f"{shape[1]} x {shape[0]} pixels in {_counted(len(grid.tiles), 'tile')}"
+        text = f"{shape[1]} x {shape[0]} pixels in {counted(len(grid.tiles), 'tile')}"
         if not self._exact:
             return f"{text}: about {cost.once:.2g} TMAC"
         return (
-            f"{text} with exact statistics: {cost.once:.2g} TMAC and passes that measure, at most "
-            f"{cost.most:.2g} TMAC in all"
+            f"{text} with exact statistics: {cost.once:.2g} TMAC and measuring passes, at most "
+            f"{cost.most:.2g} TMAC in total"
         )
 
     def _cost(self, grid: Grid, num_styles: int) -> Cost:
@@ -244,7 +245,7 @@ class TiledTranslation:
 
 
 class _Work:
-    """Passes over the tiles of a picture, and what part of them is done."""
+    """Passes over the tiles of an image, and the part of them that is done."""
 
     def __init__(self, grid: Grid, passes: int, on_part: OnPart) -> None:
         self._grid = grid
@@ -253,9 +254,9 @@ class _Work:
         self._done = 0
 
     def tiles(self, doing: str = "") -> Iterator[Tile]:
-        """The tiles of the next pass; each is done when the next one is asked for.
+        """The tiles of the next pass; each is done when the next one is requested.
 
-        `doing` is said before the number of the tile.
+        `doing` precedes the number of the tile in the note.
         """
         count = len(self._grid.tiles)
         for number, tile in enumerate(self._grid.tiles, 1):
@@ -265,12 +266,12 @@ class _Work:
             self._on_part(part, f"{doing}tile {number} of {count}")
 
     def spare(self, passes: int) -> None:
-        """So many passes are not needed."""
+        """This many passes are not needed."""
         self._passes -= passes
 
 
-class _Picture:
-    """A picture that is encoded tile by tile."""
+class _TiledImage:
+    """An image that is encoded tile by tile."""
 
     def __init__(self, translator: Translator, image: Images, grid: Grid, domain: Domain) -> None:
         self.grid = grid
@@ -287,7 +288,7 @@ class _Picture:
         return Content(codes, (tile.content.rows.size, tile.content.columns.size))
 
     def measured(self, tile: Tile, stats: NormStatistics) -> NormStatistics:
-        """What the encoder's norms measure on the core of a tile."""
+        """Statistics of the encoder's norms, measured on the core of a tile."""
         return self._encode(tile.image_of_core, tile.core, stats)[1]
 
     def _encode(
@@ -299,9 +300,9 @@ class _Picture:
 
 
 def reduced(image: Images, factor: int) -> Images:
-    """The mean of each square of `factor` pixels; what is left at the right and below is dropped.
+    """The mean of each square of `factor` pixels; incomplete squares at the edges are dropped.
 
-    Band by band, so that it takes no memory to speak of.
+    Works band by band, so that it takes little memory.
     """
     height, width = (max(1, side // factor) for side in image.shape[:2])
     factor_y, factor_x = (min(factor, side) for side in image.shape[:2])
@@ -317,7 +318,7 @@ def reduced(image: Images, factor: int) -> Images:
 
 
 def _part(image: Images, area: Area) -> Images:
-    """The part of an unpadded picture that lies in `area`."""
+    """The part of an unpadded image that lies in `area`."""
     rows, columns = area
     part: Images = image[rows.start : rows.stop, columns.start : columns.stop]
     return part
@@ -328,7 +329,3 @@ def _core_mask(core: Area, area: Area, multiple: int) -> NDArray[np.float32]:
     mask = np.zeros((area.rows.size // multiple, area.columns.size // multiple), np.float32)
     mask[core.within(area, multiple)] = 1
     return mask
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

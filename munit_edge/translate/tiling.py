@@ -1,33 +1,53 @@
-"""Cutting a picture into tiles that overlap by what the networks see. Whole numbers only.
+"""Cutting an image into tiles that overlap by the networks' receptive fields, in whole numbers.
 
 A tile decides the pixels of its core. The decoder needs the content of the core and of a margin
-around it, the encoder the pixels of that and of a margin again; where the picture ends there is no
-margin, and the networks pad there as they do for the whole picture. So every pixel comes out as it
-does for the whole, as long as the norms divide by the same statistics.
+around it, and the encoder the pixels of that area and of a second margin; at the image's borders
+there is no margin, and the networks pad there as they do for the whole image. So every pixel is the
+same as in the whole image, as long as the norms divide by the same statistics.
 
 All borders lie on multiples of the content's pixels.
+
+Whether an image is cut at all, and into tiles of which size, depends on the option and on memory:
+`choose_core`.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Union
 
 from munit_edge.errors import ConfigError
 from munit_edge.model.config import ModelConfig
 from munit_edge.model.layers import content_encoder, decoder, receptive_margin
+from munit_edge.system.limits import available_gpu_memory, available_memory
+
+TileOption = Union[Literal["auto", "off"], int]  # noqa: UP007 - a value, made on Python 3.10
+"""`auto`: tiles where memory is short; `off`: never; a number: largest core in pixels."""
+
+WHOLE_SHARE = 0.5
+"""Share of the available memory that an image may take without being cut."""
+TILE_BYTES = 1 << 30
+"""Memory limit of a tile: in larger tiles the margins are hardly a smaller share."""
+TILE_SHARE = 0.25
+"""Share of the available memory that a tile may take."""
+UNKNOWN_MEMORY = 4 << 30
+"""Assumed where the available memory is unknown."""
+ENGINE_PIXELS = 512 * 512
+"""Pixels of a tile for TensorRT: the largest image of engines built with the default sizes."""
+BYTES_PER_CHANNEL = 14
+"""Memory of an engine for each pixel and channel of the decoder's last upsampling."""
 
 
 class Span(NamedTuple):
-    """Rows or columns of a picture: from `start` to below `stop`."""
+    """Rows or columns of an image: from `start` to below `stop`."""
 
     start: int
     stop: int
 
     @property
     def size(self) -> int:
-        """How many."""
+        """Number of rows or columns."""
         return self.stop - self.start
 
     def within(self, outer: Span, unit: int = 1) -> slice:
@@ -36,7 +56,7 @@ class Span(NamedTuple):
 
 
 class Area(NamedTuple):
-    """A rectangle of the picture in pixels."""
+    """A rectangle of the image in pixels."""
 
     rows: Span
     columns: Span
@@ -52,23 +72,23 @@ class Area(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """One tile; all areas are of the whole, padded picture."""
+    """One tile; all areas are of the whole, padded image."""
 
     core: Area
-    """What it decides; the cores of all tiles cover the picture once."""
+    """The pixels it decides; the cores of all tiles cover the image once."""
     content: Area
-    """What the decoder needs."""
+    """Area whose content the decoder needs."""
     image: Area
-    """What the encoder needs for `content`."""
+    """Area that the encoder needs for `content`."""
     image_of_core: Area
-    """What the encoder needs for the content of the core alone."""
+    """Area that the encoder needs for the content of the core alone."""
 
 
 class Grid(NamedTuple):
-    """A picture in tiles."""
+    """An image in tiles."""
 
     size_hw: tuple[int, int]
-    """Height and width of the padded picture in pixels."""
+    """Height and width of the padded image in pixels."""
     tiles: tuple[Tile, ...]
     """Row by row."""
 
@@ -78,6 +98,18 @@ class Grid(NamedTuple):
         return max(tile.image.pixels for tile in self.tiles)
 
 
+class TileChoice(NamedTuple):
+    """How one image is translated."""
+
+    core: int | None = None
+    """Largest core of its tiles in pixels; None: whole."""
+    statistics: Literal["thumbnail", "exact"] | None = None
+    """Where the statistics of an image in tiles come from."""
+
+
+WHOLE = TileChoice()
+
+
 def encoder_margin(config: ModelConfig) -> int:
     """Pixels around an area that its content depends on, up to a multiple of the content's."""
     margin = receptive_margin(content_encoder(config, config.channels_a))
@@ -85,7 +117,7 @@ def encoder_margin(config: ModelConfig) -> int:
 
 
 def decoder_margin(config: ModelConfig) -> int:
-    """Pixels around an area whose content its picture depends on, up to a multiple."""
+    """Pixels around an area whose content its image depends on, up to a multiple."""
     # Its input is the content, whose pixels are `size_multiple` pixels of the image wide.
     return receptive_margin(decoder(config, config.channels_a)) * config.size_multiple
 
@@ -101,10 +133,10 @@ def smallest_core(config: ModelConfig) -> int:
 
 
 def cut(size_hw: tuple[int, int], core: int, config: ModelConfig) -> Grid:
-    """Cut a picture into the fewest tiles of nearly equal size.
+    """Cut an image into the fewest tiles of nearly equal size.
 
     Args:
-        size_hw: height and width of the picture in pixels.
+        size_hw: height and width of the image in pixels.
         core: largest height and width of a core in pixels; rounded down to the model's multiple.
         config: the model's configuration.
 
@@ -114,8 +146,8 @@ def cut(size_hw: tuple[int, int], core: int, config: ModelConfig) -> Grid:
     least, multiple = smallest_core(config), config.size_multiple
     if core < least:
         raise ConfigError(
-            f"--tile {core} is too small: around each tile this model needs {total_margin(config)} "
-            f"pixels more, so give {least} pixels or more"
+            f"--tile {core} is too small: this model needs a margin of {total_margin(config)} "
+            f"pixels around each tile, so pass {least} pixels or more"
         )
     height, width = config.padded_size(size_hw)
     rows, columns = (_spans(side, core // multiple, multiple) for side in (height, width))
@@ -124,12 +156,56 @@ def cut(size_hw: tuple[int, int], core: int, config: ModelConfig) -> Grid:
 
 
 def core_for(pixels: int, config: ModelConfig) -> int:
-    """The largest core whose tile has about so many pixels, margins included.
+    """The largest core whose tile has about this many pixels, margins included.
 
     At least `smallest_core`.
     """
     core = math.isqrt(max(0, pixels)) - 2 * total_margin(config)
     return max(smallest_core(config), core // config.size_multiple * config.size_multiple)
+
+
+def engine_bytes_per_pixel(config: ModelConfig) -> int:
+    """Peak memory of an engine in bytes, for each pixel that it translates at once.
+
+    Fitted to measurements of ONNX Runtime on a CPU: 394 at width 16 and 1024 x 1024 pixels, 626 at
+    width 16 and 512 x 512, 1776 at width 64 and 384 x 384.
+    """
+    last = config.content_channels // config.size_multiple
+    return BYTES_PER_CHANNEL * max(config.width, 2 * last)
+
+
+def memory_of(device: str) -> int:
+    """Available bytes on a device, such as "cpu" or "cuda:0"; `UNKNOWN_MEMORY` if unknown."""
+    kind, _, index = device.partition(":")
+    memory = available_gpu_memory(int(index or 0)) if kind == "cuda" else available_memory()
+    return memory or UNKNOWN_MEMORY
+
+
+def choose_core(
+    option: TileOption, size_hw: tuple[int, int], config: ModelConfig, engine: str, memory: int
+) -> int | None:
+    """The core of the tiles of an image in pixels, or None to translate it whole.
+
+    Args:
+        option: the choice; with a number, images that fit into one core stay whole.
+        size_hw: height and width of the image in pixels.
+        config: the model's configuration.
+        engine: name of the backend.
+        memory: available bytes (`memory_of`).
+    """
+    if option == "off":
+        return None
+    if option != "auto":
+        return None if max(size_hw) <= option else option
+    per_pixel = engine_bytes_per_pixel(config)
+    if size_hw[0] * size_hw[1] * per_pixel <= WHOLE_SHARE * memory:
+        return None
+    # A power of two, so that small changes of the free memory do not change the tiles.
+    budget = 1 << max(0, int(TILE_SHARE * memory).bit_length() - 1)
+    pixels = min(TILE_BYTES, budget) // per_pixel
+    if engine.startswith("tensorrt"):
+        pixels = min(pixels, ENGINE_PIXELS)
+    return core_for(pixels, config)
 
 
 def _spans(side: int, core_units: int, multiple: int) -> list[Span]:

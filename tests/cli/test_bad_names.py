@@ -22,7 +22,7 @@ from munit_edge.errors import InputError
 from munit_edge.files import paths
 from munit_edge.files.atomic import atomic_file
 from munit_edge.files.names import real_name
-from munit_edge.translate.images import PictureTranslator
+from munit_edge.translate.images import ImageTranslator
 from munit_edge.translate.log import LOG_FILE
 
 LONG = "x" * 300
@@ -92,8 +92,8 @@ def test_one_picture_is_skipped_and_the_rest_goes_on(
     assert [Path(n).stem for n in names(out)] == ["a_00", "z_00"]
     assert f"warning: skipped: {folder}" in result.stderr
     assert word in result.stderr
-    assert "2 pictures translated, 2 results in" in result.stderr
-    assert "1 picture could not be read" in result.stderr
+    assert "2 images translated, 2 results in" in result.stderr
+    assert "1 image could not be read" in result.stderr
     stopped = translate(tiny_model, folder, tmp_path / "stop", *options, "--on-error", "stop")
     assert_one_line(stopped, word)
     assert [Path(n).stem for n in names(tmp_path / "stop")] == ["a_00"]
@@ -109,14 +109,14 @@ def test_files_that_are_none_are_skipped(tiny_model: Path, tmp_path: Path) -> No
     assert result.exit_code == 1
     assert names(out) == ["a_00.png"]
     assert "b.png is a pipe" in result.stderr
-    assert "3 pictures could not be read" in result.stderr
+    assert "3 images could not be read" in result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert sorted(Path(line["input"]).name for line in lines if line["error"]) == [
         *("b.png", "c.png", "d.png")
     ]
     stopped = translate(tiny_model, folder, tmp_path / "stop", "--on-error", "stop")
     assert stopped.exit_code == 1
-    assert "(--on-error skip goes on with the others)" in stopped.stderr
+    assert "(--on-error skip continues with the others)" in stopped.stderr
 
 
 def test_a_named_pipe_is_not_waited_for_without_end(
@@ -159,7 +159,7 @@ def test_what_is_in_the_way_of_one_result(tiny_model: Path, tmp_path: Path) -> N
     save(folder / "z.png")
     result = translate(tiny_model, folder, out, "-r")
     assert result.exit_code == 1, result.stderr
-    assert "2 pictures translated" in result.stderr
+    assert "2 images translated" in result.stderr
     assert "z_00.png" in names(out)
     assert_one_line(translate(tiny_model, folder, tmp_path / "s", "-r", "--on-error", "stop"))
 
@@ -182,7 +182,7 @@ def test_names_that_only_the_file_system_knows_it_lacks(
     monkeypatch.setattr(Path, "replace", refusing)
     result = translate(tiny_model, folder, out, "--styles", styles, "--grid", "--overwrite")
     assert result.exit_code == 1, result.stderr
-    assert "2 pictures translated" in result.stderr
+    assert "2 images translated" in result.stderr
     assert f"cannot write {out / 'b_00.png'}" in result.stderr
     assert {"a_00.png", "c_00.png", "contact_sheet.png"} <= set(names(out))
 
@@ -207,10 +207,10 @@ def test_a_picture_that_memory_does_not_hold_fails_alone(
     folder, out = tmp_path / "in", tmp_path / "out"
     for index in range(5):
         save(folder / f"{index}.png")
-    inner = PictureTranslator.translate
+    inner = ImageTranslator.translate
     calls = 0
 
-    def scarce(self: PictureTranslator, pictures: Any, name: str, on_part: Any) -> Any:
+    def scarce(self: ImageTranslator, pictures: Any, name: str, on_part: Any) -> Any:
         nonlocal calls
         calls += 1
         results = inner(self, pictures, name, on_part)
@@ -219,7 +219,7 @@ def test_a_picture_that_memory_does_not_hold_fails_alone(
                 raise InputError(f"{name} needs more memory than there is")
             yield next(results)
 
-    monkeypatch.setattr(PictureTranslator, "translate", scarce)
+    monkeypatch.setattr(ImageTranslator, "translate", scarce)
     options = ["--styles", 2, "--json", *(["--grid"] if grid else [])]
     result = translate(tiny_model, folder, out, *options)
     assert result.exit_code == 1, result.stderr
@@ -300,7 +300,7 @@ def test_names_that_are_not_utf8_are_told_and_found_again(tiny_model: Path, tmp_
     assert real_name(line["input"]) == str(folder / LATIN1)
     assert Path(real_name(line["outputs"][0])).is_file()
     again = translate(tiny_model, folder, out, "--resume")
-    assert "1 picture skipped, done before" in again.stderr
+    assert "1 image skipped, done before" in again.stderr
     plain = translate(tiny_model, folder, tmp_path / "plain")
     assert plain.stdout == f"{tmp_path / 'plain'}/gr\\xfcn_00.png\n"
 

@@ -16,8 +16,7 @@ from munit_edge.cli.errors import EXIT_FAULT, errors_reported, reporting_errors,
 from munit_edge.errors import ConfigError
 
 REPORT = (
-    "this is a fault in munit-edge: please report it with the output of the same command "
-    "with --debug"
+    "this is a bug in munit-edge: please report it with the output of the same command with --debug"
 )
 
 
@@ -45,7 +44,7 @@ def end(exc: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int, st
         (AssertionError(), EXIT_FAULT, f"unexpected error: AssertionError; {REPORT}"),
         (RuntimeError("one\ntwo \udcff"), EXIT_FAULT, r"RuntimeError: one two \udcff; this"),
         (RuntimeError("x" * 5000), EXIT_FAULT, "x" * 1000 + "...; this"),
-        (MemoryError(), 2, "error: out of memory: take smaller or fewer images at once\n"),
+        (MemoryError(), 2, "error: out of memory: use smaller or fewer images at once\n"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "error: out of memory: "),
         (OSError(12, "Cannot allocate memory"), 2, "error: out of memory: "),
         (KeyboardInterrupt(), 130, "error: interrupted: "),

@@ -58,7 +58,7 @@ def test_plans_are_built_listed_and_pruned(tiny_model: Path, cache: Path) -> Non
         assert len(list((cache / "engines").glob(f"{graph}-*.plan"))) == 1
     assert "1 x 32 x 32 to 4 x 32 x 32" in first.stdout
     assert "1 x 64 x 64 to 4 x 64 x 64" in first.stdout
-    assert "3 plans built and 0 found" in first.stdout
+    assert "3 engines built and 0 found" in first.stdout
     assert "compute capability 8.6 with tensorrt-rtx 1." in first.stdout
 
     again = _run(*build, "--json")
@@ -70,7 +70,7 @@ def test_plans_are_built_listed_and_pruned(tiny_model: Path, cache: Path) -> Non
     assert listed.exit_code == 0
     headings, *rows, total = listed.stdout.splitlines()
     assert len(rows) == 3
-    assert "3 plans" in total
+    assert "3 engines" in total
     names = ("precision", "built with", "for", "batch x height x width")
     assert headings.split() == ["graph", "MB", *" ".join(names).split()], "nothing is unusable"
     for name in names:
@@ -85,8 +85,8 @@ def test_plans_are_built_listed_and_pruned(tiny_model: Path, cache: Path) -> Non
     assert damaged["path"] == lines[0]["path"]
     pruned = _run("engines", "prune", tiny_model)
     assert "it has 5 bytes instead of" in pruned.stdout
-    assert "removed 1 plans" in pruned.stdout
-    assert "removed 2 plans" in _run("engines", "prune", tiny_model, "--all").stdout
+    assert "removed 1 engine" in pruned.stdout
+    assert "removed 2 engines" in _run("engines", "prune", tiny_model, "--all").stdout
     assert _run("engines", "list", "--json").stdout == ""
 
 

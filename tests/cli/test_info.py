@@ -79,7 +79,7 @@ def test_a_run_that_has_no_checkpoint_yet_has_a_configuration(tmp_path: Path) ->
 
 def test_padding_is_told() -> None:
     result = info("--recipe", "paper", "--size", "30x31")
-    assert "for one picture of 30 x 31, padded to 32 x 32 pixels:" in result.stdout
+    assert "for one image of 30 x 31, padded to 32 x 32 pixels:" in result.stdout
 
 
 def test_a_model_directory_needs_no_torch(tiny_sn_model: Path) -> None:
@@ -101,7 +101,10 @@ def test_a_model_directory_needs_no_torch(tiny_sn_model: Path) -> None:
         (("--recipe", "paper", "x.yaml"), "either a configuration file or a recipe"),
         (("missing.yaml",), "configuration file missing.yaml does not exist"),
         ((".",), ". is neither a checkpoint nor a run folder"),
-        (("--recipe", "paper", "--size", "0"), "--size '0' is no size: name pixels, such as 256"),
+        (
+            ("--recipe", "paper", "--size", "0"),
+            "--size '0' is not a size: name pixels, such as 256",
+        ),
         (("--recipe", "paper", "--size", "9x"), "--size '9x' is no size"),
     ],
 )

@@ -122,7 +122,7 @@ def test_two_translations_into_one_folder(tiny_model: Path, tmp_path: Path) -> N
         watching.send_signal(signal.SIGTERM)
         _, err = watching.communicate(timeout=DEADLINE_S)
     assert watching.returncode == 0  # its ordinary end, as with Ctrl-C
-    assert "1 picture translated" in err
+    assert "1 image translated" in err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [LOG_FILE, "one_00.png"]
 
 

@@ -83,7 +83,7 @@ def test_a_seed_saves_what_translate_draws(model: Path, tmp_path: Path) -> None:
 def test_pictures_are_averaged(model: Path, tmp_path: Path) -> None:
     paths = [photo(tmp_path / "p" / f"{seed}.png", seed=seed) for seed in range(3)]
     result = saved(model, "mean", "--from", tmp_path / "p")
-    assert "mean: mean of 3 pictures: 0.png, 1.png, 2.png; length" in result.stderr
+    assert "mean: mean of 3 images: 0.png, 1.png, 2.png; length" in result.stderr
     codes = encoded(model, *paths)
     np.testing.assert_allclose(code(model, "mean"), codes.mean(axis=0), atol=1e-6)
     origin = json.loads((model / "styles" / "mean.json").read_text())["styles"][0]["origin"]
@@ -125,7 +125,7 @@ def test_overwrite(model: Path) -> None:
     saved(model, "s_01", "--seed", 1)
     refused = save(model, "s", "--spread", 2)
     assert refused.exit_code == 2
-    assert "s_01.json exists already: take another name or pass --overwrite" in refused.stderr
+    assert "s_01.json exists already: choose another name or pass --overwrite" in refused.stderr
     assert SavedStyles.of(model).names() == ["s_01"]
     saved(model, "s", "--spread", 2, "--overwrite")
     (style,) = SavedStyles.of(model).read("s_01").styles
@@ -147,7 +147,7 @@ def test_a_reference_far_outside_is_told(
         ("a/b", ["--seed", 1], "'a/b' cannot be the name of a style"),
         ("7", ["--seed", 1], "'7' cannot be the name of a style"),
         ("x" * 63, ["--spread", 2], "64 at most"),
-        ("x", [], "say where the style comes from: --seed, --from, --spread or --interpolate"),
+        ("x", [], "the style has no source: pass --seed, --from, --spread or --interpolate"),
         ("x", ["--from", "p", "--spread", 2], "--from and --spread are two sources"),
         ("x", ["--from", "p", "--seed", 2], "--seed has no effect with --from"),
         ("x", ["--seed", 2, "--size", 9], "--size has no effect with --seed"),
@@ -298,9 +298,9 @@ def test_sheets_that_cannot_be_drawn(model: Path, tmp_path: Path) -> None:
     saved(model, "red", "--seed", 5)
     assert "there is no style to draw" in fault(*drawn, "--domain", "a")
     saved(model, "blue", "--seed", 5, domain="a")
-    assert "styles of both domains are saved: say which" in fault(*drawn)
+    assert "styles of both domains are saved: name one" in fault(*drawn)
     drawn[-1] = tmp_path
-    assert "takes one picture" in fault(*drawn, "--domain", "a")
+    assert "takes one image" in fault(*drawn, "--domain", "a")
     assert not (tmp_path / "s.png").exists()
 
 
@@ -317,7 +317,7 @@ def test_rename(model: Path) -> None:
     assert SavedStyles.of(model).names() == ["blue", "rose"]
     assert SavedStyles.of(model).read("rose").styles[0].name == "rose"
     for words, message in (
-        (("rose", "blue"), "exists already: take another name or pass --overwrite"),
+        (("rose", "blue"), "exists already: choose another name or pass --overwrite"),
         (("rose", "rose"), "'rose' is the style's name already"),
         (("red", "x"), "holds no style 'red' (saved there: blue, rose)"),
         (("rose", "7"), "'7' cannot be the name of a style"),

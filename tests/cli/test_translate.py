@@ -77,7 +77,7 @@ def test_results_are_those_of_the_translator(tiny_model: Path, tmp_path: Path) -
     assert result.exit_code == 0, result.output
     expected = [tmp_path / "out" / f"x_{index:02d}.png" for index in range(3)]
     assert result.stdout.splitlines() == [str(path) for path in expected]
-    assert "1 picture translated, 3 results in" in result.stderr
+    assert "1 image translated, 3 results in" in result.stderr
     assert "onnxruntime on cpu" in result.stderr
     with Translator.open(tiny_model) as translator:
         styles = translator.sample_styles(3, seed=5)
@@ -209,7 +209,7 @@ def test_alpha_is_laid_on_white_for_jpeg_and_said(tiny_model: Path, tmp_path: Pa
     source = save(tmp_path / "x.png", image)
     result = run(tiny_model, source, "-o", tmp_path / "out", "--format", "jpg", "--styles", 2)
     assert result.exit_code == 0
-    assert "warning: 1 picture with transparency was laid on white" in result.stderr
+    assert "warning: 1 image with transparency was laid on white" in result.stderr
     assert pixels(tmp_path / "out" / "x_01.jpg").min() == 255
 
 
@@ -458,8 +458,8 @@ def test_unreadable_pictures_of_a_folder_are_named_and_skipped(
     assert names(tmp_path / "out") == ["1_00.png", "5_00.png"]
     for fault in ("2.png is empty", "3.jpg is damaged", "4.png is not a supported image"):
         assert fault in result.stderr
-    assert "2 pictures translated, 2 results in" in result.stderr
-    assert "3 pictures could not be read" in result.stderr
+    assert "2 images translated, 2 results in" in result.stderr
+    assert "3 images could not be read" in result.stderr
 
 
 def test_files_stop_at_the_first_unreadable_picture(
@@ -819,7 +819,7 @@ def test_a_slash_and_a_folder_that_is_there_make_a_folder(tiny_model: Path, tmp_
     [
         (["x.png", "-o", "r.gif"], "pictures are written to .png, .jpg (.jpeg) and .webp files"),
         (["x.png", "-o", "r.tiff"], "not to '.tiff'"),
-        (["x.png", "-o", "r.mp4"], "of an animation the first picture is translated"),
+        (["x.png", "-o", "r.mp4"], "only the first frame of an animation is translated"),
         (["x.png", "-o", "r.heic"], "or a folder: -o r/"),
         (["x.png", "-o", "r.jpg", "--format", "png"], "--format png and -o r.jpg contradict"),
         (["x.png", "-o", "r.jpg", "--styles", "2"], "one result, but there are 2 styles"),

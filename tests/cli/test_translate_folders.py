@@ -89,13 +89,13 @@ def test_results_do_not_depend_on_threads_and_batches(
     mixed: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[int] = []
-    encode = Translator.encode_content
+    encode = Translator.encode_padded
 
     def counting(self: Translator, pictures: Any, domain: Any) -> Any:
         encoded.append(len(pictures))
         return encode(self, pictures, domain)
 
-    monkeypatch.setattr(Translator, "encode_content", counting)
+    monkeypatch.setattr(Translator, "encode_padded", counting)
     kept = {}
     for name, jobs, pixels in (("one", 1, 1), ("many", 7, 1 << 17)):
         monkeypatch.setattr("munit_edge.translator.DECODE_PIXELS_CPU", pixels)
@@ -145,20 +145,20 @@ def test_a_fault_ends_with_one_line_and_whole_files(
 
         return wrapped
 
-    fault = EngineError(f"broken in {stage}: mend it")
+    fault = EngineError(f"broken in {stage}: fix it")
     if stage == "read":
         monkeypatch.setattr(translate_job, "decode_image", failing(images.decode_image, fault))
     elif stage == "write":
-        fault_on_disk = OutputError(f"broken in {stage}: mend it")
+        fault_on_disk = OutputError(f"broken in {stage}: fix it")
         writer = failing(images.write_image, fault_on_disk)
         monkeypatch.setattr(translate_job, "write_image", writer)
     else:
-        name = "encode_content" if stage == "encode" else "decode"
+        name = "encode_padded" if stage == "encode" else "decode"
         monkeypatch.setattr(Translator, name, failing(getattr(Translator, name), fault))
     out = tmp_path / "out"
     result = run(tiny_model, tmp_path / "in", out, "--styles", 2, "--jobs", jobs)
     assert result.exit_code == 2
-    assert result.stderr == f"error: broken in {stage}: mend it\n"
+    assert result.stderr == f"error: broken in {stage}: fix it\n"
     written = results(out)
     assert 0 < len(written) < 24
     assert not [name for name in written if name.startswith(PARTIAL_PREFIX)]
@@ -200,8 +200,8 @@ def test_resume_makes_only_what_is_missing(
     assert lines["0"]["outputs"] == [str(out / "0_00.png"), str(out / "0_01.png")]
     assert lines["0"]["size"] == [24, 32]
     assert sum(translated) == 2
-    assert "2 pictures translated, 4 results in" in result.stderr
-    assert "7 pictures skipped, done before" in result.stderr
+    assert "2 images translated, 4 results in" in result.stderr
+    assert "7 images skipped, done before" in result.stderr
     new = [(entry.input[-5:], entry.error) for entry in log_of(out)[10:]]
     assert sorted(new, key=str) == [
         ("4.png", NOT_FINISHED), ("4.png", None), ("5.png", NOT_FINISHED), ("5.png", None)
@@ -218,7 +218,7 @@ def test_other_settings_are_made_anew(change: list[str], tiny_model: Path, tmp_p
     out, fresh = tmp_path / "out", tmp_path / "fresh"
     assert run(tiny_model, folder, out).exit_code == 0
     again = run(tiny_model, folder, out, *change, "--resume")
-    assert "1 picture translated" in again.stderr
+    assert "1 image translated" in again.stderr
     assert run(tiny_model, folder, fresh, *change).exit_code == 0
     assert results(fresh).items() <= results(out).items()
 
@@ -229,7 +229,7 @@ def test_results_that_no_log_knows_are_not_replaced(tiny_model: Path, tmp_path: 
     save(out / "x_00.png").write_bytes(b"mine")
     result = run(tiny_model, folder, out, "--resume")
     assert result.exit_code == 2
-    assert f"no {LOG_FILE} there says how it was made" in result.stderr
+    assert f"no {LOG_FILE} records how it was made" in result.stderr
     assert results(out) == {"x_00.png": b"mine"}
 
 
@@ -311,14 +311,14 @@ def test_watch_takes_what_comes_until_ctrl_c(tiny_model: Path, tmp_path: Path) -
             process.send_signal(signal.SIGINT)
         stdout, text = process.communicate(timeout=HANG_S)
     assert process.returncode == 1, text
-    assert text.splitlines()[0] == f"watching {folder}: Ctrl-C ends"
+    assert text.splitlines()[0] == f"watching {folder}: Ctrl-C stops"
     assert text.count("b.png is not a supported image") == 1
-    assert "3 pictures translated, 3 results in" in text
-    assert "1 picture could not be read" in text
+    assert "3 images translated, 3 results in" in text
+    assert "1 image could not be read" in text
     assert written == [f"{out / name}_00.png\n" for name in "acb"]
     assert stdout == ""
     again = run(tiny_model, folder, out, "--styles", 1, "--resume")
-    assert "3 pictures skipped" in again.stderr
+    assert "3 images skipped" in again.stderr
 
 
 def test_watch_begins_before_the_first_picture(tiny_model: Path, tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_watch_begins_before_the_first_picture(tiny_model: Path, tmp_path: Path)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=HANG_S)
     assert process.returncode == 0
-    assert "0 pictures translated" in stderr
+    assert "0 images translated" in stderr
 
 
 # ----------------------------------------------------------------------------------------------
@@ -352,7 +352,7 @@ class Engine:
     engine, device = "none", "cpu"
     def padded_size(self, size_hw, domain):
         return size_hw
-    def encode_content(self, images, domain):
+    def encode_padded(self, images, domain):
         return Content(images[:, None], images.shape[1:3])
     def decode(self, content, styles, domain):
         return np.repeat(content.codes, len(styles), axis=1)

@@ -66,7 +66,7 @@ def test_resume_names_results_that_it_does_not_replace(tiny_model: Path, four: P
         done = run(tiny_model, *words)
         assert done.exit_code == 0, done.output
         assert len(results(four)) == 6
-        assert "3 results of earlier runs with other settings stay beside the new" in done.stderr
+        assert "3 results of earlier runs with other settings remain beside the new" in done.stderr
 
 
 def test_what_the_log_cannot_prove_is_never_removed(tiny_model: Path, four: Path) -> None:
@@ -106,7 +106,7 @@ def test_results_of_another_input_of_that_name_are_only_named(tiny_model: Path, 
     done = run(tiny_model, *words)
     assert done.exit_code == 0, done.output
     assert (
-        f"1 result of other inputs of the same name stay beside the new ones: {four / 'x_03.png'}"
+        f"1 result of other inputs of the same name remain beside the new ones: {four / 'x_03.png'}"
         in (done.stderr)
     )
     assert (four / "x_03.png").is_file()
@@ -137,7 +137,7 @@ def test_a_result_that_was_written_over_as_a_single_file_is_not_done(
         assert done.exit_code == 0, done.output
         assert replaced.read_bytes() not in first.values()
         done = run(tiny_model, *words, "--resume")
-        assert "1 picture skipped, done before" in done.stderr
+        assert "1 image skipped, done before" in done.stderr
         assert {path: path.read_bytes() for path in out.rglob("*.png")} == first
 
 

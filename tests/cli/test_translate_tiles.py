@@ -77,7 +77,10 @@ def test_what_fits_into_one_tile_stays_whole(tiny_checkpoint: Path, photo: Path)
 @pytest.mark.parametrize(
     ("tile", "message"),
     [
-        ("8", "--tile 8 is too small: around each tile this model needs 36 pixels more, so give"),
+        (
+            "8",
+            "--tile 8 is too small: this model needs a margin of 36 pixels around each tile",
+        ),
         ("big", "--tile big cannot be used: give auto, off, or pixels a side such as 1024"),
         ("0", "--tile 0 is too small"),
     ],
@@ -132,20 +135,20 @@ def test_resuming_with_other_memory_mixes_nothing(
     assert translate(tiny_checkpoint, photo).exit_code == 0
     whole = out.read_bytes()
     again = translate(tiny_checkpoint, photo, "--resume", "--tile", "off")
-    assert "1 picture skipped, done before" in again.stderr
+    assert "1 image skipped, done before" in again.stderr
     memory.append(1 << 20)
     tiled = translate(tiny_checkpoint, photo, "--resume")
-    assert "1 picture translated" in tiled.stderr
+    assert "1 image translated" in tiled.stderr
     assert "; 1 of them in tiles of at most " in tiled.stderr
     assert out.read_bytes() != whole
     memory.append((1 << 20) + (1 << 17))  # a little more, in the same step
     skipped = translate(tiny_checkpoint, photo, "--resume", "--json")
-    assert "1 picture skipped" in skipped.stderr
+    assert "1 image skipped" in skipped.stderr
     assert json.loads(skipped.stdout)["tile"] == logged(photo)[-1][0]
     exact = translate(tiny_checkpoint, photo, "--resume", "--tile-stats", "exact")
-    assert "1 picture translated" in exact.stderr
+    assert "1 image translated" in exact.stderr
     memory.append(1 << 40)
-    assert "1 picture translated" in translate(tiny_checkpoint, photo, "--resume").stderr
+    assert "1 image translated" in translate(tiny_checkpoint, photo, "--resume").stderr
     assert out.read_bytes() == whole
 
 

@@ -288,7 +288,7 @@ def test_an_interrupted_run_resumes(tiny_model: Path, tmp_path: Path) -> None:
     done = (tmp_path / "out.mp4").read_bytes()
     result = run(tiny_model, *words, "0:1,1:2", "--resume")
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'out.mp4'}\n")
-    assert "complete already" in result.stderr
+    assert "already complete" in result.stderr
     assert (tmp_path / "out.mp4").read_bytes() == done
     message = refused(tiny_model, *words, "0:1,0.1:2", "--resume")
     assert "exists and was made with another input, model, style or setting" in message

@@ -65,7 +65,7 @@ def test_an_input_is_never_replaced(case: str, model: Path) -> None:
         name = "model/../model/x.png"
     text = refused(*WORDS[case], name, "--overwrite")
     assert (
-        "is no file of styles" if case.startswith("styles save") else "would be replaced"
+        "is not a style file" if case.startswith("styles save") else "would be replaced"
     ) in text
 
 
@@ -84,7 +84,7 @@ def test_two_options_cannot_name_one_file(model: Path) -> None:
 def test_styles_are_replaced_by_styles_only(model: Path) -> None:
     words = [*WORDS["styles save -o"], "mine.json", "--overwrite"]
     Path("mine.json").write_text(json.dumps({"precious": True}))
-    assert "mine.json is no file of styles" in refused(*words)
+    assert "mine.json is not a style file" in refused(*words)
     Path("mine.json").unlink()
     for _ in range(2):
         assert CliRunner().invoke(app, words).exit_code == 0

@@ -120,7 +120,7 @@ def test_nearly_one_direction_stays_between_the_ends() -> None:
 
 
 def test_what_cannot_be_interpolated() -> None:
-    with pytest.raises(ConfigError, match="both ends are frames, so 2 at least"):
+    with pytest.raises(ConfigError, match="both ends count, so pass at least 2"):
         interpolate_styles(code(1), code(2), 1)
     with pytest.raises(InputError, match=r"shapes \(1,\) and \(2,\)"):
         interpolate_styles(code(1), code(2, 3), 2)

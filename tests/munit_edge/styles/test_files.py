@@ -106,7 +106,7 @@ ORIGINS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("origin", ORIGINS, ids=lambda o: o.kind if o else "not told")
+@pytest.mark.parametrize("origin", ORIGINS, ids=lambda o: o.kind if o else "unknown")
 def test_origins_come_back(origin: Any, tmp_path: Path) -> None:
     style = named_style("x", np.array([0.1, 2], np.float32), origin)
     file = StyleFile(model_sha256=MODEL, domain="a", styles=(style,))

@@ -3,15 +3,15 @@ from __future__ import annotations
 import pytest
 
 from munit_edge.model.config import ModelConfig
-from munit_edge.translate import tile_choice
-from munit_edge.translate.tile_choice import (
+from munit_edge.translate import tiling
+from munit_edge.translate.tiling import (
     TILE_BYTES,
-    TileWish,
+    TileOption,
     choose_core,
     engine_bytes_per_pixel,
     memory_of,
+    total_margin,
 )
-from munit_edge.translate.tiling import total_margin
 
 GIB = 1 << 30
 PAPER = ModelConfig()
@@ -20,13 +20,13 @@ SLIM = ModelConfig(width=16)
 
 @pytest.fixture(autouse=True)
 def _memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tile_choice, "available_memory", lambda: 4 * GIB)
-    monkeypatch.setattr(tile_choice, "available_gpu_memory", lambda index: None if index else GIB)
+    monkeypatch.setattr(tiling, "available_memory", lambda: 4 * GIB)
+    monkeypatch.setattr(tiling, "available_gpu_memory", lambda index: None if index else GIB)
 
 
-def _choose(wish: TileWish, size_hw: tuple[int, int], **wishes: str) -> int | None:
-    where = {"engine": "onnxruntime", "device": "cpu"} | wishes
-    return choose_core(wish, size_hw, PAPER, where["engine"], memory_of(where["device"]))
+def _choose(option: TileOption, size_hw: tuple[int, int], **changes: str) -> int | None:
+    where = {"engine": "onnxruntime", "device": "cpu"} | changes
+    return choose_core(option, size_hw, PAPER, where["engine"], memory_of(where["device"]))
 
 
 def test_bytes_are_those_that_were_measured() -> None:
@@ -50,22 +50,22 @@ def test_auto_keeps_whole_what_fits_into_half_of_the_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "limit"),
+    ("where", "limit"),
     [
         ({}, TILE_BYTES),
         ({"device": "cuda:0"}, GIB // 4),
-        ({"device": "cuda:1"}, TILE_BYTES),  # unknown: 4 GiB are taken to be there
+        ({"device": "cuda:1"}, TILE_BYTES),  # unknown: 4 GiB are assumed
         ({"engine": "tensorrt", "device": "cuda:0"}, GIB // 4),
     ],
 )
-def test_auto_tiles_take_a_part_of_the_memory(wishes: dict[str, str], limit: int) -> None:
-    core = _choose("auto", (6000, 4000), **wishes)
+def test_auto_tiles_take_a_share_of_the_memory(where: dict[str, str], limit: int) -> None:
+    core = _choose("auto", (6000, 4000), **where)
     assert core is not None
     pixels = (core + 2 * total_margin(PAPER)) ** 2
     assert 0.9 * limit < pixels * engine_bytes_per_pixel(PAPER) <= limit
 
 
-def test_tiles_for_tensorrt_fit_its_default_plans(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tile_choice, "available_gpu_memory", lambda index: 8 * GIB)
+def test_tiles_for_tensorrt_fit_its_default_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiling, "available_gpu_memory", lambda index: 8 * GIB)
     core = _choose("auto", (6000, 4000), engine="tensorrt", device="cuda:0")
     assert core == 512 - 2 * total_margin(PAPER)

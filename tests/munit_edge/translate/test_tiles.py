@@ -137,12 +137,12 @@ def test_several_styles_are_those_of_one_at_a_time(
 
 def test_the_cost_is_said_before_the_work(opened: Translator) -> None:
     said: list[str] = []
-    job = TiledTranslation(opened, "a2b", statistics="exact", say=said.append)
+    job = TiledTranslation(opened, "a2b", statistics="exact", notify=said.append)
     results = job.translate(photo(100, 90, 3), opened.sample_styles(1), core=CORE, name="x.png")
     next(results)
     (line,) = said
     assert line.startswith("x.png: 90 x 100 pixels in 6 tiles with exact statistics: ")
-    assert "TMAC in all" in line
+    assert "TMAC in total" in line
 
 
 @pytest.mark.parametrize("statistics", ["thumbnail", "exact"])

@@ -89,7 +89,7 @@ def test_within_counts_in_content_pixels() -> None:
 
 
 def test_too_small_a_core_says_the_least() -> None:
-    with pytest.raises(ConfigError, match=r"--tile 39 is too small.* 84 pixels.* give 40 pixels"):
+    with pytest.raises(ConfigError, match=r"--tile 39 is too small.* 84 pixels.* pass 40 pixels"):
         cut((512, 512), 39, PAPER)
     assert len(cut((100, 80), 40, PAPER).tiles) == 6
 
