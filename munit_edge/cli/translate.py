@@ -86,14 +86,14 @@ class _Tally:
 
     def summary(self, output: Path) -> str:
         """The tally as one line."""
-        text = f"{counted(self.done, 'picture')} translated"
+        text = f"{counted(self.done, 'image')} translated"
         text += f", {counted(self.results, 'result')} in {output}"
         for (tile, statistics), number in sorted(self.tiles.items()):
             text += f"; {number} of them in tiles of at most {tile} pixels a side ({statistics})"
         if self.skipped:
-            text += f"; {counted(self.skipped, 'picture')} skipped, done before"
+            text += f"; {counted(self.skipped, 'image')} skipped, done before"
         if self.failed:
-            text += f"; {counted(self.failed, 'picture')} could not be read"
+            text += f"; {counted(self.failed, 'image')} could not be read"
         return text
 
 
@@ -190,7 +190,7 @@ def _translate(
 
 def _report_notes(job: TranslateJob, options: TranslateOptions) -> None:
     if job.flattened:
-        warn(f"{counted(job.flattened, 'picture')} with transparency was laid on white for JPEG")
+        warn(f"{counted(job.flattened, 'image')} with transparency was laid on white for JPEG")
     _report_frames(job)
     if job.leftovers is not None:
         _report_leftovers(job.leftovers, removed=options.overwrite)

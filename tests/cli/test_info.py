@@ -105,7 +105,7 @@ def test_a_model_directory_needs_no_torch(tiny_sn_model: Path) -> None:
             ("--recipe", "paper", "--size", "0"),
             "--size '0' is not a size: name pixels, such as 256",
         ),
-        (("--recipe", "paper", "--size", "9x"), "--size '9x' is no size"),
+        (("--recipe", "paper", "--size", "9x"), "--size '9x' is not a size"),
     ],
 )
 def test_what_cannot_be_looked_at(

@@ -236,8 +236,8 @@ def test_results_that_no_log_knows_are_not_replaced(tiny_model: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        (["--resume", "--overwrite"], "--resume keeps results that are done and --overwrite"),
-        (["--watch", "--overwrite"], "--watch keeps results"),
+        (["--resume", "--overwrite"], "--resume keeps finished results and --overwrite"),
+        (["--watch", "--overwrite"], "--watch keeps finished results"),
         (["--watch", "--grid"], "leave it out with --watch"),
         (["--jobs", "0"], "--jobs 0: it should be"),
     ],

@@ -126,7 +126,7 @@ def test_one_style_by_name_file_or_seed(saved: SavedStyles, tmp_path: Path) -> N
     seven = saved.read_one("7", "b")
     assert (seven.name, seven.origin) == ("seed 7", SampledOrigin(seed=7))
     np.testing.assert_array_equal([seven.code], sample_styles(1, 2, 7))
-    with pytest.raises(InputError, match="holds 2 styles: name a file with one style"):
+    with pytest.raises(InputError, match="contains 2 styles: name a file with one style"):
         saved.read_one(str(tmp_path / "two.json"), "b")
 
 
