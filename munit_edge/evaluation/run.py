@@ -17,7 +17,7 @@ from munit_edge.evaluation.measures import (
 )
 from munit_edge.evaluation.open_networks import open_networks
 from munit_edge.evaluation.options import EvaluateOptions
-from munit_edge.evaluation.pictures import read_test_images
+from munit_edge.evaluation.pictures import TestImages, read_test_images
 from munit_edge.evaluation.propositions import Propositions, compare_images, style_distribution
 from munit_edge.evaluation.report import DirectionMeasures, DomainMeasures, EvaluationReport
 from munit_edge.evaluation.scores import NetworkMeasures
@@ -93,6 +93,16 @@ def evaluate(
         on_start=on_start,
         on_step=on_step,
     )
+    return _report(translator, options, test_set, measured, model)
+
+
+def _report(
+    translator: Translator,
+    options: EvaluateOptions,
+    test_set: TestImages,
+    measured: Measured,
+    model: str,
+) -> EvaluationReport:
     return EvaluationReport(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         munit_edge=__version__,

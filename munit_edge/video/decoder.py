@@ -100,7 +100,6 @@ class Decoder:
         with_audio: bool = False,
         file: Path | None = None,
     ) -> None:
-        av = pyav()
         self._name = name
         self._notify = notify
         self.on_audio: Callable[[Any, Any], None] | None = None
@@ -113,17 +112,9 @@ class Decoder:
         self._file = file
         self.broke_off = False
         """Whether reading ended with an error, or earlier than the file should end."""
-        try:
-            self._container = av.open(
-                target, format=format, options=dict(options or {}), timeout=timeout_s
-            )
-        except (av.FFmpegError, OSError, UnicodeError) as exc:
-            fix = (
-                "it is damaged or not a video: copy it again, or check it with `ffprobe`"
-                if isinstance(exc, av.error.InvalidDataError)
-                else "check that it exists, that you may read it and, if live, that it is sending"
-            )
-            raise InputError(f"{name} cannot be read as video: {reason(exc)}; {fix}") from exc
+        self._container = _opened(
+            target, name, format=format, options=dict(options or {}), timeout=timeout_s
+        )
         try:
             self._stream = self._video_stream()
             self._clock_jumps = bool(self._container.format.flags & _CLOCK_STARTS_ANYWHERE)
@@ -138,10 +129,7 @@ class Decoder:
             self._format = str(self._container.format.name)
             self._packets_seen = PacketTrail(self._format, has_alpha=has_alpha_beside(self._stream))
             self._frames_seen = FrameTrail(
-                self._packets_seen,
-                1 / self.rate,
-                self._format,
-                clock_jumps=self._clock_jumps,
+                self._packets_seen, 1 / self.rate, self._format, clock_jumps=self._clock_jumps
             )
             self._frames = self._in_order()
             self._first: Decoded | None = next(self._frames, None)
@@ -384,3 +372,21 @@ class Decoder:
 def _frames(number: int) -> str:
     """Such as "1 frame is" or "2 frames are"."""
     return "1 frame is" if number == 1 else f"{number} frames are"
+
+
+def _opened(target: str, name: str, **options: Any) -> Any:
+    """The container of a source.
+
+    Raises:
+        InputError: it cannot be opened, or is not a video.
+    """
+    av = pyav()
+    try:
+        return av.open(target, **options)
+    except (av.FFmpegError, OSError, UnicodeError) as exc:
+        fix = (
+            "it is damaged or not a video: copy it again, or check it with `ffprobe`"
+            if isinstance(exc, av.error.InvalidDataError)
+            else "check that it exists, that you may read it and, if live, that it is sending"
+        )
+        raise InputError(f"{name} cannot be read as video: {reason(exc)}; {fix}") from exc

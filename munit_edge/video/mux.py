@@ -62,7 +62,6 @@ def mux(
         OutputError: it cannot be written, or a segment does not match the ledger.
     """
     av = pyav()
-    num_damaged = 0
     with atomic_file(output) as partial, contextlib.ExitStack() as stack:
         try:
             options = dict(container.final)
@@ -70,9 +69,8 @@ def mux(
             stack.callback(file.close)
             with av.open(file_name(folder / segments[0].file)) as first:
                 stream = file.add_stream_from_template(first.streams.video[0], opaque=True)
-            stream.codec_context.framerate = _declared_rate(
-                rate, segments, time_base, last_duration
-            )
+            shown_rate = _declared_rate(rate, segments, time_base, last_duration)
+            stream.codec_context.framerate = shown_rate
             streams = [_segment_packets(folder, segments, stream, time_base, last_duration)]
             if audio is not None:
                 source = stack.enter_context(av.open(file_name(audio.path)))
@@ -85,18 +83,26 @@ def mux(
                 if copies:
                     streams.append(_copied_packets(source, copies, extras, Fraction(0)))
             _add_comment(file.metadata, comment)
-            for timed in heapq.merge(*streams, key=lambda timed: timed[:2]):
-                try:
-                    file.mux(timed.packet)
-                except (av.error.InvalidDataError, av.error.PatchWelcomeError):
-                    if not timed.order:
-                        raise
-                    num_damaged += 1
+            num_damaged = _write(file, streams)
             stack.pop_all().close()
         except av.FFmpegError as exc:
             if isinstance(exc, OSError):
                 raise
             raise OutputError(f"{output} cannot be written: {reason(exc)}") from exc
+    return num_damaged
+
+
+def _write(file: Any, streams: Sequence[Iterator[_Timed]]) -> int:
+    """Mux the packets of all streams by time; return how many damaged ones were left out."""
+    av = pyav()
+    num_damaged = 0
+    for timed in heapq.merge(*streams, key=lambda timed: timed[:2]):
+        try:
+            file.mux(timed.packet)
+        except (av.error.InvalidDataError, av.error.PatchWelcomeError):
+            if not timed.order:  # the video itself
+                raise
+            num_damaged += 1
     return num_damaged
 
 
