@@ -39,14 +39,14 @@ lint: $(INSTALLED)  ## check style, formatting and types
 	$(BIN)/mypy
 	$(BIN)/mypy $(wildcard tools/*.py benchmarks/*.py)
 
-format: $(INSTALLED)  ## mend what ruff can mend
+format: $(INSTALLED)  ## apply the automatic fixes of ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 check-py310: $(INSTALLED)  ## check that Python 3.10 can install what a device needs (asks the network)
 	@$(BIN)/python tools/check_python310.py
 
-golden: $(INSTALLED)  ## write the help texts of tests/cli/golden anew
+golden: $(INSTALLED)  ## regenerate the help texts in tests/cli/golden
 	@MUNIT_EDGE_WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/cli/test_help.py
 
 bench: $(INSTALLED)  ## measure the start of the command line, and translate against its targets

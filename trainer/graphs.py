@@ -30,7 +30,7 @@ def bytes_from_image(image: Tensor) -> Tensor:
 
 
 class EncoderGraph(nn.Module):
-    """A content or style encoder that takes pictures as `io` says."""
+    """A content or style encoder that takes images as `io` says."""
 
     def __init__(self, encoder: nn.Module, io: TensorIO) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class EncoderGraph(nn.Module):
 
 
 class DecoderGraph(nn.Module):
-    """A decoder that gives pictures as `io` says."""
+    """A decoder that gives images as `io` says."""
 
     def __init__(self, decoder: nn.Module, io: TensorIO) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ def build_graph(
         generators: both generators with spectral norm folded (`Checkpoint.generators`).
         kind: which of them.
         domain: whose.
-        io: what pictures look like at its border.
+        io: what images look like at its border.
     """
     network = generators[domain].get_submodule(kind.removesuffix("_stats"))
     return _WRAPPERS[kind](network, io).eval()

@@ -10,7 +10,7 @@ from munit_edge.trainer.torch_api import Tensor, nn, parametrize, torch
 
 GAUSSIAN_DEVIATION = 0.02
 NUM_POWER_ITERATIONS = 15
-"""After the weights change, the singular vectors of spectral norm are found anew in so many."""
+"""Iterations that find the singular vectors of spectral norm again after the weights change."""
 
 _FILL: dict[Initialisation, Callable[[Tensor], object]] = {
     "kaiming": lambda weight: nn.init.kaiming_normal_(weight, mode="fan_in"),

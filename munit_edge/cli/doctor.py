@@ -117,7 +117,7 @@ def _selftest(found: Report, file: Path, *, as_json: bool, replace: bool) -> boo
 def _show_findings(report: Report) -> None:
     _show(
         [
-            _Row(f.subject, f.status, [f.detail, f"-> {f.mend}"] if f.mend else [f.detail])
+            _Row(f.subject, f.status, [f.detail, f"-> {f.fix}"] if f.fix else [f.detail])
             for f in report.findings
         ]
     )

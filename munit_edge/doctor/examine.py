@@ -64,7 +64,7 @@ class Finding(StrictModel):
     """`missing`: optional, and not a fault; `broken`: installed, and does not work."""
     detail: str
     """What was found."""
-    mend: str = ""
+    fix: str = ""
     """How to fix it; "" if nothing has to be done."""
 
 
@@ -190,7 +190,7 @@ def judge(
             subject="onnxruntime wheels",
             status="broken",
             detail="both onnxruntime and onnxruntime-gpu are installed and overwrite each other",
-            mend=BOTH_WHEELS_FIX,
+            fix=BOTH_WHEELS_FIX,
         )
     yield from _cuda(by_subject, packages)
     for extra, names in extras.items():
@@ -238,11 +238,11 @@ def _gpu(machine: Machine, driver: Answer) -> Finding:
             reason or "the driver's library libcuda.so.1 is missing"
         )
         fix = f"{_DRIVER_FIX}, with NVIDIA_DRIVER_CAPABILITIES=compute,utility"
-        return Finding(subject="GPU", status="broken", detail=detail, mend=fix)
+        return Finding(subject="GPU", status="broken", detail=detail, fix=fix)
     there = driver.installed or bool(machine.pci_gpus)
     reason = driver.fault or (smi.fault if smi and there else None)
     if reason:
-        return Finding(subject="GPU", status="broken", detail=reason, mend=_DRIVER_FIX)
+        return Finding(subject="GPU", status="broken", detail=reason, fix=_DRIVER_FIX)
     fix = ""
     if driver.facts and driver.facts.gpu_fault:
         detail = f"a driver without a GPU ({driver.facts.gpu_fault}): the CPU is used"
@@ -250,7 +250,7 @@ def _gpu(machine: Machine, driver: Answer) -> Finding:
         detail = "no NVIDIA driver: the CPU is used"
         if machine.pci_gpus:
             fix = "this machine has an NVIDIA GPU: install NVIDIA's driver to use it"
-    return Finding(subject="GPU", status="missing", detail=detail, mend=fix)
+    return Finding(subject="GPU", status="missing", detail=detail, fix=fix)
 
 
 def _backend(
@@ -263,12 +263,12 @@ def _backend(
             detail += (
                 f", but its lean runtime {lean}is, for engines built with --version-compatible"
             )
-        return Finding(subject=subject, status="missing", detail=detail, mend=fix)
+        return Finding(subject=subject, status="missing", detail=detail, fix=fix)
     if facts is None:
         version = _version(subject, packages)
         detail = f"{version}installed, but cannot be used: {answer.fault or 'no reason was given'}"
         fix = _again(subject, machine)
-        return Finding(subject=subject, status="broken", detail=detail, mend=fix)
+        return Finding(subject=subject, status="broken", detail=detail, fix=fix)
     parts = [facts.version]
     if facts.cuda:
         parts.append(f"built for CUDA {facts.cuda}")
@@ -279,7 +279,7 @@ def _backend(
     if facts.gpu_fault and has_gpu:
         detail = "; ".join([*parts, f"cannot use the GPU: {facts.gpu_fault}"])
         fix = _GPU_FIXES.get(subject, _GPU_FIX)
-        return Finding(subject=subject, status="broken", detail=detail, mend=fix)
+        return Finding(subject=subject, status="broken", detail=detail, fix=fix)
     if facts.gpu_fault:
         parts.append("no usable GPU")
     fix = ""
@@ -287,7 +287,7 @@ def _backend(
         fix = _for_the_gpu(machine)
     elif subject == "torch" and has_gpu and not facts.cuda:
         fix = "this build runs on the CPU only; for the GPU install torch's build with CUDA"
-    return Finding(subject=subject, status="ok", detail="; ".join(parts), mend=fix)
+    return Finding(subject=subject, status="ok", detail="; ".join(parts), fix=fix)
 
 
 def _version(subject: str, packages: Mapping[str, str]) -> str:
@@ -352,14 +352,14 @@ def _cuda(by_subject: Mapping[Subject, Answer], packages: Mapping[str, str]) -> 
             subject="CUDA",
             status="broken",
             detail=f"packages for two CUDA releases in one environment: {used}",
-            mend=f"create a new environment with packages for {wanted} only",
+            fix=f"create a new environment with packages for {wanted} only",
         )
     elif newest is not None and any(major > newest for major in majors.values()):
         yield Finding(
             subject="CUDA",
             status="broken",
             detail=f"installed for {used}, but the driver supports CUDA up to {newest} only",
-            mend=f"install a newer driver, or packages for CUDA {newest}",
+            fix=f"install a newer driver, or packages for CUDA {newest}",
         )
     elif majors:
         yield Finding(subject="CUDA", status="ok", detail=used)
@@ -397,7 +397,7 @@ def _extra(
         fix = f"run `pip install 'munit-edge[{extra}]'`"
     if extra in ("gpu", "trt") and not has_gpu:
         fix = f"needs an NVIDIA GPU; with one, {fix}"
-    return Finding(subject=subject, status="missing", detail=detail, mend=fix)
+    return Finding(subject=subject, status="missing", detail=detail, fix=fix)
 
 
 def _cache(cache: CacheFacts) -> Finding:
@@ -406,7 +406,7 @@ def _cache(cache: CacheFacts) -> Finding:
             subject="engine cache",
             status="broken",
             detail=f"{cache.folder}: {cache.fault}".removeprefix(": "),
-            mend="set $MUNIT_EDGE_CACHE to a folder of your own",
+            fix="set $MUNIT_EDGE_CACHE to a folder of your own",
         )
     held = (
         f"{cache.num_plans} engines, {cache.num_bytes / 1e6:.1f} MB" if cache.num_plans else "empty"

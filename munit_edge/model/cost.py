@@ -33,7 +33,7 @@ class Cost:
     parameters: int
     """Learned numbers."""
     macs: int
-    """Multiplications for one picture, as the networks are defined."""
+    """Multiplications for one image, as the networks are defined."""
     folded_macs: int
     """Multiplications of the same in the form that is exported, with folded decoders."""
 
@@ -50,7 +50,7 @@ def model_costs(config: ModelConfig, size_hw: tuple[int, int]) -> dict[str, Cost
 
     Args:
         config: the model's configuration.
-        size_hw: height and width of the picture in pixels; it is padded as for translating.
+        size_hw: height and width of the image in pixels; it is padded as for translating.
     """
     return {
         graph_name(kind, domain): graph_cost(config, kind, domain, size_hw)
@@ -76,7 +76,7 @@ def graph_cost(
 
 
 def macs_per_pixel(config: ModelConfig, kind: GraphKind, domain: Domain) -> float:
-    """Multiplications for each pixel of a large picture, as the networks are defined."""
+    """Multiplications for each pixel of a large image, as the networks are defined."""
     side = config.size_multiple * LARGE
     return graph_cost(config, kind, domain, (side, side)).macs / side**2
 

@@ -96,7 +96,7 @@ class ParityEntry(StrictModel):
     size_hw: tuple[int, int]
     """Image height and width in pixels."""
     worst: float
-    """Largest difference: 8-bit levels of a picture, absolute of a code."""
+    """Largest difference: 8-bit levels of an image, absolute of a code."""
     tolerance: float
     """Largest difference that passes."""
     unit: Literal["levels", "absolute"]
@@ -109,7 +109,7 @@ class TensorRange(StrictModel):
     tensor: str
     """Module that gives it, such as `decoder_b.up.0.conv`."""
     largest: float
-    """Largest magnitude on the gate's pictures, in float32."""
+    """Largest magnitude on the gate's images, in float32."""
     limit: float
     """Largest magnitude that the type holds."""
 
@@ -120,7 +120,7 @@ class GateResult(StrictModel):
     direction: Direction
     """Which way."""
     translations: int
-    """Pictures times styles."""
+    """Images times styles."""
     psnr_db: float
     """Of the mean squared error of all of them (dB, 255 levels; 100 stands for no difference)."""
     worst_psnr_db: float
@@ -132,7 +132,7 @@ class GateResult(StrictModel):
 
 
 class GateEntry(StrictModel):
-    """Proof that reduced precision does not hurt, on pictures of the user."""
+    """Proof that reduced precision does not hurt, on images of the user."""
 
     precision: Precision
     """What was tried."""
@@ -142,7 +142,7 @@ class GateEntry(StrictModel):
     min_psnr_db: float
     """What `psnr_db` must reach in both directions."""
     pictures: int
-    """Pictures of each domain that were translated."""
+    """Images of each domain that were translated."""
     results: tuple[GateResult, ...]
     """One for each direction."""
     kept_fp32: tuple[str, ...] = ()
@@ -190,7 +190,7 @@ class Manifest(StrictModel):
     model: ModelConfig
     """The networks' configuration."""
     io: TensorIO
-    """Pictures at the graphs' borders: uint8 NHWC, or float32 NCHW in [-1, 1]."""
+    """Images at the graphs' borders: uint8 NHWC, or float32 NCHW in [-1, 1]."""
     sizes: SizeRules
     """Image sizes."""
     normalisation: Normalisation = Normalisation()
@@ -270,7 +270,7 @@ def graph_tensors(
         config: the model's configuration.
         kind: which of the graphs.
         domain: whose.
-        io: pictures at its border.
+        io: images at its border.
         batch: fixed batch; None: free.
         size_hw: fixed image height and width in pixels; None: free.
         precision: type of the convolutions; fp16 graphs pass float16 content codes.

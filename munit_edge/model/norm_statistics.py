@@ -1,8 +1,8 @@
 """Statistics of the norms as data: what `*_stats` graphs take and give, and how parts are joined.
 
-A norm divides what it gets by its deviation, measured over the whole picture. The `*_stats` graphs
+A norm divides what it gets by its deviation, measured over the whole image. The `*_stats` graphs
 take means and variances from outside instead (`norm_stats`) and tell what they measured themselves
-(`norm_stats_out`), so that parts of a picture, or frames of a video, can share them.
+(`norm_stats_out`), so that parts of an image, or frames of a video, can share them.
 
 Both are float32 [batch, K, 2], mean and biased variance, K rows in the order in which the network
 computes its norms: one row for each channel of an instance norm (AdaIN's too), one for a layer

@@ -117,4 +117,4 @@ def test_a_selftest_of_nothing_is_told(
 def test_report_without_selftest_is_refused(tmp_path: Path) -> None:
     code, out, err = run("--report", str(tmp_path / "x.json"))
     assert (code, out) == (2, "")
-    assert err == "error: --report is what the self-test writes: add --selftest\n"
+    assert err == "error: --report names the self-test's file: add --selftest\n"

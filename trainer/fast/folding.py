@@ -1,4 +1,4 @@
-"""Decoders with fewer multiplications that give the same picture.
+"""Decoders with fewer multiplications that give the same image.
 
 Up-sampling is folded (`munit_edge.trainer.fast.up_convolution`).
 

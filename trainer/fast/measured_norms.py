@@ -4,7 +4,7 @@
 the statistics from norm to norm. `munit_edge.model.norm_statistics` says how they are laid out.
 
 A norm measures on what it gets, before anything is normalised, and only where `core` counts: parts
-of a picture overlap, and what overlaps must count once. The second moment is taken around the mean
+of an image overlap, and what overlaps must count once. The second moment is taken around the mean
 that the norm uses, which is the measured one or near it, so nothing cancels.
 """
 

@@ -1,7 +1,7 @@
 """How a training step calls its networks: by themselves, or through torch.compile.
 
 What is compiled is the call and not the module, so names, checkpoints, the moving average and the
-pictures of a run know nothing of it.
+images of a run know nothing of it.
 """
 
 from __future__ import annotations

@@ -71,17 +71,17 @@ def test_a_bare_machine_has_nothing_broken() -> None:
     findings = list(judge(machine(), given, {}, {"train": ("torch",)}, CACHE))
     assert {f.status for f in findings} == {"ok", "missing"}
     assert found("GPU").detail == "no NVIDIA driver: the CPU is used"
-    assert found("onnxruntime").mend == "run `pip install 'munit-edge[cpu]'`"
-    assert found("tensorrt").mend == "needs an NVIDIA GPU"
+    assert found("onnxruntime").fix == "run `pip install 'munit-edge[cpu]'`"
+    assert found("tensorrt").fix == "needs an NVIDIA GPU"
 
 
 def test_what_to_install_depends_on_the_machine() -> None:
-    assert "munit-edge[gpu]" in found("onnxruntime", SERVER_DRIVER).mend
-    assert found("tensorrt", SERVER_DRIVER).mend == "run `pip install 'munit-edge[trt]'`"
+    assert "munit-edge[gpu]" in found("onnxruntime", SERVER_DRIVER).fix
+    assert found("tensorrt", SERVER_DRIVER).fix == "run `pip install 'munit-edge[trt]'`"
     jetson = machine(jetson=ORIN, processor="aarch64")
-    assert "--system-site-packages" in found("tensorrt", on=jetson).mend
-    assert "pip install tensorrt" not in found("tensorrt", on=jetson).mend
-    assert "munit-edge[cpu]" in found("onnxruntime", on=jetson).mend
+    assert "--system-site-packages" in found("tensorrt", on=jetson).fix
+    assert "pip install tensorrt" not in found("tensorrt", on=jetson).fix
+    assert "munit-edge[cpu]" in found("onnxruntime", on=jetson).fix
     assert found("JetPack", on=jetson).detail == "6.2 (Jetson Linux 36.4.3) on " + ORIN.board
     assert find("JetPack") is None
 
@@ -105,14 +105,14 @@ def test_broken_drivers() -> None:
     seen_only = found("GPU", on=machine(smi=SmiFacts(gpus=(H100,))))
     assert seen_only.status == "broken"
     assert "libcuda.so.1 is missing" in seen_only.detail
-    assert "NVIDIA_DRIVER_CAPABILITIES" in seen_only.mend
+    assert "NVIDIA_DRIVER_CAPABILITIES" in seen_only.fix
 
 
 def test_a_gpu_without_a_driver() -> None:
     bare = machine().model_copy(update={"pci_gpus": 1})
     finding = found("GPU", on=bare)
     assert finding.status == "missing"
-    assert "install NVIDIA's driver" in finding.mend
+    assert "install NVIDIA's driver" in finding.fix
     silent = SmiFacts(fault="nvidia-smi ended with code 9: cannot communicate with the driver")
     assert found("GPU", on=machine(smi=silent)).status == "missing"  # only the tool is installed
     broken = found("GPU", on=bare.model_copy(update={"smi": silent}))
@@ -124,8 +124,8 @@ def test_a_backend_that_cannot_be_imported_is_broken_with_the_loaders_words() ->
     answer = Answer(subject="tensorrt", installed=True, fault=words)
     on_jetson = found("tensorrt", answer, on=machine(jetson=ORIN))
     assert (on_jetson.status, words in on_jetson.detail) == ("broken", True)
-    assert "--runtime nvidia" in on_jetson.mend
-    assert "--force-reinstall tensorrt" in found("tensorrt", answer).mend
+    assert "--runtime nvidia" in on_jetson.fix
+    assert "--force-reinstall tensorrt" in found("tensorrt", answer).fix
 
 
 def test_a_backend_that_does_not_reach_a_gpu_is_broken_only_where_there_is_one() -> None:
@@ -138,12 +138,12 @@ def test_a_backend_that_does_not_reach_a_gpu_is_broken_only_where_there_is_one()
 
 def test_the_cpu_build_beside_a_gpu_works_and_names_the_other() -> None:
     answer = works("onnxruntime", "1.32", providers=("CPUExecutionProvider",))
-    assert found("onnxruntime", answer).mend == ""
+    assert found("onnxruntime", answer).fix == ""
     beside = found("onnxruntime", answer, SERVER_DRIVER)
     assert (beside.status, beside.detail) == ("ok", "1.32; CPU")
-    assert "munit-edge[gpu]" in beside.mend
-    assert "build with CUDA" in found("torch", works("torch"), SERVER_DRIVER).mend
-    assert found("torch", works("torch")).mend == ""
+    assert "munit-edge[gpu]" in beside.fix
+    assert "build with CUDA" in found("torch", works("torch"), SERVER_DRIVER).fix
+    assert found("torch", works("torch")).fix == ""
 
 
 def test_both_wheels_of_onnxruntime() -> None:
@@ -151,7 +151,7 @@ def test_both_wheels_of_onnxruntime() -> None:
     assert find("onnxruntime wheels", packages=one) is None
     both = found("onnxruntime wheels", packages={**one, "onnxruntime-gpu": "1.31.1"})
     assert both.status == "broken"
-    assert "pip uninstall -y onnxruntime onnxruntime-gpu" in both.mend
+    assert "pip uninstall -y onnxruntime onnxruntime-gpu" in both.fix
 
 
 def test_two_cuda_majors() -> None:
@@ -163,7 +163,7 @@ def test_two_cuda_majors() -> None:
     )
     assert mixed.status == "broken"
     assert mixed.detail.endswith("CUDA 12: cuda-bindings; CUDA 13: tensorrt-cu13")
-    assert "CUDA 13, which the driver supports" in mixed.mend
+    assert "CUDA 13, which the driver supports" in mixed.fix
 
 
 def test_cuda_that_the_driver_is_too_old_for() -> None:
@@ -181,7 +181,7 @@ def test_extras() -> None:
     finding = found("extra export", packages=packages, extras=extras)
     assert finding.status == "missing"
     assert finding.detail == "not installed: onnxscript"
-    assert finding.mend == "run `pip install 'munit-edge[export]'`"
+    assert finding.fix == "run `pip install 'munit-edge[export]'`"
     packages["onnxscript"] = "0.7"
     assert found("extra export", packages=packages, extras=extras).status == "ok"
 
@@ -189,20 +189,20 @@ def test_extras() -> None:
 def test_one_of_the_extras_cpu_and_gpu_replaces_the_other() -> None:
     extras = {"cpu": ("onnxruntime",), "gpu": ("onnxruntime-gpu",)}
     gpu = found("extra gpu", SERVER_DRIVER, packages={"onnxruntime": "1"}, extras=extras)
-    assert gpu.mend.startswith("run `pip uninstall -y onnxruntime` and then `pip install")
+    assert gpu.fix.startswith("run `pip uninstall -y onnxruntime` and then `pip install")
     cpu = found("extra cpu", packages={"onnxruntime-gpu": "1"}, extras=extras)
-    assert (cpu.status, cpu.mend) == ("missing", "")
+    assert (cpu.status, cpu.fix) == ("missing", "")
     assert "not needed" in cpu.detail
 
 
 def test_extras_for_a_gpu_say_so_where_there_is_none() -> None:
     extras = {"trt": ("tensorrt",), "new": ("something",)}
-    assert found("extra trt", extras=extras).mend == (
+    assert found("extra trt", extras=extras).fix == (
         "needs an NVIDIA GPU; with one, run `pip install 'munit-edge[trt]'`"
     )
     with_gpu = found("extra trt", SERVER_DRIVER, extras=extras)
-    assert with_gpu.mend == "run `pip install 'munit-edge[trt]'`"
-    assert found("extra new", extras=extras).mend == "run `pip install 'munit-edge[new]'`"
+    assert with_gpu.fix == "run `pip install 'munit-edge[trt]'`"
+    assert found("extra new", extras=extras).fix == "run `pip install 'munit-edge[new]'`"
 
 
 def test_packages_that_matter_are_listed() -> None:
@@ -217,7 +217,7 @@ def test_plan_cache() -> None:
     assert found("engine cache", cache=full).detail.startswith("3 engines, 2.5 MB: /home/u/")
     foreign = CACHE.model_copy(update={"fault": "it belongs to another user"})
     broken = found("engine cache", cache=foreign)
-    assert (broken.status, "MUNIT_EDGE_CACHE" in broken.mend) == ("broken", True)
+    assert (broken.status, "MUNIT_EDGE_CACHE" in broken.fix) == ("broken", True)
 
 
 def test_looking_at_the_cache_makes_nothing(
