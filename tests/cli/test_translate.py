@@ -817,7 +817,7 @@ def test_a_slash_and_a_folder_that_is_there_make_a_folder(tiny_model: Path, tmp_
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        (["x.png", "-o", "r.gif"], "pictures are written to .png, .jpg (.jpeg) and .webp files"),
+        (["x.png", "-o", "r.gif"], "images are written to .png, .jpg (.jpeg) and .webp files"),
         (["x.png", "-o", "r.tiff"], "not to '.tiff'"),
         (["x.png", "-o", "r.mp4"], "only the first frame of an animation is translated"),
         (["x.png", "-o", "r.heic"], "or a folder: -o r/"),
