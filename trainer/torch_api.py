@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from munit_edge.extras import missing
+from munit_edge.interrupts import uninterrupted
 from munit_edge.system.openmp import choose_waiting
 
 choose_waiting()
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
     from torch.utils._pytree import tree_map
 else:
     try:
-        import torch
-        import torch.nn.functional as F
-        from torch import Tensor, nn
-        from torch.nn.utils import parametrizations, parametrize
-        from torch.utils._python_dispatch import TorchDispatchMode
-        from torch.utils._pytree import tree_map
+        # An exception that a signal raises in a call from C++ to Python can abort the process.
+        with uninterrupted():
+            import torch
+            import torch.nn.functional as F
+            from torch import Tensor, nn
+            from torch.nn.utils import parametrizations, parametrize
+            from torch.utils._python_dispatch import TorchDispatchMode
+            from torch.utils._pytree import tree_map
     except ModuleNotFoundError as exc:
         if exc.name != "torch":
             raise

@@ -67,7 +67,7 @@ def test_munit(munit: Path) -> None:
     assert (code, err) == (0, "")
     assert out.splitlines() == [
         "from: NVlabs/MUNIT, iteration 10",
-        "architecture: munit, channels 3 and 3, width 8, 2 down-samplings, 2 residual blocks, "
+        "architecture: munit, channels 3 and 3, width 8, 2 downsamplings, 2 residual blocks, "
         "style 8",
         "generators: 152,043 + 152,043 parameters (live weights)",
         "discriminators: 4,946 + 4,946 parameters (multiscale-patch)",
@@ -84,7 +84,7 @@ def test_imaginaire(imaginaire: Path, tmp_path: Path) -> None:
     code, out, err = run(imaginaire, "--config", config, "-o", tmp_path / "out")
     assert (code, err) == (0, "")
     assert "from: NVlabs/imaginaire, iteration 12345\n" in out
-    assert "(live weights and their moving average)\n" in out
+    assert "(live weights and their EMA)\n" in out
     assert "licence: NVlabs/imaginaire and its released weights are under the NVIDIA" in out
     live = run(imaginaire, "--config", config, "-o", tmp_path / "live", "--weights", "live")
     assert live[0] == 0

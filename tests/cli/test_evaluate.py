@@ -64,7 +64,7 @@ def test_both_directions_of_an_exported_model(tiny_model: Path, data: Path, tmp_
     assert re.search(r"translations +a2b +b2a", shown)
     told = report.propositions
     assert list(told.styles) == ["a", "b"]
-    assert f"{told.content_probe.accuracy:.3f}  0.5: contents tell no domain" in shown
+    assert f"{told.content_probe.accuracy:.3f}  0.5: content does not show the domain" in shown
     assert told.joint is not None
     # Noise comes out of an untrained model smooth: the pairs cannot be alike.
     assert told.joint.p_value < 0.05
@@ -111,7 +111,10 @@ def test_domains_of_other_channels_and_sample_data(tiny_sn_model: Path, tmp_path
         (("--data", "broken"), "10.png is empty"),
         (("--data", "thin", "--size", "64"), "would have 12800000 x 64, 819.2 megapixels"),
         (("--data", "thin", "--max-megapixels", "0.1"), "0.2 megapixels, and 0.1 are allowed"),
-        (("--data", "few", "--max-megapixels", "0"), "'max_megapixels' is 0"),
+        (
+            ("--data", "few", "--max-megapixels", "0"),
+            "--max-megapixels 0.0: it should be greater than 0",
+        ),
         (("--data", "few", "--count", "5"), "count"),
         (("--data", "few", "--plot", "x.pdf"), "format '.pdf' is not known"),
         (("--data", "few", "--styles", "1"), "styles"),

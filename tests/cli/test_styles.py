@@ -146,7 +146,7 @@ def test_a_reference_far_outside_is_told(
     [
         ("a/b", ["--seed", 1], "'a/b' cannot be the name of a style"),
         ("7", ["--seed", 1], "'7' cannot be the name of a style"),
-        ("x" * 63, ["--spread", 2], "64 at most"),
+        ("x" * 63, ["--spread", 2], "64 characters at most"),
         ("x", [], "the style has no source: pass --seed, --from, --spread or --interpolate"),
         ("x", ["--from", "p", "--spread", 2], "--from and --spread are two sources"),
         ("x", ["--from", "p", "--seed", 2], "--seed has no effect with --from"),
@@ -355,8 +355,8 @@ def test_another_export_keeps_saved_styles(
     ours = read_manifest(tiny_model)
     exported = ours
 
-    def export(checkpoint: object, partial: Path, *_: object) -> object:
-        shutil.copytree(tiny_model, partial, dirs_exist_ok=True)
+    def export(given: Any) -> object:
+        shutil.copytree(tiny_model, given.directory, dirs_exist_ok=True)
         return exported
 
     monkeypatch.setattr(model_directory, "_export_fp32", export)

@@ -204,7 +204,7 @@ def test_a_signal_ends_with_a_checkpoint_and_the_way_on(
     done = int(newest.name)
     assert err.splitlines()[-1] == (
         f"error: stopped by {number.name} after iteration {done}; checkpoint saved: "
-        f"my run/checkpoints/{done:08d}; go on with: munit-edge train 'my run/train.yaml' "
+        f"my run/checkpoints/{done:08d}; continue with: munit-edge train 'my run/train.yaml' "
         "-o 'my run' --resume"
     )
 

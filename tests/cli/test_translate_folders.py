@@ -279,7 +279,7 @@ def test_a_killed_run_resumed_gives_the_same_folder(tiny_model: Path, tmp_path: 
     leftover = save(out / f"{PARTIAL_PREFIX}0.png")  # as if killed in the middle of a file
     result = run(tiny_model, folder, out, "--styles", 2, "--resume", "--jobs", 3)
     assert result.exit_code == 0, result.stderr
-    assert f"{len(killed)} pictures skipped, done before" in result.stderr
+    assert f"{len(killed)} images skipped, done before" in result.stderr
     assert run(tiny_model, folder, fresh, "--styles", 2).exit_code == 0
     assert not leftover.exists()
     assert results(out) == results(fresh)

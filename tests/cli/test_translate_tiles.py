@@ -81,7 +81,7 @@ def test_what_fits_into_one_tile_stays_whole(tiny_checkpoint: Path, photo: Path)
             "8",
             "--tile 8 is too small: this model needs a margin of 36 pixels around each tile",
         ),
-        ("big", "--tile big cannot be used: give auto, off, or pixels a side such as 1024"),
+        ("big", "--tile big cannot be used: pass auto, off, or pixels a side such as 1024"),
         ("0", "--tile 0 is too small"),
     ],
 )

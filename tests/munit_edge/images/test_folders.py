@@ -58,7 +58,7 @@ def test_recursion_keeps_the_folders(tmp_path: Path) -> None:
     assert [file.stem.as_posix() for file in found] == ["sub/deeper/x", "sub/x", "x"]
 
 
-def test_links_in_a_circle_are_not_followed(tmp_path: Path) -> None:
+def test_links_in_a_loop_are_not_followed(tmp_path: Path) -> None:
     touch(tmp_path, "sub/x.png")
     (tmp_path / "sub" / "loop").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "linked.png").symlink_to(tmp_path / "sub" / "x.png")
@@ -166,7 +166,7 @@ def test_what_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
     for name, word in (("pipe", "a pipe"), ("device", "a device"), ("socket", "a socket")):
         assert f"{name}.png is {word}, not an image" in told[f"{name}.png"]
     assert "link to nothing" in told["broken.png"]
-    assert "circle" in told["loop.png"]
+    assert "loop" in told["loop.png"]
 
 
 @pytest.mark.parametrize(
