@@ -329,7 +329,7 @@ class StyleEncoder(nn.Module):
 
 
 def _mlp(config: ModelConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
-    """The linear layers behind the style code, and the activations after them."""
+    """The linear layers after the style code, and the activations between them."""
     mlp = layers.style_mlp(config)
     linear = nn.ModuleList(nn.Linear(layer.inputs, layer.outputs) for layer in mlp)
     names = [cast(Activation, layer.activation) for layer in mlp if layer.activation is not None]
