@@ -21,7 +21,7 @@ SMALLER = {
     "sample-data": ["--count", "100"],
     "train": [
         "--set", "iterations=2", "--set", "batch_size=2", "--set", "model.width=4",
-        "--set", "model.discriminator.width=4",
+        "--set", "model.discriminator.width=4", "--set", "model.num_res_blocks=1",
     ],
     "benchmark": ["--runs", "2", "--seconds", "0.1"],
     "export onnx": ["--no-stats-graphs"],
