@@ -6,12 +6,12 @@ import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Union, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from munit_edge.closing import Closing
 from munit_edge.errors import EngineError
 from munit_edge.model.config import Domain, GraphKind, ModelConfig, TensorIO, graph_name
 from munit_edge.model.manifest import TensorEntry
@@ -171,7 +171,7 @@ def check_feeds(runner: Runner, feeds: Mapping[str, AnyArray]) -> None:
         raise EngineError(f"graph {runner.name} cannot take its inputs: " + "; ".join(faults))
 
 
-class GraphSet(ABC):
+class GraphSet(Closing):
     """The graphs of one model on one backend; each is opened when first asked for.
 
     Attributes:
@@ -221,17 +221,6 @@ class GraphSet(ABC):
             for runner in self._runners.values():
                 runner.close()
             self._runners.clear()
-
-    def __enter__(self) -> GraphSet:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _mismatch(spec: TensorEntry, array: AnyArray) -> str | None:

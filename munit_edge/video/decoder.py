@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from munit_edge.closing import Closing
 from munit_edge.errors import InputError
 from munit_edge.images.io import Images
 from munit_edge.video.audio import check_audio
@@ -49,7 +49,7 @@ class Decoded:
     """Duration in the decoder's time base, at least 1."""
 
 
-class Decoder:
+class Decoder(Closing):
     """The first video stream of a file, device or address.
 
     The first frame is decoded at once, so that a video that cannot be decoded is refused before any
@@ -356,17 +356,6 @@ class Decoder:
         self._frames_seen.damage()
         when = "" if pts is None else f" at {float(pts * self.time_base):.2f} s"
         self._notify(f"{self._name}: the frame{when} is damaged and skipped")
-
-    def __enter__(self) -> Decoder:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _frames(number: int) -> str:

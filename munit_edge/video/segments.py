@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
+from munit_edge.closing import Closing
 from munit_edge.files.system_errors import output_errors
 from munit_edge.images.io import Images
 from munit_edge.video.av_api import file_name, pyav
@@ -27,7 +27,7 @@ class Track:
     """Width of a pixel divided by its height."""
 
 
-class SegmentWriter:
+class SegmentWriter(Closing):
     """Encodes frames into one file. Its time stamps start at 0.
 
     Raises:
@@ -89,17 +89,6 @@ class SegmentWriter:
     def _mux(self, frame: object) -> None:
         with output_errors(self._path):
             self._file.mux(self._stream.encode(frame))
-
-    def __enter__(self) -> SegmentWriter:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _encoder_options(encoding: Encoding) -> dict[str, str]:
