@@ -214,41 +214,29 @@ class GeneratorObjective(nn.Module):
     def _losses(
         self, images: Pair, styles: Pair, shared: SharedForward, draws: Tensor | None
     ) -> Losses:
-        gen_a, gen_b = (self._calls.generators[d] for d in DOMAINS)
+        generators = self._calls.generators
         generated = shared.generated or self._generate(images, shared.contents, styles)
-        own, (x_aa, x_bb), (x_ba, x_ab) = generated
-        c_bab, s_aba = gen_a.encode(x_ba)
-        c_aba, s_bab = gen_b.encode(x_ab)
-        draws_a, draws_b = (None, None) if draws is None else draws
-        # Each domain's view of the same tensors; the fields have the names of domain a.
-        tensors = {
-            "a": DomainTensors(
-                x_a=images.a,
-                x_aa=x_aa,
-                s_a=styles.a,
-                s_aba=s_aba,
-                c_a=shared.contents.a,
-                c_aba=c_aba,
-                x_ba=x_ba,
-                x_b=images.b,
-                logits=partial(self._logits, "a", x_ba, draws_a),
-                x_aba=partial(gen_a.decoder, c_aba, own.a),
+        own, same, into = generated  # styles; x_aa and x_bb; x_ba and x_ab
+        again = [generators[domain].encode(x) for domain, x in zip(DOMAINS, into, strict=True)]
+        tensors = {}
+        for here, domain in enumerate(DOMAINS):
+            there = 1 - here
+            # The domain's view; the fields have the names of domain a.
+            tensors[domain] = DomainTensors(
+                x_a=images[here],
+                x_aa=same[here],
+                s_a=styles[here],
+                s_aba=again[here][1],
+                c_a=shared.contents[here],
+                c_aba=again[there][0],
+                x_ba=into[here],
+                x_b=images[there],
+                logits=partial(
+                    self._logits, domain, into[here], None if draws is None else draws[here]
+                ),
+                x_aba=partial(generators[domain].decoder, again[there][0], own[here]),
                 features=self._features,
-            ),
-            "b": DomainTensors(
-                x_a=images.b,
-                x_aa=x_bb,
-                s_a=styles.b,
-                s_aba=s_bab,
-                c_a=shared.contents.b,
-                c_aba=c_bab,
-                x_ba=x_ab,
-                x_b=images.a,
-                logits=partial(self._logits, "b", x_ab, draws_b),
-                x_aba=partial(gen_b.decoder, c_bab, own.b),
-                features=self._features,
-            ),
-        }
+            )
         weights = {name: getattr(self.config, f"{name}_weight") for name in GENERATOR_LOSSES}
         losses, weighted = {}, []
         # The losses of equation 5 are computed at weight 0 too: their curves are always there.
