@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from munit_edge.cli.options import Device, Engine
+from munit_edge.cli.options import Device, Engine, ModelOrRun
 from munit_edge.cli.outputs import check_files
 from munit_edge.cli.parameters import checked, takes
 from munit_edge.cli.progress import Progress, progress
@@ -24,12 +24,7 @@ if TYPE_CHECKING:
 class Parameters:
     """The options of `munit-edge evaluate`, named as in `EvaluateOptions` and `NetworkFiles`."""
 
-    model: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MODEL", help="Model directory; with torch a checkpoint or run folder."
-        ),
-    ]
+    model: ModelOrRun
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder that contains testA and testB.")]
     direction: Annotated[
         Literal["a2b", "b2a"] | None,

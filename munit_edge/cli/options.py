@@ -10,6 +10,13 @@ import typer
 ModelDirectory = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Model directory of `munit-edge export`.")
 ]
+ModelOrRun = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        help="Model directory of `munit-edge export`; with --engine torch a checkpoint or run.",
+    ),
+]
 Direction = Annotated[Literal["a2b", "b2a"], typer.Option(help="From which domain to which.")]
 Spread = Annotated[
     int | None, typer.Option(metavar="N", help="N random styles that lie well apart.")

@@ -18,6 +18,7 @@ from munit_edge.cli.options import (
     Frames,
     Interpolate,
     MaxMegapixels,
+    ModelOrRun,
     Spread,
     Tf32,
 )
@@ -31,13 +32,7 @@ if TYPE_CHECKING:
 class Parameters:
     """What the command line gives."""
 
-    model: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MODEL",
-            help="Model directory of `munit-edge export`; with --engine torch a checkpoint or run.",
-        ),
-    ]
+    model: ModelOrRun
     inputs: Annotated[
         list[str],
         typer.Argument(
