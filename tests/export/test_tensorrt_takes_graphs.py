@@ -8,7 +8,7 @@ marked `slow`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,19 +178,33 @@ def test_bf16_graphs_build(
     _build(bf16_model, kind, domain, sizes, graph)
 
 
+@pytest.fixture
+def build_quantised(
+    calibrated: CalibratedModel, request: pytest.FixtureRequest
+) -> Callable[..., None]:
+    """Builds a graph of a model in 8 bits, after a look at its weights."""
+
+    def build(
+        architecture: str, kind: GraphKind, domain: Domain, sizes: str, to: EightBits
+    ) -> None:
+        model = MODELS[architecture][1]
+        graph = calibrated(model)[f"{kind}_{domain}"]
+        quantised = graph.quantised(list(graph.nodes), to)
+        assert {"int8": 3, "fp8": 17}[to] in _types(quantised), "no 8-bit weights"
+        _build(request.getfixturevalue(model), kind, domain, sizes, quantised)
+
+    return build
+
+
 @_builds("munit", "munit-sn")
 def test_int8_graphs_build(
     architecture: str,
     kind: GraphKind,
     domain: Domain,
     sizes: str,
-    calibrated: CalibratedModel,
-    request: pytest.FixtureRequest,
+    build_quantised: Callable[..., None],
 ) -> None:
-    model = MODELS[architecture][1]
-    graph = _quantised(calibrated(model)[f"{kind}_{domain}"], "int8")
-    assert 3 in _types(graph), "no int8 weights"
-    _build(request.getfixturevalue(model), kind, domain, sizes, graph)
+    build_quantised(architecture, kind, domain, sizes, "int8")
 
 
 @_builds("munit", "munit-sn", slow_b=True)
@@ -199,17 +213,9 @@ def test_fp8_graphs_build(
     kind: GraphKind,
     domain: Domain,
     sizes: str,
-    calibrated: CalibratedModel,
-    request: pytest.FixtureRequest,
+    build_quantised: Callable[..., None],
 ) -> None:
-    model = MODELS[architecture][1]
-    graph = _quantised(calibrated(model)[f"{kind}_{domain}"], "fp8")
-    assert 17 in _types(graph), "no float8 weights"
-    _build(request.getfixturevalue(model), kind, domain, sizes, graph)
-
-
-def _quantised(calibrated: Any, precision: EightBits) -> Any:
-    return calibrated.quantised(list(calibrated.nodes), precision)
+    build_quantised(architecture, kind, domain, sizes, "fp8")
 
 
 def test_a_missing_cast_is_refused(tiny_model: Path) -> None:
