@@ -13,8 +13,6 @@ import resource
 import sys
 from pathlib import Path
 
-from munit_edge.system import nvidia_smi
-
 _GROUPS = "sys/fs/cgroup"
 
 
@@ -48,11 +46,6 @@ def available_memory(root: Path = Path("/")) -> int | None:
     system = int(match[1]) << 10 if match else None
     found = [size for size in (system, _group_memory(root / _GROUPS)) if size is not None]
     return min(found, default=None)
-
-
-def available_gpu_memory(index: int) -> int | None:
-    """Bytes free on an NVIDIA GPU; None where `nvidia-smi` does not report it."""
-    return nvidia_smi.free_memory_bytes(index)
 
 
 def peak_memory_bytes() -> int:

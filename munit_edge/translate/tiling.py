@@ -20,7 +20,8 @@ from typing import Literal, NamedTuple, Union
 from munit_edge.errors import ConfigError
 from munit_edge.model.config import ModelConfig
 from munit_edge.model.layers import content_encoder, decoder, receptive_margin
-from munit_edge.system.limits import available_gpu_memory, available_memory
+from munit_edge.system.limits import available_memory
+from munit_edge.system.nvidia_smi import free_memory_bytes
 
 TileOption = Union[Literal["auto", "off"], int]  # noqa: UP007 - a value, made on Python 3.10
 """`auto`: tiles where memory is short; `off`: never; a number: largest core in pixels."""
@@ -177,7 +178,7 @@ def engine_bytes_per_pixel(config: ModelConfig) -> int:
 def memory_of(device: str) -> int:
     """Available bytes on a device, such as "cpu" or "cuda:0"; `UNKNOWN_MEMORY` if unknown."""
     kind, _, index = device.partition(":")
-    memory = available_gpu_memory(int(index or 0)) if kind == "cuda" else available_memory()
+    memory = free_memory_bytes(int(index or 0)) if kind == "cuda" else available_memory()
     return memory or UNKNOWN_MEMORY
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from munit_edge.system.limits import (
-    available_gpu_memory,
     available_memory,
     peak_memory_bytes,
     usable_cores,
@@ -65,16 +64,6 @@ def test_the_nearer_limit_counts(groups: dict[str, str], expected: int, tmp_path
 
 def test_memory_is_unknown_without_system_files(tmp_path: Path) -> None:
     assert available_memory(tmp_path) is None
-
-
-def test_gpu_memory_by_nvidia_smi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert available_gpu_memory(1) is None
-    program = tmp_path / "nvidia-smi"
-    program.write_text('#!/bin/sh\n[ "$1" = --id=1 ] && echo 2048 || exit 6\n')
-    program.chmod(0o755)
-    assert available_gpu_memory(1) == 2 * GIB
-    assert available_gpu_memory(7) is None
 
 
 def test_peak_memory_grows_with_what_is_held() -> None:

@@ -50,6 +50,16 @@ def test_memory_of_one_gpu(program: Path) -> None:
     assert nvidia_smi.used_memory_bytes(1) is None
 
 
+def test_free_memory_by_the_index_of_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert nvidia_smi.free_memory_bytes(1) is None
+    program = tmp_path / "nvidia-smi"
+    program.write_text('#!/bin/sh\n[ "$1" = --id=1 ] && echo 2048 || exit 6\n')
+    program.chmod(0o755)
+    assert nvidia_smi.free_memory_bytes(1) == 2 << 30
+    assert nvidia_smi.free_memory_bytes(7) is None
+
+
 def test_power_limits_of_the_gpus_that_have_them(program: Path) -> None:
     write_program(program, "printf '[N/A], [N/A]\\n300.00, 350.00\\n'")
     assert nvidia_smi.power_limits() == {1: ("300.00", "350.00")}

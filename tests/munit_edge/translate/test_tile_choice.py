@@ -21,7 +21,7 @@ SLIM = ModelConfig(width=16)
 @pytest.fixture(autouse=True)
 def _memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiling, "available_memory", lambda: 4 * GIB)
-    monkeypatch.setattr(tiling, "available_gpu_memory", lambda index: None if index else GIB)
+    monkeypatch.setattr(tiling, "free_memory_bytes", lambda index: None if index else GIB)
 
 
 def _choose(option: TileOption, size_hw: tuple[int, int], **changes: str) -> int | None:
@@ -66,6 +66,6 @@ def test_auto_tiles_take_a_share_of_the_memory(where: dict[str, str], limit: int
 
 
 def test_tiles_for_tensorrt_fit_its_default_engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiling, "available_gpu_memory", lambda index: 8 * GIB)
+    monkeypatch.setattr(tiling, "free_memory_bytes", lambda index: 8 * GIB)
     core = _choose("auto", (6000, 4000), engine="tensorrt", device="cuda:0")
     assert core == 512 - 2 * total_margin(PAPER)
