@@ -65,6 +65,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files: the processes of `make test` take them in this order."""
     root = Path(__file__).parent
     rank = {root / name: index for index, name in enumerate(LONGEST_FILES)}
+    gone = [str(path) for path in rank if not path.exists()]
+    if gone:
+        raise pytest.UsageError(f"LONGEST_FILES names {', '.join(gone)}, which is not there")
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
