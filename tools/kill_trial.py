@@ -162,6 +162,8 @@ def _start(command: Command, work: Path) -> subprocess.Popen[str]:
             **os.environ,
             "TMPDIR": str(temporary),
             "MUNIT_EDGE_CACHE": str(work / "cache"),
+            # torch makes this folder when an optimiser is built, and keeps it.
+            "TORCHINDUCTOR_CACHE_DIR": str(work / "cache" / "torch"),
             "OMP_WAIT_POLICY": "passive",
             "OMP_NUM_THREADS": "1",
             # Half-written bytecode of an import is not the program's fault.
