@@ -24,13 +24,14 @@ from munit_edge.export.emulated_half import HalfGraphs
 from munit_edge.export.half_precision import HalfPrecision, in_half, round_weights
 from munit_edge.export.onnx_graph import as_float32, export_graph, graph_entry
 from munit_edge.export.options import ExportOptions
+from munit_edge.export.other_domain import with_weights_of
 from munit_edge.export.parity import check_parity, failures, num_cases
 from munit_edge.export.quality_gate import OnTrial
 from munit_edge.export.quantise import EightBits
 from munit_edge.extras import require
 from munit_edge.files.atomic import atomic_folder, sha256
 from munit_edge.files.replacing import FolderTarget
-from munit_edge.model.config import DOMAINS, GRAPH_KINDS, STATS_KINDS, GraphKind
+from munit_edge.model.config import DOMAINS, GRAPH_KINDS, STATS_KINDS, GraphKind, graph_name
 from munit_edge.model.manifest import (
     MANIFEST_FILE,
     MODEL_DIRECTORY,
@@ -43,6 +44,7 @@ from munit_edge.model.manifest import (
 )
 from munit_edge.trainer.checkpoint import Checkpoint, open_checkpoint
 from munit_edge.trainer.fast.folding import fold_decoders
+from munit_edge.trainer.graphs import build_graph
 from munit_edge.trainer.torch_api import nn
 from munit_edge.version import __version__
 
@@ -192,7 +194,9 @@ def _write_half(
     """The quality gate comes first: it needs no graph, and says which layers stay in float32."""
     choice = choose_half(reference, precision, export.options)
     typed = in_half(reference.generators, precision, choice.gate.kept_fp32)
-    return choice, typed, _manifest(export, _write_graphs(export, typed))
+    # A layer kept in one domain alone gives its graph other casts, which no weight shows.
+    entries = _write_graphs(export, typed, domains_alike=not choice.gate.kept_fp32)
+    return choice, typed, _manifest(export, entries)
 
 
 def _export_eight_bits(export: _Export, reference: Reference, precision: EightBits) -> Manifest:
@@ -225,17 +229,31 @@ def _generators(export: _Export) -> nn.ModuleDict:
     return generators
 
 
-def _write_graphs(export: _Export, generators: nn.ModuleDict) -> tuple[GraphEntry, ...]:
+def _write_graphs(
+    export: _Export, generators: nn.ModuleDict, *, domains_alike: bool = True
+) -> tuple[GraphEntry, ...]:
+    """Write every graph; returns their entries in the manifest's order.
+
+    Args:
+        export: what to export.
+        generators: both generators, typed as they are to be exported.
+        domains_alike: whether their layers have the same types in both domains.
+    """
     config, options = export.checkpoint.config, export.options
-    entries = []
-    for domain in DOMAINS:
-        for kind in graph_kinds(options):
+    entries = {}
+    for kind in graph_kinds(options):
+        traced: tuple[Any, nn.Module] | None = None
+        for domain in DOMAINS:
             entry = graph_entry(config, kind, domain, options)
             metadata = _metadata(export, entry)
-            model = export_graph(generators, config, kind, domain, options, metadata)
-            entries.append(_write_graph(model, export.directory, entry))
+            module = build_graph(generators, kind, domain, options.io)
+            model = traced and with_weights_of(*traced, module, entry.name, metadata)
+            if model is None:
+                model = export_graph(generators, config, kind, domain, options, metadata)
+            traced = (model, module) if domains_alike else None
+            entries[entry.name] = _write_graph(model, export.directory, entry)
             export.on_step(entry.name)
-    return tuple(entries)
+    return tuple(entries[graph_name(k, domain)] for domain in DOMAINS for k in graph_kinds(options))
 
 
 def _write_graph(model: Any, directory: Path, entry: GraphEntry) -> GraphEntry:

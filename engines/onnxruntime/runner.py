@@ -12,7 +12,7 @@ import numpy as np
 from munit_edge.engines.base import AnyArray, GraphSet, Runner, check_feeds
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime.arrays import OrtMemory, picking_graph
-from munit_edge.engines.onnxruntime.session import first_line, open_session
+from munit_edge.engines.onnxruntime.session import CUDA_PROVIDER, first_line, open_session
 from munit_edge.errors import EngineError, UnsupportedGraphError
 from munit_edge.extras import require
 from munit_edge.model.config import Domain, GraphKind
@@ -168,6 +168,8 @@ def open_onnxruntime(directory: Path, device: str, *, tf32: bool = False) -> Onn
 
 def _cuda_works() -> bool:
     """Whether a graph really runs on the first GPU."""
+    if CUDA_PROVIDER not in require("onnxruntime", "running ONNX graphs").get_available_providers():
+        return False  # before the driver is asked why, which starts a process
     try:
         open_session(picking_graph(np.dtype(np.float32)), "take", Device("cuda", 0))
     except EngineError:

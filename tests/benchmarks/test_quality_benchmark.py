@@ -209,6 +209,7 @@ def test_what_a_model_does_wrong_misses_its_target(
     assert (work / "quality.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_the_run_that_is_judged_is_trained_by_the_recipe_and_timed(
     load: Load, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

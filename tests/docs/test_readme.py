@@ -61,6 +61,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": path}
 
 
+@pytest.mark.slow
 def test_commands_and_python_run_in_order(tmp_path: Path, environment: dict[str, str]) -> None:
     weights = write_munit_case(tmp_path / "case", MUNIT_SETTINGS)
     shutil.copy(weights, tmp_path / "gen_01000000.pt")

@@ -38,6 +38,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=FOLDER)
 
 
+@pytest.mark.slow
 def test_every_backend_is_compared_and_timed(tmp_path: Path) -> None:
     file = tmp_path / "result.json"
     done = run(*ON_CPU, "--checkpoint", CHECKPOINT_FOLDER, "--json", file)
@@ -105,6 +106,7 @@ def test_what_is_judged(gpu_check: ModuleType) -> None:
     assert gpu_check.largest_difference(code * np.float32("nan"), code) is None
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_model_is_refused(tiny_checkpoint: Path) -> None:
     done = run(*ON_CPU, "--checkpoint", tiny_checkpoint)
     assert done.returncode == 2

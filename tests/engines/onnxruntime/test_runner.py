@@ -4,8 +4,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
+from munit_edge.engines import gpu_presence
 from munit_edge.engines.factory import open_graphs
 from munit_edge.errors import ConfigError, EngineError, InputError, ModelError
 from munit_edge.files.atomic import sha256
@@ -90,6 +92,15 @@ def test_auto_says_what_it_took(tiny_model: Path) -> None:
     with open_graphs(tiny_model) as graphs:
         assert graphs.engine == "onnxruntime"
         assert graphs.device in {"cpu", "cuda:0"}
+
+
+def test_auto_starts_no_process_where_onnxruntime_has_no_cuda(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(gpu_presence, "ask", lambda subject: pytest.fail("a process is started"))
+    with open_graphs(tiny_model) as graphs:
+        assert graphs.device == "cpu"
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "CPU", ""])

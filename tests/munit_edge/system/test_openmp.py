@@ -70,7 +70,11 @@ def test_what_the_user_chose_is_kept(
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have another OpenMP")
 @pytest.mark.parametrize(
     ("others", "chosen", "spins"),
-    [(99, {}, "0"), (0, {}, "300000"), (99, {"GOMP_SPINCOUNT": "77"}, "77")],
+    [
+        (99, {}, "0"),
+        pytest.param(0, {}, "300000", marks=pytest.mark.slow),
+        pytest.param(99, {"GOMP_SPINCOUNT": "77"}, "77", marks=pytest.mark.slow),
+    ],
 )
 def test_the_openmp_of_torch_has_read_it(others: int, chosen: dict[str, str], spins: str) -> None:
     environment = {key: value for key, value in os.environ.items() if key not in WAITING}
