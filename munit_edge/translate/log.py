@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,11 +11,10 @@ from typing import BinaryIO
 from pydantic import ValidationError
 
 from munit_edge.closing import Closing
-from munit_edge.files.appending import open_to_append
+from munit_edge.files.appending import append_line, open_to_append
 from munit_edge.files.names import stored_name
 from munit_edge.files.system_errors import output_errors
 from munit_edge.settings import StrictModel
-from munit_edge.styles.codes import Styles
 from munit_edge.translate.tiling import WHOLE, TileChoice
 
 LOG_FILE = "munit-edge-log.jsonl"
@@ -37,7 +34,8 @@ class LogEntry(StrictModel):
     sha256: str | None
     """Hash of its file, hexadecimal; null: it could not be read."""
     settings: str
-    """Hash of everything else that affects the results (`settings_hash`), except the tiles."""
+    """Hash of everything else that affects the results (`files.results.settings_hash`),
+    except the tiles."""
     outputs: tuple[str, ...] = ()
     """Paths of its results below this folder, one for each style in order."""
     size: tuple[int, int] | None = None
@@ -62,7 +60,7 @@ class TranslateLog(Closing):
 
     Args:
         folder: existing folder of the results. None: no log is kept.
-        settings: hash of this run's settings, see `settings_hash`.
+        settings: hash of this run's settings, as in `LogEntry`.
 
     Raises:
         OutputError: the log cannot be opened.
@@ -175,8 +173,7 @@ class TranslateLog(Closing):
         if self._file is None or self._folder is None:
             return
         with output_errors(self._folder / LOG_FILE):
-            self._file.write(entry.model_dump_json().encode() + b"\n")
-            self._file.flush()
+            append_line(self._file, entry.model_dump_json())
 
     def close(self) -> None:
         """Close the file."""
@@ -221,18 +218,6 @@ def disown(path: Path) -> None:
 def _real(path: Path) -> Path:
     """A path whose folders are resolved; its own name may still be a link."""
     return Path(os.path.realpath(path.parent), path.name)
-
-
-def settings_hash(model: str, styles: Styles, settings: dict[str, object]) -> str:
-    """SHA-256 of everything but the input that affects the results.
-
-    Args:
-        model: identity of the model.
-        styles: float32 [S, style_dim].
-        settings: options that change the results.
-    """
-    text = json.dumps([model, settings], sort_keys=True)
-    return hashlib.sha256(text.encode() + styles.tobytes()).hexdigest()
 
 
 def _read_log(file: BinaryIO) -> dict[str, LogEntry]:

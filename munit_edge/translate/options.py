@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from munit_edge.errors import ConfigError
 from munit_edge.files.paths import is_folder
+from munit_edge.files.results import several_for_one
 from munit_edge.images.io import ImageFormat, image_format
 from munit_edge.settings import StrictModel
 from munit_edge.styles.options import DEFAULT_STYLES, StyleOptions
@@ -161,9 +162,7 @@ class TranslateOptions(StrictModel):
         ]
         if several:
             raise ValueError(
-                f"-o {self.output} is one file and takes one result, but there "
-                f"{'is' if several == ['a folder'] else 'are'} {' and '.join(several)}: name a "
-                f"folder (-o {self.output.with_suffix('')}/), or choose one image and one style"
+                several_for_one(self.output, several, "choose one image and one style")
             )
 
     @model_validator(mode="after")

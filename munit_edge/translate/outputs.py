@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from munit_edge.errors import OutputError
 from munit_edge.files.atomic import make_folder
-from munit_edge.files.replacing import same_file
+from munit_edge.files.results import numbered_paths, refuse_to_replace_inputs
 from munit_edge.files.system_errors import output_errors
 from munit_edge.images.folders import ImageFile
-from munit_edge.images.io import ImageFormat
 from munit_edge.translate.log import LOG_FILE
 from munit_edge.translate.options import TranslateOptions
 from munit_edge.translate.sheets import SHEET_ROWS
@@ -61,9 +60,9 @@ def plan_results(files: Sequence[ImageFile], num_styles: int, options: Translate
             options.output.parent,
         )
     else:
-        folder, suffix = options.output, options.result_format
+        folder, suffix = options.output, f".{options.result_format}"
         inputs = tuple(
-            Planned(file.path, tuple(_result_paths(folder / file.stem, num_styles, suffix)))
+            Planned(file.path, numbered_paths(folder / file.stem, num_styles, suffix))
             for file in files
         )
     num_sheets = -(-len(files) // SHEET_ROWS) if options.grid else 0
@@ -71,7 +70,7 @@ def plan_results(files: Sequence[ImageFile], num_styles: int, options: Translate
     sheets = tuple(folder / f"{SHEET_NAME}{number}.{options.result_format}" for number in numbers)
     outputs = [*(path for planned in inputs for path in planned.outputs), *sheets]
     read = [*(file.path for file in files), *options.style.style_images]
-    _refuse_to_replace_inputs(read, outputs)
+    refuse_to_replace_inputs(outputs, read)
     if not options.overwrite:
         _refuse_to_replace_results(outputs, folder, options.keeps_done)
     make_folder(folder)
@@ -119,19 +118,6 @@ def _one_file(
     except ValueError as exc:
         raise OutputError(str(exc)) from exc
     return tuple(Planned(file.path, (output,)) for file in files)
-
-
-def _result_paths(stem: Path, num_styles: int, suffix: ImageFormat) -> Iterator[Path]:
-    for index in range(num_styles):
-        yield stem.with_name(f"{stem.name}_{index:02d}.{suffix}")
-
-
-def _refuse_to_replace_inputs(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
-    kept = {os.path.realpath(path) for path in inputs}
-    for path in outputs:
-        there = os.path.lexists(path)
-        if there and (os.path.realpath(path) in kept or any(same_file(path, i) for i in inputs)):
-            raise OutputError(f"{path} is an input and would be replaced: name another output")
 
 
 def _refuse_to_replace_results(outputs: Sequence[Path], folder: Path, keep: bool) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from munit_edge.errors import ConfigError, InputError, OutputError, UnreadableImageError
 from munit_edge.files.names import storable, stored_name
+from munit_edge.files.results import settings_hash
 from munit_edge.images.contact_sheet import Row, contact_sheet, thumbnail
 from munit_edge.images.folders import ImageFile
 from munit_edge.images.frame_tally import FrameTally
@@ -33,7 +34,7 @@ from munit_edge.system.limits import usable_cores
 from munit_edge.system.threads import in_threads
 from munit_edge.translate.images import ImageTranslator
 from munit_edge.translate.leftovers import Leftovers
-from munit_edge.translate.log import LogEntry, TranslateLog, disown, settings_hash
+from munit_edge.translate.log import LogEntry, TranslateLog, disown
 from munit_edge.translate.options import TranslateOptions
 from munit_edge.translate.outputs import Plan, Planned, plan_results
 from munit_edge.translate.sheets import Sheets, cell_for, columns
@@ -165,7 +166,9 @@ class TranslateJob:
         )
         self._styles = styles
         self._options = options
-        self._settings = settings_hash(translator.export_id, styles.codes, options.deciding())
+        self._settings = settings_hash(
+            [translator.export_id, options.deciding()], styles.codes.tobytes()
+        )
         self._channels = translator.config.channels(split_direction(options.style.direction)[0])
         # A fault of one image does not end a folder or a watch that skips such images.
         skips = options.watch or options.skips_unreadable

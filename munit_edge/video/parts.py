@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from munit_edge.errors import ConfigError, OutputError
-from munit_edge.files.appending import open_to_append
+from munit_edge.files.appending import append_line, open_to_append
 from munit_edge.files.atomic import atomic_file, make_folder
 from munit_edge.files.held_locks import HIDDEN_PREFIX
 from munit_edge.files.plain_data import parse_json
@@ -194,6 +194,4 @@ class Parts:
 
     def _append(self, line: StrictModel, path: Path | None = None) -> None:
         with output_errors(self.folder), open_to_append(path or self.folder / LEDGER) as file:
-            file.write(line.model_dump_json().encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+            append_line(file, line.model_dump_json(), on_disk=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import sys
@@ -13,6 +11,12 @@ from pathlib import Path
 from munit_edge.errors import ConfigError, OutputError
 from munit_edge.files.atomic import make_folder, sha256
 from munit_edge.files.replacing import same_file
+from munit_edge.files.results import (
+    numbered_paths,
+    refuse_to_replace_inputs,
+    settings_hash,
+    several_for_one,
+)
 from munit_edge.version import __version__
 from munit_edge.video.av_api import pyav
 from munit_edge.video.codecs import CONTAINERS, choose_encoding
@@ -89,7 +93,7 @@ def file_sinks(
         size_hw: height and width of the results in pixels.
         num_styles: number of results.
         read: files that must not be replaced.
-        settings: hash of everything the frames depend on; see `settings_hash`.
+        settings: hash of everything the frames depend on; see `video_hash`.
         lock: called with each result before its path is looked at.
         notify: called with a line about everything that a result cannot keep.
 
@@ -145,17 +149,14 @@ def result_paths(source: str, output: Path, num_styles: int, *, to_file: bool) -
     """
     if to_file:
         if num_styles > 1:
-            raise OutputError(
-                f"-o {output} is one file and takes one result, but there are {num_styles} styles: "
-                f"name a folder (-o {output.with_suffix('')}/), or choose one style"
-            )
+            raise OutputError(several_for_one(output, [f"{num_styles} styles"], "choose one style"))
         return [output]
     name = _name(source)
     stem = output / name.stem
     suffix = name.suffix if name.suffix.lower() in CONTAINERS else DEFAULT_SUFFIX
     if num_styles == 1:
         return [stem.with_name(stem.name + suffix)]
-    return [stem.with_name(f"{stem.name}_{index:02d}{suffix}") for index in range(num_styles)]
+    return list(numbered_paths(stem, num_styles, suffix))
 
 
 def earlier_results(paths: Sequence[Path]) -> list[Path]:
@@ -188,9 +189,8 @@ def check_outputs(outputs: Sequence[Path], read: Sequence[Path], options: VideoO
     Raises:
         OutputError: something is in the way, or the folder cannot be made.
     """
+    refuse_to_replace_inputs(outputs, read)
     for path in outputs:
-        if any(same_file(path, each) for each in read):
-            raise OutputError(f"{path} is an input and would be replaced: name another output")
         may_be_there = options.overwrite or options.resume
         Parts(path).check_removable()
         if os.path.lexists(path) and not may_be_there:
@@ -255,7 +255,7 @@ def are_complete(sinks: Sequence[FileSink]) -> bool:
     )
 
 
-def settings_hash(options: VideoOptions, **others: object) -> str:
+def video_hash(options: VideoOptions, **others: object) -> str:
     """A hash of everything that a result depends on.
 
     Args:
@@ -274,4 +274,4 @@ def settings_hash(options: VideoOptions, **others: object) -> str:
         "libraries": {name: list(version) for name, version in pyav().library_versions.items()},
         **others,
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return settings_hash(facts)
