@@ -77,6 +77,8 @@ class TranslateLog(Closing):
         self._file = open_to_append(path)
         with output_errors(path):
             self._last_writer = _read_log(self._file)
+            # Otherwise this run's first line would continue the half line of a killed run, and both
+            # would be lost.
             if not _ends_whole(self._file):
                 self._file.write(b"\n")
 
@@ -90,12 +92,14 @@ class TranslateLog(Closing):
 
         None: there is none, another run has replaced one or begun to, or a file is missing.
         """
+        # One entry must name all outputs: results of different runs or styles are no set.
         entries = {self._last_writer.get(name) for name in self._names(outputs)}
         entry = entries.pop()
         if entries or entry is None or entry.error is not None:
             return None
         if (entry.sha256, entry.settings) != (sha256, self._settings):
             return None
+        # The user may have removed results since.
         return entry if all(path.is_file() for path in outputs) else None
 
     def begin(self, path: Path, sha256: str, outputs: Sequence[Path]) -> None:
@@ -106,6 +110,7 @@ class TranslateLog(Closing):
         Raises:
             OutputError: it cannot be written.
         """
+        # Most runs replace nothing, and then no line is needed.
         if any(name in self._last_writer for name in self._names(outputs)):
             self.write(path, sha256, outputs, None, 0.0, NOT_FINISHED)
 
@@ -193,9 +198,11 @@ def recording_folders(path: Path) -> list[Path]:
     """
     real = _real(path)
     folders = []
+    # Any folder above may have been the -o of an earlier run.
     for folder in real.parents:
         log = folder / LOG_FILE
         with contextlib.suppress(OSError):
+            # A pipe or a link of that name would block the run, or lead it elsewhere.
             if log.is_symlink() or not log.is_file():
                 continue
             with log.open("rb") as file:
@@ -217,6 +224,7 @@ def disown(path: Path) -> None:
 
 def _real(path: Path) -> Path:
     """A path whose folders are resolved; its own name may still be a link."""
+    # Writing replaces a link by a file, so the name itself is not resolved.
     return Path(os.path.realpath(path.parent), path.name)
 
 
@@ -229,6 +237,7 @@ def _read_log(file: BinaryIO) -> dict[str, LogEntry]:
             entry = LogEntry.model_validate_json(line)
         except ValidationError:
             continue
+        # Later lines win: whoever wrote a file last decides what it is.
         last_writer.update(dict.fromkeys(entry.outputs, entry))
     return last_writer
 

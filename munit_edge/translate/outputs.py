@@ -65,15 +65,18 @@ def plan_results(files: Sequence[ImageFile], num_styles: int, options: Translate
             Planned(file.path, numbered_paths(folder / file.stem, num_styles, suffix))
             for file in files
         )
+    # Rounded up: the last sheet may have fewer rows.
     num_sheets = -(-len(files) // SHEET_ROWS) if options.grid else 0
     numbers = ("" if page == 1 else f"-{page}" for page in range(1, num_sheets + 1))
     sheets = tuple(folder / f"{SHEET_NAME}{number}.{options.result_format}" for number in numbers)
+    # Checked together and before the folder is made: a refused run leaves nothing behind.
     outputs = [*(path for planned in inputs for path in planned.outputs), *sheets]
     read = [*(file.path for file in files), *options.style.style_images]
     refuse_to_replace_inputs(outputs, read)
     if not options.overwrite:
         _refuse_to_replace_results(outputs, folder, options.keeps_done)
     make_folder(folder)
+    # Asked of the folder itself: encrypted and network file systems allow less than 255 bytes.
     limits = _limit(folder, "PC_NAME_MAX"), _limit(folder, "PC_PATH_MAX")
     return Plan(tuple(_with_fault(planned, folder, limits) for planned in inputs), sheets)
 
@@ -89,6 +92,7 @@ def _with_fault(planned: Planned, folder: Path, limits: tuple[int, int]) -> Plan
     for path in planned.outputs:
         parts = path.relative_to(folder).parts
         long, whole = max(len(os.fsencode(p)) for p in parts), len(os.fsencode(path.absolute()))
+        # PC_PATH_MAX counts the final NUL, PC_NAME_MAX does not.
         if long > limits[0] or whole >= limits[1]:
             what = "name" if long > limits[0] else "path"
             needed, allowed = (long, limits[0]) if long > limits[0] else (whole, limits[1] - 1)
@@ -117,6 +121,7 @@ def _one_file(
         options.refuse_several(len(files), num_styles)
     except ValueError as exc:
         raise OutputError(str(exc)) from exc
+    # `refuse_several` has left one file at most.
     return tuple(Planned(file.path, (output,)) for file in files)
 
 
@@ -129,6 +134,8 @@ def _refuse_to_replace_results(outputs: Sequence[Path], folder: Path, keep: bool
         return
     more = f" and {len(existing) - 1} more results exist" if len(existing) > 1 else " exists"
     if keep:
+        # Without a log nothing shows that these files are results: --resume must not overwrite a
+        # stranger's files.
         fix = f"no {LOG_FILE} records how it was made: name another folder or pass --overwrite"
     elif has_log:
         fix = "name another folder, or pass --resume to keep finished results, or --overwrite"

@@ -16,7 +16,7 @@ from munit_edge.images.io import Images, check_resized, read_image, resize_short
 from munit_edge.images.left_out import LeftOut
 from munit_edge.model.config import DOMAINS, Domain, ModelConfig
 
-MIN_PICTURES = 10
+MIN_IMAGES = 10
 """Fewest images of each domain from which a distribution can be estimated."""
 
 
@@ -40,7 +40,7 @@ def read_test_images(options: EvaluateOptions, config: ModelConfig) -> TestImage
     Each is resized by its shorter side and cropped to the centre.
 
     Raises:
-        InputError: a folder is missing, or has fewer than `MIN_PICTURES` images that can be read
+        InputError: a folder is missing, or has fewer than `MIN_IMAGES` images that can be read
             and are not larger than allowed.
     """
     left_out = LeftOut()
@@ -98,12 +98,12 @@ def _read_one(file: Path, channels: int, options: EvaluateOptions) -> Images:
 
 
 def _check_number(number: int, folder: Path, unreadable: list[str]) -> None:
-    if number >= MIN_PICTURES:
+    if number >= MIN_IMAGES:
         return
     count = {0: "no images", 1: "1 image"}.get(number, f"{number} images")
     why = f" ({unreadable[-1]})" if unreadable else ""
     raise InputError(
-        f"{folder} holds {count} that can be used: evaluation needs at least {MIN_PICTURES} in "
+        f"{folder} holds {count} that can be used: evaluation needs at least {MIN_IMAGES} in "
         f"each domain{why}"
     )
 
