@@ -120,6 +120,7 @@ def file_sinks(
             f"results of {width} x {height} become {width + width % 2} x {height + height % 2}: "
             "the codec has even sizes only, so the last row or column is repeated"
         )
+    # Before anything is looked at: otherwise a second run could start between check and use.
     for path in paths:
         lock(path)
     check_outputs(paths, read, options)
@@ -151,6 +152,7 @@ def result_paths(source: str, output: Path, num_styles: int, *, to_file: bool) -
         if num_styles > 1:
             raise OutputError(several_for_one(output, [f"{num_styles} styles"], "choose one style"))
         return [output]
+    # Results may not have the suffix of the input: not every container that is read is written.
     name = _name(source)
     stem = output / name.stem
     suffix = name.suffix if name.suffix.lower() in CONTAINERS else DEFAULT_SUFFIX
@@ -165,6 +167,7 @@ def earlier_results(paths: Sequence[Path]) -> list[Path]:
     Args:
         paths: the results of this run: clip.mp4, or clip_00.mp4, clip_01.mp4, ...
     """
+    # One style has no number, so one and several styles leave each other's results behind.
     stem = paths[0].stem if len(paths) == 1 else paths[0].stem.rpartition("_")[0]
     names = re.compile(rf"{re.escape(stem)}(_\d{{2,}})?({'|'.join(map(re.escape, CONTAINERS))})")
     folder = paths[0].parent
@@ -173,6 +176,7 @@ def earlier_results(paths: Sequence[Path]) -> list[Path]:
         for path in (folder.iterdir() if folder.is_dir() else ())
         if names.fullmatch(path.name)
         and not any(same_file(path, each) for each in paths)
+        # Only files that carry our comment: others of that name belong to the user.
         and not path.is_symlink()
         and (comment_of(path) or "").startswith(COMMENT_PREFIX)
     )
@@ -210,6 +214,7 @@ def _name(source: str) -> Path:
         return Path("stdin")
     if not is_live(source):
         return Path(Path(source).name)
+    # The query may hold a password.
     address = source.partition("?")[0].rstrip("/")
     words = "".join(char if char.isalnum() or char in "-_" else "_" for char in address)
     return Path(f"{words.strip('_')}{DEFAULT_SUFFIX}")
@@ -241,6 +246,8 @@ def begin(sinks: Sequence[FileSink], *, resume: bool) -> int:
         return 0
     for sink in sinks:
         sink.resume()
+    # A run killed between two sinks leaves results of different length: all go back to the
+    # shortest, since the frames are translated for all styles together.
     num_frames = min(sink.num_frames for sink in sinks)
     for sink in sinks:
         sink.rewind(num_frames)
@@ -263,6 +270,7 @@ def video_hash(options: VideoOptions, **others: object) -> str:
         others: what else it depends on, such as the model's identity and the style codes.
     """
     facts: dict[str, object] = {
+        # Of the whole file: a resumed run must go on in exactly the same frames.
         "input": sha256(Path(options.input)) if options.is_file else options.input,
         "codec": options.codec,
         "crf": options.crf,
@@ -271,6 +279,7 @@ def video_hash(options: VideoOptions, **others: object) -> str:
         "key seconds": [key.seconds for key in options.style_keys],
         "audio": options.audio,
         "munit-edge": __version__,
+        # Another encoder version could write segments that cannot be joined to those that exist.
         "libraries": {name: list(version) for name, version in pyav().library_versions.items()},
         **others,
     }
