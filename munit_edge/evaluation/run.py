@@ -80,6 +80,7 @@ def evaluate(
         ...     report = evaluate(translator, EvaluateOptions(data=Path("data")), model="model")
         >>> report.directions[0].style_use
     """
+    # First: a wrong file of weights is reported before any work.
     networks = open_networks(options.networks, translator.device)
     test_set = read_test_images(options, translator.config)
     measured = measure(
@@ -155,6 +156,7 @@ def measure(
         EngineError: the engine failed.
     """
     sources = {direction: split_direction(direction)[0] for direction in directions}
+    # Encoding both domains, translating each source, and the networks' own steps.
     steps = sum(network_steps(networks, images, direction) for direction in directions)
     on_start(steps + sum(len(images[domain]) for domain in (*DOMAINS, *sources.values())))
     encoded = {
