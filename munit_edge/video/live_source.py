@@ -209,7 +209,7 @@ class LiveSource:
         if self._address.startswith("/dev/video"):
             format_ = "v4l2"
         elif self._address.startswith(("rtsp://", "rtsps://")):
-            # Over UDP lost packets damage frames.
+            # Over UDP, the default, lost packets damage frames.
             options.setdefault("rtsp_transport", "tcp")
         return Decoder(
             self._address,

@@ -59,7 +59,7 @@ def _matrix(frame: Any) -> tuple[int, ...] | None:
 
 
 def _read(matrix: tuple[int, ...]) -> tuple[Orientation, str | None]:
-    # x and y only move the image, which a decoder has done already.
+    # x and y move a turned image back into view: arrays need no such shift.
     a, b, u, c, d, v, _, _, w = matrix
     unchanged = "the image stays as stored"
     scale = max(abs(a), abs(b), abs(c), abs(d))

@@ -152,7 +152,7 @@ class RawSink:
         """Append a frame, uint8 [H, W, 3]; its time stamp is lost."""
         with output_errors(Path("standard output")):
             self._stream.write(rgb.tobytes())
-            # The next program shall see the frame now, not when the buffer is full.
+            # The next program gets the frame now, not when the buffer is full.
             self._stream.flush()
 
     def keep_state(self, state: bytes) -> None:
