@@ -120,6 +120,15 @@ def validate_options(
         raise ConfigError("; ".join(dict.fromkeys(faults))) from exc
 
 
+def given_options(are_given: Mapping[str, bool]) -> str:
+    """Names of the options that were given, for a message; "" if none was.
+
+    Args:
+        are_given: whether each option was given, by its name, such as {"--json": True}.
+    """
+    return " and ".join(name for name, is_given in are_given.items() if is_given)
+
+
 def _nest(model: type[BaseModel], options: dict[str, Any]) -> dict[str, Any]:
     """Options side by side -> options as `model` holds them; `options` loses those of models."""
     nested = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from munit_edge.errors import InputError
 from munit_edge.evaluation.feature_networks import NetworkFiles
-from munit_edge.evaluation.pictures import MIN_PICTURES
+from munit_edge.evaluation.test_images import MIN_IMAGES
 from munit_edge.images.io import Images
 from munit_edge.model.config import DIRECTIONS, Domain, split_direction
 from munit_edge.trainer.config import BestBy, LossConfig, TrainConfig
@@ -107,10 +107,10 @@ class Evaluation:
             for domain, found in sets.items()
         }
         for domain, images in self._images.items():
-            if len(images) < MIN_PICTURES:
+            if len(images) < MIN_IMAGES:
                 raise InputError(
                     f"domain {domain} has {len(images)} usable images in {sets[domain].folder}: "
-                    f"best_by {config.best_by} needs at least {MIN_PICTURES}; add some, "
+                    f"best_by {config.best_by} needs at least {MIN_IMAGES}; add some, "
                     "or set best_by to reconstruction"
                 )
             if self._networks.features is not None:

@@ -147,9 +147,9 @@ def _files(
     source: Source,
     stack: contextlib.ExitStack,
 ) -> list[FileSink]:
-    from munit_edge.video.plan import file_sinks, settings_hash
+    from munit_edge.video.plan import file_sinks, video_hash
 
-    settings = settings_hash(
+    settings = video_hash(
         options,
         model=translator.export_id,
         engine=[translator.engine, translator.device],

@@ -115,6 +115,7 @@ class _Sampling:
         found = []
         for image, drawn in zip(self.images, np.split(styles, count), strict=True):
             content = self.translator.encode_content(image[None], source)
+            # Only the scores are kept: 100 translations of each image would not fit in memory.
             found.append(look(self.translator.decode(content, drawn, target)[0]))
             self.on_step()
         return np.stack(found)
@@ -143,6 +144,7 @@ def _distances(
 def _diversity(
     network: ImageDistance, sampling: _Sampling, real: Images, pairs: int, seed: int
 ) -> Diversity:
+    # Pairs are disjoint, so all distances are independent.
     found = sampling.each(2 * pairs, lambda x_ab: network.distances(x_ab[::2], x_ab[1::2]))
     # Each real image against the next one in a random order: as many pairs as images.
     order = np.random.default_rng(seed).permutation(len(real))

@@ -49,11 +49,13 @@ def kernel_test(first: Samples, second: Samples, seed: int = 0) -> KernelTest:
     divisions = np.hstack(
         [in_first, *(random.permutation(in_first) for _ in range(NUM_PERMUTATIONS))]
     )
+    # The kernel is computed once; a split only says which samples belong together.
     found = _unbiased_mmd(kernel, divisions)
     as_much = int((found[1:] >= found[0] - _SLACK).sum())
     low, high = np.quantile(found[1:], (0.05, 0.95))
     return KernelTest(
         mmd_squared=float(found[0]),
+        # The split that was measured counts as one of the random ones: p is never 0.
         p_value=(1 + as_much) / (1 + NUM_PERMUTATIONS),
         by_chance=(float(low), float(high)),
         samples=(len(first), len(second)),

@@ -59,6 +59,7 @@ def linear_probe(first: Features, second: Features, seed: int = 0) -> LinearProb
         answers[folds == fold] = _answers(features, labels, folds == fold)
     # An output of exactly 0, as from constant features, counts as half right.
     accuracy = float((np.sign(answers * labels) + 1).mean() / 2)
+    # The 95 % quantile of a binomial share, as a normal distribution.
     chance = 0.5 + 1.645 * 0.5 / np.sqrt(2 * count)
     return LinearProbe(
         accuracy=accuracy,
@@ -77,6 +78,7 @@ def _answers(
     # A constant feature carries no information, and neither do its rounding errors.
     scale = np.where(deviation > 1e-6 * (np.abs(mean) + 1e-6), deviation, np.inf)
     fitted = (known - mean) / scale
+    # The dual form: a system of N equations, however many features there are.
     gram = fitted @ fitted.T + features.shape[1] * np.eye(len(fitted))
     weights = fitted.T @ np.linalg.solve(gram, labels[~held_out])
     answers = (features[held_out] - mean) / scale @ weights

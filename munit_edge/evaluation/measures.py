@@ -61,6 +61,7 @@ def encode_domain(
         ModelError: the model produces codes that are not finite.
     """
     styles, features, errors, distances = [], [], [], []
+    # Each image is compared with the one before it, and the first with the last: N distances.
     previous = _codes(translator.encode_content(images[-1:], domain))
     for image in images[:, None]:
         content = translator.encode_content(image, domain)
@@ -73,6 +74,7 @@ def encode_domain(
             )
         styles.append(style[0].astype(np.float32))
         features.append(pooled_content(codes))
+        # With its own style: what is lost here is lost by every translation.
         errors.append(_distance(translator.decode(content, style, domain)[:, 0], image))
         distances.append(_distance(codes, previous))
         previous = codes
@@ -82,6 +84,7 @@ def encode_domain(
         pictures=len(images),
         image_error=float(np.mean(errors)),
         content_distance=float(np.mean(distances)),
+        # Of different images: the scale on which `image_error` is small or large.
         picture_distance=_distance(images, np.roll(images, 1, axis=0)),
     )
     return EncodedDomain(np.stack(styles), np.stack(features), measures)
@@ -112,10 +115,12 @@ def translate_domain(
         content = translator.encode_content(image, source)
         x_ab = translator.decode(content, styles, target)[0]
         content_again = translator.encode_content(x_ab, target)
+        # Back with the style that its image had, as in the cycle of training.
         x_aba = translator.decode(content_again, own, source)[:, 0]
         style_errors.append(_distance(translator.encode_style(x_ab, target), styles))
         content_errors.append(_distance(_codes(content_again), _codes(content)))
         cycle_errors.append(_distance(x_aba, image))
+        # One translation of each image: as many as real ones, and independent of each other.
         firsts.append(x_ab[0])
         uses.append(mean_pair_distance(x_ab))
         advance()
@@ -124,6 +129,7 @@ def translate_domain(
         direction=direction,
         style_error=float(np.mean(style_errors)),
         content_error=content_error,
+        # Relative to the distance of different images: a code that is scaled down gains nothing.
         content_error_relative=content_error / max(encoded.measures.content_distance, 1e-12),
         cycle_error=float(np.mean(cycle_errors)),
         style_use=float(np.mean(uses)),
@@ -139,6 +145,7 @@ def mean_pair_distance(images: Images) -> float:
     """
     num = len(images)
     ordered = np.sort(images.reshape(num, -1), axis=0).astype(np.float64)
+    # k - (n - 1 - k)
     weights = 2 * np.arange(num) - (num - 1)
     return float((weights @ ordered).mean() / (num * (num - 1) / 2))
 

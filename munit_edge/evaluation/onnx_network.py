@@ -56,6 +56,7 @@ class FeatureGraph:
         """uint8 [N, H, W, C] -> [N, classes]; logits are converted to probabilities."""
         found = self._run(images)
         sums = found.sum(axis=1)
+        # A graph does not say whether it ends in a softmax: its outputs do.
         if found.min() >= 0 and np.abs(sums - 1).max() < _SLACK:
             return np.asarray(found / sums[:, None])
         return softmax(found)
@@ -63,6 +64,7 @@ class FeatureGraph:
     def _run(self, images: Images) -> Features:
         batch, _, height, width = self._input.shape
         shown = rgb(images)
+        # A dimension that is free is a name or None.
         if isinstance(height, int) and isinstance(width, int):
             shown = _resized(shown, height, width)
         pixels = shown.shape[1] * shown.shape[2]

@@ -7,16 +7,19 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from munit_edge.evaluation.feature_networks import NetworkFiles
-from munit_edge.images.io import DEFAULT_MAX_MEGAPIXELS
 from munit_edge.model.config import DIRECTIONS, Direction, split_direction
-from munit_edge.settings import StrictModel
+from munit_edge.styles.options import SampleOptions
 
 DEFAULT_SIZE = 256
 """Largest size of images in pixels, unless a size is given."""
 
 
-class EvaluateOptions(StrictModel):
-    """The images that a model is measured on, and the measures."""
+class EvaluateOptions(SampleOptions):
+    """The images that a model is measured on, and the measures.
+
+    `seed` is for all random numbers; images that are refused for their number of pixels are
+    skipped.
+    """
 
     data: Path
     """Folder with testA and testB."""
@@ -29,13 +32,8 @@ class EvaluateOptions(StrictModel):
     """Largest number of images of each domain."""
     styles: int = Field(5, ge=2, le=100)
     """Random styles for each image."""
-    seed: int = Field(0, ge=0)
-    """For all random numbers."""
     networks: NetworkFiles = NetworkFiles()
     """Files of feature networks, for the measures that need them."""
-    max_megapixels: float = Field(DEFAULT_MAX_MEGAPIXELS, gt=0)
-    """Images with more pixels, or that `size` would enlarge beyond this, are skipped (million
-    pixels)."""
     pairs: int | None = Field(None, ge=1, le=1000)
     """Pairs of translations of each image for LPIPS; None: 19, as in the paper."""
     samples: int | None = Field(None, ge=2, le=1000)

@@ -82,6 +82,7 @@ def _intervals(draw: ImageDraw.ImageDraw, box: Box, found: Propositions) -> None
     tests |= {f"looks {direction}": test for direction, test in found.translations.items()}
     if found.joint is not None:
         tests["pairs"] = found.joint
+    # One scale for all tests, with 0 on it.
     ends = [end for test in tests.values() for end in (*test.by_chance, test.mmd_squared, 0.0)]
     lowest, extent = min(ends), max(max(ends) - min(ends), 1e-9)
     left, right = box[0] + _LABELS, box[2] - 12

@@ -68,6 +68,7 @@ def style_distribution(styles: Styles, seed: int = 0) -> StyleDistribution:
     count, style_dim = styles.shape
     codes = styles.astype(np.float64)
     mean = codes.mean(axis=0)
+    # `reshape`, as `np.cov` gives a scalar for a style of one component.
     covariance = np.cov(codes, rowvar=False).reshape(style_dim, style_dim)
     prior = sample_styles(count, style_dim, seed)
     return StyleDistribution(
@@ -107,8 +108,10 @@ def compare_images(
         direction: kernel_test(found, x[split_direction(direction)[1]], seed)
         for direction, found in x_to.items()
     }
+    # The pairs need translations both ways.
     if len(x_to) < len(DIRECTIONS):
         return alone, None
+    # Always in the order (a, b), so that both sets lie in one space.
     forward = np.hstack([x["a"], x_to["a2b"]])
     backward = np.hstack([x_to["b2a"], x["b"]])
     return alone, kernel_test(forward, backward, seed)

@@ -17,10 +17,10 @@ from munit_edge.evaluation.measures import (
 )
 from munit_edge.evaluation.open_networks import open_networks
 from munit_edge.evaluation.options import EvaluateOptions
-from munit_edge.evaluation.pictures import TestImages, read_test_images
 from munit_edge.evaluation.propositions import Propositions, compare_images, style_distribution
 from munit_edge.evaluation.report import DirectionMeasures, DomainMeasures, EvaluationReport
 from munit_edge.evaluation.scores import NetworkMeasures
+from munit_edge.evaluation.test_images import TestImages, read_test_images
 from munit_edge.files.names import stored_name
 from munit_edge.images.io import Images
 from munit_edge.model.config import DIRECTIONS, DOMAINS, Direction, Domain, split_direction
@@ -80,6 +80,7 @@ def evaluate(
         ...     report = evaluate(translator, EvaluateOptions(data=Path("data")), model="model")
         >>> report.directions[0].style_use
     """
+    # First: a wrong file of weights is reported before any work.
     networks = open_networks(options.networks, translator.device)
     test_set = read_test_images(options, translator.config)
     measured = measure(
@@ -87,7 +88,7 @@ def evaluate(
         test_set.images,
         options.styles,
         directions=options.directions,
-        seed=options.seed,
+        seed=options.used_seed,
         networks=networks,
         counts=NetworkCounts(options.pairs or PAPER.pairs, options.samples or PAPER.samples),
         on_start=on_start,
@@ -114,7 +115,7 @@ def _report(
         data=stored_name(options.data),
         size=test_set.size,
         styles=options.styles,
-        seed=options.seed,
+        seed=options.used_seed,
         unreadable=test_set.unreadable,
         left_out=test_set.left_out,
         domains=measured.domains,
@@ -155,6 +156,7 @@ def measure(
         EngineError: the engine failed.
     """
     sources = {direction: split_direction(direction)[0] for direction in directions}
+    # Encoding both domains, translating each source, and the networks' own steps.
     steps = sum(network_steps(networks, images, direction) for direction in directions)
     on_start(steps + sum(len(images[domain]) for domain in (*DOMAINS, *sources.values())))
     encoded = {

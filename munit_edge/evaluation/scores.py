@@ -142,6 +142,7 @@ def kernel_distance(first: Features, second: Features, seed: int = 0) -> tuple[f
         Mean and standard deviation over the subsets, and their size.
     """
     first, second = first.astype(np.float64), second.astype(np.float64)
+    # At most half, so that subsets differ from each other.
     size = min(KID_SUBSET_SIZE, len(first) // 2, len(second) // 2)
     random = np.random.default_rng(seed)
     found = [
@@ -160,6 +161,7 @@ def _squared_mmd(first: Features, second: Features) -> float:
     def kernel(x: Features, y: Features) -> Features:
         return np.asarray((x @ y.T / num_features + 1) ** 3)
 
+    # Without the diagonal, where samples meet themselves: this makes the estimate unbiased.
     within = sum(float(k.sum() - k.trace()) for k in (kernel(first, first), kernel(second, second)))
     return float(within / (size * (size - 1)) - 2 * kernel(first, second).mean())
 

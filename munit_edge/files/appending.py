@@ -1,4 +1,4 @@
-"""Opening files to append lines, such as a log: never through a link."""
+"""Appending lines to files, such as a log: never through a link, and one call for each line."""
 
 from __future__ import annotations
 
@@ -30,3 +30,20 @@ def open_to_append(path: Path) -> BinaryIO:
         os.close(descriptor)
         raise OutputError(f"{path} is not a regular file: remove it")
     return cast("BinaryIO", os.fdopen(descriptor, "a+b"))
+
+
+def append_line(file: BinaryIO, line: str, *, on_disk: bool = False) -> None:
+    """Append a line and hand it to the system, so that a killed program loses none.
+
+    Args:
+        file: opened by `open_to_append`.
+        line: without its line break.
+        on_disk: wait until it is on the disk, so that a power failure does not lose it either.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    file.write(line.encode() + b"\n")
+    file.flush()
+    if on_disk:
+        os.fsync(file.fileno())

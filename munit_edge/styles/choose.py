@@ -115,7 +115,7 @@ def fit_to_size(image: Picture, size: int | None, max_megapixels: float, name: s
 
 
 def _random(options: StyleOptions, style_dim: int, default: int) -> StyleSet:
-    seed = options.seed or 0
+    seed = options.used_seed
     if options.spread is None:
         codes = sample_styles(options.styles or default, style_dim, seed)
     else:

@@ -53,7 +53,7 @@ def make_styles(
     """
     name, style_dim = options.name, config.style_dim
     if options.spread:
-        return spread_named(name, style_dim, options.spread, options.seed or 0)
+        return spread_named(name, style_dim, options.spread, options.used_seed)
     if options.interpolate:
         start, end = (saved.read_one(style, options.domain) for style in options.interpolate)
         return interpolated_named(name, (start, end), options.num_frames)
@@ -61,7 +61,7 @@ def make_styles(
         with open_encoder() as encode:
             files = find_images(options.images, recursive=False, exclude=None)
             return [_from_images(options, config, encode, follow(files), warn)]
-    return [sampled_style(name, style_dim, options.seed or 0, options.index or 0)]
+    return [sampled_style(name, style_dim, options.used_seed, options.index or 0)]
 
 
 def _from_images(

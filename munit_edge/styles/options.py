@@ -16,21 +16,32 @@ DEFAULT_STYLES = 4
 DEFAULT_FRAMES = 8
 
 
-class StyleSource(StrictModel):
-    """The options that every choice of styles has."""
+class SampleOptions(StrictModel):
+    """The options of whatever draws random styles and reads images, `evaluate` included."""
 
     seed: int | None = Field(None, ge=0)
     """Seed of the random styles; None: 0."""
+    size: int | None = Field(None, ge=1)
+    """Shorter side in pixels that images are resized to; None: they keep their size."""
+    max_megapixels: float = Field(DEFAULT_MAX_MEGAPIXELS, gt=0)
+    """Images with more pixels, or that `size` would enlarge beyond this, are refused (million
+    pixels)."""
+
+    @property
+    def used_seed(self) -> int:
+        """The seed, whether given or not."""
+        return self.seed or 0
+
+
+class StyleSource(SampleOptions):
+    """The options that every choice of styles has."""
+
     spread: int | None = Field(None, ge=1)
     """Number of random styles that lie well apart."""
     interpolate: tuple[str, str] | None = None
     """Two styles, each a name, file or seed: the styles from the first to the second."""
     frames: int | None = Field(None, ge=2)
     """Number of interpolated styles, both ends included; None: 8."""
-    size: int | None = Field(None, ge=1)
-    """Shorter side in pixels that images are resized to; None: they keep their size."""
-    max_megapixels: float = Field(DEFAULT_MAX_MEGAPIXELS, gt=0)
-    """Larger images are refused (million pixels)."""
 
     @property
     def num_frames(self) -> int:

@@ -46,6 +46,8 @@ class ImageTranslator:
     ) -> None:
         self._translator = translator
         self._tile = tile
+        # Once: free memory changes while the run allocates, and images of one size should get the
+        # same tiles.
         self._memory = memory_of(translator.device) if tile == "auto" else 0
         self._statistics = tile_stats
         self._tiled = TiledTranslation(translator, direction, statistics=tile_stats, notify=notify)
@@ -59,17 +61,17 @@ class ImageTranslator:
         """Number of pixels that is best translated together."""
         return self._translator.pixels_at_once
 
-    def padded_size(self, picture: Picture) -> tuple[int, int]:
+    def padded_size(self, image: Picture) -> tuple[int, int]:
         """Height and width that the engine gets; images of one such size can share a batch.
 
         Raises:
             InputError: the image is larger than the model's graphs take.
         """
-        size = picture.pixels.shape[0], picture.pixels.shape[1]
+        size = image.pixels.shape[0], image.pixels.shape[1]
         return self._translator.padded_size(size, self._source)
 
     def translate(
-        self, pictures: Sequence[Picture], name: str, on_part: OnPart = ignore_part
+        self, images: Sequence[Picture], name: str, on_part: OnPart = ignore_part
     ) -> Iterator[tuple[Picture, float]]:
         """All results of the first image, one for each style in order, then those of the next.
 
@@ -77,7 +79,7 @@ class ImageTranslator:
         in seconds.
 
         Args:
-            pictures: images of one padded size.
+            images: images of one padded size.
             name: name of the first in messages.
             on_part: called with the number of images done, fractions included.
 
@@ -85,15 +87,15 @@ class ImageTranslator:
             InputError: there is too little memory.
             EngineError: the engine failed.
         """
-        height, width = self.padded_size(pictures[0])
-        core = self.choice(pictures[0].pixels.shape[:2]).core
+        height, width = self.padded_size(images[0])
+        core = self.choice(images[0].pixels.shape[:2]).core
         try:
             if core is None:
-                yield from self._whole(pictures, (height, width), on_part)
+                yield from self._whole(images, (height, width), on_part)
             else:
-                yield from self._in_tiles(pictures, core, name, on_part)
+                yield from self._in_tiles(images, core, name, on_part)
         except MemoryError as exc:
-            height, width = pictures[0].pixels.shape[:2]
+            height, width = images[0].pixels.shape[:2]
             raise InputError(
                 f"{name} needs more memory than is available ({width} x {height} pixels): cut it "
                 "into smaller tiles with --tile, or make it smaller with --size"
@@ -111,45 +113,49 @@ class ImageTranslator:
         return WHOLE if core is None else TileChoice(core, self._statistics)
 
     def _in_tiles(
-        self, pictures: Sequence[Picture], core: int, name: str, on_part: OnPart
+        self, images: Sequence[Picture], core: int, name: str, on_part: OnPart
     ) -> Iterator[tuple[Picture, float]]:
-        for number, picture in enumerate(pictures):
+        for number, image in enumerate(images):
             results = self._tiled.translate(
-                picture.pixels,
+                image.pixels,
                 self._codes,
                 core=core,
                 name=name,
                 on_part=lambda part, note, before=number: on_part(before + part, note),  # type: ignore[misc]
             )
             for _ in self._codes:
+                # The tiles are computed in here: their time goes to the first style of a group.
                 with self.busy, heap_kept_smallest():
                     pixels = next(results)
-                yield _finished(pixels, picture), self.busy.last
+                yield _finished(pixels, image), self.busy.last
 
     def _whole(
-        self, pictures: Sequence[Picture], size_hw: tuple[int, int], on_part: OnPart
+        self, images: Sequence[Picture], size_hw: tuple[int, int], on_part: OnPart
     ) -> Iterator[tuple[Picture, float]]:
         height, width = size_hw
         num_styles = len(self._codes)
         at_once = max(1, self.pixels_at_once // (height * width))
+        # As many pixels at once as suit the engine: first all styles of several images, and only if
+        # those are too many, some styles of one image.
         images_at_once, styles_at_once = max(1, at_once // num_styles), min(at_once, num_styles)
-        content = self._encode(pictures, (height, width))
-        share = self.busy.last / (len(pictures) * num_styles)
-        for first in range(0, len(pictures), images_at_once):
-            rows = range(first, min(first + images_at_once, len(pictures)))
+        content = self._encode(images, (height, width))
+        # Encoding is shared: each result bears an equal part of its time.
+        share = self.busy.last / (len(images) * num_styles)
+        for first in range(0, len(images), images_at_once):
+            rows = range(first, min(first + images_at_once, len(images)))
             part = Content(take_rows(content.codes, rows), content.size_hw)
             for start in range(0, num_styles, styles_at_once):
                 results = self._decode(part, self._codes[start : start + styles_at_once])
                 seconds = share + self.busy.last / (results.shape[0] * results.shape[1])
                 on_part(first + len(rows) * (start + results.shape[1]) / num_styles, "")
-                for row, of_picture in zip(rows, results, strict=True):
-                    for pixels in of_picture:
-                        yield _finished(pixels, pictures[row]), seconds
+                for row, of_image in zip(rows, results, strict=True):
+                    for pixels in of_image:
+                        yield _finished(pixels, images[row]), seconds
 
-    def _encode(self, pictures: Sequence[Picture], size_hw: tuple[int, int]) -> Content:
-        images = np.stack([pad_to(picture.pixels, size_hw) for picture in pictures])
+    def _encode(self, images: Sequence[Picture], size_hw: tuple[int, int]) -> Content:
+        batch = np.stack([pad_to(image.pixels, size_hw) for image in images])
         with self.busy:
-            return self._translator.encode_padded(images, self._source)
+            return self._translator.encode_padded(batch, self._source)
 
     def _decode(self, content: Content, codes: Styles) -> Images:
         with self.busy:
@@ -159,5 +165,6 @@ class ImageTranslator:
 def _finished(pixels: Images, source: Picture) -> Picture:
     """A result cropped to the size of its input, with the input's alpha and profile."""
     height, width = source.pixels.shape[:2]
+    # A model with 4 channels makes its own alpha; otherwise the input's is kept.
     alpha = None if pixels.shape[2] == 4 else source.alpha
     return Picture(pixels[:height, :width], alpha, source.icc_profile)

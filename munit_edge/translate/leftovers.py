@@ -55,6 +55,7 @@ class Leftovers:
         self._settings = settings
         self._remove = remove
         self._read = list(read)
+        # Names in the log are relative to the folder, which may have been moved since.
         kept = {stored_name(path.relative_to(folder).as_posix()) for path in written}
         self._earlier = {name: entry for name, entry in earlier.items() if name not in kept}
         self._by_input: dict[str, set[str]] = defaultdict(set)
@@ -83,6 +84,8 @@ class Leftovers:
             same_stem |= self._by_stem.get(match["stem"], set()) if match else set()
         for name in sorted(own | same_stem):
             entry = self._earlier[name]
+            # The same bytes under another path are the same input, renamed or moved. Other bytes
+            # under the same name are another input: its results are only listed.
             if name in own or (entry.sha256 is not None and entry.sha256 == sha256):
                 self._take(name)
             elif (file := self._file(name)) is not None:
@@ -123,14 +126,17 @@ class Leftovers:
             return None
         try:
             folder = self._folder
+            # Each part by itself: `Path.resolve` would follow a link that leads out of the folder.
             for part in parts[:-1]:
                 folder = folder / part
                 if not stat.S_ISDIR(folder.lstat().st_mode):
                     return None
             file = folder / parts[-1]
+            # `lstat`: a link in place of a result is not ours to remove.
             if not stat.S_ISREG(file.lstat().st_mode):
                 return None
             with file.open("rb") as opened:
+                # A file that is not an image of its suffix was put there by somebody else.
                 beginning = _BEGINNINGS.get(file.suffix)
                 if beginning is None or opened.read(len(beginning)) != beginning:
                     return None

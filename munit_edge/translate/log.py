@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,11 +11,10 @@ from typing import BinaryIO
 from pydantic import ValidationError
 
 from munit_edge.closing import Closing
-from munit_edge.files.appending import open_to_append
+from munit_edge.files.appending import append_line, open_to_append
 from munit_edge.files.names import stored_name
 from munit_edge.files.system_errors import output_errors
 from munit_edge.settings import StrictModel
-from munit_edge.styles.codes import Styles
 from munit_edge.translate.tiling import WHOLE, TileChoice
 
 LOG_FILE = "munit-edge-log.jsonl"
@@ -37,7 +34,8 @@ class LogEntry(StrictModel):
     sha256: str | None
     """Hash of its file, hexadecimal; null: it could not be read."""
     settings: str
-    """Hash of everything else that affects the results (`settings_hash`), except the tiles."""
+    """Hash of everything else that affects the results (`files.results.settings_hash`),
+    except the tiles."""
     outputs: tuple[str, ...] = ()
     """Paths of its results below this folder, one for each style in order."""
     size: tuple[int, int] | None = None
@@ -62,7 +60,7 @@ class TranslateLog(Closing):
 
     Args:
         folder: existing folder of the results. None: no log is kept.
-        settings: hash of this run's settings, see `settings_hash`.
+        settings: hash of this run's settings, as in `LogEntry`.
 
     Raises:
         OutputError: the log cannot be opened.
@@ -79,6 +77,8 @@ class TranslateLog(Closing):
         self._file = open_to_append(path)
         with output_errors(path):
             self._last_writer = _read_log(self._file)
+            # Otherwise this run's first line would continue the half line of a killed run, and both
+            # would be lost.
             if not _ends_whole(self._file):
                 self._file.write(b"\n")
 
@@ -92,12 +92,14 @@ class TranslateLog(Closing):
 
         None: there is none, another run has replaced one or begun to, or a file is missing.
         """
+        # One entry must name all outputs: results of different runs or styles are no set.
         entries = {self._last_writer.get(name) for name in self._names(outputs)}
         entry = entries.pop()
         if entries or entry is None or entry.error is not None:
             return None
         if (entry.sha256, entry.settings) != (sha256, self._settings):
             return None
+        # The user may have removed results since.
         return entry if all(path.is_file() for path in outputs) else None
 
     def begin(self, path: Path, sha256: str, outputs: Sequence[Path]) -> None:
@@ -108,6 +110,7 @@ class TranslateLog(Closing):
         Raises:
             OutputError: it cannot be written.
         """
+        # Most runs replace nothing, and then no line is needed.
         if any(name in self._last_writer for name in self._names(outputs)):
             self.write(path, sha256, outputs, None, 0.0, NOT_FINISHED)
 
@@ -175,8 +178,7 @@ class TranslateLog(Closing):
         if self._file is None or self._folder is None:
             return
         with output_errors(self._folder / LOG_FILE):
-            self._file.write(entry.model_dump_json().encode() + b"\n")
-            self._file.flush()
+            append_line(self._file, entry.model_dump_json())
 
     def close(self) -> None:
         """Close the file."""
@@ -196,9 +198,11 @@ def recording_folders(path: Path) -> list[Path]:
     """
     real = _real(path)
     folders = []
+    # Any folder above may have been the -o of an earlier run.
     for folder in real.parents:
         log = folder / LOG_FILE
         with contextlib.suppress(OSError):
+            # A pipe or a link of that name would block the run, or lead it elsewhere.
             if log.is_symlink() or not log.is_file():
                 continue
             with log.open("rb") as file:
@@ -220,19 +224,8 @@ def disown(path: Path) -> None:
 
 def _real(path: Path) -> Path:
     """A path whose folders are resolved; its own name may still be a link."""
+    # Writing replaces a link by a file, so the name itself is not resolved.
     return Path(os.path.realpath(path.parent), path.name)
-
-
-def settings_hash(model: str, styles: Styles, settings: dict[str, object]) -> str:
-    """SHA-256 of everything but the input that affects the results.
-
-    Args:
-        model: identity of the model.
-        styles: float32 [S, style_dim].
-        settings: options that change the results.
-    """
-    text = json.dumps([model, settings], sort_keys=True)
-    return hashlib.sha256(text.encode() + styles.tobytes()).hexdigest()
 
 
 def _read_log(file: BinaryIO) -> dict[str, LogEntry]:
@@ -244,6 +237,7 @@ def _read_log(file: BinaryIO) -> dict[str, LogEntry]:
             entry = LogEntry.model_validate_json(line)
         except ValidationError:
             continue
+        # Later lines win: whoever wrote a file last decides what it is.
         last_writer.update(dict.fromkeys(entry.outputs, entry))
     return last_writer
 

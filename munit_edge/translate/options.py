@@ -9,8 +9,9 @@ from pydantic import Field, field_validator, model_validator
 
 from munit_edge.errors import ConfigError
 from munit_edge.files.paths import is_folder
+from munit_edge.files.results import several_for_one
 from munit_edge.images.io import ImageFormat, image_format
-from munit_edge.settings import StrictModel
+from munit_edge.settings import StrictModel, given_options
 from munit_edge.styles.options import DEFAULT_STYLES, StyleOptions
 from munit_edge.translate.tiling import TileOption
 
@@ -137,10 +138,9 @@ class TranslateOptions(StrictModel):
                 f"--format {self.format} and -o {output} contradict each other: leave --format out"
             )
         in_folders = {"--grid": self.grid, "--watch": self.watch, "--resume": self.resume}
-        given = [option for option, is_given in in_folders.items() if is_given]
-        if given:
+        if given := given_options(in_folders):
             raise ValueError(
-                f"{' and '.join(given)} is for a folder of results and -o {output} is a file: name "
+                f"{given} is for a folder of results and -o {output} is a file: name "
                 f"a folder: -o {output.with_suffix('')}/"
             )
         self.refuse_several(len(self.inputs), self.style.least_styles(self.default_styles))
@@ -161,9 +161,7 @@ class TranslateOptions(StrictModel):
         ]
         if several:
             raise ValueError(
-                f"-o {self.output} is one file and takes one result, but there "
-                f"{'is' if several == ['a folder'] else 'are'} {' and '.join(several)}: name a "
-                f"folder (-o {self.output.with_suffix('')}/), or choose one image and one style"
+                several_for_one(self.output, several, "choose one image and one style")
             )
 
     @model_validator(mode="after")
@@ -189,9 +187,6 @@ class TranslateOptions(StrictModel):
             "--resume": self.resume,
             "--watch": self.watch,
         }
-        given = [option for option, is_given in without_effect.items() if is_given]
-        if given:
-            raise ValueError(
-                f"the result of '-' goes to standard output: leave out {' and '.join(given)}"
-            )
+        if given := given_options(without_effect):
+            raise ValueError(f"the result of '-' goes to standard output: leave out {given}")
         return self

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from munit_edge.errors import OutputError
 from munit_edge.files.atomic import make_folder
-from munit_edge.files.replacing import same_file
+from munit_edge.files.results import numbered_paths, refuse_to_replace_inputs
 from munit_edge.files.system_errors import output_errors
 from munit_edge.images.folders import ImageFile
-from munit_edge.images.io import ImageFormat
 from munit_edge.translate.log import LOG_FILE
 from munit_edge.translate.options import TranslateOptions
 from munit_edge.translate.sheets import SHEET_ROWS
@@ -61,20 +60,23 @@ def plan_results(files: Sequence[ImageFile], num_styles: int, options: Translate
             options.output.parent,
         )
     else:
-        folder, suffix = options.output, options.result_format
+        folder, suffix = options.output, f".{options.result_format}"
         inputs = tuple(
-            Planned(file.path, tuple(_result_paths(folder / file.stem, num_styles, suffix)))
+            Planned(file.path, numbered_paths(folder / file.stem, num_styles, suffix))
             for file in files
         )
+    # Rounded up: the last sheet may have fewer rows.
     num_sheets = -(-len(files) // SHEET_ROWS) if options.grid else 0
     numbers = ("" if page == 1 else f"-{page}" for page in range(1, num_sheets + 1))
     sheets = tuple(folder / f"{SHEET_NAME}{number}.{options.result_format}" for number in numbers)
+    # Checked together and before the folder is made: a refused run leaves nothing behind.
     outputs = [*(path for planned in inputs for path in planned.outputs), *sheets]
     read = [*(file.path for file in files), *options.style.style_images]
-    _refuse_to_replace_inputs(read, outputs)
+    refuse_to_replace_inputs(outputs, read)
     if not options.overwrite:
         _refuse_to_replace_results(outputs, folder, options.keeps_done)
     make_folder(folder)
+    # Asked of the folder itself: encrypted and network file systems allow less than 255 bytes.
     limits = _limit(folder, "PC_NAME_MAX"), _limit(folder, "PC_PATH_MAX")
     return Plan(tuple(_with_fault(planned, folder, limits) for planned in inputs), sheets)
 
@@ -90,6 +92,7 @@ def _with_fault(planned: Planned, folder: Path, limits: tuple[int, int]) -> Plan
     for path in planned.outputs:
         parts = path.relative_to(folder).parts
         long, whole = max(len(os.fsencode(p)) for p in parts), len(os.fsencode(path.absolute()))
+        # PC_PATH_MAX counts the final NUL, PC_NAME_MAX does not.
         if long > limits[0] or whole >= limits[1]:
             what = "name" if long > limits[0] else "path"
             needed, allowed = (long, limits[0]) if long > limits[0] else (whole, limits[1] - 1)
@@ -118,20 +121,8 @@ def _one_file(
         options.refuse_several(len(files), num_styles)
     except ValueError as exc:
         raise OutputError(str(exc)) from exc
+    # `refuse_several` has left one file at most.
     return tuple(Planned(file.path, (output,)) for file in files)
-
-
-def _result_paths(stem: Path, num_styles: int, suffix: ImageFormat) -> Iterator[Path]:
-    for index in range(num_styles):
-        yield stem.with_name(f"{stem.name}_{index:02d}.{suffix}")
-
-
-def _refuse_to_replace_inputs(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
-    kept = {os.path.realpath(path) for path in inputs}
-    for path in outputs:
-        there = os.path.lexists(path)
-        if there and (os.path.realpath(path) in kept or any(same_file(path, i) for i in inputs)):
-            raise OutputError(f"{path} is an input and would be replaced: name another output")
 
 
 def _refuse_to_replace_results(outputs: Sequence[Path], folder: Path, keep: bool) -> None:
@@ -143,6 +134,8 @@ def _refuse_to_replace_results(outputs: Sequence[Path], folder: Path, keep: bool
         return
     more = f" and {len(existing) - 1} more results exist" if len(existing) > 1 else " exists"
     if keep:
+        # Without a log nothing shows that these files are results: --resume must not overwrite a
+        # stranger's files.
         fix = f"no {LOG_FILE} records how it was made: name another folder or pass --overwrite"
     elif has_log:
         fix = "name another folder, or pass --resume to keep finished results, or --overwrite"

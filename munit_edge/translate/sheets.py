@@ -60,9 +60,9 @@ class Sheets:
         return False
 
 
-def cell_for(styles: StyleSet, picture: Picture) -> int:
+def cell_for(styles: StyleSet, image: Picture) -> int:
     """Side of a sheet's cells (pixels) where `image` is the first."""
-    return cell_size(len(styles.codes), max(picture.pixels.shape[:2]))
+    return cell_size(len(styles.codes), max(image.pixels.shape[:2]))
 
 
 def columns(styles: StyleSet, cell: int) -> list[Column]:

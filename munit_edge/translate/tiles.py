@@ -108,9 +108,11 @@ class TiledTranslation:
         grid = cut((height, width), core, self._config)
         self._refuse_fixed_sizes(grid)
         self._notify(f"{name}: {self._announcement(grid, shape, len(styles))}")
+        # The thumbnail has no more pixels than the largest tile, so it needs no more memory.
         small = reduced(image, math.ceil(math.sqrt(height * width / grid.largest)))
         small_content, stats = self._translator.encode_measured(small[None], self._source)
-        picture = _TiledImage(self._translator, image, grid, self._source)
+        tiled = _TiledImage(self._translator, image, grid, self._source)
+        # All styles of a group share one encoding of each tile; their results are held at once.
         step = max(1, RESULT_BYTES // math.prod(shape))
         groups = [styles[start : start + step] for start in range(0, len(styles), step)]
         work = self._work(grid, groups, on_part)
@@ -119,12 +121,13 @@ class TiledTranslation:
                 work,
                 "content_encoder",
                 [stats],
-                lambda tile, given, wanted: [picture.measured(tile, given[0])],
+                lambda tile, given, wanted: [tiled.measured(tile, given[0])],
             )
         for group in groups:
-            yield from self._translate_group(picture, stats, small_content, group, shape, work)
+            yield from self._translate_group(tiled, stats, small_content, group, shape, work)
 
     def _refuse_fixed_sizes(self, grid: Grid) -> None:
+        # A fixed-size graph pads every input to its own size, which no tile has except by chance.
         rows, columns = grid.tiles[0].image
         size_hw = rows.size, columns.size
         if self._translator.padded_size(size_hw, self._source) != size_hw:
@@ -139,7 +142,7 @@ class TiledTranslation:
 
     def _translate_group(
         self,
-        picture: _TiledImage,
+        tiled: _TiledImage,
         encoder: NormStatistics,
         small: Content,
         styles: Styles,
@@ -154,7 +157,9 @@ class TiledTranslation:
         def decode(
             tile: Tile, given: Sequence[NormStatistics], wanted: Sequence[int]
         ) -> list[tuple[Images, NormStatistics]]:
-            content = picture.content(tile, encoder)
+            # Encoded again in every pass: the codes of all tiles would take many times the memory
+            # of the image.
+            content = tiled.content(tile, encoder)
             return [self._decode(tile, content, styles[i], given[i]) for i in wanted]
 
         if self._exact:
@@ -168,8 +173,11 @@ class TiledTranslation:
         for tile in work.tiles():
             done = decode(tile, decoders, range(len(styles)))
             for result, (pixels, _) in zip(results, done, strict=True):
+                # Cores meet without overlap and nothing is blended: with the same statistics both
+                # tiles agree at their border. The image's right and lower edges have padding.
                 place = _part(result, tile.core)
                 place[:] = pixels[: place.shape[0], : place.shape[1]]
+        # Each result is let go as soon as it is taken, so that the caller can hold it alone.
         while results:
             yield results.pop(0)
 
@@ -195,8 +203,10 @@ class TiledTranslation:
             for tile in work.tiles(f"measuring pass {number}, "):
                 found = measure(tile, stats, wanted)
                 for index, measured in zip(wanted, found, strict=True):
+                    # Margins have no weight: they are the cores of other tiles.
                     joined[index].add(measured, tile.core.pixels)
             new = {index: part.result() for index, part in joined.items()}
+            # Styles settle at different passes; those that have settled are not decoded any more.
             wanted = [i for i in wanted if largest_change(stats[i], new[i]) > SETTLED]
             stats = [new.get(index, old) for index, old in enumerate(stats)]
             if not wanted:
@@ -205,6 +215,7 @@ class TiledTranslation:
         return stats
 
     def _work(self, grid: Grid, groups: Sequence[Styles], on_part: OnPart) -> _Work:
+        # An upper bound: `_Work.spare` takes back the measuring passes that turn out unnecessary.
         passes = len(groups)
         if self._exact:
             passes += len(norm_layers(self._config, "content_encoder"))
@@ -216,6 +227,7 @@ class TiledTranslation:
     ) -> tuple[Images, NormStatistics]:
         """The pixels of a core, and the norms' statistics measured on it."""
         core = _core_mask(tile.core, tile.content, self._config.size_multiple)
+        # The mask keeps the margin out of the statistics; the margin is still translated.
         images, measured = self._translator.decode_measured(
             content, style[None], self._target, stats, core=core
         )
@@ -236,6 +248,7 @@ class TiledTranslation:
         encoder = macs_per_pixel(self._config, "content_encoder", self._source) / 1e12
         decoder = macs_per_pixel(self._config, "decoder", self._target) / 1e12
         encode = encoder * sum(tile.image.pixels for tile in grid.tiles)
+        # Measuring the encoder needs the content of the core alone, so its margin is smaller.
         encode_core = encoder * sum(tile.image_of_core.pixels for tile in grid.tiles)
         decode = decoder * sum(tile.content.pixels for tile in grid.tiles) * num_styles
         once = encode + decode
@@ -294,6 +307,7 @@ class _TiledImage:
     def _encode(
         self, area: Area, core: Area, stats: NormStatistics
     ) -> tuple[Content, NormStatistics]:
+        # Areas are of the padded image, so tiles at its right and lower edge lack pixels.
         pixels = pad_to(_part(self._image, area), (area.rows.size, area.columns.size))
         mask = _core_mask(core, area, self._multiple)
         return self._translator.encode_measured(pixels[None], self._domain, stats, core=mask)
@@ -311,6 +325,7 @@ def reduced(image: Images, factor: int) -> Images:
     for top in range(0, height, band):
         rows = min(band, height - top)
         squares = image[top * factor_y : (top + rows) * factor_y, : width * factor_x]
+        # [rows, factor, width, factor, C]: a view, so the sum below is the only copy.
         squares = squares.reshape(rows, factor_y, width, factor_x, image.shape[2])
         sums = squares.sum(axis=(1, 3), dtype=np.uint32)
         result[top : top + rows] = np.rint(sums / (factor_y * factor_x))

@@ -150,6 +150,7 @@ def cut(size_hw: tuple[int, int], core: int, config: ModelConfig) -> Grid:
             f"--tile {core} is too small: this model needs a margin of {total_margin(config)} "
             f"pixels around each tile, so pass {least} pixels or more"
         )
+    # Tiles are cut from the padded image, so that each has a size that the networks take.
     height, width = config.padded_size(size_hw)
     rows, columns = (_spans(side, core // multiple, multiple) for side in (height, width))
     tiles = tuple(_tile(Area(r, c), (height, width), config) for r in rows for c in columns)
@@ -161,6 +162,7 @@ def core_for(pixels: int, config: ModelConfig) -> int:
 
     At least `smallest_core`.
     """
+    # One margin on each side; tiles at the border of the image have less.
     core = math.isqrt(max(0, pixels)) - 2 * total_margin(config)
     return max(smallest_core(config), core // config.size_multiple * config.size_multiple)
 
@@ -171,6 +173,7 @@ def engine_bytes_per_pixel(config: ModelConfig) -> int:
     Fitted to measurements of ONNX Runtime on a CPU: 394 at width 16 and 1024 x 1024 pixels, 626 at
     width 16 and 512 x 512, 1776 at width 64 and 384 x 384.
     """
+    # The last upsampling enlarges twice these channels, and its convolution then halves them.
     last = config.content_channels // config.size_multiple
     return BYTES_PER_CHANNEL * max(config.width, 2 * last)
 
@@ -212,6 +215,8 @@ def choose_core(
 def _spans(side: int, core_units: int, multiple: int) -> list[Span]:
     units = side // multiple
     count = -(-units // core_units)
+    # Borders in whole units of the content; sizes differ by one unit at most, so that the engine
+    # meets few different shapes.
     borders = [index * units // count * multiple for index in range(count + 1)]
     return [Span(*pair) for pair in itertools.pairwise(borders)]
 

@@ -63,10 +63,14 @@ class AudioRecorder:
             OutputError: it cannot be written.
         """
         number = [stream.index for stream in source.streams.audio].index(packet.stream.index)
+        # In milliseconds, the clock of Matroska.
         dts = round((packet.dts * packet.time_base + shift) * 1000)
+        # The decoding thread adds packets while another thread may close the file.
         with self._lock, output_errors(self.path):
+            # Audio from before the first frame of the first connection has nothing to belong to.
             if self._closed or dts < 0:
                 return
+            # Only now: a source may announce audio that never comes.
             if self._file is None:
                 self._file = pyav().open(file_name(self.path), "w", format="matroska")
                 self._streams = list(add_audio_streams(self._file, source).values())
@@ -104,6 +108,7 @@ def check_audio(source: Any, name: str, output: Path, container: VideoContainer)
     """
     av = pyav()
     codecs = ", ".join(sorted({_codec(stream) for stream in source.streams.audio}))
+    # Found out by trying, in memory: FFmpeg has no reliable list of what a container holds.
     trial = av.open(io.BytesIO(), "w", format=container.format)
     try:
         add_audio_streams(trial, source)

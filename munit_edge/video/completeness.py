@@ -94,8 +94,10 @@ class PacketTrail:
             end = (stamp + (packet.duration or 0)) * packet.time_base
             self.reached = max(self.reached, end)
         shows = packet.size > _PLACEHOLDER_BYTES and not packet.is_discard
+        # `FrameTrail` takes it off when this frame, or a later one, comes out of the decoder.
         if is_video and shows and packet.pts is not None and not self._guesses_pts(packet):
             self.waiting.append(packet.pts * packet.time_base)
+        # Both neighbours in time: the loss lies somewhere between them.
         if packet.is_corrupt or (self._follows_bytes and self._skips(packet)):
             self.evidence += [moment for moment in (self._seconds, seconds) if moment is not None]
         self._seconds = seconds
@@ -125,6 +127,7 @@ class PacketTrail:
             return False
         between = position - self._end if self._end >= 0 else 0
         self._position, self._end = position, position + size
+        # The median follows each writer's own headers, and one gap does not raise it.
         usual = statistics.median(self._headers) if between > _ORDINARY_BYTES else 0
         self._headers.append(max(0, between))
         return between > _ORDINARY_BYTES + _UNUSUAL * usual
@@ -162,8 +165,10 @@ class FrameTrail:
     def add(self, seconds: Fraction) -> Pause | None:
         """Note a frame by its display time; return what is missing before it."""
         last, damaged = self._last, self._num_damaged
+        # Frames reported as damaged also gave no frame; they are not counted a second time.
         swallowed = self._swallowed(seconds) - damaged
         self._last, self._num_damaged = seconds, 0
+        # Time stamps may be off by up to half a frame.
         if last is None or seconds - last < self._usual * 3 / 2:
             return None
         if self._clock_jumps and seconds - last > _CLOCK_JUMP_S:
@@ -171,6 +176,7 @@ class FrameTrail:
         near = _NEAR_FRAMES * self._usual
         evidence = (last - near <= moment <= seconds + near for moment in self._packets.evidence)
         missing = swallowed
+        # With evidence the whole gap is a loss; without it, only packets that gave no frame count.
         if damaged or self._is_steady or any(evidence):
             missing = round((seconds - last) / self._usual) - 1 - damaged
         return Pause(last + self._usual, seconds, missing) if missing > 0 else None
@@ -179,6 +185,7 @@ class FrameTrail:
         """Note the end of the stream; return the frames that the decoder never gave."""
         if self._last is None:
             return None
+        # The last packets that were read say how far the video should go.
         end = max(self._packets.waiting, default=self._last) + self._usual
         missing = self._swallowed(end + self._usual) - self._num_damaged
         return Pause(self._last + self._usual, end, missing) if missing > 0 else None

@@ -104,7 +104,7 @@ class Decoder(Closing):
         self._notify = notify
         self.on_audio: Callable[[Any, Any], None] | None = None
         """Called with each audio packet and the container that it comes from."""
-        self._with_sound = with_audio
+        self._with_audio = with_audio
         self.num_damaged = 0
         """Frames skipped so far because they cannot be decoded."""
         self.num_missing = 0
@@ -349,7 +349,7 @@ class Decoder(Closing):
         """The streams to read packets from: all of a file, since its duration is that of all."""
         if self._file is not None:
             return list(self._container.streams)
-        return [self._stream, *(self._container.streams.audio if self._with_sound else ())]
+        return [self._stream, *(self._container.streams.audio if self._with_audio else ())]
 
     def _leave_out(self, pts: int | None) -> None:
         self.num_damaged += 1

@@ -24,6 +24,7 @@ def area_means(pixels: Images) -> NDArray[np.float32]:
     channels = [
         np.asarray(
             Image.fromarray(np.ascontiguousarray(pixels[..., channel]))
+            # In float: Pillow would round the means of uint8 areas to whole levels.
             .convert("F")
             .resize((CELLS, CELLS), Image.Resampling.BOX)
         )
@@ -42,6 +43,7 @@ def exposure_change(before: NDArray[np.float32], after: NDArray[np.float32]) -> 
         before: `area_means` of the previous frame.
         after: `area_means` of this frame.
     """
+    # Exposure multiplies all levels, so it is an addition in the logarithm.
     ratio = np.log((after.astype(np.float64) + _DARK) / (before + _DARK))
     return np.asarray(np.median(ratio, axis=(0, 1)))
 
@@ -56,6 +58,7 @@ def exposed(pixels: Images, change: NDArray[np.float64]) -> Images:
     """A frame, uint8 [H, W, C], with its exposure changed by `change` (see `exposure_change`)."""
     if not change.any():
         return pixels
+    # 256 levels are computed once for each channel, and pixels look theirs up.
     table = (np.arange(256)[:, None] + _DARK) * np.exp(change) - _DARK
     levels = np.clip(np.rint(table), 0, 255).astype(np.uint8)
     return np.stack([levels[pixels[..., c], c] for c in range(pixels.shape[2])], axis=-1)
@@ -92,6 +95,7 @@ class FlickerMeter:
         now = _brightness(frame), _brightness(result)
         if self._before is not None:
             moved = [np.abs(after - old) for old, after in zip(self._before, now, strict=True)]
+            # Decided on the input alone, so that a flickering result cannot hide its own flicker.
             still = changes(self._before[0], now[0]) < STILL_LEVELS
             self._changes += [float(change[still].sum()) for change in moved]
             self._num_still += int(still.sum())

@@ -78,6 +78,7 @@ def describe(copy: Any, stream: Any) -> None:
     if stream.type != "attachment":
         copy.metadata.clear()
         copy.metadata.update(tags_of(stream.metadata))
+    # The cover image stays behind, so no stream of the result may be marked as one.
     copy.disposition = int(stream.disposition & ~pyav().stream.Disposition.attached_pic)
 
 
@@ -141,6 +142,7 @@ def _further_streams(source: Any) -> Iterable[Any]:
 def _is_held(stream: Any, container: VideoContainer) -> bool:
     """Whether a container can hold a stream, found out by trying."""
     av = pyav()
+    # As in `audio.check_audio`: only trying shows what this FFmpeg can store.
     trial = av.open(io.BytesIO(), "w", format=container.format)
     try:
         copy_stream(trial, stream)
@@ -159,6 +161,7 @@ def _held(
     """Which tags a container can hold, in lower case, and whether it can hold chapters."""
     av = pyav()
     buffer = io.BytesIO()
+    # A file of one frame is written and read back: some muxers drop tags and chapters silently.
     with av.open(buffer, "w", format=container.format) as trial:
         stream = trial.add_stream(
             "libvpx-vp9" if container.format == "webm" else "libx264", rate=25
@@ -179,6 +182,7 @@ def _chapters(source: Any, extras: Extras) -> list[Any]:
     chapters = []
     for chapter in source.chapters():
         base = chapter["time_base"] or _CHAPTER_BASE
+        # Each chapter may have its own time base.
         shift = round(extras.shift / base)
         start, end = max(0, chapter["start"] + shift), chapter["end"] + shift
         if extras.until is not None:

@@ -29,6 +29,7 @@ class FileSource:
         self._channels = channels
         self._decoder = Decoder(file_name(path), str(path), notify, file=path)
         decoder = self._decoder
+        # Results start at 0 where the clock may begin anywhere; audio and extras are shifted alike.
         self._shift = -round(decoder.clock_start / decoder.time_base)
         self.clip = Clip(
             name=str(path),
@@ -74,6 +75,7 @@ class FileSource:
         """The frames in display order, after the first `skip`."""
         with self._decoder as decoder:
             for index, decoded in enumerate(decoder.frames()):
+                # Decoded all the same: seeking does not find the same frame in every format.
                 if index >= skip:
                     pts = decoded.pts + self._shift
                     yield Frame(self._pixels(decoded), pts, decoded.duration)

@@ -110,18 +110,23 @@ class SteadyFrames(PlainFrames):
         """
         areas = area_means(pixels)
         memory = self._memory
+        # The median: something large that moves changes many areas, but seldom half of them.
         if memory is not None and np.median(changes(memory.areas, areas)) > CUT_LEVELS:
             memory = None
         change = np.zeros(pixels.shape[2])
         encoder = decoder = None
         share = 1.0
         if memory is not None:
+            # From the time stamps, not a fixed share for each frame: frame rates vary.
             share = 1 - math.exp(-max(seconds - memory.seconds, 0) / TIME_CONSTANT_S)
+            # What is left of the last correction, minus what has changed since, fading over time.
             change = (1 - share) * (memory.change - exposure_change(memory.areas, areas))
+            # The averages before this frame: its own statistics are known only after the pass.
             encoder, decoder = memory.encoder, memory.decoder
         translator = self._translator
         held = exposed(pixels, change)
         content, in_encoder = translator.encode_measured(held[None], self._source, encoder)
+        # `decode_measured` has one content for each style, since each has its own statistics.
         repeated = Content(take_rows(content.codes, [0] * len(styles)), content.size_hw)
         images, in_decoder = translator.decode_measured(repeated, styles, self._target, decoder)
         self._memory = _Memory(
@@ -143,6 +148,7 @@ class SteadyFrames(PlainFrames):
 
     def restore(self, state: bytes) -> None:
         """Continue from a state that `state` returned."""
+        # A pickle could run code, and others may write to the folder of the parts.
         with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
             kept = {name: arrays[name] for name in _Memory._fields}
         self._memory = _Memory(**{**kept, "seconds": float(kept["seconds"])})

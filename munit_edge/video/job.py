@@ -155,17 +155,21 @@ class VideoJob:
             InputError: the source failed; the sinks have all frames before that.
         """
         self.num_frames = self._num_translated = self._resumed_at = skip
+        # Three threads: decoding, the engine, and this one, which encodes. A full queue stops the
+        # stage before it, so only a few frames are in memory however slow a stage is.
         decoded = Prefetch(self._source.frames(skip), AHEAD)
         translated = Prefetch(map(self._results, self._in_time(decoded)), AHEAD)
         try:
             for result in translated.until(stop):
                 self._write(result)
                 yield self.num_frames
+            # `until` also ends without an error because of `stop`: it does not say which it was.
             if stop():
                 self.ended = "interrupted"
             elif self._source.broke_off:
                 self.ended = "broken off"
         finally:
+            # First: otherwise closing would wait for a live source that sends nothing.
             self._source.stop()
             decoded.close()
             translated.close()
@@ -180,6 +184,7 @@ class VideoJob:
             How many damaged packets of audio and subtitles were left out.
         """
         clip = self._source.clip
+        # A live source cannot be read again: what there is of it is the result.
         if self.ended == "interrupted" and not clip.is_live:
             self.abandon()
             return 0
@@ -218,6 +223,7 @@ class VideoJob:
         for frame in frames:
             seconds = (frame.pts - clip.first_pts) * clip.time_base
             if self._duration is not None and seconds >= self._duration:
+                # Audio and extras are cut at the first frame that is left out.
                 self._until = frame.pts * clip.time_base
                 self.ended = "duration"
                 return
@@ -238,6 +244,8 @@ class VideoJob:
             ) from exc
         self._num_translated += 1
         state = None
+        # The state belongs to the end of a segment, since a resumed run starts there. It is taken
+        # here, in the engine's thread, before the next frame changes it.
         if self._num_translated % segmented.SEGMENT_FRAMES == 0:
             state = self._state()
         return _Result(Frame(pixels, frame.pts, frame.duration), images, state)

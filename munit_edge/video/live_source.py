@@ -75,6 +75,7 @@ class LiveSource:
         self._duration = duration
         self._stopped = threading.Event()
         self._decoder = self._open()
+        # A recording behind an address can wait and has an end: no frame of it is dropped.
         self._has_end = self._decoder.seconds is not None
         self._keeps_all = keep_all or self._has_end
         self._ahead: Prefetch[_Live] | None = None
@@ -128,7 +129,9 @@ class LiveSource:
         for live in self._ahead.until(self._stopped.is_set):
             if first is None:
                 first = live.pts
+                # The audio before the first frame goes with the frames dropped there.
                 self._expect_audio(-first * TIME_BASE)
+            # In the time base of the result; each connection may have its own.
             duration = max(1, round(live.decoded.duration * live.decoder.time_base / TIME_BASE))
             yield Frame(
                 live.decoder.pixels(live.decoded, self._channels), live.pts - first, duration
@@ -166,10 +169,13 @@ class LiveSource:
                 decoder.on_audio = functools.partial(self._keep, shift=shift)
                 for decoded in decoder.frames():
                     seconds = base + (decoded.pts - decoder.first_pts) * decoder.time_base
+                    # Rising also where a source repeats or turns back its stamps.
                     newest = max(newest + 1, round(seconds / TIME_BASE))
                     yield _Live(decoder, decoded, newest)
             if (self._has_end and not decoder.broke_off) or not self._open_again(started):
                 return
+            # The new connection's clock starts anywhere: the time that passed here places it, at
+            # least one frame after the last one.
             waited = Fraction(time.monotonic() - started).limit_denominator(90_000)
             base = max(waited, newest * TIME_BASE + 1 / decoder.rate)
 
@@ -178,6 +184,7 @@ class LiveSource:
         self._notify(f"lost the connection to {self._address}: trying again")
         pause = _FIRST_PAUSE_S
         for _ in range(self._retries):
+            # Pauses double: a camera that restarts is found soon, a dead one is left alone.
             if self._stopped.wait(pause):
                 return False
             if self._duration is not None and time.monotonic() - started >= self._duration:
@@ -187,6 +194,7 @@ class LiveSource:
                 decoder = self._open()
             except InputError:
                 continue
+            # The new decoder counts from 0, and its frames must keep the size of the results.
             self._damaged_before += self._decoder.num_damaged
             decoder.upright_hw = self._decoder.upright_hw
             self._decoder = decoder
@@ -201,6 +209,7 @@ class LiveSource:
         if self._address.startswith("/dev/video"):
             format_ = "v4l2"
         elif self._address.startswith(("rtsp://", "rtsps://")):
+            # Over UDP, the default, lost packets damage frames.
             options.setdefault("rtsp_transport", "tcp")
         return Decoder(
             self._address,

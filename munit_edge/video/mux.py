@@ -67,35 +67,56 @@ def mux(
             options = dict(container.final)
             file = av.open(file_name(partial), "w", format=container.format, options=options)
             stack.callback(file.close)
+            # One encoder with one setting made all segments, so the first describes them all.
             with av.open(file_name(folder / segments[0].file)) as first:
                 stream = file.add_stream_from_template(first.streams.video[0], opaque=True)
-            shown_rate = _declared_rate(rate, segments, time_base, last_duration)
-            stream.codec_context.framerate = shown_rate
+            stream.codec_context.framerate = _declared_rate(
+                rate, segments, time_base, last_duration
+            )
             streams = [_segment_packets(folder, segments, stream, time_base, last_duration)]
-            if audio is not None:
-                source = stack.enter_context(av.open(file_name(audio.path)))
-                copies = add_audio_streams(file, source)
-                streams.append(_copied_packets(source, copies, audio, audio.since))
-            if extras is not None:
-                source = stack.enter_context(av.open(file_name(extras.path)))
-                describe(stream, source.streams[extras.video_index])
-                copies = add_extras(file, source, extras, container)
-                if copies:
-                    streams.append(_copied_packets(source, copies, extras, Fraction(0)))
+            streams += _copies(file, stream, audio, extras, container, stack)
             _add_comment(file.metadata, comment)
             num_damaged = _write(file, streams)
+            # Inside `try`: closing writes the trailer or index, which can fail like any write.
             stack.pop_all().close()
         except av.FFmpegError as exc:
-            if isinstance(exc, OSError):
+            if isinstance(exc, OSError):  # such as a full disk: `atomic_file` names the fix
                 raise
             raise OutputError(f"{output} cannot be written: {reason(exc)}") from exc
     return num_damaged
+
+
+def _copies(
+    file: Any,
+    video: Any,
+    audio: Audio | None,
+    extras: Extras | None,
+    container: VideoContainer,
+    stack: contextlib.ExitStack,
+) -> list[Iterator[_Timed]]:
+    """Add the streams of audio and extras to `file`; their packets, read as they are needed.
+
+    The inputs stay open until `stack` closes. `video` is the stream of the translated video.
+    """
+    packets = []
+    if audio is not None:
+        source = stack.enter_context(pyav().open(file_name(audio.path)))
+        copies = add_audio_streams(file, source)
+        packets.append(_copied_packets(source, copies, audio, audio.since))
+    if extras is not None:
+        source = stack.enter_context(pyav().open(file_name(extras.path)))
+        describe(video, source.streams[extras.video_index])
+        copies = add_extras(file, source, extras, container)
+        if copies:
+            packets.append(_copied_packets(source, copies, extras, Fraction(0)))
+    return packets
 
 
 def _write(file: Any, streams: Sequence[Iterator[_Timed]]) -> int:
     """Mux the packets of all streams by time; return how many damaged ones were left out."""
     av = pyav()
     num_damaged = 0
+    # Containers want packets in order of time over all streams; each stream is sorted already.
     for timed in heapq.merge(*streams, key=lambda timed: timed[:2]):
         try:
             file.mux(timed.packet)
@@ -139,6 +160,8 @@ def _declared_rate(
     """
     first, last = segments[0].stamps[0], segments[-1].stamps[-1]
     count = sum(len(segment.stamps) for segment in segments)
+    # n frames have n - 1 steps. A percent is allowed for, or two units of the clock, whichever is
+    # more: stamps in milliseconds are never exact.
     steps = (last - first) * time_base
     if abs(steps - (count - 1) / rate) <= max(2 * time_base, steps / 100):
         return rate.limit_denominator(1001)
@@ -151,6 +174,7 @@ def _segment_packets(
 ) -> Iterator[_Timed]:
     """All packets of the segments, with the time stamps from the ledger."""
     stamps = itertools.chain.from_iterable(segment.stamps for segment in segments)
+    # The same stamps one ahead: a frame lasts until the next one starts.
     following = itertools.islice(
         itertools.chain.from_iterable(segment.stamps for segment in segments), 1, None
     )
@@ -159,6 +183,7 @@ def _segment_packets(
             pts = next(stamps)
             packet.stream = stream
             packet.time_base = time_base
+            # Equal, as there are no B-frames.
             packet.pts = packet.dts = pts
             packet.duration = next(following, pts + last_duration) - pts
             yield _Timed(float(pts * time_base), 0, packet)
@@ -183,10 +208,13 @@ def _copied_packets(
 ) -> Iterator[_Timed]:
     """Packets for the output `streams`, whose keys are their stream indices in `source`."""
     for packet in source.demux([source.streams[index] for index in streams]):
+        # The flush packet at the end of a stream is empty.
         if packet.dts is None or not packet.size:
             continue
+        # Both stamps by the same whole number, so that their distance stays.
         shift = round(origin.shift / packet.time_base)
         packet.dts += shift
+        # AVI stores no display times.
         packet.pts = packet.dts if packet.pts is None else packet.pts + shift
         seconds = float(packet.dts * packet.time_base)
         if since is not None and seconds < since:

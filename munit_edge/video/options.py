@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from munit_edge.images.left_out import VIDEO_SUFFIXES
-from munit_edge.settings import StrictModel
+from munit_edge.settings import StrictModel, given_options
 from munit_edge.video.codecs import CONTAINERS, CodecName
 from munit_edge.video.style_track import StyleKey
 
@@ -94,9 +94,12 @@ class VideoOptions(StrictModel):
     @model_validator(mode="after")
     def _check_raw(self) -> VideoOptions:
         if not self.from_pipe:
-            given = [f"--raw-{n}" for n in ("size", "fps") if getattr(self, f"raw_{n}") is not None]
-            if given:
-                raise ValueError(f"{' and '.join(given)} is for raw RGB on standard input, '-'")
+            of_raw = {
+                "--raw-size": self.raw_size is not None,
+                "--raw-fps": self.raw_fps is not None,
+            }
+            if given := given_options(of_raw):
+                raise ValueError(f"{given} is for raw RGB on standard input, '-'")
             return self
         match = _SIZE.fullmatch(self.raw_size or "")
         if match is None or not int(match[1]) or not int(match[2]):
@@ -127,16 +130,15 @@ class VideoOptions(StrictModel):
 
     @model_validator(mode="after")
     def _check_live(self) -> VideoOptions:
-        without_effect = {
+        of_live = {
             "--queue": self.keep_all,
             "--retries": self.retries is not None,
             "--source-option": bool(self.source_options),
         }
-        given = [option for option, is_given in without_effect.items() if is_given]
+        given = given_options(of_live)
         if given and not is_live(self.input):
             raise ValueError(
-                f"{' and '.join(given)} is for cameras and addresses, and '{self.input}' is "
-                "neither: leave it out"
+                f"{given} is for cameras and addresses, and '{self.input}' is neither: leave it out"
             )
         wrong = [text for text in self.source_options if not text.partition("=")[2]]
         if wrong:
@@ -153,11 +155,10 @@ class VideoOptions(StrictModel):
                 "--overwrite": self.overwrite,
                 "--resume": self.resume,
             }
-            given = [option for option, is_given in without_effect.items() if is_given]
-            if given:
+            if given := given_options(without_effect):
                 raise ValueError(
-                    f"raw RGB goes to standard output: leave out {' and '.join(given)}, or name a "
-                    "video file with -o"
+                    f"raw RGB goes to standard output: leave out {given}, or name a video file "
+                    "with -o"
                 )
         if self.resume and not self.is_file:
             raise ValueError(f"--resume reads the input again, which '{self.input}' does not allow")

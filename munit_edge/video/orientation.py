@@ -59,10 +59,12 @@ def _matrix(frame: Any) -> tuple[int, ...] | None:
 
 
 def _read(matrix: tuple[int, ...]) -> tuple[Orientation, str | None]:
+    # x and y move a turned image back into view: arrays need no such shift.
     a, b, u, c, d, v, _, _, w = matrix
     unchanged = "the image stays as stored"
     scale = max(abs(a), abs(b), abs(c), abs(d))
     numbers = " ".join(f"{value / _ONE:g}" for value in (a, b, c, d))
+    # The determinant, in units of the squared scale.
     if abs(a * d - b * c) <= _NEAR * scale**2:
         return Orientation(), f"its display matrix ({numbers}) is singular: {unchanged}"
     if u or v:
@@ -71,6 +73,7 @@ def _read(matrix: tuple[int, ...]) -> tuple[Orientation, str | None]:
     swapped = max(abs(a), abs(d)) <= _NEAR * min(abs(b), abs(c))
     if not straight and not swapped:
         degrees = math.degrees(math.atan2(b, a))
+        # Both axes of the image remain perpendicular.
         is_turn = abs(a * c + b * d) <= _NEAR * scale**2
         does = f"rotates the image by {degrees:.0f} degrees" if is_turn else "skews the image"
         return Orientation(), (
@@ -79,6 +82,7 @@ def _read(matrix: tuple[int, ...]) -> tuple[Orientation, str | None]:
         )
     along_x, along_y = (c, b) if swapped else (a, d)
     found = Orientation(swapped, along_x < 0, along_y < 0)
+    # 16.16 fixed point for a to d, 2.30 for w, which divides all of them.
     unit = _ONE * (w / _ONE_W if w else 1)
     scales = abs(along_x) / unit, abs(along_y) / unit
     if max(abs(value - 1) for value in scales) <= _NEAR:

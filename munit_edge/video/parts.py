@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from munit_edge.errors import ConfigError, OutputError
-from munit_edge.files.appending import open_to_append
+from munit_edge.files.appending import append_line, open_to_append
 from munit_edge.files.atomic import atomic_file, make_folder
 from munit_edge.files.held_locks import HIDDEN_PREFIX
 from munit_edge.files.plain_data import parse_json
@@ -79,6 +79,7 @@ class Parts:
         """
         if self.folder.is_symlink() or (self.exist and not self.folder.is_dir()):
             raise OutputError(f"{self.folder} is not a folder of parts: move it away")
+        # `remove` deletes the whole folder, so it must hold nothing of the user's.
         names = sorted(path.name for path in self.folder.iterdir()) if self.exist else []
         others = [name for name in names if not _WRITTEN.fullmatch(name)]
         if others:
@@ -141,11 +142,13 @@ class Parts:
     def rewind(self, segments: list[Segment], settings: str) -> None:
         """Shorten the ledger to `segments`, the first ones that it has."""
         with output_errors(self.folder):
+            # Written beside it and renamed: a run killed in here leaves the old ledger whole.
             fresh = self.folder / f"{LEDGER}.new"
             fresh.unlink(missing_ok=True)
             for line in (Header(settings=settings), *segments):
                 self._append(line, fresh)
             fresh.replace(self.folder / LEDGER)
+            # After the ledger, which must never name a segment that is gone.
             for path in self.folder.glob("part_*"):
                 if path.name not in {segment.file for segment in segments}:
                     path.unlink()
@@ -158,6 +161,7 @@ class Parts:
         """
         path = self.segment_path(number)
         with output_errors(path):
+            # Data, then name, then ledger: it never names a segment that a power failure lost.
             with self.unfinished_path(number).open("rb") as file:
                 os.fsync(file.fileno())
             self.unfinished_path(number).replace(path)
@@ -173,6 +177,7 @@ class Parts:
         """
         with atomic_file(self.state_path(number)) as partial:
             partial.write_bytes(state)
+        # A run that is killed before the segment is in the ledger resumes from the previous state.
         self.state_path(number - 2).unlink(missing_ok=True)
 
     def read_state(self, number: int) -> bytes:
@@ -194,6 +199,4 @@ class Parts:
 
     def _append(self, line: StrictModel, path: Path | None = None) -> None:
         with output_errors(self.folder), open_to_append(path or self.folder / LEDGER) as file:
-            file.write(line.model_dump_json().encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+            append_line(file, line.model_dump_json(), on_disk=True)

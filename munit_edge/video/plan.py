@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import sys
@@ -13,6 +11,12 @@ from pathlib import Path
 from munit_edge.errors import ConfigError, OutputError
 from munit_edge.files.atomic import make_folder, sha256
 from munit_edge.files.replacing import same_file
+from munit_edge.files.results import (
+    numbered_paths,
+    refuse_to_replace_inputs,
+    settings_hash,
+    several_for_one,
+)
 from munit_edge.version import __version__
 from munit_edge.video.av_api import pyav
 from munit_edge.video.codecs import CONTAINERS, choose_encoding
@@ -89,7 +93,7 @@ def file_sinks(
         size_hw: height and width of the results in pixels.
         num_styles: number of results.
         read: files that must not be replaced.
-        settings: hash of everything the frames depend on; see `settings_hash`.
+        settings: hash of everything the frames depend on; see `video_hash`.
         lock: called with each result before its path is looked at.
         notify: called with a line about everything that a result cannot keep.
 
@@ -116,6 +120,7 @@ def file_sinks(
             f"results of {width} x {height} become {width + width % 2} x {height + height % 2}: "
             "the codec has even sizes only, so the last row or column is repeated"
         )
+    # Before anything is looked at: otherwise a second run could start between check and use.
     for path in paths:
         lock(path)
     check_outputs(paths, read, options)
@@ -145,17 +150,15 @@ def result_paths(source: str, output: Path, num_styles: int, *, to_file: bool) -
     """
     if to_file:
         if num_styles > 1:
-            raise OutputError(
-                f"-o {output} is one file and takes one result, but there are {num_styles} styles: "
-                f"name a folder (-o {output.with_suffix('')}/), or choose one style"
-            )
+            raise OutputError(several_for_one(output, [f"{num_styles} styles"], "choose one style"))
         return [output]
+    # Results may not have the suffix of the input: not every container that is read is written.
     name = _name(source)
     stem = output / name.stem
     suffix = name.suffix if name.suffix.lower() in CONTAINERS else DEFAULT_SUFFIX
     if num_styles == 1:
         return [stem.with_name(stem.name + suffix)]
-    return [stem.with_name(f"{stem.name}_{index:02d}{suffix}") for index in range(num_styles)]
+    return list(numbered_paths(stem, num_styles, suffix))
 
 
 def earlier_results(paths: Sequence[Path]) -> list[Path]:
@@ -164,6 +167,7 @@ def earlier_results(paths: Sequence[Path]) -> list[Path]:
     Args:
         paths: the results of this run: clip.mp4, or clip_00.mp4, clip_01.mp4, ...
     """
+    # One style has no number, so one and several styles leave each other's results behind.
     stem = paths[0].stem if len(paths) == 1 else paths[0].stem.rpartition("_")[0]
     names = re.compile(rf"{re.escape(stem)}(_\d{{2,}})?({'|'.join(map(re.escape, CONTAINERS))})")
     folder = paths[0].parent
@@ -172,6 +176,7 @@ def earlier_results(paths: Sequence[Path]) -> list[Path]:
         for path in (folder.iterdir() if folder.is_dir() else ())
         if names.fullmatch(path.name)
         and not any(same_file(path, each) for each in paths)
+        # Only files that carry our comment: others of that name belong to the user.
         and not path.is_symlink()
         and (comment_of(path) or "").startswith(COMMENT_PREFIX)
     )
@@ -188,9 +193,8 @@ def check_outputs(outputs: Sequence[Path], read: Sequence[Path], options: VideoO
     Raises:
         OutputError: something is in the way, or the folder cannot be made.
     """
+    refuse_to_replace_inputs(outputs, read)
     for path in outputs:
-        if any(same_file(path, each) for each in read):
-            raise OutputError(f"{path} is an input and would be replaced: name another output")
         may_be_there = options.overwrite or options.resume
         Parts(path).check_removable()
         if os.path.lexists(path) and not may_be_there:
@@ -210,6 +214,7 @@ def _name(source: str) -> Path:
         return Path("stdin")
     if not is_live(source):
         return Path(Path(source).name)
+    # The query may hold a password.
     address = source.partition("?")[0].rstrip("/")
     words = "".join(char if char.isalnum() or char in "-_" else "_" for char in address)
     return Path(f"{words.strip('_')}{DEFAULT_SUFFIX}")
@@ -241,6 +246,8 @@ def begin(sinks: Sequence[FileSink], *, resume: bool) -> int:
         return 0
     for sink in sinks:
         sink.resume()
+    # A run killed between two sinks leaves results of different length: all go back to the
+    # shortest, since the frames are translated for all styles together.
     num_frames = min(sink.num_frames for sink in sinks)
     for sink in sinks:
         sink.rewind(num_frames)
@@ -255,7 +262,7 @@ def are_complete(sinks: Sequence[FileSink]) -> bool:
     )
 
 
-def settings_hash(options: VideoOptions, **others: object) -> str:
+def video_hash(options: VideoOptions, **others: object) -> str:
     """A hash of everything that a result depends on.
 
     Args:
@@ -263,6 +270,7 @@ def settings_hash(options: VideoOptions, **others: object) -> str:
         others: what else it depends on, such as the model's identity and the style codes.
     """
     facts: dict[str, object] = {
+        # Of the whole file: a resumed run must go on in exactly the same frames.
         "input": sha256(Path(options.input)) if options.is_file else options.input,
         "codec": options.codec,
         "crf": options.crf,
@@ -271,7 +279,8 @@ def settings_hash(options: VideoOptions, **others: object) -> str:
         "key seconds": [key.seconds for key in options.style_keys],
         "audio": options.audio,
         "munit-edge": __version__,
+        # Another encoder version could write segments that cannot be joined to those that exist.
         "libraries": {name: list(version) for name, version in pyav().library_versions.items()},
         **others,
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return settings_hash(facts)

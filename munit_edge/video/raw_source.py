@@ -57,6 +57,7 @@ class RawSource:
         height, width = self._size_hw
         wanted = height * width * 3
         index = 0
+        # A buffered stream blocks until all bytes are there, so less means that the pipe has ended.
         while data := self._stream.read(wanted):
             if len(data) < wanted:
                 raise InputError(

@@ -46,6 +46,7 @@ class SegmentWriter(Closing):
             )
         self._stream = self._file.add_stream(
             track.encoding.codec.encoder,
+            # FFmpeg's fractions have 32 bits, and averages may need more; 30000/1001 stays exact.
             rate=track.rate.limit_denominator(1001),
             options=_encoder_options(track.encoding),
         )
@@ -65,6 +66,7 @@ class SegmentWriter(Closing):
         if not self.stamps:
             self._prepare(frame.height, frame.width)
         self.stamps.append(pts)
+        # From 0 in each segment, so that it plays on its own; `mux` puts the true stamps back.
         frame.pts, frame.time_base = pts - self.stamps[0], self._track.time_base
         self._mux(frame)
 
@@ -82,6 +84,7 @@ class SegmentWriter(Closing):
         context.pix_fmt = self._track.encoding.codec.pixel_format
         context.time_base = self._track.time_base
         context.sample_aspect_ratio = self._track.pixel_aspect
+        # Frames leave the encoder in display order, so a truncated file ends with a whole frame.
         context.max_b_frames = 0
         if context.pix_fmt.startswith("yuv"):
             tag_colours(context)

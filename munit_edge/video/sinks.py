@@ -78,6 +78,7 @@ class FileSink:
 
     def rewind(self, num_frames: int) -> None:
         """Drop segments after the first `num_frames`, so that all results have the same frames."""
+        # Whole segments: all sinks end theirs at the same frames.
         while self.num_frames > num_frames:
             self._segments.pop()
         self.parts.rewind(self._segments, self.settings)
@@ -127,12 +128,14 @@ class FileSink:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        # Nothing was kept, so an empty folder of parts would only be in the way.
         elif not self._segments:
             self.parts.remove()
 
     def _end_segment(self) -> None:
         if self._writer is not None:
             self._writer.close()
+            # Only now is it in the ledger; an interrupted run repeats at most this segment.
             self._segments.append(self.parts.add(len(self._segments), self._writer.stamps))
             self._writer = None
 
@@ -149,6 +152,7 @@ class RawSink:
         """Append a frame, uint8 [H, W, 3]; its time stamp is lost."""
         with output_errors(Path("standard output")):
             self._stream.write(rgb.tobytes())
+            # The next program gets the frame now, not when the buffer is full.
             self._stream.flush()
 
     def keep_state(self, state: bytes) -> None:

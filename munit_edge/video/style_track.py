@@ -43,6 +43,7 @@ def parse_keys(text: str) -> tuple[StyleKey, ...]:
                 "0:calm,4.5:storm, each style a saved one or a seed"
             )
     times = [key.seconds for key in keys]
+    # `not a < b` also refuses NaN, which compares as false with everything.
     if len(keys) < 2 or any(not a < b for a, b in itertools.pairwise(times)):
         raise ConfigError(
             f"--style-keys is '{text}': give two keys or more whose seconds rise; for one style "
@@ -86,6 +87,7 @@ class MovingStyle:
     def __init__(self, keys: Sequence[StyleKey], find: Callable[[str], NamedStyle]) -> None:
         self._times = np.array([key.seconds for key in keys])
         styles = [find(key.style) for key in keys]
+        # Codes of images lie off the sphere of the prior: between them the way is straight.
         self._sampled = [style.sampled for style in styles]
         self.codes: Styles = np.array([style.code for style in styles], np.float32)
 

@@ -1,5 +1,5 @@
 """`munit-edge translate` on folders: the same results with any number of threads, after faults,
-after a run that was killed, and while pictures still come in."""
+after a run that was killed, and while images still come in."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from munit_edge.cli.main import app
 from munit_edge.errors import EngineError, OutputError
 from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.images import io as images
-from munit_edge.translate import run as translate_job
+from munit_edge.translate import reading, writing
 from munit_edge.translate.log import LOG_FILE, NOT_FINISHED, LogEntry
 from munit_edge.translator import Translator
 
@@ -62,12 +62,12 @@ def without_seconds(lines: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
-    """Pictures of several sizes, some of one padded size, and a broken one in their middle."""
+    """Images of several sizes, some of one padded size, and a broken one in their middle."""
     folder = tmp_path / "mixed"
     sizes = [(24, 32), (24, 32), (22, 31), (21, 30), (40, 24), (24, 32), (8, 8), (7, 5), (24, 32)]
     for index, size in enumerate(sizes):
         save(folder / f"{index}.png", size, index, 4 if index == 2 else 3)
-    (folder / "3b.png").write_bytes(b"no picture")
+    (folder / "3b.png").write_bytes(b"no image")
     return folder
 
 
@@ -91,9 +91,9 @@ def test_results_do_not_depend_on_threads_and_batches(
     encoded: list[int] = []
     encode = Translator.encode_padded
 
-    def counting(self: Translator, pictures: Any, domain: Any) -> Any:
-        encoded.append(len(pictures))
-        return encode(self, pictures, domain)
+    def counting(self: Translator, images: Any, domain: Any) -> Any:
+        encoded.append(len(images))
+        return encode(self, images, domain)
 
     monkeypatch.setattr(Translator, "encode_padded", counting)
     kept = {}
@@ -147,11 +147,11 @@ def test_a_fault_ends_with_one_line_and_whole_files(
 
     fault = EngineError(f"broken in {stage}: fix it")
     if stage == "read":
-        monkeypatch.setattr(translate_job, "decode_image", failing(images.decode_image, fault))
+        monkeypatch.setattr(reading, "decode_image", failing(images.decode_image, fault))
     elif stage == "write":
         fault_on_disk = OutputError(f"broken in {stage}: fix it")
         writer = failing(images.write_image, fault_on_disk)
-        monkeypatch.setattr(translate_job, "write_image", writer)
+        monkeypatch.setattr(writing, "write_image", writer)
     else:
         name = "encode_padded" if stage == "encode" else "decode"
         monkeypatch.setattr(Translator, name, failing(getattr(Translator, name), fault))
@@ -301,7 +301,7 @@ def test_watch_takes_what_comes_until_ctrl_c(tiny_model: Path, tmp_path: Path) -
         next_result = process.stdout.readline
         try:
             written.append(without_hanging(next_result))
-            (tmp_path / "b.png").write_bytes(b"no picture")
+            (tmp_path / "b.png").write_bytes(b"no image")
             (tmp_path / "b.png").rename(folder / "b.png")
             save(tmp_path / "c.png", seed=1).rename(folder / "c.png")
             written.append(without_hanging(next_result))
@@ -321,7 +321,7 @@ def test_watch_takes_what_comes_until_ctrl_c(tiny_model: Path, tmp_path: Path) -
     assert "3 images skipped" in again.stderr
 
 
-def test_watch_begins_before_the_first_picture(tiny_model: Path, tmp_path: Path) -> None:
+def test_watch_begins_before_the_first_image(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     with start(tiny_model, tmp_path / "in", tmp_path / "out", "--watch") as process:
         assert process.stderr is not None
@@ -367,8 +367,8 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> None:
-    """380 more pictures of 200 x 300 pixels are 65 MB, and their results 196 MB."""
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
+    """380 more images of 200 x 300 pixels are 65 MB, and their results 196 MB."""
     source = tmp_path / "x.ppm"
     Image.new("RGB", (300, 200), (200, 100, 50)).save(source)
     peaks = {}

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from munit_edge.cli import progress
 from munit_edge.cli.main import app
-from munit_edge.translate import images as picture_translator
+from munit_edge.translate import images as image_translator
 from munit_edge.translate.tiles import TiledTranslation
 from munit_edge.translator import Translator
 
@@ -109,7 +109,7 @@ def logged(photo: Path) -> list[tuple[object, object]]:
 def memory(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What --tile auto finds: the last number; it is looked up by every run anew."""
     found = [1 << 40]
-    monkeypatch.setattr(picture_translator, "memory_of", lambda device: found[-1])
+    monkeypatch.setattr(image_translator, "memory_of", lambda device: found[-1])
     return found
 
 
@@ -155,10 +155,10 @@ def test_resuming_with_other_memory_mixes_nothing(
 def test_memory_is_looked_up_once_in_a_run(
     tiny_checkpoint: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So pictures of one size are treated alike."""
+    """So images of one size are treated alike."""
     asked: list[str] = []
     monkeypatch.setattr(
-        picture_translator, "memory_of", lambda device: asked.append(device) or 1 << 40
+        image_translator, "memory_of", lambda device: asked.append(device) or 1 << 40
     )
     (photo.parent / "q.png").write_bytes(photo.read_bytes())
     done = translate(tiny_checkpoint, photo, str(photo.parent / "q.png"))

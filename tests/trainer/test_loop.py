@@ -27,8 +27,8 @@ from training_runs import (
 
 from munit_edge.errors import ConfigError, EngineError, InputError, ModelError, TrainingError
 from munit_edge.evaluation.options import EvaluateOptions
-from munit_edge.evaluation.pictures import MIN_PICTURES
 from munit_edge.evaluation.run import evaluate
+from munit_edge.evaluation.test_images import MIN_IMAGES
 from munit_edge.images.io import read_image
 from munit_edge.trainer import loop
 from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint, saved_checkpoints
@@ -220,7 +220,7 @@ def test_the_best_checkpoint_stays_too(
 def tested(data: Path) -> Path:
     """The data with test images of the size of the crop."""
     for name in ("testA", "testB"):
-        write_pictures(data / name, MIN_PICTURES, (16, 16))
+        write_pictures(data / name, MIN_IMAGES, (16, 16))
     return data
 
 

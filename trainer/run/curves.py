@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from munit_edge.files.appending import open_to_append
+from munit_edge.files.appending import append_line, open_to_append
 from munit_edge.files.atomic import atomic_file
 from munit_edge.files.system_errors import output_errors
 
@@ -135,7 +135,7 @@ class CurveFile:
         shown = {name: value if math.isfinite(value) else None for name, value in rounded.items()}
         line = json.dumps({"iteration": iteration} | shown, separators=(",", ":"))
         with output_errors(self.path), open_to_append(self.path) as file:
-            file.write(line.encode() + b"\n")
+            append_line(file, line)
         self.curves.add(iteration, rounded)
 
 

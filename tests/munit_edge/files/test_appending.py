@@ -8,14 +8,21 @@ from pathlib import Path
 import pytest
 
 from munit_edge.errors import OutputError
-from munit_edge.files.appending import open_to_append
+from munit_edge.files.appending import append_line, open_to_append
 
 
 def test_lines_are_appended(tmp_path: Path) -> None:
-    for line in (b"one\n", b"two\n"):
+    for line in ("one", "zwölf"):
         with open_to_append(tmp_path / "log") as file:
-            file.write(line)
-    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+            append_line(file, line)
+    assert (tmp_path / "log").read_bytes() == "one\nzwölf\n".encode()
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_line_is_in_the_file_before_it_is_closed(tmp_path: Path, on_disk: bool) -> None:
+    with open_to_append(tmp_path / "log") as file:
+        append_line(file, "one", on_disk=on_disk)
+        assert (tmp_path / "log").read_bytes() == b"one\n"
 
 
 def test_links_and_special_files_are_refused(tmp_path: Path) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from munit_edge.errors import OutputError
-from munit_edge.translate.log import LOG_FILE, LogEntry, TranslateLog, settings_hash
+from munit_edge.translate.log import LOG_FILE, LogEntry, TranslateLog
 
 
 def outputs(folder: Path, stem: str = "x", styles: int = 2) -> list[Path]:
@@ -104,16 +103,3 @@ def test_a_log_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / LOG_FILE).mkdir()
     with pytest.raises(OutputError, match=f"cannot write .*{LOG_FILE}"):
         TranslateLog(tmp_path, "s")
-
-
-def test_settings_hash_tells_settings_apart() -> None:
-    codes = np.ones((2, 8), np.float32)
-    base = settings_hash("m", codes, {"size": 1, "format": "png"})
-    assert base == settings_hash("m", codes.copy(), {"format": "png", "size": 1})
-    others = [
-        settings_hash("n", codes, {"size": 1, "format": "png"}),
-        settings_hash("m", codes + 1, {"size": 1, "format": "png"}),
-        settings_hash("m", codes[:1], {"size": 1, "format": "png"}),
-        settings_hash("m", codes, {"size": 2, "format": "png"}),
-    ]
-    assert len({base, *others}) == 5

@@ -46,7 +46,7 @@ def test_folders_skip_and_files_stop_unless_told_otherwise(tmp_path: Path) -> No
         {"interpolate": ["red", "7"], "frames": 2},
     ],
 )
-def test_styles_from_pictures_and_files_go_together(changes: dict[str, Any]) -> None:
+def test_styles_from_images_and_files_go_together(changes: dict[str, Any]) -> None:
     assert options(FILES, **changes).style.guided
     assert options(STREAM, **changes).style.guided
 

@@ -1,4 +1,4 @@
-"""Tiles against the whole picture, in torch: what the exported graphs do is tests/export's."""
+"""Tiles against the whole image, in torch: what the exported graphs do is tests/export's."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ def test_no_seam(statistics: str, opened: Translator) -> None:
         assert across.mean() > 1.3 * elsewhere.mean(), "this would not see a seam"
 
 
-def _steps(picture: np.ndarray, axis: int, borders: Iterable[int]) -> tuple[Any, Any]:
+def _steps(image: np.ndarray, axis: int, borders: Iterable[int]) -> tuple[Any, Any]:
     """Mean step across the borders and elsewhere; up-sampling has a rhythm of four pixels."""
-    steps = np.abs(np.diff(picture, axis=axis)).mean(axis=(1 - axis, 2))
+    steps = np.abs(np.diff(image, axis=axis)).mean(axis=(1 - axis, 2))
     across = [border - 1 for border in borders]
     elsewhere = sorted(set(range(3, len(steps), 4)) - set(across))
     return steps[across], steps[elsewhere]
@@ -105,7 +105,7 @@ def _steps(picture: np.ndarray, axis: int, borders: Iterable[int]) -> tuple[Any,
 
 def test_each_pass_makes_one_more_norm_exact(opened: Translator) -> None:
     """From statistics that are all wrong: after as many passes as norms they are those of the
-    whole picture, and not before."""
+    whole image, and not before."""
     image = photo(96, 120, 3)
     _, expected = opened.encode_measured(image[None], "a")
     found: list[NormStatistics] = []
@@ -205,10 +205,10 @@ def test_measured_statistics_fed_back_change_nothing(opened: Translator) -> None
     assert np.abs(np.asarray(swapped.codes) - np.asarray(plain.codes)).max() > 0.1
     styles = opened.sample_styles(2)
     expected = opened.decode(plain, styles, "b")[[0, 1], [0, 1]].astype(int)
-    pictures, measured = opened.decode_measured(content, styles, "b")
-    assert np.abs(pictures - expected).max() <= 1
-    pictures, _ = opened.decode_measured(content, styles, "b", measured)
-    assert np.abs(pictures - expected).max() <= 1
+    images, measured = opened.decode_measured(content, styles, "b")
+    assert np.abs(images - expected).max() <= 1
+    images, _ = opened.decode_measured(content, styles, "b", measured)
+    assert np.abs(images - expected).max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from munit_edge.images.io import Images, check_resized, read_image, resize_short
 from munit_edge.images.left_out import LeftOut
 from munit_edge.model.config import DOMAINS, Domain, ModelConfig
 
-MIN_PICTURES = 10
+MIN_IMAGES = 10
 """Fewest images of each domain from which a distribution can be estimated."""
 
 
@@ -40,7 +40,7 @@ def read_test_images(options: EvaluateOptions, config: ModelConfig) -> TestImage
     Each is resized by its shorter side and cropped to the centre.
 
     Raises:
-        InputError: a folder is missing, or has fewer than `MIN_PICTURES` images that can be read
+        InputError: a folder is missing, or has fewer than `MIN_IMAGES` images that can be read
             and are not larger than allowed.
     """
     left_out = LeftOut()
@@ -50,6 +50,7 @@ def read_test_images(options: EvaluateOptions, config: ModelConfig) -> TestImage
         needed="evaluation needs testA and testB in it, with images that the model was not trained "
         "on",
     )
+    # Too few files in either folder are reported before any image is decoded.
     files = {domain: _files(folders[domain], left_out) for domain in DOMAINS}
     unreadable = [storable(fault) for fault in left_out.faults.values()]
     found = {
@@ -58,6 +59,7 @@ def read_test_images(options: EvaluateOptions, config: ModelConfig) -> TestImage
     }
     for domain in DOMAINS:
         _check_number(len(found[domain]), folders[domain], unreadable)
+    # Only now: the size that all share is known when every image has been read.
     smallest = min(min(image.shape[:2]) for images in found.values() for image in images)
     size = options.size or smallest
     images = {
@@ -78,6 +80,7 @@ def _read(
     files: list[Path], channels: int, options: EvaluateOptions, unreadable: list[str]
 ) -> list[Images]:
     """Images with a shorter side of at most `options.size`; faults go to `unreadable`."""
+    # Spread over the file names, which often are in order of time or class.
     places = np.linspace(0, len(files) - 1, min(options.count, len(files))).round().astype(int)
     images = []
     for place in places:
@@ -92,18 +95,19 @@ def _read_one(file: Path, channels: int, options: EvaluateOptions) -> Images:
     limit = options.max_megapixels
     image = read_image(file, channels, max_megapixels=limit).pixels
     size_hw = image.shape[0], image.shape[1]
+    # Already reduced, so that memory holds no full photos; `_middle` crops them to one size later.
     size = options.size or min(DEFAULT_SIZE, *size_hw)
     check_resized(size_hw, size, limit, str(file))
     return resize_shorter(image, size)
 
 
 def _check_number(number: int, folder: Path, unreadable: list[str]) -> None:
-    if number >= MIN_PICTURES:
+    if number >= MIN_IMAGES:
         return
     count = {0: "no images", 1: "1 image"}.get(number, f"{number} images")
     why = f" ({unreadable[-1]})" if unreadable else ""
     raise InputError(
-        f"{folder} holds {count} that can be used: evaluation needs at least {MIN_PICTURES} in "
+        f"{folder} holds {count} that can be used: evaluation needs at least {MIN_IMAGES} in "
         f"each domain{why}"
     )
 
