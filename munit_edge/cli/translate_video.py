@@ -182,6 +182,7 @@ def _complete_already(files: Sequence[FileSink]) -> bool:
         return False
     tell("already complete: nothing to translate")
     for file in files:
+        file.clear()  # parts that a run killed at its very end left
         write_line(str(file.output))
     return True
 

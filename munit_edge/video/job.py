@@ -192,7 +192,11 @@ class VideoJob:
             replace(clip.audio, until=self._until) if audio and clip.audio is not None else None
         )
         extras = None if clip.extras is None else replace(clip.extras, until=self._until)
-        return max([sink.finish(tracks, extras) for sink in self._sinks], default=0)
+        num_damaged = max([sink.finish(tracks, extras) for sink in self._sinks], default=0)
+        # Not before: a run killed in between resumes with the parts of every result.
+        for sink in self._sinks:
+            sink.clear()
+        return num_damaged
 
     def abandon(self) -> None:
         """Leave the results incomplete; what has been written stays playable."""

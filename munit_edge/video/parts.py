@@ -43,6 +43,8 @@ class Segment(StrictModel):
     """File name in the folder."""
     stamps: tuple[int, ...]
     """Time stamp of each frame, in the source's time base."""
+    last_duration: int
+    """Duration of the last frame, in the same units."""
 
 
 class Header(StrictModel):
@@ -153,8 +155,8 @@ class Parts:
                 if path.name not in {segment.file for segment in segments}:
                     path.unlink()
 
-    def add(self, number: int, stamps: list[int]) -> Segment:
-        """Mark the unfinished segment as complete.
+    def add(self, number: int, stamps: list[int], last_duration: int) -> Segment:
+        """Mark the unfinished segment as complete, with the contents of its entry in the ledger.
 
         Raises:
             OutputError: the disk is full.
@@ -165,7 +167,7 @@ class Parts:
             with self.unfinished_path(number).open("rb") as file:
                 os.fsync(file.fileno())
             self.unfinished_path(number).replace(path)
-        segment = Segment(file=path.name, stamps=tuple(stamps))
+        segment = Segment(file=path.name, stamps=tuple(stamps), last_duration=last_duration)
         self._append(segment)
         return segment
 

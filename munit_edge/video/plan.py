@@ -29,7 +29,7 @@ from munit_edge.video.options import DEFAULT_RETRIES, VideoOptions, is_live
 from munit_edge.video.parts import Parts
 from munit_edge.video.raw_source import RawSource
 from munit_edge.video.segments import Track
-from munit_edge.video.sinks import FileSink, RawSink, Sink, completed_comment
+from munit_edge.video.sinks import FileSink, RawSink, Sink
 
 DEFAULT_SUFFIX = ".mp4"
 
@@ -235,7 +235,8 @@ def begin(sinks: Sequence[FileSink], *, resume: bool) -> int:
     """
     if resume:
         for sink in sinks:
-            if sink.output.exists() and not sink.parts.exist:
+            # Complete ones come from a run that was killed before all of its results were.
+            if os.path.lexists(sink.output) and not sink.is_complete:
                 raise OutputError(
                     f"{sink.output} exists and was made with another input, model, style or "
                     "setting: name another output or pass --overwrite"
@@ -256,10 +257,7 @@ def begin(sinks: Sequence[FileSink], *, resume: bool) -> int:
 
 def are_complete(sinks: Sequence[FileSink]) -> bool:
     """Whether an earlier run with the same settings wrote all results."""
-    return all(
-        sink.output.is_file() and comment_of(sink.output) == completed_comment(sink.settings)
-        for sink in sinks
-    )
+    return all(sink.is_complete for sink in sinks)
 
 
 def video_hash(options: VideoOptions, **others: object) -> str:

@@ -10,7 +10,7 @@ from munit_edge.files.system_errors import output_errors
 from munit_edge.images.io import Images
 from munit_edge.video.audio import Audio
 from munit_edge.video.extras import Extras
-from munit_edge.video.mux import COMMENT_PREFIX, mux
+from munit_edge.video.mux import COMMENT_PREFIX, comment_of, mux
 from munit_edge.video.parts import Parts, Segment
 from munit_edge.video.segments import SegmentWriter, Track
 
@@ -37,6 +37,9 @@ class Sink(Protocol):
         Returns:
             How many damaged packets of audio and extras were left out.
         """
+
+    def clear(self) -> None:
+        """Remove what `finish` needed; called once all results of the run are complete."""
 
     def abandon(self) -> None:
         """Leave the result incomplete; what has been written stays playable."""
@@ -67,6 +70,12 @@ class FileSink:
     def num_frames(self) -> int:
         """Frames in complete segments."""
         return sum(len(segment.stamps) for segment in self._segments)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the file is there, and made with the same settings."""
+        comment = comment_of(self.output) if self.output.is_file() else None
+        return comment == completed_comment(self.settings)
 
     def begin(self) -> None:
         """Start with no frames."""
@@ -103,25 +112,27 @@ class FileSink:
         return self.parts.read_state(len(self._segments) - 1)
 
     def finish(self, audio: Audio | None, extras: Extras | None = None) -> int:
-        """Mux all segments, the audio and the extras, and remove the parts."""
+        """Mux all segments, the audio and the extras; the parts stay until `clear`."""
         self._end_segment()
         if not self._segments:
             self.parts.remove()
             raise OutputError(f"{self.output} would have no frames: nothing was translated")
-        num_damaged = mux(
+        return mux(
             self.output,
             self.parts.folder,
             self._segments,
             time_base=self._track.time_base,
             rate=self._track.rate,
-            last_duration=self._last_duration,
+            last_duration=self._segments[-1].last_duration,
             container=self._track.encoding.container,
             audio=audio,
             extras=extras,
             comment=completed_comment(self.settings),
         )
+
+    def clear(self) -> None:
+        """Remove the parts."""
         self.parts.remove()
-        return num_damaged
 
     def abandon(self) -> None:
         """Close the segment that is being written; the next run repeats its frames."""
@@ -136,7 +147,9 @@ class FileSink:
         if self._writer is not None:
             self._writer.close()
             # Only now is it in the ledger; an interrupted run repeats at most this segment.
-            self._segments.append(self.parts.add(len(self._segments), self._writer.stamps))
+            self._segments.append(
+                self.parts.add(len(self._segments), self._writer.stamps, self._last_duration)
+            )
             self._writer = None
 
 
@@ -161,6 +174,9 @@ class RawSink:
     def finish(self, audio: Audio | None, extras: Extras | None = None) -> int:
         """Do nothing."""
         return 0
+
+    def clear(self) -> None:
+        """Do nothing."""
 
     def abandon(self) -> None:
         """Do nothing."""

@@ -12,7 +12,7 @@ from munit_edge.styles.codes import Styles
 from munit_edge.video.codecs import CodecName, choose_encoding
 from munit_edge.video.file_source import FileSource
 from munit_edge.video.job import VideoJob
-from munit_edge.video.plan import begin
+from munit_edge.video.plan import are_complete, begin
 from munit_edge.video.segments import Track
 from munit_edge.video.sinks import FileSink
 from munit_edge.video.style_track import FixedStyles
@@ -49,6 +49,30 @@ def translate_clip(clip: Path, out: Path, *, stop_at: int | None = None, **optio
     """Run a job to its end, or until so many frames are written; how many frames it skipped."""
     job, skip, _ = file_job(clip, out, **options)
     for _ in job.run(skip, lambda: stop_at is not None and job.num_frames >= stop_at):
+        pass
+    job.settle(audio=True)
+    return skip
+
+
+def translate_to(clip: Path, outs: list[Path], *, resume: bool = False) -> int | None:
+    """Translate to one result for each of `outs`; returns how many frames were there already.
+
+    None: the results were complete.
+    """
+    source = FileSource(clip, 3, print)
+    info = source.clip
+    track = Track(
+        choose_encoding(outs[0], None, None), info.time_base, info.rate, info.pixel_aspect
+    )
+    sinks = [FileSink(out, track, "same") for out in outs]
+    if resume and are_complete(sinks):
+        for sink in sinks:
+            sink.clear()
+        return None
+    skip = begin(sinks, resume=resume)
+    styles = FixedStyles(np.zeros((len(outs), 1), np.float32))
+    job = VideoJob(source, sinks, invert, styles)
+    for _ in job.run(skip, lambda: False):
         pass
     job.settle(audio=True)
     return skip

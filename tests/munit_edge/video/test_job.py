@@ -17,6 +17,7 @@ from munit_edge.errors import OutputError
 from munit_edge.video import sinks
 from munit_edge.video.codecs import CodecName
 from munit_edge.video.parts import LEDGER, Parts
+from munit_edge.video.sinks import FileSink
 
 HELPERS = Path(clips.__file__).parent
 
@@ -127,6 +128,69 @@ def test_what_was_killed_plays_and_resumes(tmp_path: Path) -> None:
     assert skipped >= 20
     assert len(clips.frames(out)) == 150
     assert clips.shown(out) == clips.shown(clip)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "frames_kept"),
+    [
+        (FileSink, "finish", 2, 10),
+        (sinks, "mux", 2, 12),
+        (FileSink, "clear", 1, None),
+        (FileSink, "clear", 2, None),
+    ],
+)
+def test_a_run_killed_between_two_results_resumes(
+    owner: Any,
+    name: str,
+    call: int,
+    frames_kept: int | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first result is complete then; the second is not, or parts of both are still there."""
+    clip = clips.make_clip(tmp_path / "clip.mkv", 12, size=(64, 48))
+    whole = [tmp_path / f"whole_{index}.mkv" for index in range(2)]
+    video_runs.translate_to(clip, whole)
+    outs = [tmp_path / f"out_{index}.mkv" for index in range(2)]
+    with monkeypatch.context() as patch:
+        _kill_at(owner, name, call, patch)
+        with pytest.raises(_KilledError):
+            video_runs.translate_to(clip, outs)
+    assert outs[0].exists()
+    assert video_runs.translate_to(clip, outs, resume=True) == frames_kept
+    for out, expected in zip(outs, whole, strict=True):
+        assert clips.shown(out) == clips.shown(expected)
+        with av.open(str(out)) as resumed, av.open(str(expected)) as uninterrupted:
+            assert resumed.duration == uninterrupted.duration
+    assert not list(tmp_path.glob("*.parts"))
+
+
+class _KilledError(BaseException):
+    pass
+
+
+def _kill_at(owner: Any, name: str, call: int, patch: pytest.MonkeyPatch) -> None:
+    """End the run at the n-th call of a function."""
+    function: Any = getattr(owner, name)
+    calls: list[str] = []
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        calls.append(name)
+        if len(calls) == call:
+            raise _KilledError
+        return function(*arguments, **options)
+
+    patch.setattr(owner, name, counting)
+
+
+def test_a_file_of_somebody_else_is_no_result_to_resume(tmp_path: Path) -> None:
+    clip = clips.make_clip(tmp_path / "clip.mkv", 12, size=(64, 48))
+    out = tmp_path / "out.mkv"
+    video_runs.translate_clip(clip, out, stop_at=6)
+    out.write_bytes(b"theirs")
+    with pytest.raises(OutputError, match=r"out\.mkv exists and was made with another input"):
+        video_runs.translate_clip(clip, out, resume=True)
+    assert out.read_bytes() == b"theirs"
 
 
 def test_parts_of_another_run_are_refused(tmp_path: Path) -> None:
