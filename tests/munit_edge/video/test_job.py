@@ -148,10 +148,10 @@ def test_a_run_killed_between_two_results_resumes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first result is complete then; the second is not, or parts of both are still there."""
-    clip = clips.make_clip(tmp_path / "clip.mkv", 12, size=(64, 48))
-    whole = [tmp_path / f"whole_{index}.mkv" for index in range(2)]
+    clip = clips.make_clip(tmp_path / "clip.mp4", 12, size=(64, 48))
+    whole = [tmp_path / f"whole_{index}.mp4" for index in range(2)]
     video_runs.translate_to(clip, whole)
-    outs = [tmp_path / f"out_{index}.mkv" for index in range(2)]
+    outs = [tmp_path / f"out_{index}.mp4" for index in range(2)]
     with monkeypatch.context() as patch:
         _kill_at(owner, name, call, patch)
         with pytest.raises(_KilledError):
