@@ -5,7 +5,7 @@ ECCV 2018, section 5.1 and appendix B. `munit-sn` is the improved variant: spect
 convolutions (Miyato et al., 2018), pre-activation residual blocks (He et al., 2016) and AdaIN in
 the upsampling blocks too. AdaIN is equation 6 of the MUNIT paper.
 
-Which layers a generator has is written in `munit_edge.model.layers`; here stands what they compute.
+The layers of a generator are listed in `munit_edge.model.layers`; this module computes them.
 
 A translation is ``decoder_b(content_encoder_a(x_a), style)``. Everything is a pure function of its
 arguments: AdaIN parameters are passed down the call and never kept on a module, so one network may
@@ -38,7 +38,7 @@ from munit_edge.trainer.torch_api import F, Tensor, nn, parametrizations, parame
 
 # Both are part of the model: public weights were trained with them, and no file records them.
 NORM_EPS = 1e-5
-LEAKY_SLOPE = 0.2  # of the discriminators (MUNIT, appendix B)
+LEAKY_SLOPE = 0.2
 
 AdaINParameters = tuple[Tensor, Tensor]
 """Scale [B, C] and shift [B, C] of one AdaIN layer."""
@@ -150,7 +150,7 @@ class LayerNorm(nn.Module):
         # The root has no gradient at exactly 0: a constant image must not give NaN.
         std = variance.clamp_min(torch.finfo(torch.float32).tiny).sqrt()
         # One factor for each channel: one pass over the image instead of two.
-        scale = self.weight[:, None, None] / (std + NORM_EPS)  # [C, 1, 1] / [B, 1, 1, 1]
+        scale = self.weight[:, None, None] / (std + NORM_EPS)  # [B, C, 1, 1]
         if x.requires_grad:  # bounded gradients where the variance is next to nothing
             return steady_product(centred, scale, variance) + self.bias[:, None, None]
         return centred * scale + self.bias[:, None, None]
@@ -485,7 +485,7 @@ class PatchNet(nn.Module):
         self.blocks = nn.ModuleList(
             ConvBlock(
                 conv2d(channels[i], channels[i + 1], 4, stride=2, padding=config.padding),
-                norm=_patch_norm(config, channels[i + 1]) if i else None,
+                norm=_norm(config.norm if i else "none", channels[i + 1]),
                 activation=activation(config.activation),
             )
             for i in range(config.num_layers)
@@ -637,9 +637,3 @@ def build_discriminator(config: DiscriminatorConfig, image_channels: int) -> nn.
 
 def _capped(config: DiscriminatorConfig, channels: int) -> int:
     return channels if config.max_width is None else min(channels, config.max_width)
-
-
-def _patch_norm(config: DiscriminatorConfig, channels: int) -> nn.Module | None:
-    if config.norm == "layer":
-        return LayerNorm(channels)
-    return InstanceNorm() if config.norm == "instance" else None

@@ -43,6 +43,7 @@ class ImageSet:
     @property
     def fingerprint(self) -> str:
         """Hash of the names: different names mean a different order of the images."""
+        # Names alone: a run may be moved to another machine, where dates and folders differ.
         return hashlib.sha256(os.fsencode("\n".join(self.names))).hexdigest()
 
 

@@ -60,7 +60,7 @@ def _vgg() -> Iterator[_Layer]:
     number = 0
     for block, size in enumerate(BLOCKS):
         for i in range(size):
-            pool = 2 if block and not i else None
+            pool = 2 if block and not i else None  # before each block but the first
             yield _Layer(feature_index(number), 3, pool=pool, compared=i == size - 1)
             number += 1
 
@@ -88,6 +88,8 @@ class Lpips(nn.Module):
         is_alexnet = first.ndim == 4 and first.shape[2] == _ALEXNET[0].kernel
         self.trunk = "AlexNet" if is_alexnet else "VGG-16"
         """The name of the trunk network."""
+        # 31 pixels give 7, 3 and 1 after AlexNet's first convolution and its two poolings; VGG-16
+        # halves four times.
         self.min_size = 31 if is_alexnet else 16
         """The smallest height and width in pixels that it takes."""
         self._layers = _ALEXNET if is_alexnet else tuple(_vgg())
@@ -102,6 +104,7 @@ class Lpips(nn.Module):
                 weight = _tensor(named, name, source)
                 _check(name, weight, (1, channels, 1, 1), source)
                 self._channel_weights.append(weight)
+        # Mean and std of 0.5 map [0, 1] to [-1, 1].
         scaled = version == "0.1"
         self.register_buffer("mean", torch.tensor(MEAN if scaled else (0.5,) * 3)[:, None, None])
         self.register_buffer("std", torch.tensor(STD if scaled else (0.5,) * 3)[:, None, None])
@@ -110,6 +113,7 @@ class Lpips(nn.Module):
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """RGB [B, 3, H, W] in [0, 1] twice, H and W at least `min_size` -> [B]."""
         pairs = zip(self._features(first), self._features(second), strict=True)
+        # [B, C, h, w] with weights [1, C, 1, 1] -> [B, 1, h, w] -> [B], for each compared layer.
         parts = [
             F.conv2d((_to_length_1(x) - _to_length_1(y)) ** 2, weight).mean(dim=(1, 2, 3))
             for weight, (x, y) in zip(self._channel_weights, pairs, strict=True)
@@ -129,7 +133,7 @@ class Lpips(nn.Module):
 
 def _to_length_1(features: Tensor) -> Tensor:
     length = features.square().sum(dim=1, keepdim=True).sqrt()
-    return features / (length + _EPSILON)
+    return features / (length + _EPSILON)  # outside the root, as in the lpips package
 
 
 def _plain_name(name: str) -> str:

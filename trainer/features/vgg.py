@@ -58,8 +58,10 @@ class VggFeatures(nn.Module):
 
         Grey images are expanded to RGB; alpha (the fourth channel) is ignored.
         """
+        # expand copies nothing, and its gradient adds up the three channels.
         rgb = image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image[:, :3]
         x = ((rgb + 1) / 2 - self.mean) / self.std
+        # Pooling comes before a convolution, so none follows the last layer that was read.
         for convolution, first in zip(self.convolutions, _starts_block(), strict=False):
             if first:
                 x = F.max_pool2d(x, 2)

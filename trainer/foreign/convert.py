@@ -167,6 +167,8 @@ def adopt(
     average = None
     if foreign.average is not None and weights != "live":
         average = build_generators(config)
+        # An EMA may have been saved with spectral norm or with it folded in: the names show which.
+        # Ours is folded after its weights are read, or before.
         folded = not any(name.endswith(".weight_orig") for name in foreign.average.tensors)
         if folded:
             fold_spectral_norm(average)
@@ -177,6 +179,7 @@ def adopt(
         discriminators = build_discriminators(config)
         dis_names = discriminator_names(config.discriminator)
         faults.load(discriminators, dis_names, foreign.discriminators)
+    # After all networks, so that one message lists everything.
     if faults:
         hints = _hints(foreign, config) or ["name the configuration that it was trained with"]
         text = "; ".join([*hints, *faults.texts()])
@@ -235,6 +238,7 @@ class _Faults:
         for name, (_, value) in wanted.items():
             if name in given:
                 self._check(name, given[name], value)
+        # Nothing is copied after the first fault: the caller raises.
         if not self:
             networks.load_state_dict({ours: given[name] for name, (ours, _) in wanted.items()})
 

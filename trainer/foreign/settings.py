@@ -13,10 +13,9 @@ from typing import Any
 from munit_edge.files.plain_data import shown
 from munit_edge.settings import has_key
 from munit_edge.trainer.config import TrainConfig
-from munit_edge.trainer.foreign.config import IMAGINAIRE, MUNIT
+from munit_edge.trainer.foreign.config import IMAGINAIRE, MUNIT, MUNIT_NORMS
 
 _GAN_MODES = {"hinge": "hinge", "least_square": "lsgan", "non_saturated": "nsgan"}
-_NORMS = {"none": "none", "in": "instance", "ln": "layer"}
 _PARTS = ("train", "test")
 
 
@@ -79,7 +78,7 @@ _OF_MUNIT: dict[str, Counterpart] = {
     "gen.n_res": _same("model.num_res_blocks"),
     "gen.pad_type": _same("model.padding"),
     "dis.dim": _same("model.discriminator.width"),
-    "dis.norm": Counterpart(("model.discriminator.norm",), _NORMS),
+    "dis.norm": Counterpart(("model.discriminator.norm",), MUNIT_NORMS),
     "dis.activ": _same("model.discriminator.activation"),
     "dis.n_layer": _same("model.discriminator.num_layers"),
     "dis.gan_type": _same("loss.gan"),
@@ -197,6 +196,8 @@ def foreign_setting(key: str, value: Any) -> str | None:
     """
     if has_key(TrainConfig, key):
         return None
+    # The dotted key as it is, or else every setting that ends with it: one name may be in both
+    # programs, or in several sections.
     found = {
         (name, theirs): counterpart
         for name, table in _PROGRAMS.items()
@@ -253,11 +254,13 @@ def _hint(counterpart: Counterpart, value: Any) -> str:
 def _options(counterpart: Counterpart, value: Any) -> str:
     """The options to pass instead, with the value if it can be converted."""
     values: list[Any] = [value] * len(counterpart.keys)
+    # A value that cannot be converted is left out: the hint still names our keys.
     if counterpart.split:
         values = value.split(",") if isinstance(value, str) else value
         if not isinstance(values, list) or len(values) != len(counterpart.keys):
             return " and ".join(counterpart.keys)
     if counterpart.values is not None:
+        # Lists and mappings are not hashable.
         if isinstance(value, (list, dict)) or value not in counterpart.values:
             return f"{counterpart.keys[0]} ({', '.join(counterpart.values.values())})"
         values = [counterpart.values[value]]

@@ -75,6 +75,7 @@ class RunRecord(StrictModel):
 
     def begun(self, session: Session) -> RunRecord:
         """The record with one more session; an earlier one that is still `training` was killed."""
+        # The folder is locked, so an earlier session cannot be training still.
         ended = tuple(
             s.model_copy(update={"state": "killed"}) if s.state == "training" else s
             for s in self.sessions

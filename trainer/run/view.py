@@ -123,6 +123,7 @@ class RunView:
             self.write()
             yield
         except BaseException as exc:
+            # The error that ends the session is reported, not those that it causes here.
             with contextlib.suppress(OutputError):
                 self._write_ended("failed", storable(str(exc)) or type(exc).__name__)
             with contextlib.suppress(OutputError):
@@ -160,6 +161,7 @@ class RunView:
         self._record = self._record.with_latest(latest).model_copy(
             update={"skipped_updates": done.skipped_updates, "broken_images": tuple(broken)}
         )
+        # The record first: the page is made from it and can be regenerated.
         write_record(self._folder.record_file, self._record)
         write_page(Snapshot(self._folder, self._config, self._record, self._numbers.curves))
         self._written = time.monotonic()
