@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Union
 
-from munit_edge.errors import ModelError
+from munit_edge.trainer.features.weights import Weights
 from munit_edge.trainer.torch_api import F, Tensor, nn, torch
 
 SIZE = 299
@@ -159,7 +159,7 @@ class Inception(nn.Module):
             ModelError: they are not the weights of an Inception-v3.
         """
         super().__init__()
-        reader = _Reader(tensors, source)
+        reader = _Reader(Weights(tensors, source, EXPECTED))
         self.classes = reader.classes
         self.is_fid = self.classes == FID_CLASSES
         """Whether it is the network of the FID weights."""
@@ -226,23 +226,20 @@ class Inception(nn.Module):
 
 
 class _Reader:
-    """Checked access to weights with torchvision's names."""
+    """Layers from weights with torchvision's names."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], source: str) -> None:
-        self._tensors = tensors
-        self._source = source
-        weight = self._tensor("fc.weight")
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        weight = weights.tensor("fc.weight")
         self.classes = weight.shape[0] if weight.ndim == 2 else 0
 
     def convolution(self, name: str, step: _Conv, inputs: int) -> nn.Conv2d:
         """A convolution with the batch norm after it folded in."""
-        weight = self._tensor(f"{name}.conv.weight")
+        weight = self._weights.tensor(f"{name}.conv.weight")
         outputs = weight.shape[0] if weight.ndim else 0
-        self._check(f"{name}.conv.weight", weight, (outputs, inputs, *step.kernel_hw))
+        self._weights.shaped(f"{name}.conv.weight", (outputs, inputs, *step.kernel_hw))
         parts = ("weight", "bias", "running_mean", "running_var")
-        norm = {part: self._tensor(f"{name}.bn.{part}") for part in parts}
-        for part, value in norm.items():
-            self._check(f"{name}.bn.{part}", value, (outputs,))
+        norm = {part: self._weights.shaped(f"{name}.bn.{part}", (outputs,)) for part in parts}
         scale = norm["weight"] / torch.sqrt(norm["running_var"] + _BATCH_NORM_EPSILON)
         height, width = step.kernel_hw
         padding = (height // 2, width // 2) if step.same else 0
@@ -254,24 +251,13 @@ class _Reader:
 
     def head(self, channels: int) -> nn.Linear:
         """The classifier."""
-        state = {part: self._tensor(f"fc.{part}") for part in ("weight", "bias")}
-        self._check("fc.weight", state["weight"], (self.classes, channels))
-        self._check("fc.bias", state["bias"], (self.classes,))
+        state = {
+            "weight": self._weights.shaped("fc.weight", (self.classes, channels)),
+            "bias": self._weights.shaped("fc.bias", (self.classes,)),
+        }
         head = nn.Linear(channels, self.classes)
         head.load_state_dict(state)
         return head
-
-    def _tensor(self, name: str) -> Tensor:
-        if name not in self._tensors:
-            raise ModelError(f"{self._source} has no {name}: {EXPECTED}")
-        return self._tensors[name].float()
-
-    def _check(self, name: str, value: Tensor, shape: tuple[int, ...]) -> None:
-        if tuple(value.shape) != shape:
-            raise ModelError(
-                f"{self._source}: {name} has shape {tuple(value.shape)} where {shape} follows "
-                f"from the layers before it: {EXPECTED}"
-            )
 
 
 EXPECTED = (

@@ -198,20 +198,12 @@ def foreign_setting(key: str, value: Any) -> str | None:
         return None
     # The dotted key as it is, or else every setting that ends with it: one name may be in both
     # programs, or in several sections.
-    found = {
-        (name, theirs): counterpart
-        for name, table in _PROGRAMS.items()
-        for theirs, counterpart in table.items()
-        if theirs == key
-    } or {
-        (name, theirs): counterpart
-        for name, table in _PROGRAMS.items()
-        for theirs, counterpart in table.items()
-        if theirs.rpartition(".")[2] == key
-    }
+    known = [(name, theirs) for name, table in _PROGRAMS.items() for theirs in table]
+    found = [one for one in known if one[1] == key] or [
+        one for one in known if one[1].rpartition(".")[2] == key
+    ]
     texts = [
-        f"'{theirs}' of {name} {_hint(counterpart, value)}"
-        for (name, theirs), counterpart in found.items()
+        f"'{theirs}' of {name} {_hint(_PROGRAMS[name][theirs], value)}" for name, theirs in found
     ]
     return ", and ".join(dict.fromkeys(texts)) or None
 
