@@ -315,7 +315,7 @@ def check_newest_whole(run: Path) -> None:
     left of the newest.
 
     Raises:
-        ModelError: it has.
+        ModelError: it has lost it.
     """
     newest = newest_checkpoint(run)
     folder = run / CHECKPOINTS_FOLDER

@@ -23,7 +23,7 @@ _FILL: dict[Initialisation, Callable[[Tensor], object]] = {
 def initialise(networks: nn.Module, kind: Initialisation) -> None:
     """Draw new weights for every convolution and linear layer, in place; biases become 0.
 
-    Norms keep what they were made with, and `default` leaves everything so.
+    Norms keep their initial parameters; `default` changes nothing.
 
     Args:
         networks: new networks in training mode.

@@ -191,10 +191,10 @@ _GENERATOR: dict[GanLoss, ScaleLoss] = {
 
 @dataclass(frozen=True)
 class DomainTensors:
-    """What the losses of one domain compare. Names are those of domain a; the legend is in step.py.
+    """The tensors that the losses of one domain compare.
 
-    Tensors that every step has are values. What costs another network call is a function, called
-    only by the losses that need it.
+    Names are those of domain a; the legend is in step.py. Tensors that every step has are values. A
+    tensor that costs another network call is a function, called only by the losses that need it.
     """
 
     x_a: Tensor

@@ -10,8 +10,8 @@ The layers of a generator are listed in `munit_edge.model.layers`; this module c
 A translation is ``decoder_b(content_encoder_a(x_a), style)``. Everything is a pure function of its
 arguments: AdaIN parameters are passed down the call and never kept on a module, so one network may
 serve many threads and be traced for export. No Python branch depends on a batch or image size: it
-would be frozen into the exported graph. One export bends the first rule, on a copy of a network:
-`trainer.fast.measured_norms` replaces the norms by some that take their statistics from outside.
+would be frozen into the exported graph. One export breaks the first rule, on a copy of a network:
+`trainer.fast.measured_norms` replaces the norms with others that take statistics from outside.
 
 Shape legend:
     B           batch
@@ -311,7 +311,7 @@ def _norm(kind: Norm, channels: int) -> nn.Module | None:
 
 
 class ContentEncoder(nn.Module):
-    """What an image shows: 7x7, stride-2 convolutions, residual blocks, all instance-normed."""
+    """The content of an image: 7x7, stride-2 convolutions, residual blocks, all instance-normed."""
 
     def __init__(self, config: ModelConfig, image_channels: int) -> None:
         super().__init__()
@@ -333,7 +333,7 @@ class ContentEncoder(nn.Module):
 
 
 class StyleEncoder(nn.Module):
-    """How an image looks: convolutions without norm (it would remove the style), global mean."""
+    """The style of an image: convolutions without norm (it would remove the style), global mean."""
 
     def __init__(self, config: ModelConfig, image_channels: int) -> None:
         super().__init__()

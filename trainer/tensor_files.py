@@ -127,7 +127,7 @@ def _is_safetensors(begin: bytes) -> bool:
 
 
 def _what_it_is(path: Path) -> str:
-    """What a file that torch cannot read appears to be."""
+    """The apparent type of a file that torch cannot read."""
     begin = _first_bytes(path)
     if not begin:
         return "it is empty"

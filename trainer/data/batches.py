@@ -33,7 +33,7 @@ class RawBatch:
     images: dict[Domain, Images]
     """uint8 [B, H, W, C]."""
     broken: tuple[str, ...]
-    """What was wrong with images that had to be skipped; others replace them."""
+    """The faults of images that had to be skipped; others replace them."""
     frames: dict[str, int] = field(default_factory=dict)
     """Images with several frames or pages, of which the first is used, and their number."""
     flat: tuple[str, ...] = ()

@@ -3,9 +3,9 @@
 `measuring` makes a copy of a network with such norms; its call runs inside `run_with`, which hands
 the statistics from norm to norm. `munit_edge.model.norm_statistics` describes their layout.
 
-A norm measures on what it gets, before anything is normalised, and only where `core` counts: parts
-of an image overlap, and what overlaps must count once. The second moment is taken around the mean
-that the norm uses, which is the measured one or near it, so nothing cancels.
+A norm measures its input before it normalises it, and only where `core` counts: parts of an image
+overlap, and the overlap must count once. The second moment is taken around the mean that the norm
+uses, which is the measured one or near it, so nothing cancels.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class GeneratorCalls(NamedTuple):
 
 @dataclass(frozen=True)
 class NetworkCalls:
-    """What is called in the place of the networks, by domain."""
+    """The calls that replace the networks, by domain."""
 
     generators: dict[str, GeneratorCalls]
     discriminators: dict[str, Call]
@@ -54,7 +54,7 @@ def network_calls(
     """The calls of these networks.
 
     Raises:
-        EngineError: they are to be compiled, and what that needs is not here.
+        EngineError: they are to be compiled, and something that this needs is missing.
     """
     call = _itself
     if compiled:

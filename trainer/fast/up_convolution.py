@@ -84,7 +84,7 @@ def _added_taps(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 
 def up_convolution(x: Tensor, weights: FoldedWeights, padding_mode: str) -> Tensor:
-    """What an `UpConv2d` of kernel 5 gives: [B, I, h, w] -> [B, O, 2 * h, 2 * w].
+    """The output of an `UpConv2d` of kernel 5: [B, I, h, w] -> [B, O, 2 * h, 2 * w].
 
     Args:
         x: the low-resolution input; h and w are at least 2 where it is reflected.

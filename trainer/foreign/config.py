@@ -192,7 +192,7 @@ def _imaginaire_discriminator(dis: _Section, channels: int | None) -> dict[str, 
         "max_width": dis.integer("max_num_filters", DiscriminatorConfig, "max_width", 512),
         "num_layers": dis.integer("num_layers", DiscriminatorConfig, "num_layers", 4),
         "num_scales": num_scales,
-        # Fixed in that program.
+        # Fixed in that program, or checked above.
         "norm": "none",
         "padding": "zero",
         "activation": "lrelu",

@@ -225,6 +225,7 @@ class _Faults:
 
     def load(self, networks: nn.ModuleDict, names: NameMap, weights: ForeignWeights) -> None:
         """Copy `weights` into `networks` if everything fits."""
+        # By their names in the file, which messages show.
         wanted = {
             weights.prefixes[domain] + names.foreign(name): (f"{domain}.{name}", value)
             for domain in DOMAINS
@@ -272,6 +273,7 @@ def _hints(foreign: ForeignCheckpoint, config: ModelConfig) -> list[str]:
 def _notes(foreign: ForeignCheckpoint, config: ModelConfig) -> list[str]:
     if foreign.program != IMAGINAIRE:
         return list(foreign.notes)
+    # Both orders have the same tensors, and a file may have been sorted: no more than a note.
     pre_activation = implied_pre_activation(foreign.live.tensors)
     if pre_activation is None or pre_activation == config.pre_activation:
         return []

@@ -31,7 +31,7 @@ _WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod)\.")
 """Prefixes of DataParallel and torch.compile."""
 _AVERAGE = re.compile(r"(?:^|[._])(?:ema|avg|average\w*|shadow)(?:[._]|$)", re.IGNORECASE)
 _COUNTERS = ("n_averaged", "num_updates", "num_updates_tracked")
-"""What an EMA stores in addition to its weights."""
+"""Entries of an EMA in addition to its weights."""
 
 
 @dataclass(frozen=True)

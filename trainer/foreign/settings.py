@@ -21,7 +21,7 @@ _PARTS = ("train", "test")
 
 @dataclass(frozen=True)
 class Counterpart:
-    """What does here what a foreign setting does there."""
+    """Our counterpart of a foreign setting."""
 
     keys: tuple[str, ...] = ()
     """Our settings that take its value; none where there is no counterpart."""

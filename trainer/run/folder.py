@@ -230,6 +230,7 @@ class RunFolder:
 
     def prune(self, keep: int, best: Path | None = None) -> None:
         """Delete all checkpoints except the newest `keep` and `best`."""
+        # `keep` is at least 1: [:-0] would be no checkpoint instead of all.
         for path in saved_checkpoints(self.path)[:-keep]:
             if path != best:
                 with output_errors(path):

@@ -66,7 +66,7 @@ class RunRecord(StrictModel):
     skipped_updates: int = Field(0, ge=0)
     """Updates skipped because a loss or gradient was not finite."""
     broken_images: tuple[str, ...] = ()
-    """What was wrong with files that could not be read."""
+    """The faults of files that could not be read."""
 
     @property
     def iteration(self) -> int:

@@ -67,11 +67,11 @@ class Progress(NamedTuple):
     skipped_updates: int
     """Updates skipped because a loss or gradient was not finite."""
     broken_images: tuple[str, ...]
-    """What was wrong with files that could not be read in this session."""
+    """The faults of files that could not be read in this session."""
 
 
 class RunView:
-    """What the first process of a run writes for its user; other processes write nothing.
+    """The output of a run's first process for its user; other processes write nothing.
 
     Every method raises `OutputError` if its file cannot be written.
     """
@@ -157,6 +157,7 @@ class RunView:
             "images_per_second": done.images_per_second,
             "updated": time.time(),
         }
+        # Those of earlier sessions first, each once.
         broken = dict.fromkeys((*self._record.broken_images, *done.broken_images))
         self._record = self._record.with_latest(latest).model_copy(
             update={"skipped_updates": done.skipped_updates, "broken_images": tuple(broken)}
