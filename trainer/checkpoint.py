@@ -134,6 +134,8 @@ class Checkpoint:
         if weights == "average" and not self.has_average:
             raise ModelError(f"{self.path} has no EMA of the weights: use --weights live")
         networks = build_generators(self.config)
+        # The EMA is stored folded, under plain names, so the networks are folded before it is read;
+        # live weights need the singular vectors that were stored with them, and are folded after.
         if weights == "average":
             fold_spectral_norm(networks)
             self._load(networks, AVERAGE_FILE)
@@ -208,6 +210,7 @@ def load_weights(networks: nn.Module, tensors: Mapping[str, Tensor], source: str
     expected = networks.state_dict()
     faults = [f"missing {name}" for name in expected if name not in tensors]
     faults += [f"unknown {name}" for name in tensors if name not in expected]
+    # load_state_dict would convert integers without a message.
     faults += [
         f"{name} holds {value.dtype}, not floating-point numbers"
         for name, value in tensors.items()
@@ -294,8 +297,10 @@ def saved_checkpoints(run: Path) -> list[Path]:
     folder = run / CHECKPOINTS_FOLDER
     if not is_folder(folder):
         return []
+    # Names are iterations of at least 8 digits: the longer one is the larger.
     return sorted(
-        p for p in folder.iterdir() if is_checkpoint(p) and not p.name.startswith(PARTIAL_PREFIX)
+        (p for p in folder.iterdir() if is_checkpoint(p) and not p.name.startswith(PARTIAL_PREFIX)),
+        key=lambda path: (len(path.name), path.name),
     )
 
 
@@ -311,7 +316,7 @@ def check_newest_whole(run: Path) -> None:
     left of the newest.
 
     Raises:
-        ModelError: it has.
+        ModelError: it has lost it.
     """
     newest = newest_checkpoint(run)
     folder = run / CHECKPOINTS_FOLDER
@@ -355,6 +360,7 @@ def best_checkpoint(run: Path, measure: str, *, highest: bool = False) -> Path |
         highest: take the highest instead.
     """
     values: dict[Path, float] = {}
+    # A damaged checkpoint must not end the run that looks for the best one.
     for path in saved_checkpoints(run):
         with contextlib.suppress(ModelError, InputError):
             measures = open_checkpoint(path).info.measures
@@ -395,7 +401,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 def average_weights(average: nn.ModuleDict, live: nn.ModuleDict, decay: float) -> None:
     """Move `average` (folded) towards the `live` weights: a = decay * a + (1 - decay) * w."""
-    average_state = average.state_dict()
+    average_state = average.state_dict()  # tensors that share the memory of the parameters
     for name, value in folded_state(live).items():
         average_state[name].lerp_(value, 1 - decay)
 
@@ -406,6 +412,7 @@ def folded_state(networks: nn.Module) -> dict[str, Tensor]:
     networks.eval()  # in training, reading a spectrally normalised weight changes its buffers
     state: dict[str, Tensor] = {}
     for prefix, module in networks.named_modules():
+        # Inside are `original` and the vectors; the module around them returns the folded weight.
         if "parametrizations" in prefix.split("."):
             continue
         names = [name for name, _ in module.named_parameters(recurse=False)]
@@ -441,6 +448,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     safetensors = require("safetensors.torch", "writing checkpoints")
+    # The format has no strides: contiguous() brings weights in channels_last into the usual order.
     # Through memory: Python's own write raises with the system's error number, such as a full disk.
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     path.write_bytes(safetensors.save(plain))

@@ -70,6 +70,7 @@ def _user_path(value: Any) -> Any:
     """A path as users write it in a file, where no shell expands it."""
     if isinstance(value, (bool, int, float)):
         raise ValueError(f"{value} is not a path: if it is a name, put it in quotes")
+    # A path that exists is taken as it is: "~", "$" and backslashes may be part of a name.
     if not isinstance(value, str) or os.path.lexists(value):
         return value
     if not value.strip():

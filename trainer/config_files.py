@@ -99,10 +99,12 @@ def read_train_config(
         )
     if is_munit_yaml(data):
         data = train_data_from_munit(data, str(path))
+    # In this order, what is on the command line takes precedence over the file.
     if data_root is not None:
         data["data"] = _with_root(data.get("data"), data_root)
     for override in overrides:
         set_key(data, override)
+    # Before validation, which would only call a foreign key unknown.
     if hints := list(foreign_settings(data)):
         raise ConfigError(f"{path}{' with --set' if overrides else ''}: " + "; ".join(hints))
     source = f"{path} with --set" if overrides else str(path)

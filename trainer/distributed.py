@@ -49,6 +49,7 @@ class Processes:
         """A signal that any process received, or None."""
         if self.count == 1:
             return number
+        # One place for each signal: a sum shows all that arrived, and the first in order is chosen.
         got = torch.tensor([number is each for each in SIGNALS], dtype=torch.int32)
         total = self._accelerator.reduce(got.to(self._accelerator.device), "sum").tolist()
         return next((each for each, times in zip(SIGNALS, total, strict=True) if times), None)

@@ -4,7 +4,7 @@ They wrap the networks with what every client would otherwise have to get right:
 normalisation u8 / 127.5 - 1 and the way back, round(clip((x + 1) * 127.5, 0, 255)). The clip is
 always there: `munit-sn` has no tanh, and an unclipped cast wraps around.
 
-The casts stand first on the input and last on the output: TensorRT takes bytes only so.
+The casts come first on the input and last on the output: TensorRT takes bytes only there.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ def image_from_bytes(image: Tensor) -> Tensor:
 
 def bytes_from_image(image: Tensor) -> Tensor:
     """Float32 [B, C, H, W], any range -> bytes [B, H, W, C]; outside [-1, 1] is clipped."""
+    # A cast truncates and is undefined out of range: clip and round before it.
     scaled = ((image + 1) * HALF_RANGE).clamp(0, 255).round()
     return scaled.permute(0, 2, 3, 1).to(torch.uint8)
 
 
 class EncoderGraph(nn.Module):
-    """A content or style encoder that takes images as `io` says."""
+    """A content or style encoder that takes images of the type `io`."""
 
     def __init__(self, encoder: nn.Module, io: TensorIO) -> None:
         super().__init__()
@@ -44,7 +45,7 @@ class EncoderGraph(nn.Module):
 
 
 class DecoderGraph(nn.Module):
-    """A decoder that gives images as `io` says."""
+    """A decoder that gives images of the type `io`."""
 
     def __init__(self, decoder: nn.Module, io: TensorIO) -> None:
         super().__init__()
@@ -109,7 +110,7 @@ def build_graph(
         generators: both generators with spectral norm folded (`Checkpoint.generators`).
         kind: which of them.
         domain: whose.
-        io: what images look like at its border.
+        io: the type of images that it takes or gives.
     """
     network = generators[domain].get_submodule(kind.removesuffix("_stats"))
     return _WRAPPERS[kind](network, io).eval()

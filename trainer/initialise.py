@@ -8,7 +8,7 @@ from collections.abc import Callable
 from munit_edge.trainer.config import Initialisation
 from munit_edge.trainer.torch_api import Tensor, nn, parametrize, torch
 
-GAUSSIAN_DEVIATION = 0.02
+GAUSSIAN_STD = 0.02
 NUM_POWER_ITERATIONS = 15
 """Iterations that find the singular vectors of spectral norm again after the weights change."""
 
@@ -16,14 +16,14 @@ _FILL: dict[Initialisation, Callable[[Tensor], object]] = {
     "kaiming": lambda weight: nn.init.kaiming_normal_(weight, mode="fan_in"),
     "xavier": lambda weight: nn.init.xavier_normal_(weight, gain=math.sqrt(2)),
     "orthogonal": lambda weight: nn.init.orthogonal_(weight, gain=math.sqrt(2)),
-    "gaussian": lambda weight: nn.init.normal_(weight, std=GAUSSIAN_DEVIATION),
+    "gaussian": lambda weight: nn.init.normal_(weight, std=GAUSSIAN_STD),
 }
 
 
 def initialise(networks: nn.Module, kind: Initialisation) -> None:
     """Draw new weights for every convolution and linear layer, in place; biases become 0.
 
-    Norms keep what they were made with, and `default` leaves everything so.
+    Norms keep their initial parameters; `default` changes nothing.
 
     Args:
         networks: new networks in training mode.
@@ -35,6 +35,7 @@ def initialise(networks: nn.Module, kind: Initialisation) -> None:
         for module in networks.modules():
             if not isinstance(module, (nn.Conv2d, nn.Linear)):
                 continue
+            # A spectrally normalised weight is computed from `original`: only that can be written.
             spectral = parametrize.is_parametrized(module, "weight")
             _FILL[kind](
                 module.parametrizations.weight.original  # type: ignore[union-attr, arg-type]

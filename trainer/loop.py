@@ -84,6 +84,7 @@ class TrainingRun:
         self.config = config
         self.folder = folder
         self.sets = training_images(config.data)
+        # Before any other exchange: processes with other settings would call others, and hang.
         self.processes = Processes(accelerator)
         self.processes.check_same("settings", str(config.model_dump(mode="json", exclude={"data"})))
         for domain, found in self.sets.items():
@@ -99,6 +100,7 @@ class TrainingRun:
         }
         self._display_images = {domain: shown.images for domain, shown in self._display.items()}
         evaluates = config.best_by not in (None, "reconstruction")
+        # Built now: a missing file or too few images are errors before the training, not after it.
         self._evaluation = (
             Evaluation(config, display_sets, accelerator.device)
             if evaluates and self.processes.is_first
@@ -135,6 +137,8 @@ class TrainingRun:
             OutputError: a checkpoint or image cannot be written; earlier checkpoints stay intact.
         """
         stopped_by = None
+        # From the inside out: a lost connection is named, the view records the end, signals act as
+        # usual again, and the folder is unlocked last.
         showing = self._view.session(self._new_session(), self._progress, display.message)
         with self.held, stop_requests() as stop, showing, self.processes.ending_together():
             if self.state.iteration and self.processes.is_first:
@@ -142,6 +146,7 @@ class TrainingRun:
             for raw in batches_ahead(self._batches, self.state.iteration + 1, self.config):
                 losses = self._iterate(self._readable(raw, display), display)
                 self._report(losses, display)
+                # An exchange in every iteration: all processes stop after the same one.
                 stopped_by = self.processes.agreed_signal(stop.signal)
                 saving = self._due(self.config.checkpoint_interval) or stopped_by is not None
                 if saving and self.processes.is_first:
@@ -154,6 +159,7 @@ class TrainingRun:
                 self._view.write(if_old=not saving and not drawing)
                 if stopped_by is not None:
                     break
+            # Exchanges too: every process makes them, whether it has noticed anything or not.
             broken = self.processes.union(self._broken)
             flat = self.processes.union(self._flat)
             self._view.end(None if stopped_by is None else stopped_by.name)
@@ -209,8 +215,10 @@ class TrainingRun:
                 "or data.crop_height and data.crop_width, or stop other programs on the GPU "
                 f"({self._last_saved()})"
             ) from exc
+        # NaN in one process makes the mean NaN in all of them, so they fail together.
         values = self.processes.mean(losses)
         self._check_finite(iteration, values, display)
+        # Counted only now: the record of a run that fails above names the iterations that are done.
         self.state.iteration = iteration
         self.state.update_average()
         return values
@@ -220,12 +228,15 @@ class TrainingRun:
         if self._accelerator.device.type == "cuda":
             on_host = on_host.pin_memory()  # lets the copy overlap with other work
         on_device = on_host.to(self._accelerator.device, non_blocking=True)
+        # Permuted bytes have the strides of channels_last, which every layer would take over.
         return image_from_bytes(on_device).contiguous()
 
     def _styles(self, iteration: int, update: int) -> Pair:
         """This process's share of the style codes for one of the two updates of an iteration."""
         config, size = self.config, self.config.batch_size
         count = self.state.images_per_iteration
+        # Every process draws the codes of all and takes its share: an image has the same style
+        # however many processes share the batch. The two updates and domains have four streams.
         share = slice(self.processes.index * size, (self.processes.index + 1) * size)
         draws = (
             draw_styles(
@@ -287,6 +298,7 @@ class TrainingRun:
 
     def _draw(self) -> None:
         """Draw the grids; every process must take part."""
+        # An exchange, so before the other processes return: the page lists what all have noticed.
         self._broken |= self.processes.union(self._broken)
         if not self.processes.is_first:
             return
@@ -337,6 +349,7 @@ class TrainingRun:
             display.message(f"checkpoint {path} could not be measured: {exc}")
             return
         self._log_measures(found.items())
+        # Only finite ones: JSON has no NaN.
         record_measures(path, {name: v for name, v in found.items() if math.isfinite(v)})
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
         display.message(f"iteration {self.state.iteration}: {numbers}")

@@ -125,7 +125,7 @@ def r1_penalty(
 
 
 def perceptual_loss(features_ab: Tensor, features_a: Tensor) -> Tensor:
-    """Mean squared difference of instance-normalised features (section 4) -> scalar.
+    """Mean squared difference of instance-normalised features (section 5.1) -> scalar.
 
     The norm removes the mean and std of each channel, which depend on the domain more than on what
     the image shows.
@@ -191,10 +191,10 @@ _GENERATOR: dict[GanLoss, ScaleLoss] = {
 
 @dataclass(frozen=True)
 class DomainTensors:
-    """What the losses of one domain compare. Names are those of domain a; the legend is in step.py.
+    """The tensors that the losses of one domain compare.
 
-    Tensors that every step has are values. What costs another network call is a function, called
-    only by the losses that need it.
+    Names are those of domain a; the legend is in step.py. Tensors that every step has are values. A
+    tensor that costs another network call is a function, called only by the losses that need it.
     """
 
     x_a: Tensor
@@ -210,7 +210,7 @@ class DomainTensors:
     x_b: Tensor
     """Its source."""
     logits: Callable[[], Sequence[Tensor]]
-    """Those of the discriminator of this domain for x_ba, augmented if the run says so."""
+    """Those of the discriminator of this domain for x_ba, augmented as in `LossConfig.augment`."""
     x_aba: Callable[[], Tensor]
     features: Callable[[Tensor], Tensor] | None
     """VGG features of images [B, C, H, W]; None where the perceptual loss has no weight."""
@@ -227,6 +227,7 @@ def _content(at: DomainTensors, config: LossConfig) -> Tensor:
 
 def _perceptual(at: DomainTensors, config: LossConfig) -> Tensor:
     assert at.features is not None, "the step opens VGG where this loss has a weight"
+    # In float32: the loss is a difference of features, which bfloat16 would round before.
     with torch.autocast(at.x_b.device.type, enabled=False):
         with torch.no_grad():
             target = at.features(at.x_b)

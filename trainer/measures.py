@@ -113,6 +113,7 @@ class Evaluation:
                     f"best_by {config.best_by} needs at least {MIN_IMAGES}; add some, "
                     "or set best_by to reconstruction"
                 )
+            # One image through each network: better to fail here than at the first checkpoint.
             if self._networks.features is not None:
                 self._networks.features.features(images[:1])
             if self._networks.lpips is not None:

@@ -5,13 +5,13 @@ ECCV 2018, section 5.1 and appendix B. `munit-sn` is the improved variant: spect
 convolutions (Miyato et al., 2018), pre-activation residual blocks (He et al., 2016) and AdaIN in
 the upsampling blocks too. AdaIN is equation 6 of the MUNIT paper.
 
-Which layers a generator has is written in `munit_edge.model.layers`; here stands what they compute.
+The layers of a generator are listed in `munit_edge.model.layers`; this module computes them.
 
 A translation is ``decoder_b(content_encoder_a(x_a), style)``. Everything is a pure function of its
 arguments: AdaIN parameters are passed down the call and never kept on a module, so one network may
 serve many threads and be traced for export. No Python branch depends on a batch or image size: it
-would be frozen into the exported graph. One export bends the first rule, on a copy of a network:
-`trainer.fast.measured_norms` replaces the norms by some that take their statistics from outside.
+would be frozen into the exported graph. One export breaks the first rule, on a copy of a network:
+`trainer.fast.measured_norms` replaces the norms with others that take statistics from outside.
 
 Shape legend:
     B           batch
@@ -36,17 +36,21 @@ from munit_edge.trainer.fast.up_convolution import UpConv2d
 from munit_edge.trainer.steady_gradients import steady_instance_norm, steady_product
 from munit_edge.trainer.torch_api import F, Tensor, nn, parametrizations, parametrize, torch
 
+# Both are part of the model: public weights were trained with them, and no file records them.
 NORM_EPS = 1e-5
 LEAKY_SLOPE = 0.2
 
 AdaINParameters = tuple[Tensor, Tensor]
 """Scale [B, C] and shift [B, C] of one AdaIN layer."""
 
+# What a block without AdaIN gets: unpacked into a call it adds no argument, so no branch is needed.
 Unstyled = tuple[()]
 
 # ----------------------------------------------------------------------------------------------
 # Primitives
 
+# Reflection, the default, continues the image beyond its border. Zeros are an edge, which shows in
+# the output and enters the statistics of the norms.
 _PADDING_MODES: dict[str, Literal["reflect", "zeros", "replicate"]] = {
     "reflect": "reflect",
     "zero": "zeros",
@@ -112,9 +116,11 @@ class AdaIN(nn.Module):
         # A branch on the rank, which is fixed by the caller, not on a size.
         if scale.ndim == 2:
             return x * scale[:, :, None, None] + shift[:, :, None, None]  # [B, C, H, W]
+        # [B, 1, C, H, W] * [B, R, C, 1, 1]: R outputs of one normalised input, R - 1 norms saved.
         x = x[:, None] * scale[..., None, None] + shift[..., None, None]  # [B, R, C, H, W]
         return x.flatten(0, 1)  # [B * R, C, H, W]
 
+    # A method of its own: `trainer.fast.measured_norms` overrides it and keeps `forward`.
     def normalised(self, x: Tensor) -> Tensor:
         """The input of scale and shift: [B, C, H, W] -> the same."""
         return instance_norm(x)
@@ -135,10 +141,11 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
-        dims = (1, 2, 3)
+        dims = (1, 2, 3)  # one mean and std for each sample, not for each channel
         x = widened(x)
         centred = x - x.mean(dims, keepdim=True)  # [B, C, H, W]
         num_values = x.shape[1] * x.shape[2] * x.shape[3]
+        # From the centred values: the mean of squares less the squared mean would cancel.
         variance = centred.square().sum(dims, keepdim=True) / (num_values - 1)  # [B, 1, 1, 1]
         # The root has no gradient at exactly 0: a constant image must not give NaN.
         std = variance.clamp_min(torch.finfo(torch.float32).tiny).sqrt()
@@ -163,15 +170,22 @@ def conv2d(
 
     With `upsampled` its input is doubled in height and width first, by nearest neighbour.
     """
+    # Nearest neighbour and then a convolution: a transposed convolution, whose windows overlap
+    # unevenly, draws a checkerboard. 5x5 on doubled sides sees 3x3 source pixels, so that it can
+    # blend the 2x2 blocks of equal pixels; 3x3 would see only 2x2 of them.
     layer = UpConv2d if upsampled else nn.Conv2d
     conv = layer(
         in_channels,
         out_channels,
         kernel_size,
         stride,
+        # 7, 5 and 3 keep the size: 3, 2 and 1. 4 with stride 2 has 1, which halves even sides
+        # exactly, [B, I, H, W] -> [B, O, H / 2, W / 2], and rounds odd ones down.
         padding=(kernel_size - 1) // 2,
         padding_mode=_PADDING_MODES[padding],
     )
+    # The weight is then stored as `parametrizations.weight.original` with its singular vectors,
+    # `...0._u` and `...0._v`: `trainer.foreign.names` and `fold_spectral_norm` rely on these names.
     return parametrizations.spectral_norm(conv) if spectral_norm else conv
 
 
@@ -205,6 +219,8 @@ class ConvBlock(nn.Module):
         pre_activation: bool = False,
     ) -> None:
         super().__init__()
+        # Attribute names are checkpoint keys ("stem.conv.weight", "up.0.norm.weight") and stay as
+        # they are. Modules without tensors, such as the stand-ins and AdaIN, add no keys.
         self.conv = conv
         self.norm = norm or nn.Identity()
         self.activation = activation or nn.Identity()
@@ -235,7 +251,8 @@ class ResidualBlock(nn.Module):
         y: Tensor = self.block_1(self.block_0(x, adain_0), adain_1)
         if not adain_0 or adain_0[0].ndim == 2:
             return x + y
-        # One x for the R results of each content.
+        # One x for the R results of each content: [B, 1, C, H, W] + [B, R, C, H, W]. Splitting the
+        # batch axis is a view in every memory format.
         return (x[:, None] + y.view(x.shape[0], -1, *y.shape[1:])).flatten(0, 1)
 
 
@@ -251,6 +268,7 @@ def conv_block(layer: Layer, config: ModelConfig) -> ConvBlock:
             padding=config.padding,
             spectral_norm=layer.spectral_norm,
         ),
+        # With pre-activation the norm sees the inputs: in a residual block there are as many.
         norm=_norm(layer.norm, layer.outputs),
         activation=activation(cast(Activation, layer.activation)),
         # A block of `munit-sn` may normalise and activate before it convolves; others never do.
@@ -265,6 +283,7 @@ def conv_blocks(network: Sequence[Layer], stage: Stage, config: ModelConfig) -> 
 
 def residual_blocks(network: Sequence[Layer], config: ModelConfig) -> nn.ModuleList:
     """The residual blocks of a network: its `residual` layers, two by two."""
+    # A generator: the loop takes the first block of each pair from it, and `next` the second.
     blocks = (conv_block(layer, config) for layer in network if layer.stage == "residual")
     return nn.ModuleList(ResidualBlock(block_0, next(blocks)) for block_0 in blocks)
 
@@ -281,14 +300,23 @@ def _norm(kind: Norm, channels: int) -> nn.Module | None:
 
 
 # ----------------------------------------------------------------------------------------------
-# Encoders
+# Encoders. The defaults in the notation of the paper's appendix B, with shapes at 256 x 256:
+#
+#   content  c7s1-64, d128, d256, 4 x R256
+#            [B, 3, 256, 256] -> [B, 64, 256, 256] -> [B, 128, 128, 128] -> [B, 256, 64, 64]
+#   style    c7s1-64, d128, d256, d256, d256, GAP, fc8
+#            [B, 3, 256, 256] -> [B, 64, 256, 256] -> ... -> [B, 256, 16, 16] -> [B, 8]
+#   decoder  4 x R256, u128, u64, c7s1-3
+#            [B, 256, 64, 64] -> [B, 128, 128, 128] -> [B, 64, 256, 256] -> [B, 3, 256, 256]
 
 
 class ContentEncoder(nn.Module):
-    """What an image shows: 7x7, stride-2 convolutions, residual blocks, all instance-normed."""
+    """The content of an image: 7x7, stride-2 convolutions, residual blocks, all instance-normed."""
 
     def __init__(self, config: ModelConfig, image_channels: int) -> None:
         super().__init__()
+        # Instance norm removes the mean and std of each channel, where much of the style lies
+        # (MUNIT, section 5.1): content must not carry it.
         self.layers = layers.content_encoder(config, image_channels)
         self.stem = conv_block(self.layers[0], config)
         self.down = conv_blocks(self.layers, "down", config)
@@ -305,14 +333,15 @@ class ContentEncoder(nn.Module):
 
 
 class StyleEncoder(nn.Module):
-    """How an image looks: convolutions without norm (it would remove the style), global mean."""
+    """The style of an image: convolutions without norm (it would remove the style), global mean."""
 
     def __init__(self, config: ModelConfig, image_channels: int) -> None:
         super().__init__()
         network = layers.style_encoder(config, image_channels)
         self.stem = conv_block(network[0], config)
         self.down = conv_blocks(network, "down", config)
-        # Linear: a style code is not bounded, and its prior is N(0, I).
+        # Linear: a style code is not bounded, and its prior is N(0, I). The paper's fc8, as a 1x1
+        # convolution because the public files store it so: [S, 4 * width, 1, 1].
         self.head = nn.Conv2d(network[-1].inputs, network[-1].outputs, 1)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -321,7 +350,7 @@ class StyleEncoder(nn.Module):
         for block in self.down:
             x = block(x)  # halves H and W; doubles C twice, to 4 * width
         x = x.mean((2, 3), keepdim=True)  # [B, 4 * width, 1, 1]
-        return widened(self.head(x).flatten(1))
+        return widened(self.head(x).flatten(1))  # [B, S, 1, 1] -> [B, S]
 
 
 # ----------------------------------------------------------------------------------------------
@@ -337,7 +366,7 @@ def _mlp(config: ModelConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
 
 
 class SharedAdaINHead(nn.Module):
-    """Style code -> parameters of all AdaIN layers, by one MLP (`munit`, appendix B.1).
+    """Style code -> parameters of all AdaIN layers, by one MLP (`munit`, section 5.1).
 
     The last linear layer gives, for each AdaIN layer in order, C shifts and then C scales.
     """
@@ -345,14 +374,17 @@ class SharedAdaINHead(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.linear, self.activations = _mlp(config)
+        # [C, C] for each AdaIN layer; by default 8 layers of 256: 4096 numbers.
         self.splits = [c for channels in layers.adain_channels(config) for c in (channels,) * 2]
 
     def forward(self, style: Tensor) -> list[AdaINParameters]:
         """Style [B, S] -> (scale [B, C], shift [B, C]) of each AdaIN layer."""
         x = style
+        # There is one activation less: the last layer is linear, as scale and shift are unbounded.
         for linear, act in zip(self.linear, self.activations, strict=False):
             x = act(linear(x))  # [B, mlp_dim]
         x = self.linear[-1](x)  # [B, 2 * sum of C]
+        # Shift before scale: trained weights of the original release have their rows in this order.
         shifts_and_scales = x.split(self.splits, dim=1)
         return list(zip(shifts_and_scales[1::2], shifts_and_scales[0::2], strict=True))
 
@@ -366,6 +398,8 @@ class SeparateAdaINHead(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.linear, self.activations = _mlp(config)
+        # In the order in which `Decoder` takes them: two for each residual block, then one for each
+        # upsampling. The improved release keeps each with its norm; `trainer.foreign.names` maps.
         self.adain = nn.ModuleList(
             nn.Linear(layer.inputs, layer.outputs) for layer in layers.adain_linears(config)
         )
@@ -376,6 +410,7 @@ class SeparateAdaINHead(nn.Module):
         for linear, act in zip(self.linear, self.activations, strict=True):
             x = act(linear(x))  # [B, mlp_dim]
         # In bfloat16 1 + gamma would keep only the first bits of gamma.
+        # Gamma before beta, [B, 2 * C] -> 2 x [B, C]: the opposite of `SharedAdaINHead`.
         gammas_and_betas = [widened(layer(x)).chunk(2, dim=1) for layer in self.adain]
         return [(1 + gamma, beta) for gamma, beta in gammas_and_betas]
 
@@ -389,6 +424,8 @@ class Decoder(nn.Module):
         head = SeparateAdaINHead if config.architecture == "munit-sn" else SharedAdaINHead
         self.adain_head = head(config)
         self.residual = residual_blocks(self.layers, config)
+        # `munit` has layer norm here. Instance norm would undo the mean and std that AdaIN gave to
+        # each channel; layer norm normalises all channels of a sample alike.
         self.up = conv_blocks(self.layers, "up", config)
         self.to_image = conv_block(self.layers[-1], config)
 
@@ -402,6 +439,7 @@ class Decoder(nn.Module):
         adain = self.adain_head(style)  # (scale [B * R, C], shift [B * R, C]) of each layer
         scale, shift = adain[0]
         # Only the first AdaIN layer sees one x for R styles; from there on the batch is B * R.
+        # R is inferred, never computed as a number that a trace would freeze.
         by_content = (content.shape[0], -1, scale.shape[1])
         adain[0] = scale.view(by_content), shift.view(by_content)  # [B, R, C]
         x = content
@@ -410,6 +448,7 @@ class Decoder(nn.Module):
         up_adain: list[AdaINParameters] = adain[2 * len(self.residual) :]  # none in `munit`
         for i, block in enumerate(self.up):
             x = block(x, up_adain[i] if up_adain else ())  # doubles H and W, halves C
+        # Autocast has rounded the values; the type keeps augmentation and losses in float32.
         return widened(self.to_image(x))  # [B * R, C, H, W]
 
 
@@ -440,12 +479,13 @@ class PatchNet(nn.Module):
 
     def __init__(self, config: DiscriminatorConfig, image_channels: int) -> None:
         super().__init__()
+        # d64, d128, d256, d512 by default. A logit sees 46 x 46 pixels of its scale.
         widths = [_capped(config, config.width * 2**i) for i in range(config.num_layers)]
         channels = [image_channels, *widths]
         self.blocks = nn.ModuleList(
             ConvBlock(
                 conv2d(channels[i], channels[i + 1], 4, stride=2, padding=config.padding),
-                norm=_patch_norm(config, channels[i + 1]) if i else None,
+                norm=_norm(config.norm if i else "none", channels[i + 1]),
                 activation=activation(config.activation),
             )
             for i in range(config.num_layers)
@@ -456,7 +496,7 @@ class PatchNet(nn.Module):
         """[B, C, H, W] -> [B, 1, H / 2**num_layers, W / 2**num_layers]."""
         x = image
         for block in self.blocks:
-            x = block(x)
+            x = block(x)  # [B, channels, H / 2, W / 2], rounded down
         return self.head(x)  # type: ignore[no-any-return]
 
 
@@ -465,6 +505,8 @@ class SpectralPatchNet(nn.Module):
 
     def __init__(self, config: DiscriminatorConfig, image_channels: int) -> None:
         super().__init__()
+        # `num_layers` with stride 2, one more that widens, and one with a single output: num_layers
+        # + 2 blocks. All are in one list, as the keys of the improved release count them.
         widths = [_capped(config, config.width * 2**i) for i in range(config.num_layers + 1)]
         channels = [image_channels, *widths, 1]
         last = len(channels) - 2
@@ -474,6 +516,7 @@ class SpectralPatchNet(nn.Module):
                     channels[i],
                     channels[i + 1],
                     3,
+                    # 3x3 with padding 1 rounds odd sides up, where 4x4 rounds them down.
                     stride=2 if i < config.num_layers else 1,
                     padding=config.padding,
                     spectral_norm=True,
@@ -515,10 +558,12 @@ class PyramidDiscriminator(nn.Module):
 
 
 def _average_pooled(image: Tensor) -> Tensor:
+    # Odd sides are rounded up. Padding does not count: zeros would turn the border grey.
     return F.avg_pool2d(image, 3, stride=2, padding=1, count_include_pad=False)
 
 
 def _bilinearly_halved(image: Tensor) -> Tensor:
+    # Odd sides are rounded down. Corners are aligned as in the improved release.
     return F.interpolate(
         image, scale_factor=0.5, mode="bilinear", align_corners=True, recompute_scale_factor=True
     )
@@ -534,6 +579,7 @@ class DownResidualBlock(nn.Module):
             conv = conv2d(in_channels, channels, 3, padding=config.padding, spectral_norm=True)
             return ConvBlock(conv, activation=activation(config.activation), pre_activation=True)
 
+        # Activations are not in place: the shortcut needs x itself.
         self.block_0 = block(in_channels)
         self.block_1 = block(out_channels)
         self.shortcut = (
@@ -560,6 +606,7 @@ class GlobalResidualDiscriminator(nn.Module):
         self.blocks = nn.ModuleList(
             DownResidualBlock(widths[i], widths[i + 1], config) for i in range(config.num_layers)
         )
+        # Like the improved release's, this convolution and the linear layer have no spectral norm.
         self.last = ConvBlock(
             nn.Conv2d(widths[-1], widths[-1], 4), activation=activation(config.activation)
         )
@@ -567,9 +614,10 @@ class GlobalResidualDiscriminator(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """[B, C, H, W] -> one [B, 1]."""
-        x = self.stem(image)
+        x = self.stem(image)  # [B, width, H, W]
         for block in self.blocks:
-            x = block(x)
+            x = block(x)  # halves H and W, doubles C up to max_width
+        # Without padding the 4x4 convolution gives [B, C, h - 3, w - 3]; the mean takes any size.
         x = self.last(x).mean((2, 3))  # [B, C]
         return [widened(self.head(x))]
 
@@ -589,9 +637,3 @@ def build_discriminator(config: DiscriminatorConfig, image_channels: int) -> nn.
 
 def _capped(config: DiscriminatorConfig, channels: int) -> int:
     return channels if config.max_width is None else min(channels, config.max_width)
-
-
-def _patch_norm(config: DiscriminatorConfig, channels: int) -> nn.Module | None:
-    if config.norm == "layer":
-        return LayerNorm(channels)
-    return InstanceNorm() if config.norm == "instance" else None

@@ -72,7 +72,7 @@ def prepare_run(
             )
         if run.processes.is_first:
             folder.begin(config, replace=not resume)
-        run.held = stack.pop_all()
+        run.held = stack.pop_all()  # the lock now lasts until the run ends
     return run
 
 
@@ -82,6 +82,7 @@ def _lock(folder: RunFolder, processes: Processes, stack: contextlib.ExitStack) 
     Raises:
         OutputError: another run uses it; raised in all processes.
     """
+    # The others get the fault as data: an exception in one process would leave them waiting.
     fault = set[str]()
     if processes.is_first:
         try:
@@ -121,6 +122,6 @@ def open_accelerator(device: DeviceName) -> Any:
         )
     return accelerate.Accelerator(
         cpu=device == "cpu" or not torch.cuda.is_available(),
-        mixed_precision="no",
+        mixed_precision="no",  # the step sets the borders of autocast itself
         kwargs_handlers=[accelerate.utils.InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
     )

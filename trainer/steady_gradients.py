@@ -48,9 +48,11 @@ def steady_instance_norm(
     if x.shape[2:].numel() == 1:
         raise ValueError(f"instance norm needs more than one value in a channel: {x.shape}")
     if weight is not None and bias is not None:
+        # [C] -> [B * C], one copy for each sample; autograd adds up the copies' gradients.
         weight, bias = weight.repeat(len(x)), bias.repeat(len(x))
     if _can_look_at(x):
         y, _, inverse_std = _normalise(x, weight, bias, eps)
+        # (variance + eps)**-0.5: the smallest variance has the largest.
         if float(inverse_std.detach().max()) < (_CLEARLY_NOT_FLAT + eps) ** -0.5:
             return y.view(x.shape)
     return _InstanceNorm.apply(x, weight, bias, eps)  # type: ignore[no-any-return,no-untyped-call]
@@ -64,7 +66,7 @@ def steady_product(centred: Tensor, scale: Tensor, variance: Tensor) -> Tensor:
         scale: its factor, which contains one over the std [B, C, 1, 1].
         variance: of `centred`, [B, 1, 1, 1].
     """
-    variance = variance.detach()
+    variance = variance.detach()  # only chooses the scale; the std in `scale` keeps its gradient
     if _can_look_at(centred) and float(variance.min()) >= _CLEARLY_NOT_FLAT:
         return centred * scale
     return _Product.apply(centred, scale, _gradient_scale(variance))  # type: ignore[no-any-return,no-untyped-call]
@@ -112,8 +114,10 @@ class _InstanceNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
         x, weight, mean, inverse_std = ctx.saved_tensors
+        # The variance from its inverse root; where rounding makes it negative, the clamp gives 0.
         scale = _gradient_scale(inverse_std.square().reciprocal() - ctx.eps)  # [B * C]
         is_affine = weight is not None
+        # torch differentiates this operator again, with mean and std as functions of x.
         of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
             _one_sample(gradient),
             _one_sample(x),
@@ -146,4 +150,5 @@ class _Product(torch.autograd.Function):
 
 def _one_sample(x: Tensor) -> Tensor:
     """[B, C, H, W] -> [1, B * C, H, W]."""
+    # In channels_last memory B and C are not adjacent: then this copies.
     return x.contiguous().view(1, -1, *x.shape[2:])

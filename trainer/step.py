@@ -35,7 +35,7 @@ from munit_edge.trainer.fast.network_calls import (
     compile_errors,
     network_calls,
 )
-from munit_edge.trainer.fast.up_convolution import fold_up_sampling
+from munit_edge.trainer.fast.up_convolution import fold_upsampling
 from munit_edge.trainer.features.vgg import VggFeatures, read_vgg
 from munit_edge.trainer.losses import (
     EQUATION_5,
@@ -142,7 +142,10 @@ class DiscriminatorObjective(nn.Module):
             if penalised:
                 # torch.compile cannot differentiate twice.
                 discriminator = self.discriminators[domain]
+                # A tensor of its own that shares the pixels: the images themselves, which the
+                # generators' update sees next, stay without a gradient.
                 real = real.detach().requires_grad_()
+            # Two calls, not one for both batches: each is a power iteration of spectral norm.
             on_real = discriminator(real)
             losses[f"discriminator_{domain}"] = gan_discriminator_loss(
                 on_real, discriminator(fake), config.gan, config.gan_convention
@@ -217,6 +220,7 @@ class GeneratorObjective(nn.Module):
         generators = self._calls.generators
         generated = shared.generated or self._generate(images, shared.contents, styles)
         own, same, into = generated  # styles; x_aa and x_bb; x_ba and x_ab
+        # again[1] holds the codes of x_ab: its content should be c_a, its style the drawn s_b.
         again = [generators[domain].encode(x) for domain, x in zip(DOMAINS, into, strict=True)]
         tensors = {}
         for here, domain in enumerate(DOMAINS):
@@ -276,7 +280,9 @@ class TrainingStep:
         self._placement = placement
         self.vgg = self._vgg()
         """The network of the perceptual loss; None where that loss has no weight."""
-        fold_up_sampling(generators, config.speed.fold_up_sampling)
+        fold_upsampling(generators, config.speed.fold_up_sampling)
+        # Before the objectives are prepared: DistributedDataParallel lays out its gradient buckets
+        # by the strides that the parameters have then.
         if config.speed.channels_last:
             for networks in (generators, discriminators):
                 networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # it can
@@ -365,7 +371,7 @@ class TrainingStep:
             shared: the result of `shared_forward` for the same images.
             styles: drawn from N(0, I); unused where `shared` holds translations.
         """
-        self.discriminators.requires_grad_(True)
+        self.discriminators.requires_grad_(True)  # the generators' update switches it off
         config, draws = self._config.loss, self._draws(iteration, images)
         with self._autocast(images):
             losses: Losses = self.discriminator_objective(
@@ -408,6 +414,7 @@ class TrainingStep:
             )
 
     def _autocast(self, images: Pair) -> torch.autocast:
+        # For forward passes alone: the backward pass takes the types that they chose.
         enabled = self._config.speed.precision == "bf16"
         return torch.autocast(images.a.device.type, torch.bfloat16, enabled=enabled)
 
@@ -426,21 +433,27 @@ class TrainingStep:
         index, processes = 0, 1
         if self._placement is not None:
             index, processes = self._placement.process_index, self._placement.num_processes
+        # Every process draws the numbers of all and takes its share: an image is augmented alike
+        # however many processes share the batch.
         numbers = draw_augmentations(
             self._config.seed, iteration, _NUM_SHOWN * processes * batch, NUM_DRAWS
         )
         draws = torch.from_numpy(numbers).view(_NUM_SHOWN, processes, batch, NUM_DRAWS)
+        # [6, P, B, NUM_DRAWS] -> [6, B, NUM_DRAWS]
         return draws[:, index].to(images.a.device)
 
     def _move(self, role: Role, optimizer: torch.optim.Optimizer, losses: Losses) -> Losses:
         """Step down the total loss, or skip the step; returns all losses, detached."""
+        # Gradients become None, not 0: Adam skips a parameter that took no part, and its decay.
         optimizer.zero_grad()
         loss = losses[f"{role}_total"]
         if self._placement is None:
             loss.backward()  # type: ignore[no-untyped-call]
         else:
             self._placement.backward(loss)
+        # Gradients are averaged by now: the norm is the same in every process.
         values = _detached(losses) | {f"{role}_gradient_norm": _gradient_norm(optimizer)}
+        # Asked only with "skip": the answer waits for the device, in every update.
         if self._config.on_non_finite == "skip" and not self._finite(values):
             self.skipped += (role,)
         else:
@@ -451,7 +464,7 @@ class TrainingStep:
         """Whether all losses are finite in every process: all processes have to decide alike."""
         values = torch.stack(list(losses.values()))
         if self._placement is not None:
-            values = self._placement.reduce(values, "sum")
+            values = self._placement.reduce(values, "sum")  # NaN and infinity survive a sum
         return bool(torch.isfinite(values).all())
 
 

@@ -16,6 +16,7 @@ from munit_edge.trainer.torch_api import Tensor, torch
 
 MAX_HEADER = 100_000_000
 """Largest header of a safetensors file in bytes, by its specification."""
+# First bytes in lower case, as they are compared.
 _KNOWN_FILES = {
     b"version https://git-lfs": "it is a Git LFS pointer: fetch the file with `git lfs pull`",
     b"<!doctype": "it is a web page: download the file itself",
@@ -23,6 +24,7 @@ _KNOWN_FILES = {
     b"<?xml": "it is an XML file, perhaps a server's answer: download the file itself",
     b"\x1f\x8b": "it is compressed with gzip: unpack it",
     b"\x89hdf": "it is an HDF5 file, as Keras writes",
+    # The tag of `ir_version`, the first field of an ONNX graph's protocol buffer.
     b"\x08": "it is an ONNX graph or damaged",
     b"{": "it is JSON",
     b"\x80": "it is a pickle that torch did not write, or damaged",
@@ -120,11 +122,12 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _is_safetensors(begin: bytes) -> bool:
+    # Eight bytes with the length of the header, then the header, which is JSON.
     return begin[8:9] == b"{" and int.from_bytes(begin[:8], "little") < MAX_HEADER
 
 
 def _what_it_is(path: Path) -> str:
-    """What a file that torch cannot read appears to be."""
+    """The apparent type of a file that torch cannot read."""
     begin = _first_bytes(path)
     if not begin:
         return "it is empty"

@@ -1,7 +1,7 @@
 """The parts of torch that this room uses, from one place.
 
-Without torch they are stand-ins: every module still imports, and the first use says what to
-install. Import torch from here only.
+Without torch they are stand-ins: every module still imports, and the first use raises an error
+that names what to install. Import torch from here only.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from munit_edge.extras import missing
 from munit_edge.interrupts import uninterrupted
 from munit_edge.system.openmp import choose_waiting
 
+# OpenMP, which torch loads, reads its environment once.
 choose_waiting()
 
 if TYPE_CHECKING:

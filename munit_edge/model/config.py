@@ -132,6 +132,13 @@ class ModelConfig(StrictModel):
             raise ValueError("pre_activation is for architecture 'munit-sn': set it to false")
         if self.architecture == "munit" and self.num_mlp_layers < 2:
             raise ValueError("num_mlp_layers of architecture 'munit' must be at least 2")
+        # The decoder halves the channels of the content code at each upsampling, rounding down.
+        if self.content_channels < 2**self.num_downsamples:
+            raise ValueError(
+                f"max_width must be at least 2**num_downsamples, {2**self.num_downsamples} "
+                f"(the decoder halves the channels {self.num_downsamples} times), "
+                f"got {self.max_width}"
+            )
         return self
 
     @property

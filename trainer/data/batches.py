@@ -33,7 +33,7 @@ class RawBatch:
     images: dict[Domain, Images]
     """uint8 [B, H, W, C]."""
     broken: tuple[str, ...]
-    """What was wrong with images that had to be skipped; others replace them."""
+    """The faults of images that had to be skipped; others replace them."""
     frames: dict[str, int] = field(default_factory=dict)
     """Images with several frames or pages, of which the first is used, and their number."""
     flat: tuple[str, ...] = ()
@@ -106,6 +106,7 @@ class TrainingBatches:
             except InputError as exc:
                 seen.broken.append(storable(str(exc)))
                 continue
+            # By position and not by image: a replacement draws the same numbers.
             random = _random(seed, _CROP, stream, position)
             return augment(image, self._config.data, random)
         raise InputError(
@@ -127,6 +128,7 @@ class TrainingBatches:
         return image
 
 
+# A batch touches one or two epochs of each domain.
 @functools.lru_cache(maxsize=8)
 def _permutation(seed: int, stream: int, epoch: int, count: int) -> NDArray[np.int64]:
     return _random(seed, _ORDER, stream, epoch).permutation(count)
@@ -175,7 +177,7 @@ def augment(image: Images, config: DataConfig, random: np.random.Generator) -> I
     """Random crop and flip of a fitted image: [H, W, C] -> [crop_height, crop_width, C]."""
     top = int(random.integers(image.shape[0] - config.crop_height + 1))
     left = int(random.integers(image.shape[1] - config.crop_width + 1))
-    mirror = bool(random.integers(2)) and config.flip
+    mirror = bool(random.integers(2)) and config.flip  # drawn even where it is not used
     return _crop(image, config, top, left)[:, :: -1 if mirror else 1]
 
 

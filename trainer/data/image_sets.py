@@ -35,6 +35,7 @@ class ImageSet:
 
     def spread(self, count: int) -> ImageSet:
         """At most `count` of the images, evenly spread over the names."""
+        # The first name is always among them, and from two on the last.
         last = len(self.names) - 1
         steps = min(count, len(self.names)) - 1
         places = [round(i * last / max(steps, 1)) for i in range(steps + 1)]
@@ -43,6 +44,7 @@ class ImageSet:
     @property
     def fingerprint(self) -> str:
         """Hash of the names: different names mean a different order of the images."""
+        # Names alone: a run may be moved to another machine, where dates and folders differ.
         return hashlib.sha256(os.fsencode("\n".join(self.names))).hexdigest()
 
 

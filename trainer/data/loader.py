@@ -68,7 +68,7 @@ def _worker_context() -> Any:
 
     A fork of this process, which has threads of torch and TensorBoard, could hang.
     """
-    # The folder of the server's sockets: multiprocessing leaves its own behind when killed.
+    # The folder of the server's sockets: multiprocessing does not remove its own when killed.
     before, tempfile.tempdir = tempfile.tempdir, str(process_scratch())
     multiprocessing.util.get_temp_dir()
     tempfile.tempdir = before

@@ -1,6 +1,6 @@
 """Decoders with fewer multiplications that give the same image.
 
-Up-sampling is folded (`munit_edge.trainer.fast.up_convolution`).
+Upsampling is folded (`munit_edge.trainer.fast.up_convolution`).
 
 The last layer. Convolution kernels work in blocks of 8 or 16 output channels, and the last layer
 has 3. Its 7 columns of taps become channels: a 7x1 convolution with 7 times the outputs, of which
@@ -47,18 +47,21 @@ class SplitConv2d(nn.Module):
         super().__init__()
         outputs, _, _, taps = conv.weight.shape
         assert conv.bias is not None
-        # [O, I, taps, taps] -> [O * taps, I, taps, 1]
+        # [O, I, rows, columns] -> [O, columns, I, rows] -> [O * taps, I, taps, 1]
         self.weight = _constant(
             conv.weight.transpose(1, 3).transpose(2, 3).flatten(0, 1)[..., None]
         )
         self.bias = _constant(conv.bias)
-        # Output o is the sum of its channels, channel k moved by k columns.
+        # Output o is the sum of its channels, channel k moved by k columns: an identity matrix as
+        # the taps of a 1x7 convolution, [O, taps, 1, taps] with one group for each output.
         self.register_buffer("moves", torch.eye(taps).repeat(outputs, 1, 1)[:, :, None])
         self.padding_mode = conv.padding_mode
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, I, H, W] -> [B, O, H, W]."""
         reach = self.weight.shape[2] // 2
+        # The bias comes last: columns of zeros outside the image must have sums of 0, as they would
+        # if the image had been padded on all sides first.
         columns = padded_convolution(x, self.weight, None, self.padding_mode, (reach, 0))
         return padded_convolution(
             columns, self.moves, self.bias, self.padding_mode, (0, reach), groups=len(self.bias)
@@ -66,7 +69,7 @@ class SplitConv2d(nn.Module):
 
 
 def fold_decoder(decoder: Decoder) -> None:
-    """Replace the up-sampling convolutions and the last one by what gives the same in less time.
+    """Replace the upsampling convolutions and the last one by equal ones that take less time.
 
     Args:
         decoder: with plain weights (spectral norm folded); changed in place. Its layers keep their

@@ -1,11 +1,11 @@
-"""Norms that take their statistics from outside and tell what they measured themselves.
+"""Norms that take their statistics from outside and return those that they measure themselves.
 
 `measuring` makes a copy of a network with such norms; its call runs inside `run_with`, which hands
-the statistics from norm to norm. `munit_edge.model.norm_statistics` says how they are laid out.
+the statistics from norm to norm. `munit_edge.model.norm_statistics` describes their layout.
 
-A norm measures on what it gets, before anything is normalised, and only where `core` counts: parts
-of an image overlap, and what overlaps must count once. The second moment is taken around the mean
-that the norm uses, which is the measured one or near it, so nothing cancels.
+A norm measures its input before it normalises it, and only where `core` counts: parts of an image
+overlap, and the overlap must count once. The second moment is taken around the mean that the norm
+uses, which is the measured one or near it, so nothing cancels.
 """
 
 from __future__ import annotations
@@ -122,8 +122,8 @@ class _MeasuredLayerNorm(LayerNorm):
         """[B, C, H, W] -> [B, C, H, W]."""
         centred, variance, count = _current.get().centre(x, 1, self.enlargement)
         unbiased = variance * (count / (count - 1))
-        deviation = unbiased.clamp_min(torch.finfo(torch.float32).tiny).sqrt()
-        scale = self.weight[:, None, None] / (deviation + NORM_EPS)  # [B, C, 1, 1]
+        std = unbiased.clamp_min(torch.finfo(torch.float32).tiny).sqrt()
+        scale = self.weight[:, None, None] / (std + NORM_EPS)  # [B, C, 1, 1]
         return centred * scale + self.bias[:, None, None]
 
 
@@ -152,7 +152,7 @@ def run_with(norm_stats: Tensor, core: Tensor) -> Iterator[_Run]:
     """Hand statistics to the measuring network that is called inside.
 
     Args:
-        norm_stats: float32 [B, K, 2], as `munit_edge.model.norm_statistics` says.
+        norm_stats: float32 [B, K, 2], laid out as in `munit_edge.model.norm_statistics`.
         core: float32 [B, 1, h, w], the weight of each content pixel in what is measured.
     """
     run = _Run(norm_stats, core)

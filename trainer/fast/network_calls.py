@@ -1,7 +1,7 @@
 """How a training step calls its networks: by themselves, or through torch.compile.
 
-What is compiled is the call and not the module, so names, checkpoints, the moving average and the
-images of a run know nothing of it.
+The call is compiled and not the module, so names, checkpoints, the EMA and a run's grids do not
+depend on it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class GeneratorCalls(NamedTuple):
 
 @dataclass(frozen=True)
 class NetworkCalls:
-    """What is called in the place of the networks, by domain."""
+    """The calls that replace the networks, by domain."""
 
     generators: dict[str, GeneratorCalls]
     discriminators: dict[str, Call]
@@ -54,7 +54,7 @@ def network_calls(
     """The calls of these networks.
 
     Raises:
-        EngineError: they are to be compiled, and what that needs is not here.
+        EngineError: they are to be compiled, and something that this needs is missing.
     """
     call = _itself
     if compiled:
@@ -79,7 +79,7 @@ def check_compiler(device: torch.device) -> None:
     """Compile one line for `device`; seconds, since the compiler itself has to start.
 
     Raises:
-        EngineError: it cannot be done; the message says what to install.
+        EngineError: it cannot be done; the message names what to install.
     """
     try:
         line = torch.compile(lambda x: x.sin() + 1, backend=BACKEND, dynamic=False)

@@ -1,12 +1,12 @@
-"""Nearest-neighbour up-sampling by 2 with a 5x5 convolution behind it, in fewer multiplications.
+"""Nearest-neighbour upsampling by 2 and the 5x5 convolution after it, in fewer multiplications.
 
-Up-sampling repeats every pixel, so a 5x5 window behind it sees 3x3 different pixels. Output row
+Upsampling repeats every pixel, so a 5x5 window after it sees 3x3 different pixels. Output row
 2j + p reads the low-resolution rows floor((2j + p + t) / 2) for the taps t = -2..2: taps that read
 the same row are added up beforehand. What remains is a 3x3 convolution at the low resolution with
 four times the outputs, one set for each phase (p, q), whose pixels are then interleaved: 9
 multiplications instead of 25.
 
-Zeros and replicated pixels are the same before and after up-sampling. A reflection is not: it shows
+Zeros and replicated pixels are the same before and after upsampling. A reflection is not: it shows
 the second pixel where replication shows the first, two pixels outside, which only the outermost
 line of each side sees, through its outermost tap. So the layer replicates, and adds the difference
 to those four lines.
@@ -25,7 +25,7 @@ from munit_edge.trainer.torch_api import F, Tensor, nn, torch
 
 
 class UpConv2d(nn.Conv2d):
-    """Nearest-neighbour up-sampling by 2 and a convolution behind it."""
+    """Nearest-neighbour upsampling by 2 and a convolution after it."""
 
     folded = False
     """Compute it as `up_convolution`, for kernel 5: the same to rounding, in less time. The weight
@@ -38,7 +38,7 @@ class UpConv2d(nn.Conv2d):
         return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-def fold_up_sampling(networks: nn.Module, folded: bool = True) -> None:
+def fold_upsampling(networks: nn.Module, folded: bool = True) -> None:
     """Set `UpConv2d.folded` in all of `networks`."""
     for module in networks.modules():
         if isinstance(module, UpConv2d):
@@ -59,7 +59,7 @@ class FoldedWeights(NamedTuple):
 
 
 def fold_weights(conv: nn.Conv2d) -> FoldedWeights:
-    """The weights of `up_convolution` that stand for an `UpConv2d` of kernel 5."""
+    """The weights with which `up_convolution` computes an `UpConv2d` of kernel 5."""
     weight, bias = conv.weight, conv.bias
     assert bias is not None
     assert conv.kernel_size == (5, 5)
@@ -84,7 +84,7 @@ def _added_taps(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 
 def up_convolution(x: Tensor, weights: FoldedWeights, padding_mode: str) -> Tensor:
-    """What an `UpConv2d` of kernel 5 gives: [B, I, h, w] -> [B, O, 2 * h, 2 * w].
+    """The output of an `UpConv2d` of kernel 5: [B, I, h, w] -> [B, O, 2 * h, 2 * w].
 
     Args:
         x: the low-resolution input; h and w are at least 2 where it is reflected.

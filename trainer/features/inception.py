@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Union
 
-from munit_edge.errors import ModelError
+from munit_edge.trainer.features.weights import Weights
 from munit_edge.trainer.torch_api import F, Tensor, nn, torch
 
 SIZE = 299
@@ -127,20 +127,21 @@ _Step = Union[_Conv, _Branch, tuple[_Branch, ...]]  # noqa: UP007 - a value, for
 
 def _plan(fid: bool) -> Iterator[tuple[str, _Step]]:
     """Name and kind of each step, in the order of the forward pass."""
-    yield "Conv2d_1a_3x3", _shrinking("")
-    yield "Conv2d_2a_3x3", _Conv("", (3, 3), same=False)
+    # Sides after each step, from 299; channels are those of the published weights.
+    yield "Conv2d_1a_3x3", _shrinking("")  # 149 x 149
+    yield "Conv2d_2a_3x3", _Conv("", (3, 3), same=False)  # 147 x 147
     yield "Conv2d_2b_3x3", _Conv("", (3, 3))
-    yield "", _SHRUNK
+    yield "", _SHRUNK  # 73 x 73
     yield "Conv2d_3b_1x1", _Conv("")
-    yield "Conv2d_4a_3x3", _Conv("", (3, 3), same=False)
-    yield "", _SHRUNK
+    yield "Conv2d_4a_3x3", _Conv("", (3, 3), same=False)  # 71 x 71
+    yield "", _SHRUNK  # 35 x 35, 192 channels
     for letter in "bcd":
-        yield f"Mixed_5{letter}", _BLOCK_A
-    yield "Mixed_6a", _BLOCK_B
+        yield f"Mixed_5{letter}", _BLOCK_A  # 256, 288, 288 channels
+    yield "Mixed_6a", _BLOCK_B  # 17 x 17, 768 channels
     for letter in "bcde":
         yield f"Mixed_6{letter}", _BLOCK_C
-    yield "Mixed_7a", _BLOCK_D
-    yield "Mixed_7b", _BLOCK_E
+    yield "Mixed_7a", _BLOCK_D  # 8 x 8, 1280 channels
+    yield "Mixed_7b", _BLOCK_E  # 2048 channels
     yield "Mixed_7c", (*_BLOCK_E[:-1], _MAX_POOLED) if fid else _BLOCK_E
 
 
@@ -158,7 +159,7 @@ class Inception(nn.Module):
             ModelError: they are not the weights of an Inception-v3.
         """
         super().__init__()
-        reader = _Reader(tensors, source)
+        reader = _Reader(Weights(tensors, source, EXPECTED))
         self.classes = reader.classes
         self.is_fid = self.classes == FID_CLASSES
         """Whether it is the network of the FID weights."""
@@ -175,6 +176,7 @@ class Inception(nn.Module):
 
         Images are resized to 299 x 299, bilinearly and without antialiasing, as pytorch-fid does.
         """
+        # [-1, 1] is right for both: torchvision's weights, too, were ported from TensorFlow.
         x = F.interpolate(image, (SIZE, SIZE), mode="bilinear", align_corners=False) * 2 - 1
         for name, step in self._plan:
             x = self._run(name, step, x)
@@ -197,6 +199,7 @@ class Inception(nn.Module):
             if step.ends:
                 channels = sum(self._read(reader, name, end, channels) for end in step.ends)
             return channels
+        # Parallel branches, of which a pooling passes its input's channels on.
         return sum(self._read(reader, name, branch, channels) for branch in step)
 
     def _run(self, name: str, step: _Step, x: Tensor) -> Tensor:
@@ -213,6 +216,7 @@ class Inception(nn.Module):
         return torch.cat([self._run(name, step, x) for step in steps], dim=1)
 
     def _pooled(self, branch: _Branch, x: Tensor) -> Tensor:
+        # Only the pooling with stride 2 may shrink: the outputs of parallel branches must fit.
         padding = 1 if branch.pool_stride == 1 else 0
         if branch.pool == "max":
             return F.max_pool2d(x, 3, branch.pool_stride, padding)
@@ -222,23 +226,20 @@ class Inception(nn.Module):
 
 
 class _Reader:
-    """Checked access to weights with torchvision's names."""
+    """Layers from weights with torchvision's names."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], source: str) -> None:
-        self._tensors = tensors
-        self._source = source
-        weight = self._tensor("fc.weight")
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        weight = weights.tensor("fc.weight")
         self.classes = weight.shape[0] if weight.ndim == 2 else 0
 
     def convolution(self, name: str, step: _Conv, inputs: int) -> nn.Conv2d:
         """A convolution with the batch norm after it folded in."""
-        weight = self._tensor(f"{name}.conv.weight")
+        weight = self._weights.tensor(f"{name}.conv.weight")
         outputs = weight.shape[0] if weight.ndim else 0
-        self._check(f"{name}.conv.weight", weight, (outputs, inputs, *step.kernel_hw))
+        self._weights.shaped(f"{name}.conv.weight", (outputs, inputs, *step.kernel_hw))
         parts = ("weight", "bias", "running_mean", "running_var")
-        norm = {part: self._tensor(f"{name}.bn.{part}") for part in parts}
-        for part, value in norm.items():
-            self._check(f"{name}.bn.{part}", value, (outputs,))
+        norm = {part: self._weights.shaped(f"{name}.bn.{part}", (outputs,)) for part in parts}
         scale = norm["weight"] / torch.sqrt(norm["running_var"] + _BATCH_NORM_EPSILON)
         height, width = step.kernel_hw
         padding = (height // 2, width // 2) if step.same else 0
@@ -250,24 +251,13 @@ class _Reader:
 
     def head(self, channels: int) -> nn.Linear:
         """The classifier."""
-        state = {part: self._tensor(f"fc.{part}") for part in ("weight", "bias")}
-        self._check("fc.weight", state["weight"], (self.classes, channels))
-        self._check("fc.bias", state["bias"], (self.classes,))
+        state = {
+            "weight": self._weights.shaped("fc.weight", (self.classes, channels)),
+            "bias": self._weights.shaped("fc.bias", (self.classes,)),
+        }
         head = nn.Linear(channels, self.classes)
         head.load_state_dict(state)
         return head
-
-    def _tensor(self, name: str) -> Tensor:
-        if name not in self._tensors:
-            raise ModelError(f"{self._source} has no {name}: {EXPECTED}")
-        return self._tensors[name].float()
-
-    def _check(self, name: str, value: Tensor, shape: tuple[int, ...]) -> None:
-        if tuple(value.shape) != shape:
-            raise ModelError(
-                f"{self._source}: {name} has shape {tuple(value.shape)} where {shape} follows "
-                f"from the layers before it: {EXPECTED}"
-            )
 
 
 EXPECTED = (

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from munit_edge.errors import ModelError
 from munit_edge.trainer.features.vgg import BLOCKS, MEAN, STD, feature_index
+from munit_edge.trainer.features.weights import Weights
 from munit_edge.trainer.torch_api import F, Tensor, nn, torch
 
 LpipsVersion = Literal["0.0", "0.1"]
@@ -60,7 +60,7 @@ def _vgg() -> Iterator[_Layer]:
     number = 0
     for block, size in enumerate(BLOCKS):
         for i in range(size):
-            pool = 2 if block and not i else None
+            pool = 2 if block and not i else None  # before each block but the first
             yield _Layer(feature_index(number), 3, pool=pool, compared=i == size - 1)
             number += 1
 
@@ -84,24 +84,26 @@ class Lpips(nn.Module):
         """
         super().__init__()
         named = {_plain_name(name): value for name, value in tensors.items()}
-        first = _tensor(named, "features.0.weight", source)
+        weights = Weights(named, source, EXPECTED)
+        first = weights.tensor("features.0.weight")
         is_alexnet = first.ndim == 4 and first.shape[2] == _ALEXNET[0].kernel
         self.trunk = "AlexNet" if is_alexnet else "VGG-16"
         """The name of the trunk network."""
+        # 31 pixels give 7, 3 and 1 after AlexNet's first convolution and its two poolings; VGG-16
+        # halves four times.
         self.min_size = 31 if is_alexnet else 16
         """The smallest height and width in pixels that it takes."""
         self._layers = _ALEXNET if is_alexnet else tuple(_vgg())
         self._convolutions, self._channel_weights = nn.ModuleList(), nn.ParameterList()
         channels = 3
         for layer in self._layers:
-            convolution = _convolution(named, layer, channels, source)
+            convolution = _convolution(weights, layer, channels)
             channels = convolution.out_channels
             self._convolutions.append(convolution)
             if layer.compared:
                 name = f"lin{len(self._channel_weights)}.model.1.weight"
-                weight = _tensor(named, name, source)
-                _check(name, weight, (1, channels, 1, 1), source)
-                self._channel_weights.append(weight)
+                self._channel_weights.append(weights.shaped(name, (1, channels, 1, 1)))
+        # Mean and std of 0.5 map [0, 1] to [-1, 1].
         scaled = version == "0.1"
         self.register_buffer("mean", torch.tensor(MEAN if scaled else (0.5,) * 3)[:, None, None])
         self.register_buffer("std", torch.tensor(STD if scaled else (0.5,) * 3)[:, None, None])
@@ -110,6 +112,7 @@ class Lpips(nn.Module):
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """RGB [B, 3, H, W] in [0, 1] twice, H and W at least `min_size` -> [B]."""
         pairs = zip(self._features(first), self._features(second), strict=True)
+        # [B, C, h, w] with weights [1, C, 1, 1] -> [B, 1, h, w] -> [B], for each compared layer.
         parts = [
             F.conv2d((_to_length_1(x) - _to_length_1(y)) ** 2, weight).mean(dim=(1, 2, 3))
             for weight, (x, y) in zip(self._channel_weights, pairs, strict=True)
@@ -129,7 +132,7 @@ class Lpips(nn.Module):
 
 def _to_length_1(features: Tensor) -> Tensor:
     length = features.square().sum(dim=1, keepdim=True).sqrt()
-    return features / (length + _EPSILON)
+    return features / (length + _EPSILON)  # outside the root, as in the lpips package
 
 
 def _plain_name(name: str) -> str:
@@ -137,29 +140,13 @@ def _plain_name(name: str) -> str:
     return re.sub(r"^net\.slice\d+\.", "features.", name)
 
 
-def _convolution(
-    tensors: Mapping[str, Tensor], layer: _Layer, inputs: int, source: str
-) -> nn.Conv2d:
+def _convolution(weights: Weights, layer: _Layer, inputs: int) -> nn.Conv2d:
     name = f"features.{layer.index}"
-    weight, bias = (_tensor(tensors, f"{name}.{part}", source) for part in ("weight", "bias"))
+    weight = weights.tensor(f"{name}.weight")
     outputs = weight.shape[0] if weight.ndim else 0
-    _check(f"{name}.weight", weight, (outputs, inputs, layer.kernel, layer.kernel), source)
-    _check(f"{name}.bias", bias, (outputs,), source)
+    weights.shaped(f"{name}.weight", (outputs, inputs, layer.kernel, layer.kernel))
+    bias = weights.shaped(f"{name}.bias", (outputs,))
     padding = 2 if layer.kernel > 3 else 1
     convolution = nn.Conv2d(inputs, outputs, layer.kernel, layer.stride, padding)
     convolution.load_state_dict({"weight": weight, "bias": bias})
     return convolution
-
-
-def _tensor(tensors: Mapping[str, Tensor], name: str, source: str) -> Tensor:
-    if name not in tensors:
-        raise ModelError(f"{source} has no {name}: {EXPECTED}")
-    return tensors[name].float()
-
-
-def _check(name: str, value: Tensor, shape: tuple[int, ...], source: str) -> None:
-    if tuple(value.shape) != shape:
-        raise ModelError(
-            f"{source}: {name} has shape {tuple(value.shape)} where {shape} follows from the "
-            f"layers before it: {EXPECTED}"
-        )

@@ -93,6 +93,7 @@ class LpipsNetwork:
         for path in paths:
             tensors |= read_weight_file(path, lpips.EXPECTED)
         found = card("LPIPS", "", *paths)
+        # Nothing in the weights tells the versions apart: they differ in numbers only.
         version = next(
             (_LINEAR_LAYERS[h] for h in found.sha256.values() if h in _LINEAR_LAYERS), None
         )
@@ -142,6 +143,7 @@ def _run(function: Callable[..., Tensor], images: Sequence[Images], device: str)
                 / 255
                 for batch in images
             ]
+            # Statistics over many images are computed in float64; the networks run in float32.
             return np.asarray(function(*shown).double().cpu().numpy())
     except RuntimeError as exc:
         raise EngineError(f"torch failed in a feature network on {device}: {exc}") from exc

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
 from munit_edge.errors import ModelError
 from munit_edge.trainer.config import VggLayer
+from munit_edge.trainer.features.weights import Weights
 from munit_edge.trainer.tensor_files import read_weight_file
 from munit_edge.trainer.torch_api import F, Tensor, nn, torch
 
@@ -58,8 +58,10 @@ class VggFeatures(nn.Module):
 
         Grey images are expanded to RGB; alpha (the fourth channel) is ignored.
         """
+        # expand copies nothing, and its gradient adds up the three channels.
         rgb = image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image[:, :3]
         x = ((rgb + 1) / 2 - self.mean) / self.std
+        # Pooling comes before a convolution, so none follows the last layer that was read.
         for convolution, first in zip(self.convolutions, _starts_block(), strict=False):
             if first:
                 x = F.max_pool2d(x, 2)
@@ -74,9 +76,9 @@ def read_vgg(path: Path, layer: VggLayer) -> VggFeatures:
         InputError: there is no such file.
         ModelError: the file does not hold such weights.
     """
-    tensors = read_weight_file(path, _EXPECTED)
+    weights = Weights(read_weight_file(path, _EXPECTED), str(path), _EXPECTED)
     count = get_args(VggLayer).index(layer) + 1
-    return VggFeatures([_convolution(tensors, i, path) for i in range(count)])
+    return VggFeatures([_convolution(weights, i, path) for i in range(count)])
 
 
 def _starts_block() -> list[bool]:
@@ -91,22 +93,17 @@ def feature_index(convolution: int) -> int:
     return 2 * convolution + poolings
 
 
-def _convolution(tensors: Mapping[str, Tensor], number: int, path: Path) -> nn.Conv2d:
-    inputs = 3 if number == 0 else len(_tensor(tensors, number - 1, "bias", path))
-    weight, bias = (_tensor(tensors, number, part, path) for part in ("weight", "bias"))
+def _convolution(weights: Weights, number: int, path: Path) -> nn.Conv2d:
+    name = f"features.{feature_index(number)}"
+    before = f"features.{feature_index(number - 1)}.bias" if number else None
+    inputs = 3 if before is None else len(weights.tensor(before))
+    weight, bias = weights.tensor(f"{name}.weight"), weights.tensor(f"{name}.bias")
     outputs = bias.shape[0] if bias.ndim == 1 else 0
     if tuple(weight.shape) != (outputs, inputs, 3, 3):
         raise ModelError(
-            f"{path}: features.{feature_index(number)} has weights {tuple(weight.shape)} and "
+            f"{path}: {name} has weights {tuple(weight.shape)} and "
             f"biases {tuple(bias.shape)}, which do not follow {inputs} channels: {_EXPECTED}"
         )
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
     convolution.load_state_dict({"weight": weight, "bias": bias})
     return convolution
-
-
-def _tensor(tensors: Mapping[str, Tensor], number: int, part: str, path: Path) -> Tensor:
-    name = f"features.{feature_index(number)}.{part}"
-    if name not in tensors:
-        raise ModelError(f"{path} has no {name}: {_EXPECTED}")
-    return tensors[name]

@@ -95,6 +95,7 @@ def _not_munit(path: Path, found: str) -> ModelError:
 def _unwrapped(data: Mapping[Any, Any]) -> Mapping[Any, Any]:
     """The contents without the outer level under which whole programs save their state."""
     data = _renamed(data)
+    # Only around net_G: for NVlabs/MUNIT `Layout` searches nested levels itself.
     for key in ("state_dict", "model_state_dict", "model"):
         inside = data.get(key)
         if isinstance(inside, Mapping) and "net_G" in (inside := _renamed(inside)):
@@ -124,6 +125,7 @@ def _read_munit(path: Path, data: Mapping[Any, Any]) -> ForeignCheckpoint:
     return ForeignCheckpoint(
         path=path,
         program=MUNIT,
+        # That program stores no iteration in the file: the name is the better source.
         iteration=_number_after("gen_", path) or _iteration(data),
         live=_munit_weights(generators),
         average=_munit_weights(_one(path, averages, "averages")) if averages else None,
@@ -172,6 +174,7 @@ def _one(path: Path, found: list[Found], what: str) -> Found:
             f"{path} holds {what} more than once, such as {names_shown(found[0].twice, 1)} beside "
             "a tensor of the same network and name: save those to convert in a file of their own"
         )
+    # UNIT has one encoder, "enc", where MUNIT has "enc_content" and "enc_style".
     if any(name.startswith(("a.enc.", "b.enc.")) for name in found[0].tensors):
         raise ModelError(f"{path} is a UNIT model: munit-edge supports only MUNIT models")
     for domain in DOMAINS:
@@ -221,6 +224,7 @@ def _iteration(data: Mapping[Any, Any]) -> int | None:
 
 def _read_imaginaire(path: Path, data: Mapping[str, Any]) -> ForeignCheckpoint:
     generators = _tensors(path, "'net_G'", _uncompiled(path, data["net_G"]))
+    # One dictionary holds both: the EMA is a copy of the whole generator in a submodule.
     average = {name: value for name, value in generators.items() if "averaged_model." in name}
     live = {
         name: value
@@ -275,6 +279,7 @@ def _by_domain(path: Path, tensors: dict[str, Tensor], network: str, what: str) 
 
 
 def _domain_prefix(name: str, network: str) -> str | None:
+    # Lazy: the first occurrence ends the prefix, whatever the names inside the network are.
     match = re.match(rf"(?:\w+\.)*?{network}_[ab]\.", name)
     return match.group() if match else None
 

@@ -22,6 +22,7 @@ IMAGINAIRE = "NVlabs/imaginaire"
 
 T = TypeVar("T")
 
+# No default. None would not do: a file may hold null.
 _REQUIRED: Any = object()
 
 _MUNIT_GEN = ("dim", "mlp_dim", "style_dim", "activ", "n_downsample", "n_res", "pad_type")
@@ -35,6 +36,8 @@ _IMAGINAIRE_GLOBAL_ONLY = (
     "anti_aliased",
     "image_channels",
 )
+MUNIT_NORMS = {"none": "none", "in": "instance", "ln": "layer"}
+"""Norms of NVlabs/MUNIT's discriminators and our names of them."""
 _ACTIVATIONS = {name: name for name in get_args(Activation)}
 _PADDINGS = {name: name for name in get_args(Padding)}
 _CHANNELS = {number: number for number in (1, 3, 4)}
@@ -108,7 +111,7 @@ def model_config_from_munit(data: Mapping[str, Any], source: str) -> ModelConfig
             "width": dis.integer("dim", DiscriminatorConfig, "width"),
             "num_layers": dis.integer("n_layer", DiscriminatorConfig, "num_layers"),
             "num_scales": dis.integer("num_scales", DiscriminatorConfig, "num_scales"),
-            "norm": dis.choice("norm", {"none": "none", "in": "instance", "ln": "layer"}),
+            "norm": dis.choice("norm", MUNIT_NORMS),
             "padding": dis.choice("pad_type", _PADDINGS),
             "activation": dis.choice("activ", _ACTIVATIONS),
         },
@@ -128,6 +131,7 @@ def model_config_from_imaginaire(data: Mapping[str, Any], source: str) -> ModelC
     """
     reader = _Reader(data, source, IMAGINAIRE)
     gen = reader.section("gen")
+    # Settings that map to None have no field of ours: other values would mean other networks.
     gen.choice("type", {"imaginaire.generators.munit": None}, "imaginaire.generators.munit")
     gen.choice("content_norm_type", {"instance": None}, "instance")
     gen.choice("style_norm_type", _UNNORMALISED, "")
@@ -188,6 +192,7 @@ def _imaginaire_discriminator(dis: _Section, channels: int | None) -> dict[str, 
         "max_width": dis.integer("max_num_filters", DiscriminatorConfig, "max_width", 512),
         "num_layers": dis.integer("num_layers", DiscriminatorConfig, "num_layers", 4),
         "num_scales": num_scales,
+        # Fixed in that program, or checked above.
         "norm": "none",
         "padding": "zero",
         "activation": "lrelu",
@@ -244,6 +249,7 @@ class _Section:
         found, value = self._get(key, default)
         if not found:
             return None
+        # Elsewhere "no" and "on" may be names, so only booleans are converted.
         if True in allowed or False in allowed:
             value = _YAML_BOOLEANS.get(str(value).lower(), value)
         for option, meaning in allowed.items():

@@ -167,6 +167,8 @@ def adopt(
     average = None
     if foreign.average is not None and weights != "live":
         average = build_generators(config)
+        # An EMA may have been saved with spectral norm or with it folded in: the names show which.
+        # Ours is folded after its weights are read, or before.
         folded = not any(name.endswith(".weight_orig") for name in foreign.average.tensors)
         if folded:
             fold_spectral_norm(average)
@@ -177,6 +179,7 @@ def adopt(
         discriminators = build_discriminators(config)
         dis_names = discriminator_names(config.discriminator)
         faults.load(discriminators, dis_names, foreign.discriminators)
+    # After all networks, so that one message lists everything.
     if faults:
         hints = _hints(foreign, config) or ["name the configuration that it was trained with"]
         text = "; ".join([*hints, *faults.texts()])
@@ -222,6 +225,7 @@ class _Faults:
 
     def load(self, networks: nn.ModuleDict, names: NameMap, weights: ForeignWeights) -> None:
         """Copy `weights` into `networks` if everything fits."""
+        # By their names in the file, which messages show.
         wanted = {
             weights.prefixes[domain] + names.foreign(name): (f"{domain}.{name}", value)
             for domain in DOMAINS
@@ -235,6 +239,7 @@ class _Faults:
         for name, (_, value) in wanted.items():
             if name in given:
                 self._check(name, given[name], value)
+        # Nothing is copied after the first fault: the caller raises.
         if not self:
             networks.load_state_dict({ours: given[name] for name, (ours, _) in wanted.items()})
 
@@ -268,6 +273,7 @@ def _hints(foreign: ForeignCheckpoint, config: ModelConfig) -> list[str]:
 def _notes(foreign: ForeignCheckpoint, config: ModelConfig) -> list[str]:
     if foreign.program != IMAGINAIRE:
         return list(foreign.notes)
+    # Both orders have the same tensors, and a file may have been sorted: no more than a note.
     pre_activation = implied_pre_activation(foreign.live.tensors)
     if pre_activation is None or pre_activation == config.pre_activation:
         return []

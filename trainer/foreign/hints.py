@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from munit_edge.model.config import ModelConfig
+from munit_edge.trainer.foreign.config import MUNIT_NORMS
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -70,7 +71,7 @@ def implied_pre_activation(names: Iterable[str]) -> bool | None:
 
 def _munit_configured(config: ModelConfig) -> dict[str, Any]:
     dis = config.discriminator
-    norms = {"none": "none", "instance": "in", "layer": "ln"}
+    norms = {ours: theirs for theirs, ours in MUNIT_NORMS.items()}
     return {
         "input_dim_a": config.channels_a,
         "input_dim_b": config.channels_b,
@@ -115,6 +116,7 @@ def _munit_discriminator(shapes: Shapes) -> dict[str, Implied]:
     )
     implied["dis.activ"] = _activation(shapes)
     if "cnns.0.1.conv.weight" in shapes:  # the first layer has no norm
+        # Instance norm has no tensors, so it cannot be told from none.
         layer_norm = "cnns.0.1.norm.gamma" in shapes
         implied["dis.norm"] = _one_of("ln") if layer_norm else _one_of("none", "in")
     return implied
@@ -133,7 +135,7 @@ def _imaginaire_configured(config: ModelConfig) -> dict[str, Any]:
         "gen.latent_dim": config.style_dim,
         "gen.num_filters_mlp": config.mlp_dim,
         "gen.num_mlp_blocks": config.num_mlp_layers,
-        "gen.weight_norm_type": "spectral",
+        "gen.weight_norm_type": "spectral",  # the only values that the reader accepts
         "gen.apply_noise": False,
         "dis.patch_wise": patch,
         "dis.num_filters": dis.width,
@@ -198,6 +200,7 @@ def _maximum(
     """What the widest layer implies for the limit of widths."""
     if width is None or doublings is None or widest is None:
         return {}
+    # Narrower than unlimited doubling: the limit was reached, so it is known exactly.
     if widest < width * 2**doublings:
         return {name: _one_of(widest)}
     return {name: Implied(f"{widest} or more", lambda value: value >= widest)}

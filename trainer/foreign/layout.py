@@ -20,6 +20,8 @@ MAX_DEPTH = 8
 """Levels of nested mappings that are searched."""
 
 _GENERATOR_PARTS = r"(?:enc_content|enc_style|enc|dec|mlp)\."
+# Lazy groups on both sides of the domain: "x.y.gen_a.module.enc_content.model..." is split into the
+# place "x.y.", the domain, wrappers, and the name as the program itself writes it.
 _PLACE = r"(?P<before>(?:[^.]+\.)*?)(?:{kind}_)?(?P<domain>[ab])\.(?P<wrap>(?:[^.]+\.)*?)"
 _PATTERNS = {
     "gen": re.compile(_PLACE.format(kind="gen") + rf"(?P<name>{_GENERATOR_PARTS}.+)", re.DOTALL),
@@ -29,7 +31,7 @@ _WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod)\.")
 """Prefixes of DataParallel and torch.compile."""
 _AVERAGE = re.compile(r"(?:^|[._])(?:ema|avg|average\w*|shadow)(?:[._]|$)", re.IGNORECASE)
 _COUNTERS = ("n_averaged", "num_updates", "num_updates_tracked")
-"""What an EMA stores in addition to its weights."""
+"""Entries of an EMA in addition to its weights."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,12 @@ class Layout:
     def _find(self, kind: str) -> list[Found]:
         """The networks of one kind, grouped by place."""
         found: dict[str, Found] = {}
+        # The prefix that ends with a domain, such as "gen_a.": what else is there belongs to it.
         containers: dict[str, tuple[Found, Domain]] = {}
         for name, value in self.leaves.items():
             if (match := _PATTERNS[kind].fullmatch(name)) is None:
                 continue
+            # Without wrappers: both domains have one place, even if only one of them was wrapped.
             place = match["before"] + _WRAPPERS.sub("", match["wrap"])
             one = found.setdefault(place, Found(place))
             domain: Domain = "a" if match["domain"] == "a" else "b"
@@ -104,6 +108,7 @@ class Layout:
             one.tensors[key] = value
             self._used.add(name)
             containers.setdefault(name[: match.start("wrap")], (one, domain))
+        # Second pass: unknown entries beside the known ones, which must not be dropped in silence.
         for name, value in self.leaves.items():
             for container, (one, domain) in containers.items():
                 rest = name.removeprefix(container)

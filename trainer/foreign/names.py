@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from munit_edge.model.config import DiscriminatorConfig, ModelConfig
 
+# NVlabs/imaginaire uses torch's older spectral norm, which has other names for the same tensors.
 _SPECTRAL_NORM_LEAVES = {
     "parametrizations.weight.original": "weight_orig",
     "parametrizations.weight.0._u": "weight_u",
@@ -33,6 +34,7 @@ class NameMap:
 
     def foreign(self, name: str) -> str:
         """Their name of our tensor `name`."""
+        # The longest prefix that is mapped: dots are cut from the right.
         block = name
         while block not in self.blocks:
             block, dot, _ = block.rpartition(".")
@@ -71,6 +73,7 @@ def _munit_generator(config: ModelConfig) -> Iterator[tuple[str, str]]:
     yield "content_encoder.stem", "enc_content.model.0"
     for i in range(downs):
         yield f"content_encoder.down.{i}", f"enc_content.model.{1 + i}"
+    # All residual blocks are one module there: the last of the encoder, the first of the decoder.
     for i in range(config.num_res_blocks):
         for j in (0, 1):
             theirs = f"model.{i}.model.{j}"
@@ -82,6 +85,7 @@ def _munit_generator(config: ModelConfig) -> Iterator[tuple[str, str]]:
     for i in range(downs):
         yield f"decoder.up.{i}", f"dec.model.{2 + 2 * i}"  # each after its upsampling layer
     yield "decoder.to_image", f"dec.model.{1 + 2 * downs}"
+    # The MLP is a sibling of the decoder there. Activations have tensors only if they are PReLU.
     for i in range(config.num_mlp_layers):
         yield f"decoder.adain_head.linear.{i}", f"mlp.model.{i}.fc"
         yield f"decoder.adain_head.activations.{i}", f"mlp.model.{i}.activation"
@@ -121,9 +125,11 @@ def _imaginaire_generator(config: ModelConfig) -> Iterator[tuple[str, str]]:
             decoder_layers.append(f"decoder.decoder.{i}.{theirs}")
             yield f"decoder.residual.{i}.block_{j}", decoder_layers[-1]
     for i in range(downs):
+        # Upsampling layers without tensors are counted: blocks + 2 * i is the one before.
         decoder_layers.append(f"decoder.decoder.{blocks + 1 + 2 * i}.layers")
         yield f"decoder.up.{i}", decoder_layers[-1]
     yield "decoder.to_image", f"decoder.decoder.{blocks + 2 * downs}.layers"
+    # There each AdaIN layer holds its own linear layer; here the head has them in the same order.
     for i, layer in enumerate(decoder_layers):
         yield f"decoder.adain_head.adain.{i}", f"{layer}.norm.fc.layers.conv"
     for i in range(config.num_mlp_layers):
@@ -139,7 +145,7 @@ def _munit_discriminator(config: DiscriminatorConfig) -> Iterator[tuple[str, str
 
 def _imaginaire_patch(config: DiscriminatorConfig) -> Iterator[tuple[str, str]]:
     for scale in range(config.num_scales):
-        for i in range(config.num_layers + 2):
+        for i in range(config.num_layers + 2):  # with stride 2, one that widens, the last
             yield f"scales.{scale}.blocks.{i}", f"discriminators.{scale}.layer{i}.0.layers"
 
 

@@ -13,16 +13,15 @@ from typing import Any
 from munit_edge.files.plain_data import shown
 from munit_edge.settings import has_key
 from munit_edge.trainer.config import TrainConfig
-from munit_edge.trainer.foreign.config import IMAGINAIRE, MUNIT
+from munit_edge.trainer.foreign.config import IMAGINAIRE, MUNIT, MUNIT_NORMS
 
 _GAN_MODES = {"hinge": "hinge", "least_square": "lsgan", "non_saturated": "nsgan"}
-_NORMS = {"none": "none", "in": "instance", "ln": "layer"}
 _PARTS = ("train", "test")
 
 
 @dataclass(frozen=True)
 class Counterpart:
-    """What does here what a foreign setting does there."""
+    """Our counterpart of a foreign setting."""
 
     keys: tuple[str, ...] = ()
     """Our settings that take its value; none where there is no counterpart."""
@@ -79,7 +78,7 @@ _OF_MUNIT: dict[str, Counterpart] = {
     "gen.n_res": _same("model.num_res_blocks"),
     "gen.pad_type": _same("model.padding"),
     "dis.dim": _same("model.discriminator.width"),
-    "dis.norm": Counterpart(("model.discriminator.norm",), _NORMS),
+    "dis.norm": Counterpart(("model.discriminator.norm",), MUNIT_NORMS),
     "dis.activ": _same("model.discriminator.activation"),
     "dis.n_layer": _same("model.discriminator.num_layers"),
     "dis.gan_type": _same("loss.gan"),
@@ -197,20 +196,14 @@ def foreign_setting(key: str, value: Any) -> str | None:
     """
     if has_key(TrainConfig, key):
         return None
-    found = {
-        (name, theirs): counterpart
-        for name, table in _PROGRAMS.items()
-        for theirs, counterpart in table.items()
-        if theirs == key
-    } or {
-        (name, theirs): counterpart
-        for name, table in _PROGRAMS.items()
-        for theirs, counterpart in table.items()
-        if theirs.rpartition(".")[2] == key
-    }
+    # The dotted key as it is, or else every setting that ends with it: one name may be in both
+    # programs, or in several sections.
+    known = [(name, theirs) for name, table in _PROGRAMS.items() for theirs in table]
+    found = [one for one in known if one[1] == key] or [
+        one for one in known if one[1].rpartition(".")[2] == key
+    ]
     texts = [
-        f"'{theirs}' of {name} {_hint(counterpart, value)}"
-        for (name, theirs), counterpart in found.items()
+        f"'{theirs}' of {name} {_hint(_PROGRAMS[name][theirs], value)}" for name, theirs in found
     ]
     return ", and ".join(dict.fromkeys(texts)) or None
 
@@ -253,11 +246,13 @@ def _hint(counterpart: Counterpart, value: Any) -> str:
 def _options(counterpart: Counterpart, value: Any) -> str:
     """The options to pass instead, with the value if it can be converted."""
     values: list[Any] = [value] * len(counterpart.keys)
+    # A value that cannot be converted is left out: the hint still names our keys.
     if counterpart.split:
         values = value.split(",") if isinstance(value, str) else value
         if not isinstance(values, list) or len(values) != len(counterpart.keys):
             return " and ".join(counterpart.keys)
     if counterpart.values is not None:
+        # Lists and mappings are not hashable.
         if isinstance(value, (list, dict)) or value not in counterpart.values:
             return f"{counterpart.keys[0]} ({', '.join(counterpart.values.values())})"
         values = [counterpart.values[value]]

@@ -74,6 +74,7 @@ def chart(
         level: a reference value; drawn if the curves come near it.
     """
     x = Axis(0, max(1, last_iteration), _LEFT, WIDTH - _RIGHT)
+    # By the means: a single high value in a band would flatten the lines.
     y = value_axis([p.mean for s in series for p in s.points], level)
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" '
@@ -85,6 +86,7 @@ def chart(
     if level is not None and y.low <= level.value <= y.high:
         at = y.place(level.value)
         parts.append(f'<path class="level" d="M{_LEFT} {at:.1f}H{WIDTH - _RIGHT}"/>')
+    # All bands before all lines: later elements cover earlier ones.
     for number, one in enumerate(series):
         parts.append(_band(one.points, x, y, number))
     for number, one in enumerate(series):
@@ -100,6 +102,7 @@ def value_axis(values: Sequence[float], level: Level | None = None) -> Axis:
     if level is not None and low / 2 <= level.value <= 2 * high:
         low, high = min(low, level.value), max(high, level.value)
     if not log:
+        # An axis starts at 0 if at most half of it is empty then; equal values get some room.
         room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
         low, high = 0.0 if 0 <= low <= high / 2 else low - room, high + room
     elif high <= low:
@@ -116,6 +119,7 @@ def tick_text(value: float) -> str:
 
 
 def _ticks(low: float, high: float, count: int) -> list[float]:
+    # The smallest round step that gives at most `count` intervals; 0.1 % and 1e-9 are for rounding.
     raw = (high - low) / count
     size = 10.0 ** math.floor(math.log10(raw))
     step = size * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * size >= raw * 0.999)

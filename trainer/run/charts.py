@@ -58,6 +58,8 @@ def undecided_losses(loss: LossConfig, num_scales: int) -> tuple[float, float]:
         "nsgan": (2 * math.log(2), math.log(2)),  # the logit is always 0
         "hinge": (2.0, 0.0),  # the output is always 0
     }[loss.gan]
+    # The paper's convention sums over scales; the improved one takes their mean, for least squares
+    # halved.
     factor = float(num_scales)
     if loss.gan_convention == "improved":
         factor = 0.5 if loss.gan == "lsgan" else 1.0
@@ -144,6 +146,7 @@ def _place(name: str) -> tuple[str, str]:
         return section, rest
     if rest.endswith("_total"):
         return "total", f"{rest.removesuffix('_total')}s"
+    # Only a known end is a label: "style_use" is one name.
     stem, _, end = rest.rpartition("_")
     if stem and end in _ENDS:
         return f"{section}/{stem}", end

@@ -119,6 +119,7 @@ class CurveFile:
         self.path = path
         self.curves = Curves()
         """The contents of the file, thinned."""
+        # A resumed run repeats the iterations after its checkpoint, and with them their lines.
         with atomic_file(path) as partial, partial.open("w", encoding="utf-8") as kept:
             for line, at, values in _lines(path):
                 if at <= iteration:
@@ -136,7 +137,7 @@ class CurveFile:
         line = json.dumps({"iteration": iteration} | shown, separators=(",", ":"))
         with output_errors(self.path), open_to_append(self.path) as file:
             append_line(file, line)
-        self.curves.add(iteration, rounded)
+        self.curves.add(iteration, rounded)  # as read back after a resume
 
 
 def read_curves(path: Path) -> Curves:
@@ -156,6 +157,7 @@ def _lines(path: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
             try:
                 values: Any = json.loads(line)
                 iteration = int(values.pop("iteration"))
+            # Whatever a damaged line may be: not JSON, nested too deeply, no mapping, no number.
             except (
                 AttributeError,
                 LookupError,

@@ -119,7 +119,7 @@ class RunFolder:
         Later grids are from a session that was killed after its last checkpoint.
         """
         names = {path.name for path in (self.path / IMAGES_FOLDER).glob("*.png")}
-        found = {int(name[:8]) for name in names if re.match(r"\d{8}_", name)}
+        found = {int(name.partition("_")[0]) for name in names if re.match(r"\d{8,}_", name)}
         return sorted(
             i
             for i in found
@@ -161,6 +161,7 @@ class RunFolder:
         """Whether `munit-edge train` has started a run here; a train.yaml alone may be a user's."""
         if not is_file(self.config_file):
             return False
+        # Written by a run: normalised, so that reading and writing it changes nothing.
         with contextlib.suppress(MunitEdgeError, OSError, ValueError):
             text = self.config_file.read_text(encoding="utf-8")
             if text == dump_train_config(read_train_config(self.config_file)):
@@ -221,6 +222,7 @@ class RunFolder:
         with output_errors(self.path):
             if replace:
                 self._remove_run()
+            # What a killed run left half-written.
             for folder in (CHECKPOINTS_FOLDER, IMAGES_FOLDER):
                 sweep(self.path / folder)
         with atomic_file(self.config_file) as partial:
@@ -228,6 +230,7 @@ class RunFolder:
 
     def prune(self, keep: int, best: Path | None = None) -> None:
         """Delete all checkpoints except the newest `keep` and `best`."""
+        # `keep` is at least 1: [:-0] would be no checkpoint instead of all.
         for path in saved_checkpoints(self.path)[:-keep]:
             if path != best:
                 with output_errors(path):
@@ -250,6 +253,7 @@ class RunFolder:
         for file in self._files:
             if file != self.config_file:
                 file.unlink(missing_ok=True)
+        # Bottom up: a folder is empty only after its subfolders are gone.
         for top in self._folders:
             for folder, _, files in os.walk(top, topdown=False):
                 for file in (Path(folder, name) for name in files):
@@ -284,6 +288,7 @@ def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in data.items():
         name = prefix + key
+        # A key that may change as a whole is compared as a whole.
         if isinstance(value, Mapping) and name not in MAY_CHANGE:
             flat |= _flat(value, f"{name}.")
         else:

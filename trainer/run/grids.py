@@ -91,9 +91,11 @@ def _row(
     assert isinstance(target_generator, Generator)
     content, own_style = source_generator.encode(image_from_bytes(source[None]))
     guide = target_generator.style_encoder(image_from_bytes(reference[None]))
+    # All translations in one call: [S + 1, D, h, w] without a copy, and [S + 1, style_dim].
     contents = content.expand(len(styles) + 1, -1, -1, -1)
     translations = target_generator.decoder(contents, torch.cat([styles, guide]))
     returned = target_generator.content_encoder(translations[:1])
+    # The reconstruction and the cycle, [2, C, H, W]: both have the image's own style.
     own = source_generator.decoder(torch.cat([content, returned]), own_style.expand(2, -1))
     *random, guided = _pixels_of_all(translations)
     return [_pixels(source), *_pixels_of_all(own), *random, _pixels(reference), guided]

@@ -85,6 +85,7 @@ def page_html(run: Snapshot) -> str:
         "title": escape(one_line(Path(os.path.realpath(run.folder.path)).name)),
         "state": escape(session.state if session else ""),
         "updated": f"{session.updated if session else time.time():.0f}",
+        # For the page's script: seconds without news after which it doubts the state.
         "rest": f"{_QUIET_S + 3 * _seconds_between_news(run):.0f}",
         "mood": mood,
         "status": escape(state),
@@ -99,6 +100,7 @@ def page_html(run: Snapshot) -> str:
         "facts": "".join(_row(*fact) for fact in _facts(run, session)),
         "settings": escape(dump_train_config(run.config)),
     }
+    # In one pass: what a user named "{{...}}" is not replaced again.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: pieces[match[1]], _template())
 
 
@@ -116,7 +118,7 @@ def _status(session: Session | None, complete: bool) -> tuple[str, str]:
     if session is None:
         return "not started", ""
     note = f" ({session.note})" if session.note and session.state != "failed" else ""
-    if session.state == "stopped" and complete:
+    if session.state == "stopped" and complete:  # the signal came in the last iteration
         return "finished", "good"
     return {
         "training": ("training", ""),

@@ -66,7 +66,7 @@ class RunRecord(StrictModel):
     skipped_updates: int = Field(0, ge=0)
     """Updates skipped because a loss or gradient was not finite."""
     broken_images: tuple[str, ...] = ()
-    """What was wrong with files that could not be read."""
+    """The faults of files that could not be read."""
 
     @property
     def iteration(self) -> int:
@@ -75,6 +75,7 @@ class RunRecord(StrictModel):
 
     def begun(self, session: Session) -> RunRecord:
         """The record with one more session; an earlier one that is still `training` was killed."""
+        # The folder is locked, so an earlier session cannot be training still.
         ended = tuple(
             s.model_copy(update={"state": "killed"}) if s.state == "training" else s
             for s in self.sessions

@@ -68,6 +68,8 @@ class RunState:
         self.iteration = 0
         self.skipped_updates = 0
         """Updates skipped because something was not finite."""
+        # Drawn on the CPU, so the weights are the same for every device, and in this order: whether
+        # there is an EMA must not change the others. The caller's random state is kept.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             generators = build_generators(config.model)
@@ -93,7 +95,7 @@ class RunState:
         """Update the EMA; call once after each iteration."""
         if self.average is None or self.config.average_decay is None:
             return
-        if "generator" in self.step.skipped:
+        if "generator" in self.step.skipped:  # the weights did not move
             return
         # A smaller decay at the start: else the initial weights would dominate the EMA for long.
         decay = min(self.config.average_decay, (1 + self.iteration) / (10 + self.iteration))
@@ -150,6 +152,7 @@ class RunState:
         _check_images(saved.images, sets)
         self._check_vgg(saved.vgg)
         self._check_images_per_iteration(saved.images_per_iteration)
+        # The checks came first: from here on the state changes.
         checkpoint.load_live_generators(self.generators)
         checkpoint.load_discriminators(self.discriminators)
         if self.average is not None:
@@ -194,11 +197,12 @@ def _optimizer_tensors(
     prefix: str, networks: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
     """The state of an optimiser by parameter name: "<prefix>.<parameter>.<what>"."""
+    # By name: torch's own state dict numbers the parameters, which ties a file to their order.
     return {
         f"{prefix}.{name}.{what}": optimizer.state[parameter][what]
         for name, parameter in networks.named_parameters()
         for what in ADAM_STATE
-        if parameter in optimizer.state
+        if parameter in optimizer.state  # absent while every update was skipped
     }
 
 
@@ -212,6 +216,7 @@ def _restore_optimizer(
     for name, parameter in networks.named_parameters():
         saved = {what: tensors.get(f"{prefix}.{name}.{what}") for what in ADAM_STATE}
         for what, value in saved.items():
+            # The step is a scalar.
             if value is not None and value.ndim and value.shape != parameter.shape:
                 raise ModelError(
                     f"the optimiser's {what} of '{name}' has shape {tuple(value.shape)} instead of "

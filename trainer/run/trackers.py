@@ -119,6 +119,7 @@ class Trackers:
         self._opened.close()
 
     def _start_service(self, name: TrackerName, tracker_class: Any, settings: Any) -> Any:
+        # realpath: the run's name for `.` or a link is that of the folder itself.
         run, folder = storable(Path(os.path.realpath(self._folder)).name), str(self._folder)
         options: dict[TrackerName, dict[str, Any]] = {
             "clearml": {"task_name": run},

@@ -67,11 +67,11 @@ class Progress(NamedTuple):
     skipped_updates: int
     """Updates skipped because a loss or gradient was not finite."""
     broken_images: tuple[str, ...]
-    """What was wrong with files that could not be read in this session."""
+    """The faults of files that could not be read in this session."""
 
 
 class RunView:
-    """What the first process of a run writes for its user; other processes write nothing.
+    """The output of a run's first process for its user; other processes write nothing.
 
     Every method raises `OutputError` if its file cannot be written.
     """
@@ -123,6 +123,7 @@ class RunView:
             self.write()
             yield
         except BaseException as exc:
+            # The error that ends the session is reported, not those that it causes here.
             with contextlib.suppress(OutputError):
                 self._write_ended("failed", storable(str(exc)) or type(exc).__name__)
             with contextlib.suppress(OutputError):
@@ -156,10 +157,12 @@ class RunView:
             "images_per_second": done.images_per_second,
             "updated": time.time(),
         }
+        # Those of earlier sessions first, each once.
         broken = dict.fromkeys((*self._record.broken_images, *done.broken_images))
         self._record = self._record.with_latest(latest).model_copy(
             update={"skipped_updates": done.skipped_updates, "broken_images": tuple(broken)}
         )
+        # The record first: the page is made from it and can be regenerated.
         write_record(self._folder.record_file, self._record)
         write_page(Snapshot(self._folder, self._config, self._record, self._numbers.curves))
         self._written = time.monotonic()

@@ -10,6 +10,7 @@ import pytest
 from munit_edge.errors import ConfigError
 from munit_edge.files.names import real_name
 from munit_edge.files.plain_data import read_yaml
+from munit_edge.model import layers
 from munit_edge.model.config import ModelConfig, split_direction
 from munit_edge.settings import StrictModel, validate
 
@@ -28,6 +29,10 @@ from munit_edge.settings import StrictModel, validate
         (
             {"discriminator": {"kind": "global-residual", "padding": "zero"}},
             "set num_scales to 1, got 3",
+        ),
+        (
+            {"max_width": 7, "num_downsamples": 3},
+            r"max_width must be at least 2\*\*num_downsamples, 8 .* halves .* 3 times\), got 7",
         ),
         ([1], "expected keys and values, got list"),
     ],
@@ -48,6 +53,14 @@ def test_sizes() -> None:
     config = ModelConfig(num_downsamples=3, width=10, max_width=50)
     assert (config.size_multiple, config.content_min_size, config.style_min_size) == (8, 16, 16)
     assert config.content_channels == 50
+
+
+def test_the_narrowest_decoder_has_a_channel_in_every_layer() -> None:
+    for config in (
+        ModelConfig(max_width=8, num_downsamples=3),
+        ModelConfig(width=1, num_downsamples=3),
+    ):
+        assert min(layer.outputs for layer in layers.decoder(config, 3)) == 1
 
 
 def test_direction() -> None:

@@ -13,7 +13,8 @@ from training_runs import tiny_config
 
 from munit_edge.errors import ConfigError, InputError, OutputError
 from munit_edge.files.unfinished import PARTIAL_PREFIX
-from munit_edge.trainer.checkpoint import saved_checkpoints
+from munit_edge.model.config import DIRECTIONS
+from munit_edge.trainer.checkpoint import INFO_FILE, saved_checkpoints
 from munit_edge.trainer.config_files import read_train_config
 from munit_edge.trainer.run.folder import MAY_CHANGE, RunFolder, differing_keys
 
@@ -115,6 +116,19 @@ def test_resuming_keeps_the_run_and_removes_half_written_checkpoints(tmp_path: P
     assert folder.checkpoint(3).is_dir()
     assert not half.exists()
     assert read_train_config(folder.config_file).iterations == 20
+
+
+def test_iterations_beyond_8_digits_are_the_newest(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run")
+    iterations = [99_999_999, 100_000_000]
+    for iteration in iterations:
+        folder.checkpoint(iteration).mkdir(parents=True)
+        (folder.checkpoint(iteration) / INFO_FILE).touch()
+        for direction in DIRECTIONS:
+            folder.grid(iteration, direction).parent.mkdir(exist_ok=True)
+            folder.grid(iteration, direction).touch()
+    assert [int(path.name) for path in saved_checkpoints(folder.path)] == iterations
+    assert folder.drawn(10**9) == iterations
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
