@@ -15,7 +15,7 @@ from munit_edge.engines.base import AnyArray, DeviceArray, GraphSet, Runner, tak
 from munit_edge.engines.factory import open_graphs
 from munit_edge.errors import InputError
 from munit_edge.files.atomic import sha256
-from munit_edge.images.io import pad_to
+from munit_edge.images.sizes import pad_to
 from munit_edge.model.config import Direction, Domain, GraphKind, ModelConfig, split_direction
 from munit_edge.model.manifest import MANIFEST_FILE, STYLES_FOLDER, is_model_directory
 from munit_edge.model.norm_statistics import NormStatistics, own_statistics

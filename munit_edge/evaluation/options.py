@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from munit_edge.evaluation.feature_networks import NetworkFiles
-from munit_edge.images.io import DEFAULT_MAX_MEGAPIXELS
+from munit_edge.images.sizes import DEFAULT_MAX_MEGAPIXELS
 from munit_edge.model.config import DIRECTIONS, Direction, split_direction
 from munit_edge.settings import StrictModel
 

@@ -12,8 +12,9 @@ from munit_edge.evaluation.options import DEFAULT_SIZE, EvaluateOptions
 from munit_edge.files.names import storable
 from munit_edge.images.data_folder import TEST_LAYOUT, domain_folders
 from munit_edge.images.folders import picture_files
-from munit_edge.images.io import Images, check_resized, read_image, resize_shorter
+from munit_edge.images.io import Images, read_image
 from munit_edge.images.left_out import LeftOut
+from munit_edge.images.sizes import check_resized, resize_shorter
 from munit_edge.model.config import DOMAINS, Domain, ModelConfig
 
 MIN_PICTURES = 10

@@ -1,4 +1,4 @@
-"""Image files: reading, resizing, padding, writing.
+"""Image files: reading and writing.
 
 Images in memory are uint8 [H, W, C] with 1, 3 or 4 channels. Reading turns an image upright (EXIF),
 refuses decompression bombs before decoding, and reports what is wrong with a file.
@@ -29,6 +29,7 @@ from munit_edge.images.opening import (
     unsupported,
 )
 from munit_edge.images.pixel_formats import Images, Picture, convert_image, profile_fits
+from munit_edge.images.sizes import DEFAULT_MAX_MEGAPIXELS, check_size, to_pillow
 from munit_edge.settings import closest
 
 __all__ = [
@@ -36,27 +37,20 @@ __all__ = [
     "ImageFormat",
     "Images",
     "Picture",
-    "check_size",
     "count_pixels",
     "decode_image",
     "encode_image",
     "image_format",
     "keeps_alpha",
     "on_white",
-    "pad_to",
     "read_bytes",
     "read_image",
-    "resize_picture",
-    "resize_shorter",
     "size_fault",
     "write_image",
 ]
 
 ImageFormat = Literal["png", "jpg", "webp"]
 FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
-
-DEFAULT_MAX_MEGAPIXELS = 100.0
-"""Larger images are refused unless the caller allows them."""
 
 _ORIENTATION_TAG = 0x0112
 
@@ -131,86 +125,6 @@ def decode_image(
 ) -> Picture:
     """Like `read_image`, for the bytes of a file; `name` is their name in messages."""
     return _decode(io.BytesIO(data), channels, name, max_megapixels)
-
-
-def resize_shorter(image: Images, size: int) -> Images:
-    """Resize so that the shorter side has `size` pixels; the longer one is rounded down.
-
-    The filter is Pillow's bilinear, which is antialiased when it shrinks an image. MUNIT's public
-    releases use it, too, in training and in testing.
-
-    Args:
-        image: uint8 [H, W, C].
-        size: pixels, at least 1.
-    """
-    before = image.shape[0], image.shape[1]
-    height, width = shorter_side_to(before, size)
-    if (height, width) == before:
-        return image
-    resized = _to_pillow(image).resize((width, height), Image.Resampling.BILINEAR)
-    return np.array(resized).reshape(height, width, image.shape[2])
-
-
-def shorter_side_to(size_hw: tuple[int, int], size: int) -> tuple[int, int]:
-    """Height and width after `resize_shorter` of an image of `size_hw`."""
-    height, width = size_hw
-    shorter = min(size_hw)
-    return max(1, height * size // shorter), max(1, width * size // shorter)
-
-
-def resize_picture(picture: Picture, size: int) -> Picture:
-    """`resize_shorter` for pixels and alpha."""
-    alpha = picture.alpha
-    if alpha is not None:
-        alpha = resize_shorter(alpha[..., None], size)[..., 0]
-    return replace(picture, pixels=resize_shorter(picture.pixels, size), alpha=alpha)
-
-
-def check_size(height: int, width: int, max_megapixels: float, name: str) -> None:
-    """Refuse an image with more pixels than allowed.
-
-    Raises:
-        InputError: it has more.
-    """
-    if height * width > max_megapixels * 1e6:
-        raise InputError(
-            f"{name} has {width} x {height} pixels, {height * width / 1e6:.1f} megapixels, and "
-            f"{max_megapixels:g} are allowed: make it smaller, or raise --max-megapixels if you "
-            "trust it"
-        )
-
-
-def check_resized(size_hw: tuple[int, int], size: int, max_megapixels: float, name: str) -> None:
-    """Refuse an image that would have more pixels than allowed after `resize_shorter`.
-
-    Raises:
-        InputError: it would have more.
-    """
-    height, width = shorter_side_to(size_hw, size)
-    if height * width > max_megapixels * 1e6:
-        raise InputError(
-            f"{name} has {size_hw[1]} x {size_hw[0]} pixels and would have {width} x {height}, "
-            f"{height * width / 1e6:.1f} megapixels, with a shorter side of {size}, and "
-            f"{max_megapixels:g} are allowed: crop it to a less narrow shape, or raise "
-            "--max-megapixels"
-        )
-
-
-def pad_to(images: Images, size_hw: tuple[int, int]) -> Images:
-    """Pad by reflection at the bottom and at the right.
-
-    Crop the result back with ``padded[..., :height, :width, :]``.
-
-    Args:
-        images: uint8 [..., H, W, C], any H and W from 1 up.
-        size_hw: height and width of the result (pixels), not below H and W.
-    """
-    below, right = (new - old for new, old in zip(size_hw, images.shape[-3:-1], strict=True))
-    if not below and not right:
-        return images
-    before = [(0, 0)] * (images.ndim - 3)
-    # NumPy repeats the reflection if the padding is wider than the image.
-    return np.pad(images, [*before, (0, below), (0, right), (0, 0)], mode="reflect")
 
 
 def image_format(name: str) -> ImageFormat:
@@ -347,20 +261,16 @@ def _turn(array: Images, orientation: int) -> Images:
     return np.ascontiguousarray(array)
 
 
-def _to_pillow(pixels: Images) -> Image.Image:
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-
-
 def _with_alpha(picture: Picture, keep: bool) -> Image.Image:
     """A Pillow image in mode L, LA, RGB or RGBA; unless kept, alpha is blended with white."""
     pixels, alpha = picture.pixels, picture.alpha
     if pixels.shape[2] == 4:
         pixels, alpha = pixels[..., :3], pixels[..., 3]
     if alpha is None:
-        return _to_pillow(pixels)
+        return to_pillow(pixels)
     if not keep:
-        return _to_pillow(on_white(pixels, alpha))
-    image = _to_pillow(pixels)
+        return to_pillow(on_white(pixels, alpha))
+    image = to_pillow(pixels)
     image.putalpha(Image.fromarray(alpha))
     return image
 

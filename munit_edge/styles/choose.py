@@ -11,7 +11,8 @@ import numpy as np
 from munit_edge.errors import InputError
 from munit_edge.files.paths import exists, is_folder
 from munit_edge.images.frame_tally import FrameTally
-from munit_edge.images.io import Images, Picture, check_resized, read_image, resize_picture
+from munit_edge.images.io import Images, Picture, read_image
+from munit_edge.images.sizes import check_resized, resize_picture
 from munit_edge.model.config import Domain, ModelConfig, split_direction
 from munit_edge.styles.codes import Styles, sample_styles, spread_styles
 from munit_edge.styles.files import NamedStyle, interpolated_named

@@ -8,7 +8,8 @@ import numpy as np
 
 from munit_edge.engines.base import take_rows
 from munit_edge.errors import InputError
-from munit_edge.images.io import Images, Picture, pad_to
+from munit_edge.images.io import Images, Picture
+from munit_edge.images.sizes import pad_to
 from munit_edge.model.config import Direction, split_direction
 from munit_edge.styles.codes import Styles
 from munit_edge.system.heap import heap_kept_smallest
