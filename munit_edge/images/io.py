@@ -162,7 +162,7 @@ def size_fault(height: int, width: int, format: ImageFormat) -> str | None:  # n
     )
 
 
-def encode_image(picture: Picture, format: ImageFormat) -> bytes:  # noqa: A002
+def encode_image(image: Picture, format: ImageFormat) -> bytes:  # noqa: A002
     """Encode an image file; equal images give equal bytes.
 
     JPEG and WebP have quality 95. If the format has no alpha, the image is blended with white. The
@@ -172,23 +172,23 @@ def encode_image(picture: Picture, format: ImageFormat) -> bytes:  # noqa: A002
         OutputError: the format cannot hold an image of this size.
     """
     buffer = io.BytesIO()
-    _save(picture, format, buffer)
+    _save(image, format, buffer)
     return buffer.getvalue()
 
 
-def _save(picture: Picture, format: ImageFormat, file: IO[bytes]) -> None:  # noqa: A002
+def _save(image: Picture, format: ImageFormat, file: IO[bytes]) -> None:  # noqa: A002
     encoder = _ENCODERS[format]
-    height, width = picture.pixels.shape[:2]
+    height, width = image.pixels.shape[:2]
     if fault := size_fault(height, width, format):
         raise OutputError(fault)
-    image = _with_alpha(picture, keeps_alpha(format))
-    if format == "webp" and image.mode in ("L", "LA"):
-        image = image.convert(image.mode.replace("L", "RGB"))
-    profile = picture.icc_profile if profile_fits(picture.icc_profile, image.mode) else None
-    image.save(file, encoder.name, icc_profile=profile, **encoder.options)
+    written = _with_alpha(image, keeps_alpha(format))
+    if format == "webp" and written.mode in ("L", "LA"):
+        written = written.convert(written.mode.replace("L", "RGB"))
+    profile = image.icc_profile if profile_fits(image.icc_profile, written.mode) else None
+    written.save(file, encoder.name, icc_profile=profile, **encoder.options)
 
 
-def write_image(path: Path, picture: Picture, *, replace: bool = True) -> None:
+def write_image(path: Path, image: Picture, *, replace: bool = True) -> None:
     """Write an image file, completely or not at all, in the format of its suffix.
 
     Raises:
@@ -197,7 +197,7 @@ def write_image(path: Path, picture: Picture, *, replace: bool = True) -> None:
     """
     format = image_format(path.suffix)  # noqa: A001
     with atomic_file(path, replace=replace) as partial, partial.open("wb") as file:
-        _save(picture, format, file)
+        _save(image, format, file)
 
 
 def _decode(file: IO[bytes], channels: int, name: str, max_megapixels: float) -> Picture:
@@ -219,7 +219,7 @@ def _load(opened: OpenedImage, channels: int, name: str) -> Picture:
         image.load()
         if opened.profile is not None:
             image.info["icc_profile"] = opened.profile
-        picture = convert_image(image, channels, opened.encoding)
+        converted = convert_image(image, channels, opened.encoding)
     except MemoryError as exc:
         raise InputError(
             f"{name} needs more memory than there is ({image.width} x {image.height} pixels): "
@@ -229,7 +229,7 @@ def _load(opened: OpenedImage, channels: int, name: str) -> Picture:
         raise unsupported(name, str(exc), image.format) from exc
     except Exception as exc:  # decoders also raise anything on damaged pixels
         raise damaged(name, exc, image.format) from exc
-    return replace(_upright(picture, _orientation(image)), frames=opened.frames)
+    return replace(_upright(converted, _orientation(image)), frames=opened.frames)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -241,11 +241,11 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _upright(picture: Picture, orientation: int) -> Picture:
-    alpha = picture.alpha
+def _upright(image: Picture, orientation: int) -> Picture:
+    alpha = image.alpha
     return replace(
-        picture,
-        pixels=_turn(picture.pixels, orientation),
+        image,
+        pixels=_turn(image.pixels, orientation),
         alpha=None if alpha is None else _turn(alpha, orientation),
     )
 
@@ -261,18 +261,18 @@ def _turn(array: Images, orientation: int) -> Images:
     return np.ascontiguousarray(array)
 
 
-def _with_alpha(picture: Picture, keep: bool) -> Image.Image:
+def _with_alpha(image: Picture, keep: bool) -> Image.Image:
     """A Pillow image in mode L, LA, RGB or RGBA; unless kept, alpha is blended with white."""
-    pixels, alpha = picture.pixels, picture.alpha
+    pixels, alpha = image.pixels, image.alpha
     if pixels.shape[2] == 4:
         pixels, alpha = pixels[..., :3], pixels[..., 3]
     if alpha is None:
         return to_pillow(pixels)
     if not keep:
         return to_pillow(on_white(pixels, alpha))
-    image = to_pillow(pixels)
-    image.putalpha(Image.fromarray(alpha))
-    return image
+    pillow = to_pillow(pixels)
+    pillow.putalpha(Image.fromarray(alpha))
+    return pillow
 
 
 _guard_lock = threading.Lock()

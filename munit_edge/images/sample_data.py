@@ -112,7 +112,7 @@ def write_sample_data(
     count: int = 1000,
     seed: int = 0,
     overwrite: bool = False,
-    on_picture: Callable[[], None] = lambda: None,
+    on_image: Callable[[], None] = lambda: None,
 ) -> Labels:
     """Draw both domains into `folder`, completely or not at all.
 
@@ -125,7 +125,7 @@ def write_sample_data(
         count: training images of each domain; a tenth as many are drawn for testing.
         seed: 0 or larger.
         overwrite: replace sample data that `folder` already has.
-        on_picture: called after each image.
+        on_image: called after each image.
 
     Raises:
         ConfigError: `size`, `count` or `seed` is out of range.
@@ -141,7 +141,7 @@ def write_sample_data(
         for name, label in sample_labels(count, seed):
             Image.fromarray(draw(label, size)).save(partial / name, compress_level=9)
             labels[name] = label
-            on_picture()
+            on_image()
         result = Labels(size=size, seed=seed, pictures=labels)
         text = json.dumps(result.model_dump(mode="json"), indent=1)
         (partial / LABELS_FILE).write_text(text + "\n", encoding="utf-8")
@@ -163,7 +163,7 @@ def read_labels(folder: Path) -> Labels:
         raise kind(f"{exc}: make it with `munit-edge sample-data`") from exc
 
 
-def num_pictures(split: str, count: int) -> int:
+def num_images(split: str, count: int) -> int:
     """Number of images in a split if each domain has `count` training images."""
     return count if split.startswith("train") else max(1, count // TEST_SHARE)
 
@@ -171,7 +171,7 @@ def num_pictures(split: str, count: int) -> int:
 def sample_labels(count: int, seed: int) -> Iterator[tuple[str, Label]]:
     """Names and labels of all images, split by split."""
     for split_index, split in enumerate(SPLITS):
-        for index in range(num_pictures(split, count)):
+        for index in range(num_images(split, count)):
             random = np.random.default_rng([seed, split_index, index])
             shape = _sample_shape(random)
             style = _sample_style(random) if split.endswith("B") else None
@@ -212,8 +212,8 @@ def _check_options(size: int, count: int, seed: int) -> None:
 
 def _files(data: Mapping[str, Any]) -> frozenset[str]:
     """The files that `labels.json` lists."""
-    pictures = data["pictures"]
-    return frozenset([LABELS_FILE, *(pictures if isinstance(pictures, dict) else ())])
+    listed = data["pictures"]
+    return frozenset([LABELS_FILE, *(listed if isinstance(listed, dict) else ())])
 
 
 SAMPLE_DATA = FolderKind(

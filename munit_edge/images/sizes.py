@@ -69,12 +69,12 @@ def shorter_side_to(size_hw: tuple[int, int], size: int) -> tuple[int, int]:
     return max(1, height * size // shorter), max(1, width * size // shorter)
 
 
-def resize_picture(picture: Picture, size: int) -> Picture:
+def resize_with_alpha(image: Picture, size: int) -> Picture:
     """`resize_shorter` for pixels and alpha."""
-    alpha = picture.alpha
+    alpha = image.alpha
     if alpha is not None:
         alpha = resize_shorter(alpha[..., None], size)[..., 0]
-    return replace(picture, pixels=resize_shorter(picture.pixels, size), alpha=alpha)
+    return replace(image, pixels=resize_shorter(image.pixels, size), alpha=alpha)
 
 
 def pad_to(images: Images, size_hw: tuple[int, int]) -> Images:

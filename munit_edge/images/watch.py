@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 from munit_edge.errors import InputError
 from munit_edge.files.paths import is_folder
-from munit_edge.images.folders import ImageFile, is_same_folder, later_stem, picture_files
+from munit_edge.images.folders import ImageFile, image_files, is_same_folder, later_stem
 from munit_edge.images.left_out import LeftOut
 
 POLL_S = 1.0
@@ -113,7 +113,7 @@ class FolderWatch:
 
 def _listed(folder: Path, recursive: bool, exclude: Path | None, left_out: LeftOut) -> list[Path]:
     try:
-        return picture_files(folder, recursive=recursive, exclude=exclude, left_out=left_out)
+        return image_files(folder, recursive=recursive, exclude=exclude, left_out=left_out)
     except InputError as exc:  # moved away, or a network share that may come back
         left_out.faults[folder] = str(exc)
         return []

@@ -12,7 +12,7 @@ from munit_edge.errors import InputError
 from munit_edge.files.paths import exists, is_folder
 from munit_edge.images.frame_tally import FrameTally
 from munit_edge.images.io import Images, Picture, read_image
-from munit_edge.images.sizes import check_resized, resize_picture
+from munit_edge.images.sizes import check_resized, resize_with_alpha
 from munit_edge.model.config import Domain, ModelConfig, split_direction
 from munit_edge.styles.codes import Styles, sample_styles, spread_styles
 from munit_edge.styles.files import NamedStyle, interpolated_named
@@ -112,7 +112,7 @@ def fit_to_size(image: Picture, size: int | None, max_megapixels: float, name: s
         return image
     height, width = image.pixels.shape[:2]
     check_resized((height, width), size, max_megapixels, name)
-    return resize_picture(image, size)
+    return resize_with_alpha(image, size)
 
 
 def _random(options: StyleOptions, style_dim: int, default: int) -> StyleSet:

@@ -9,7 +9,7 @@ import numpy as np
 from munit_edge.images.contact_sheet import cell_size, gallery, thumbnail
 from munit_edge.images.io import Images, Picture
 from munit_edge.styles.codes import Styles
-from munit_edge.styles.files import NamedStyle, PicturesOrigin
+from munit_edge.styles.files import ImagesOrigin, NamedStyle
 from munit_edge.styles.thumbnails import SIDE, draw_code, unpack_thumbnail
 
 SHEET_COLUMNS = 6
@@ -60,7 +60,7 @@ def reference_sheet(styles: Sequence[NamedStyle]) -> Images:
 
 
 def _thumbnail(style: NamedStyle) -> Images:
-    packed = style.origin.thumbnail if isinstance(style.origin, PicturesOrigin) else None
+    packed = style.origin.thumbnail if isinstance(style.origin, ImagesOrigin) else None
     kept = unpack_thumbnail(packed) if packed else None
     if kept is None:
         return draw_code(np.array(style.code, np.float32))

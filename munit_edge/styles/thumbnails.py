@@ -17,7 +17,7 @@ SIDE = 96
 """Longer side in pixels of a thumbnail."""
 MAX_BYTES = 3000
 """Size limit of its file; in base64 that is 4000 characters."""
-MAX_PICTURES = 4
+MAX_IMAGES = 4
 """Number of reference images that are shown, two in a row."""
 
 _QUALITIES = (90, 80, 65, 50, 30, 20, 10)
@@ -31,19 +31,19 @@ _BACKGROUND, _AXIS = (246, 246, 246), (190, 190, 190)
 _POSITIVE, _NEGATIVE = (66, 103, 172), (201, 104, 62)
 
 
-def pack_thumbnail(pictures: Sequence[Picture]) -> str:
+def pack_thumbnail(images: Sequence[Picture]) -> str:
     """The first reference images as one small JPEG file, in base64.
 
     Args:
-        pictures: at least one; more than `MAX_PICTURES` are not shown.
+        images: at least one; more than `MAX_IMAGES` are not shown.
 
     Returns:
         At most 4000 characters.
     """
-    image = Image.fromarray(_side_by_side(pictures[:MAX_PICTURES]))
+    sheet = Image.fromarray(_side_by_side(images[:MAX_IMAGES]))
     for quality in _QUALITIES:
         file = io.BytesIO()
-        image.save(file, "JPEG", quality=quality)
+        sheet.save(file, "JPEG", quality=quality)
         if file.tell() <= MAX_BYTES:
             break
     return base64.b64encode(file.getvalue()).decode("ascii")
@@ -84,14 +84,14 @@ def draw_code(code: Styles, side: int = SIDE) -> Images:
     return np.array(image)
 
 
-def _side_by_side(pictures: Sequence[Picture]) -> Images:
+def _side_by_side(images: Sequence[Picture]) -> Images:
     """A single image alone; several in rows of two, on white."""
-    if len(pictures) == 1:
-        return thumbnail(pictures[0], SIDE)
+    if len(images) == 1:
+        return thumbnail(images[0], SIDE)
     cell = SIDE // 2
-    canvas = np.full((-(-len(pictures) // 2) * cell, SIDE, 3), 255, np.uint8)
-    for index, picture in enumerate(pictures):
-        small = thumbnail(picture, cell - 2)
+    canvas = np.full((-(-len(images) // 2) * cell, SIDE, 3), 255, np.uint8)
+    for index, image in enumerate(images):
+        small = thumbnail(image, cell - 2)
         height, width = small.shape[:2]
         row, column = divmod(index, 2)
         top, left = row * cell + (cell - height) // 2, column * cell + (cell - width) // 2

@@ -46,6 +46,7 @@ LAZY: dict[str, set[str]] = {
 # The modules of the engines that other rooms may use; the exporter and the commands may use all.
 ENGINE_DOORS = {
     "munit_edge.engines.base",
+    "munit_edge.engines.batches",
     "munit_edge.engines.devices",
     "munit_edge.engines.factory",
     "munit_edge.engines.probe",  # what a backend says of itself; opens nothing

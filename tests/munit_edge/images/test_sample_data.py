@@ -20,7 +20,7 @@ from munit_edge.images.sample_data import (
     Shape,
     Style,
     draw,
-    num_pictures,
+    num_images,
     read_labels,
     sample_labels,
     shape_mask,
@@ -196,7 +196,7 @@ def test_interrupted_drawing_leaves_nothing(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_sample_data(tmp_path / "data", size=16, count=5, on_picture=interrupt)
+        write_sample_data(tmp_path / "data", size=16, count=5, on_image=interrupt)
     assert [p for p in tmp_path.iterdir() if p.name.startswith(PARTIAL_PREFIX)] == []
     assert list(tmp_path.iterdir()) == []
 
@@ -219,8 +219,8 @@ def test_damaged_labels_are_named(tmp_path: Path) -> None:
 
 
 def test_number_of_images() -> None:
-    assert [num_pictures(split, 35) for split in SPLITS] == [35, 35, 3, 3]
-    assert num_pictures("testA", 1) == 1
+    assert [num_images(split, 35) for split in SPLITS] == [35, 35, 3, 3]
+    assert num_images("testA", 1) == 1
 
 
 def test_folder_permissions_follow_the_umask(tmp_path: Path) -> None:

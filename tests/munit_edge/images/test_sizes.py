@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from munit_edge.images.pixel_formats import Images, Picture
-from munit_edge.images.sizes import pad_to, resize_picture, resize_shorter
+from munit_edge.images.sizes import pad_to, resize_shorter, resize_with_alpha
 
 
 def noise(height: int, width: int, channels: int = 3) -> Images:
@@ -44,7 +44,7 @@ def test_resize_averages_when_it_makes_smaller() -> None:
 
 
 def test_resize_takes_alpha_along() -> None:
-    picture = resize_picture(Picture(noise(20, 40), noise(20, 40, 1)[..., 0], b"profile"), 10)
+    picture = resize_with_alpha(Picture(noise(20, 40), noise(20, 40, 1)[..., 0], b"profile"), 10)
     assert picture.pixels.shape == (10, 20, 3)
     assert picture.alpha is not None
     assert picture.alpha.shape == (10, 20)
