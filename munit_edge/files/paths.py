@@ -38,6 +38,7 @@ def open_file(path: Path) -> BinaryIO:
     mode = path.stat().st_mode
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         raise OSError(errno.ENXIO, "it is a device, not a file", str(path))
+    # Opening a pipe without a writer would block; on regular files the flag has no effect.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         if stat.S_ISFIFO(mode) and not _has_writer(descriptor):
@@ -51,6 +52,7 @@ def open_file(path: Path) -> BinaryIO:
 
 def _has_writer(descriptor: int) -> bool:
     """Whether a pipe holds data, or had a writer, within `WRITER_WAIT_S`."""
+    # Before its first writer a pipe is silent; POLLHUP means that one has come and gone.
     waiting = select.poll()
     waiting.register(descriptor, select.POLLIN | select.POLLHUP)
     return bool(waiting.poll(WRITER_WAIT_S * 1000))
@@ -70,6 +72,7 @@ def utf8_name(path: Path) -> Iterator[str]:
         yield str(path)
         return
     through_folder = storable(path.name) == path.name
+    # Linux shows every open descriptor as a name below /proc.
     descriptor = os.open(path.parent if through_folder else path, os.O_RDONLY)
     try:
         yield f"/proc/self/fd/{descriptor}" + (f"/{path.name}" if through_folder else "")

@@ -85,6 +85,7 @@ class FolderTarget:
         with output_errors(path):
             if path.exists() and not path.is_dir():
                 raise OutputError(f"{path} is a file: name a new folder")
+            # A mount point cannot be renamed.
             if os.path.ismount(path):
                 raise OutputError(f"{path} is a mount point: name a folder in it")
             if is_free(path):
@@ -104,6 +105,7 @@ class FolderTarget:
         if is_free(old):
             return
         if not self.kind.carries_others:
+            # Minutes or hours after the first check.
             self.check()
         kept = [old / name for name in self.kind.carried if os.path.lexists(old / name)]
         if self.kind.carries_others:
@@ -134,8 +136,10 @@ class FolderTarget:
 
     def _refuse_bound_inputs(self, path: Path) -> None:
         """Refuse inputs that are in the folder although their paths do not show it."""
+        # Bind mounts: an input, or a folder above it, may have a second name in here.
         chains = {identity: given for given in self.inputs for identity in _chain(given)}
         for entry in _walk(path):
+            # No file has device and inode 0.
             given = chains.get(_identity(entry) or (0, 0)) if chains else None
             if given is not None:
                 raise OutputError(
@@ -253,6 +257,7 @@ def _copy(path: Path, to: Path) -> None:
         to.symlink_to(path.readlink())
     elif path.is_dir():
         shutil.copytree(path, to, symlinks=True, dirs_exist_ok=True)
+    # What the command has written itself wins.
     elif not to.exists():
         shutil.copy2(path, to)
 
