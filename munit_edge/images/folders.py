@@ -82,6 +82,7 @@ def find_images(
     found: dict[str, tuple[Path, PurePath]] = {}
     for path in inputs:
         for file, relative in _below(path, recursive, exclude, left_out):
+            # By name, not by identity: two links to one file are two inputs.
             found.setdefault(os.path.abspath(file), (file, relative))  # noqa: PTH100
     files, relatives = zip(*found.values(), strict=True) if found else ((), ())
     stems = unique_stems(relatives)
@@ -103,6 +104,7 @@ def unique_stems(paths: Iterable[PurePath]) -> list[PurePath]:
     for path in paths:
         stem = path.with_suffix("")
         if plain[_key(stem)] > 1:
+            # The plain stem of a later file is not free, either.
             stem = _free(_suffixed(path), taken | plain.keys())
         taken.add(_key(stem))
         stems.append(stem)

@@ -134,6 +134,7 @@ def _split_alpha(image: Image.Image, white: int) -> tuple[Image.Image, Images | 
     if image.mode == "F":
         return _float_grey(image), None
     grey = image.mode in ("1", "L", "LA", "La")
+    # Also palettes with transparent entries, and one transparent colour (tRNS).
     if image.has_transparency_data:
         full = image.convert("LA" if grey else "RGBA")
         alpha = np.array(full.getchannel("A"))
@@ -148,16 +149,19 @@ def _deep_grey(image: Image.Image, white: int) -> tuple[Image.Image, Images | No
     values = np.asarray(image)
     if white > np.iinfo(np.int32).max:  # Pillow's 32-bit mode is signed
         values = values.astype(np.int32).view(np.uint32)
+    # Wide enough for 32 bits times 255; whole numbers round alike on every machine.
     values = values.astype(np.int64)
     grey = np.clip((values * 255 + white // 2) // white, 0, 255).astype(np.uint8)
     transparent = image.info.get("transparency")
     alpha = None
     if isinstance(transparent, int):
+        # One value of grey is transparent (tRNS); compared in full depth, before scaling.
         alpha = np.where(values == transparent, 0, 255).astype(np.uint8)
     return Image.fromarray(grey), alpha
 
 
 def _float_grey(image: Image.Image) -> Image.Image:
+    # Infinities become the largest float64 numbers here, and are clipped below.
     values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0)
     shares = np.clip(values / _white_of_floats(values), 0, 1)
     return Image.fromarray(np.rint(shares * 255).astype(np.uint8))
@@ -169,6 +173,7 @@ def _white_of_floats(values: NDArray[np.float64]) -> int:
     Raises:
         UnsupportedImage: it is neither.
     """
+    # See `_float_grey`: larger numbers were infinite.
     finite = values[np.abs(values) < np.finfo(np.float32).max]
     top = float(finite.max(initial=0))
     if top > 255 * _MAX_OVERSHOOT:

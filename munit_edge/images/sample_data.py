@@ -172,6 +172,7 @@ def sample_labels(count: int, seed: int) -> Iterator[tuple[str, Label]]:
     """Names and labels of all images, split by split."""
     for split_index, split in enumerate(SPLITS):
         for index in range(num_images(split, count)):
+            # A generator of its own, so that neither `count` nor other images change it.
             random = np.random.default_rng([seed, split_index, index])
             shape = _sample_shape(random)
             style = _sample_style(random) if split.endswith("B") else None
@@ -184,6 +185,7 @@ def draw(label: Label, size: int) -> npt.NDArray[np.uint8]:
     x, y = _coordinates(label.shape, fine)
     distance = _signed_distance(label.shape.kind, x, y, label.shape.radius)
     if label.style is None:
+        # The band from the edge to OUTLINE_WIDTH inside it.
         ink = _coverage(np.abs(distance + OUTLINE_WIDTH / 2) - OUTLINE_WIDTH / 2, fine)
         colour = np.full((1, 1, 3), OUTLINE_GREY, np.float64)
     else:
@@ -266,6 +268,7 @@ def _signed_distance(kind: ShapeKind, x: FloatArray, y: FloatArray, radius: floa
 def _corners(kind: ShapeKind) -> FloatArray:
     """Corners of a polygon around the origin, float64 [corners, 2]; the farthest has radius 1."""
     if kind == "cross":
+        # An arm is 0.4 times as wide as the shape; its outer corners have radius 1.
         reach, half = math.cos(math.atan(0.4)), math.sin(math.atan(0.4))
         arm = np.array([[-half, -reach], [half, -reach], [half, -half]])
         arms = [arm]
@@ -285,9 +288,11 @@ def _polygon_distance(x: FloatArray, y: FloatArray, corners: FloatArray) -> Floa
     inside = np.zeros(x.shape, dtype=bool)
     for (ax, ay), (bx, by) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         ex, ey = bx - ax, by - ay
+        # Foot of the perpendicular, as a fraction of the edge; outside it the nearer end counts.
         along = np.clip(((x - ax) * ex + (y - ay) * ey) / (ex * ex + ey * ey), 0, 1)
         squared = np.minimum(squared, (x - ax - along * ex) ** 2 + (y - ay - along * ey) ** 2)
         if ey != 0:
+            # Whether a ray to the right crosses the edge.
             crosses = ((y < ay) != (y < by)) & (x < ax + (y - ay) * ex / ey)
             inside ^= crosses
     return np.where(inside, -1.0, 1.0) * np.sqrt(squared)
@@ -295,6 +300,7 @@ def _polygon_distance(x: FloatArray, y: FloatArray, corners: FloatArray) -> Floa
 
 def _coverage(distance: FloatArray, fine: int) -> FloatArray:
     """Share of each fine pixel that is inside, from 0 to 1."""
+    # The edge runs through a pixel as a ramp of one pixel's width.
     return np.clip(0.5 - distance * fine, 0, 1)
 
 

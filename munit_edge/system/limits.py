@@ -60,6 +60,7 @@ def peak_memory_bytes() -> int:
 
 def _core_quota(groups: Path) -> float | None:
     """Cores' worth of processor time that the control group allows; None: no limit is known."""
+    # Version 2 has one file, "200000 100000" or "max 100000" in microseconds; version 1 has two.
     files = (groups / "cpu/cpu.cfs_quota_us", groups / "cpu/cpu.cfs_period_us")
     values = _text(groups / "cpu.max").split() or [_text(file) for file in files]
     try:
@@ -72,6 +73,7 @@ def _core_quota(groups: Path) -> float | None:
 def _group_memory(groups: Path) -> int | None:
     """Bytes that the control group leaves; None: no limit is known."""
     old = groups / "memory"
+    # Version 2, then version 1.
     for limit_file, usage_file, statistics, cache in (
         (groups / "memory.max", groups / "memory.current", groups / "memory.stat", "inactive_file"),
         (

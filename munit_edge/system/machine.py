@@ -19,6 +19,7 @@ from munit_edge.system.nvidia_smi import SmiFacts, power_limits, query_gpus
 JETPACK_OF_L4T = {"36.4": "6.1 or 6.2", "38.4": "7.1", "39.2": "7.2"}
 """JetPack by the first two numbers of L4T, for systems without the package `nvidia-jetpack`."""
 
+# NVIDIA's number as a PCI vendor, and how the class codes of display and 3D controllers begin.
 _NVIDIA, _DISPLAY_CLASS = "0x10de", "0x03"
 
 
@@ -149,6 +150,7 @@ def _platform(root: Path) -> PlatformFacts:
 
 
 def _jetson(root: Path) -> JetsonFacts | None:
+    # The line is "# R36 (release), REVISION: 4.3, GCID: ..."; the device tree ends text with NUL.
     release = re.search(
         r"#\s*R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)", _text(root / "etc/nv_tegra_release")
     )
@@ -156,6 +158,7 @@ def _jetson(root: Path) -> JetsonFacts | None:
     if release is None and "jetson" not in board.lower():
         return None
     l4t = f"{release[1]}.{release[2]}" if release else ""
+    # Versions are such as "6.2+b77".
     jetpack = _output(["dpkg-query", "-W", "-f=${Version}", "nvidia-jetpack"]).partition("+")[0]
     if not jetpack:
         jetpack = JETPACK_OF_L4T.get(".".join(l4t.split(".")[:2]), "")

@@ -127,6 +127,7 @@ class _Stage(Generic[T, R]):
                 task = self._order.popleft()
                 self._held -= task.cost
                 self._changed.notify_all()
+            # Outside the lock: the consumer may keep this generator waiting for long.
             if task.error is not None:
                 raise task.error
             yield task.value  # type: ignore[misc]  # R may allow None
@@ -141,6 +142,7 @@ class _Stage(Generic[T, R]):
         if settle:
             for worker in self._workers:
                 worker.join()
+        # Not for ever: `items` may be waiting for a camera.
         self._feeder.join(GRACE_S)
 
     def _wait(self, ready: Callable[[], bool]) -> None:
@@ -261,6 +263,7 @@ class Prefetch(Generic[T]):
         """Queue an item; return False once closed."""
         while not self._closed.is_set():
             try:
+                # Only this thread puts, so after one drop there is room.
                 self._queue.put(item, timeout=0 if self._drop_old else _POLL_S)
             except queue.Full:
                 if self._drop_old:
