@@ -24,6 +24,7 @@ def run_in_batches(
     """
     count = len(next(iter(feeds.values())))
     smallest, largest = runner.batch_limits
+    # Nothing is copied or moved: the usual way.
     if smallest <= count <= (largest or count):
         return next(iter(runner.run(feeds, keep_on_device=on_device).values()))
     return next(iter(run_all_outputs(runner, feeds).values()))
@@ -37,9 +38,12 @@ def run_all_outputs(runner: Runner, feeds: dict[str, AnyArray]) -> dict[str, NDA
     parts = []
     for start in range(0, count, step):
         num = max(min(step, count - start), smallest)
+        # The last rows again where a fixed batch has room; cut off below.
         rows = [min(row, count - 1) for row in range(start, start + num)]
-        part = {name: take_rows(array, rows) for name, array in feeds.items()}
-        parts.append(runner.run(part if len(rows) != count else feeds))
+        part = feeds
+        if len(rows) != count:
+            part = {name: take_rows(array, rows) for name, array in feeds.items()}
+        parts.append(runner.run(part))
     if len(parts) == 1:
         return {name: array[:count] for name, array in parts[0].items()}
     return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
@@ -57,6 +61,7 @@ def pair_spans(
         shared: a range holds whole images or part of one, so that all its images have equally
             many pairs.
     """
+    # Whole images fit: as many as possible, as each content is sent once.
     if not shared or step >= num_styles:
         step -= step % num_styles if shared else 0
         yield from ((start, min(start + step, count)) for start in range(0, count, step))

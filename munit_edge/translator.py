@@ -190,6 +190,7 @@ class Translator(Closing):
             InputError: `images` has the wrong type or shape, or is larger than a fixed-size graph.
         """
         self._check_images(images, domain)
+        # The true size: `decode` cuts the padding off by it.
         size_hw = images.shape[1], images.shape[2]
         padded = pad_to(images, self.padded_size(size_hw, domain))
         return Content(self.encode_padded(padded, domain).codes, size_hw)
@@ -210,6 +211,7 @@ class Translator(Closing):
         if size_hw != needed:
             raise InputError(f"images have height and width {size_hw}: pad them to {needed}")
         runner = self._graphs.runner("content_encoder", domain)
+        # Left where they are, as only the decoder reads them.
         codes = run_in_batches(runner, {"image": self._fed(images)}, on_device=True)
         return Content(codes, size_hw)
 
@@ -226,6 +228,7 @@ class Translator(Closing):
         """
         self._check_images(images, domain)
         runner = self._graphs.runner("style_encoder", domain)
+        # Multiple 1: the style encoder averages over all positions, so any size fits.
         fitting = self._fit(runner, images, 1, self.config.style_min_size)
         return np.asarray(run_in_batches(runner, {"image": self._fed(fitting)}))
 
@@ -255,9 +258,13 @@ class Translator(Closing):
         height, width = content.size_hw
         shape = (num_images, num_styles, height, width, self.config.channels(domain))
         result = np.empty(shape, dtype=np.uint8)
+        # A view: pair i * num_styles + s is image i in style s.
         flat = result.reshape(num_images * num_styles, *shape[2:])
+        # Of one decoded image, with its padding; codes are [N, C, h, w].
         pixels = codes.shape[2] * codes.shape[3] * self.config.size_multiple**2
+        # Pairs in a run.
         step = max(runner.batch_limits[0], self.pixels_at_once // pixels)
+        # Then one content code in the feed serves all styles of its image.
         shared = runner.several_styles
         for start, stop in pair_spans(len(flat), num_styles, step, shared=shared):
             pairs = np.arange(start, stop)
@@ -269,6 +276,7 @@ class Translator(Closing):
             images = np.asarray(run_in_batches(runner, feeds))
             if self._graphs.io == "float32":
                 images = bytes_from_floats(images)
+            # Padding is at the bottom and right (`pad_to`).
             flat[pairs] = images[:, :height, :width]
         return result
 
@@ -375,6 +383,7 @@ class Translator(Closing):
         self, runner: Runner, size_hw: tuple[int, int], multiple: int, minimum: int
     ) -> tuple[int, int]:
         """The smallest size from `size_hw` up that the graph takes."""
+        # NHWC or NCHW: where the height is.
         axis = 1 if self._graphs.io == "uint8" else 2
         height, width = size_hw
         fixed = _fixed(runner, "image", axis), _fixed(runner, "image", axis + 1)
@@ -384,6 +393,7 @@ class Translator(Closing):
                 f"{runner.name}, exported for {fixed[0]} x {fixed[1]}: make it smaller (--size) or "
                 "export again without --height and --width"
             )
+        # Rounded up to the multiple.
         free = (-(-max(side, minimum) // multiple) * multiple for side in (height, width))
         target_height, target_width = (f or size for f, size in zip(fixed, free, strict=True))
         return target_height, target_width
@@ -426,5 +436,6 @@ def _stats_feeds(
             f"core has shape {core.shape} and sum {core.sum():g}: pass weights of shape "
             f"{content_hw}, not all 0"
         )
+    # [h, w] -> [N, 1, h, w], copied: engines know no strides.
     weights = np.broadcast_to(core, (batch, 1, *content_hw))
     return {"norm_stats": norm_stats, "core": np.ascontiguousarray(weights)}

@@ -133,6 +133,7 @@ def _measure(request: Request) -> Measured:
         peak = peak_memory_bytes()
         if request.write_to:
             np.save(folder / request.write_to, output)
+        # Other programs may free memory meanwhile: the growth is not below 0.
         known = gpu_before is not None and gpu_after is not None
         return Measured(
             model_id=opened.model_id,

@@ -51,9 +51,11 @@ def find_contestants(
             devices, reason = _devices(engine, options.device, examined)
             if reason and not options.engines:
                 left_out[f"{engine} is not measured: {reason}"] = None
+            # Asked for by name: its row shows why it fails.
             elif reason:
                 devices = [""]
             for device in devices:
+                # Named only where the convolutions are in float32.
                 rounded = options.tf32 and device.startswith("cuda") and precision == "fp32"
                 subject = Subject(
                     model=label,

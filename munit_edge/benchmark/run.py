@@ -62,10 +62,12 @@ def run_benchmark(
     contestants, left_out = find_contestants(options, examined)
     config = common_config(options, [c.path for c in contestants])
     reference = find_reference(options)
+    # Before the measurements, which are load themselves.
     load_before = os.getloadavg()[0]
     num_tables = len(options.sizes) * len(options.batches)
     on_start(num_tables * sum(len(list(_work(options, c))) for c in contestants))
     rows: list[BenchmarkRow] = []
+    # Faults by subject, across sizes and batches: engines are built once.
     prepared: dict[str, str | None] = {}
     with scratch_folder() as folder:
         for size in options.sizes:
@@ -132,6 +134,7 @@ class _Bench:
         if answer.measured is None:
             return {"fault": answer.fault}
         outcome: dict[str, Any] = {"measured": answer.measured}
+        # An encoder gives one code for each image; the others one image for each style.
         num = row.case.batch * (1 if row.part.endswith("encoder") else row.case.styles)
         outcome["images_per_s"] = 1000 * num / answer.measured.latency.p50_ms
         if row.part == "translation":
@@ -159,6 +162,7 @@ class _Bench:
                 path=self._reference,
             )
             request = self._request(contestant, "translation", styles, name)
+            # One call: after it the time is up.
             answer = self._ask(request.model_copy(update={"runs": 1, "seconds": 1e-9}))
             found = answer.measured
             self._references[styles] = (
@@ -183,6 +187,7 @@ class _Bench:
 
     def _ask(self, request: Request) -> Answer:
         if request.part == "content_encoder":
+            # Else the decoder would get the content of an earlier contestant if this one fails.
             (self._folder / CONTENT_FILE).unlink(missing_ok=True)
         elif request.part == "decoder" and not (self._folder / CONTENT_FILE).exists():
             return Answer(fault="the content encoder failed, and there is nothing to decode")

@@ -119,7 +119,7 @@ def train(given: Parameters) -> None:
         for text in filter(None, (*found.left_out.faults.values(), str(found.left_out))):
             warn(f"left out of domain {domain}: {text}")
     done, total = run.state.iteration, run.config.iterations
-    with progress("training", total, done=done, tells_left=False) as bar:
+    with progress("training", total, done=done, shows_left=False) as bar:
         result = run.train(_Display(bar))
     _report(run, result)
 

@@ -117,10 +117,12 @@ def _gpus(machine: Machine, driver: Answer) -> tuple[str, ...]:
 def _gpu(machine: Machine, driver: Answer) -> Finding:
     smi = machine.smi
     version = f", driver {smi.gpus[0].driver}" if smi and smi.gpus else ""
+    # CUDA itself sees a GPU: nothing else matters.
     if driver.facts and driver.facts.gpus:
         newest = f"CUDA up to {driver.facts.version}"
         detail = f"{'; '.join(driver.facts.gpus)}{version}, {newest}"
         return Finding(subject="GPU", status="ok", detail=detail)
+    # A driver without CUDA: typically a container without the capability "compute".
     if smi and smi.gpus:
         names = "; ".join(gpu.name for gpu in smi.gpus)
         reason = driver.fault or (driver.facts and driver.facts.gpu_fault)
@@ -129,6 +131,7 @@ def _gpu(machine: Machine, driver: Answer) -> Finding:
         )
         fix = f"{_DRIVER_FIX}, with NVIDIA_DRIVER_CAPABILITIES=compute,utility"
         return Finding(subject="GPU", status="broken", detail=detail, fix=fix)
+    # `nvidia-smi` alone, such as from a container's image, is no fault.
     there = driver.installed or bool(machine.pci_gpus)
     reason = driver.fault or (smi.fault if smi and there else None)
     if reason:
@@ -147,6 +150,7 @@ def _backend(
     answer: Answer, machine: Machine, *, has_gpu: bool, packages: Mapping[str, str]
 ) -> Finding:
     subject, facts = answer.subject, answer.facts
+    # Not installed, installed and broken, or working: in this order.
     if facts is None and not answer.installed:
         fix, detail = _install(subject, machine, has_gpu=has_gpu), "not installed"
         if subject == "tensorrt" and (lean := _version("tensorrt-lean", packages)):
@@ -157,7 +161,7 @@ def _backend(
     if facts is None:
         version = _version(subject, packages)
         detail = f"{version}installed, but cannot be used: {answer.fault or 'no reason was given'}"
-        fix = _again(subject, machine)
+        fix = _reinstall(subject, machine)
         return Finding(subject=subject, status="broken", detail=detail, fix=fix)
     parts = [facts.version]
     if facts.cuda:
@@ -215,7 +219,7 @@ def _for_the_gpu(machine: Machine) -> str:
     )
 
 
-def _again(subject: Subject, machine: Machine) -> str:
+def _reinstall(subject: Subject, machine: Machine) -> str:
     if subject == "tensorrt" and machine.jetson:
         return (
             "the loader names the missing library: in a container use NVIDIA's image for this "
@@ -265,6 +269,7 @@ def _cuda_majors(
         if facts and facts.cuda:
             majors[subject] = int(facts.cuda.partition(".")[0])
     for name in packages:
+        # Such as "tensorrt-cu13-libs" or "nvidia-cudnn-cu12".
         match = re.fullmatch(r"((?:tensorrt|nvidia-cudnn).*-cu(\d\d)).*", name)
         if match:
             majors[match[1]] = int(match[2])

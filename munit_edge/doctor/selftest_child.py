@@ -253,6 +253,7 @@ def _codes(translator: Translator, image: NDArray[Any], domain: Any) -> NDArray[
 def _bind(
     function: Callable[..., NDArray[Any]], *arguments: Any, **options: Any
 ) -> Callable[[], NDArray[Any]]:
+    # A lambda in the loop would see the variables of its last turn.
     return lambda: function(*arguments, **options)
 
 

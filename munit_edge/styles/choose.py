@@ -138,6 +138,7 @@ def _from_image(
         max_megapixels=options.max_megapixels,
         option="--style-image",
     )
+    # [H, W, C] -> [1, H, W, C] -> [1, style_dim]
     code = encode(image.pixels[None])
     frames = FrameTally()
     if frames.add(path.name, image.frames):

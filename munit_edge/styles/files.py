@@ -188,7 +188,7 @@ def read_style_file(
 
 
 def write_style_file(path: Path, file: StyleFile, *, replace: bool = False) -> None:
-    """Write `file` as JSON, whole or not at all.
+    """Write `file` as JSON, completely or not at all.
 
     Raises:
         OutputError: it cannot be written, or exists and `replace` is false.
@@ -250,6 +250,7 @@ def _load(path: Path) -> StyleFile:
         if isinstance(exc.__cause__, FileNotFoundError):
             raise InputError(f"style file {path} does not exist") from exc
         raise InputError(f"not a style file: {exc}; {fix}") from exc
+    # First: a later version may have keys that `validate` would call unknown.
     version = data.get("format_version", FORMAT_VERSION) if isinstance(data, dict) else None
     if version not in (None, FORMAT_VERSION):
         raise InputError(

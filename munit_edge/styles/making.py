@@ -96,5 +96,6 @@ def _from_images(
         size=options.size,
         thumbnail=pack_thumbnail(shown) if options.thumbnail else None,
     )
+    # Averaged in float64, so that the sum of many images loses no digits.
     mean = np.asarray(np.mean(codes, axis=0, dtype=np.float64), np.float32)
     return named_style(options.name, mean, origin)

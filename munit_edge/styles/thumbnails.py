@@ -53,6 +53,7 @@ def unpack_thumbnail(text: str) -> Images | None:
     """The image that `pack_thumbnail` packed, uint8 [h, w, 3]; None: it is damaged."""
     try:
         data = base64.b64decode(text, validate=True)
+        # Of one format, and sized before it is decoded: the file may come from anybody.
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             if max(image.size) > _MAX_READ_SIDE:
                 return None
