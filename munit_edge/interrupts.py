@@ -31,6 +31,7 @@ group, and launchers forward the signal again."""
 _AGAIN_S = 0.05
 
 
+# A KeyboardInterrupt, so that no `except Exception` swallows it.
 class Interrupted(KeyboardInterrupt):
     """One of `SIGNALS` arrived."""
 
@@ -139,6 +140,7 @@ def _raise(number: int) -> None:
 def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
+        # Ignored since nohup or the shell's background: it stays ignored.
         wanted = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, handler) for number in wanted}
     try:

@@ -106,6 +106,7 @@ def _answered(work: Callable[[Request], Answer], text: str) -> str:
 
 def _prepare(request: Request) -> Answer:
     with _open(request) as opened:
+        # Together they open all three graphs, which builds their engines.
         parts: tuple[Part, ...] = ("style_encoder", "translation")
         for part in parts:
             _call(opened, request.model_copy(update={"part": part}), Path(request.folder))()

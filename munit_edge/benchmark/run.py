@@ -148,6 +148,7 @@ class _Bench:
         if contestant.path == self._reference and _is_reference_engine(subject):
             return {"is_reference": True}
         expected = self._reference_translation(row.case.styles)
+        # None, or another checkpoint: nothing to compare with.
         if expected is None or expected[0] != found.model_id:
             return {}
         got = np.load(self._folder / "translation.npy")

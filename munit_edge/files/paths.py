@@ -35,6 +35,7 @@ def open_file(path: Path) -> BinaryIO:
     Raises:
         OSError: the system refuses, or the file is a device or a pipe without a writer.
     """
+    # Before opening, which on a device may do something, such as rewinding a tape.
     mode = path.stat().st_mode
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         raise OSError(errno.ENXIO, "it is a device, not a file", str(path))
@@ -43,6 +44,7 @@ def open_file(path: Path) -> BinaryIO:
     try:
         if stat.S_ISFIFO(mode) and not _has_writer(descriptor):
             raise OSError(errno.ENODATA, "nobody writes into this pipe", str(path))
+        # From here on reading waits for the writer's data.
         os.set_blocking(descriptor, True)
     except BaseException:
         os.close(descriptor)

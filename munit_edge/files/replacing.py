@@ -207,6 +207,7 @@ def _refuse_current_folder(path: Path) -> None:
         raise OutputError(
             f"{path} is not a name for a new folder: give one, such as {path / 'new'}"
         )
+    # After the replacement the shell would be in the folder that is removed.
     here = _identity(Path())
     if here is not None and _identity(path) in _chain(Path()):
         raise OutputError(f"{path} is the current folder or holds it: name a new folder")
@@ -215,6 +216,7 @@ def _refuse_current_folder(path: Path) -> None:
 def _marker(path: Path, kind: FolderKind) -> dict[str, Any] | None:
     """The contents of a folder's marker; None: the folder is not of that kind."""
     marker = path / kind.marker
+    # A link could make any folder look like ours.
     if marker.is_symlink() or not marker.is_file():
         return None
     try:
@@ -235,6 +237,7 @@ def _others(path: Path, kind: FolderKind, data: Mapping[str, Any]) -> Iterator[P
         if entry.name in _DROPPINGS or entry.name.startswith(HIDDEN_PREFIX):
             continue
         mode = entry.lstat().st_mode
+        # A folder in the place of a file of ours, or a link, is not ours.
         known = folders if stat.S_ISDIR(mode) else ours if stat.S_ISREG(mode) else ()
         if relative.as_posix() not in known:
             yield relative

@@ -87,6 +87,7 @@ def convert_image(image: Image.Image, channels: int, encoding: Encoding = PLAIN)
     if encoding.opaque or (encoding.blank_is_opaque and alpha is not None and not alpha.any()):
         alpha = None
     if encoding.inverted:
+        # After scaling: Pillow inverts only 8 bits.
         colour = ImageOps.invert(colour)
     if encoding.exponent != 1:
         colour = colour.point(_curve(encoding.exponent) * len(colour.getbands()))
@@ -97,6 +98,7 @@ def convert_image(image: Image.Image, channels: int, encoding: Encoding = PLAIN)
         opaque = np.full(pixels.shape[:2], 255, np.uint8) if alpha is None else alpha
         return Picture(np.dstack([pixels, opaque]), None, profile)
     if alpha is not None:
+        # What lies there is arbitrary, and the networks would see it.
         pixels[alpha == 0] = 255
     return Picture(pixels, alpha, profile)
 

@@ -59,6 +59,7 @@ def resize_shorter(image: Images, size: int) -> Images:
     if (height, width) == before:
         return image
     resized = to_pillow(image).resize((width, height), Image.Resampling.BILINEAR)
+    # Pillow drops the axis of a single channel.
     return np.array(resized).reshape(height, width, image.shape[2])
 
 

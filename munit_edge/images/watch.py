@@ -68,6 +68,7 @@ class FolderWatch:
                 if signature is None:
                     continue
                 seen[path] = signature
+                # It may still be growing: wait for the next look.
                 if self._last_look.get(path) != signature:
                     continue
                 file = self._image_file(path, folder)
@@ -76,6 +77,7 @@ class FolderWatch:
                         f"{path} is not translated: its results would be in a watched folder, and "
                         "be translated again; name an output folder outside the watched ones"
                     )
+                # New, or changed since it was returned.
                 elif signature != self._given.get(path):
                     ready.append(file)
                     self._given[path] = signature

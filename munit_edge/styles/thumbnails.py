@@ -78,6 +78,7 @@ def draw_code(code: Styles, side: int = SIDE) -> Images:
     step = 0.88 * side / len(code)
     for index, number in enumerate(np.clip(code / _REACH, -1, 1)):
         left = 0.06 * side + index * step
+        # Pillow wants the upper corner first.
         top, bottom = sorted((middle, middle - reach * float(number)))
         fill = _POSITIVE if number > 0 else _NEGATIVE
         draw.rectangle((left, top, left + max(1.0, 0.8 * step), bottom), fill=fill)

@@ -127,6 +127,7 @@ def _governors(root: Path) -> str:
 def _python() -> PythonFacts:
     inside = sys.prefix != sys.base_prefix
     settings = Path(sys.prefix) / "pyvenv.cfg"
+    # Without a virtual environment, the system's packages are those that are imported.
     system = True
     if inside and settings.is_file():
         text = settings.read_text(encoding="utf-8", errors="replace").lower()

@@ -121,6 +121,7 @@ class _Stage(Generic[T, R]):
     def results(self) -> Iterator[R]:
         while True:
             with self._changed:
+                # The oldest task is done, or there is none and none will come.
                 self._wait(lambda: self._order[0].done if self._order else self._ended)
                 if not self._order:
                     break
@@ -166,6 +167,7 @@ class _Stage(Generic[T, R]):
         except BaseException as exc:  # re-raised in the thread that takes the results
             self._failure = exc
         finally:
+            # By the thread that iterates: another one cannot close a generator that runs.
             _close(self._items)
             with self._changed:
                 self._ended = True
@@ -179,6 +181,7 @@ class _Stage(Generic[T, R]):
             except BaseException as exc:  # as above
                 task.error = exc
             with self._changed:
+                # An input, such as an image, is not kept until its result is taken.
                 task.item = None
                 task.done = True
                 self._changed.notify_all()

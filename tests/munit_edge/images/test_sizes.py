@@ -44,11 +44,11 @@ def test_resize_averages_when_it_makes_smaller() -> None:
 
 
 def test_resize_takes_alpha_along() -> None:
-    picture = resize_with_alpha(Picture(noise(20, 40), noise(20, 40, 1)[..., 0], b"profile"), 10)
-    assert picture.pixels.shape == (10, 20, 3)
-    assert picture.alpha is not None
-    assert picture.alpha.shape == (10, 20)
-    assert picture.icc_profile == b"profile"
+    image = resize_with_alpha(Picture(noise(20, 40), noise(20, 40, 1)[..., 0], b"profile"), 10)
+    assert image.pixels.shape == (10, 20, 3)
+    assert image.alpha is not None
+    assert image.alpha.shape == (10, 20)
+    assert image.icc_profile == b"profile"
 
 
 @pytest.mark.parametrize(

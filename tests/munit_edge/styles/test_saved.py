@@ -57,8 +57,8 @@ def saved(tmp_path: Path) -> SavedStyles:
     saved = SavedStyles(tmp_path / "styles", MODEL, 2)
     saved.write(saved.path("red"), "b", [sampled_style("red", 2, 5)])
     saved.write(saved.path("blue"), "a", [sampled_style("blue", 2, 6)])
-    pictures = ImagesOrigin(pictures=(ReferenceImage(file="x.jpg", sha256="00"),))
-    saved.write(saved.path("mix"), "b", [named_style("mix", np.ones(2, np.float32), pictures)])
+    images = ImagesOrigin(pictures=(ReferenceImage(file="x.jpg", sha256="00"),))
+    saved.write(saved.path("mix"), "b", [named_style("mix", np.ones(2, np.float32), images)])
     saved.write(tmp_path / "two.json", "b", spread_named("two", 2, 2, seed=1))
     return saved
 

@@ -1,4 +1,4 @@
-"""Thumbnails of styles: small, readable again, and drawn where there is no picture."""
+"""Thumbnails of styles: small, readable again, and drawn where there is no image."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def flat(colour: tuple[int, int, int], height: int = 50, width: int = 100) -> Pi
     return Picture(np.broadcast_to(np.array(colour, np.uint8), (height, width, 3)).copy())
 
 
-def unpacked(*pictures: Picture) -> Images:
-    found = unpack_thumbnail(pack_thumbnail(pictures))
+def unpacked(*images: Picture) -> Images:
+    found = unpack_thumbnail(pack_thumbnail(images))
     assert found is not None
     return found
 
