@@ -134,13 +134,13 @@ def _measure(request: Request) -> Measured:
         peak = peak_memory_bytes()
         if request.write_to:
             np.save(folder / request.write_to, output)
-        # Other programs may free memory meanwhile: the growth is not below 0.
         known = gpu_before is not None and gpu_after is not None
         return Measured(
             model_id=opened.model_id,
             first_ms=1000 * first_s,
             latency=latency,
             peak_memory_bytes=peak,
+            # Other programs may have freed memory meanwhile.
             gpu_memory_bytes=max(0, (gpu_after or 0) - (gpu_before or 0)) if known else None,
         )
 

@@ -91,9 +91,9 @@ def process_scratch() -> Path:
     """
     from multiprocessing import util
 
-    # Not left to `let_go_of_all`, which may come while multiprocessing still uses the folder.
     path = _new_scratch()
-    # After multiprocessing, at -100, has removed its own files there.
+    # After multiprocessing, at -100, has removed its own files there. `let_go_of_all` might come
+    # earlier, so the lock is taken away from it.
     util.Finalize(None, release, args=(held.pop(path),), exitpriority=-200)
     return path
 

@@ -181,7 +181,7 @@ class _Stage(Generic[T, R]):
             except BaseException as exc:  # as above
                 task.error = exc
             with self._changed:
-                # An input, such as an image, is not kept until its result is taken.
+                # The input, such as an image, is freed now, not when the result is taken.
                 task.item = None
                 task.done = True
                 self._changed.notify_all()
