@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from munit_edge.images.io import Images, Picture, on_white
+from munit_edge.images.io import ImageData, Images, on_white
 from munit_edge.images.text import fitted, font
 
 CELL = 192
@@ -60,7 +60,7 @@ def cell_size(num_columns: int, side: int = CELL) -> int:
     return max(MIN_CELL, min(CELL, fitting, 4 * side))
 
 
-def thumbnail(image: Picture, cell: int = CELL) -> Images:
+def thumbnail(image: ImageData, cell: int = CELL) -> Images:
     """Fit an image into a square of `cell` pixels; alpha is blended with white.
 
     Args:

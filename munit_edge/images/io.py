@@ -28,15 +28,15 @@ from munit_edge.images.opening import (
     pixels_by_header,
     unsupported,
 )
-from munit_edge.images.pixel_formats import Images, Picture, convert_image, profile_fits
+from munit_edge.images.pixel_formats import ImageData, Images, convert_image, profile_fits
 from munit_edge.images.sizes import DEFAULT_MAX_MEGAPIXELS, check_size, to_pillow
 from munit_edge.settings import closest
 
 __all__ = [
     "FORMATS",
+    "ImageData",
     "ImageFormat",
     "Images",
-    "Picture",
     "count_pixels",
     "decode_image",
     "encode_image",
@@ -77,7 +77,7 @@ _ENCODERS: dict[ImageFormat, _Encoder] = {
 
 def read_image(
     path: Path, channels: int, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
-) -> Picture:
+) -> ImageData:
     """Read an image file, upright and with the channels of a domain.
 
     Args:
@@ -124,7 +124,7 @@ def count_pixels(path: Path) -> int:
 
 def decode_image(
     data: bytes, channels: int, *, name: str, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
-) -> Picture:
+) -> ImageData:
     """Like `read_image`, for the bytes of a file; `name` is their name in messages."""
     return _decode(io.BytesIO(data), channels, name, max_megapixels)
 
@@ -164,7 +164,7 @@ def size_fault(height: int, width: int, format: ImageFormat) -> str | None:  # n
     )
 
 
-def encode_image(image: Picture, format: ImageFormat) -> bytes:  # noqa: A002
+def encode_image(image: ImageData, format: ImageFormat) -> bytes:  # noqa: A002
     """Encode an image file; equal images give equal bytes.
 
     JPEG and WebP have quality 95. If the format has no alpha, the image is blended with white. The
@@ -178,7 +178,7 @@ def encode_image(image: Picture, format: ImageFormat) -> bytes:  # noqa: A002
     return buffer.getvalue()
 
 
-def _save(image: Picture, format: ImageFormat, file: IO[bytes]) -> None:  # noqa: A002
+def _save(image: ImageData, format: ImageFormat, file: IO[bytes]) -> None:  # noqa: A002
     encoder = _ENCODERS[format]
     height, width = image.pixels.shape[:2]
     if fault := size_fault(height, width, format):
@@ -191,7 +191,7 @@ def _save(image: Picture, format: ImageFormat, file: IO[bytes]) -> None:  # noqa
     written.save(file, encoder.name, icc_profile=profile, **encoder.options)
 
 
-def write_image(path: Path, image: Picture, *, replace: bool = True) -> None:
+def write_image(path: Path, image: ImageData, *, replace: bool = True) -> None:
     """Write an image file, completely or not at all, in the format of its suffix.
 
     Raises:
@@ -203,7 +203,7 @@ def write_image(path: Path, image: Picture, *, replace: bool = True) -> None:
         _save(image, format, file)
 
 
-def _decode(file: IO[bytes], channels: int, name: str, max_megapixels: float) -> Picture:
+def _decode(file: IO[bytes], channels: int, name: str, max_megapixels: float) -> ImageData:
     if not file.seekable():  # a pipe
         file = io.BytesIO(file.read())
     # Pillow would call it unidentified.
@@ -217,7 +217,7 @@ def _decode(file: IO[bytes], channels: int, name: str, max_megapixels: float) ->
             return _load(opened, channels, name)
 
 
-def _load(opened: OpenedImage, channels: int, name: str) -> Picture:
+def _load(opened: OpenedImage, channels: int, name: str) -> ImageData:
     image = opened.image
     try:
         image.load()
@@ -247,7 +247,7 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _upright(image: Picture, orientation: int) -> Picture:
+def _upright(image: ImageData, orientation: int) -> ImageData:
     alpha = image.alpha
     return replace(
         image,
@@ -268,7 +268,7 @@ def _turn(array: Images, orientation: int) -> Images:
     return np.ascontiguousarray(array)
 
 
-def _with_alpha(image: Picture, keep: bool) -> Image.Image:
+def _with_alpha(image: ImageData, keep: bool) -> Image.Image:
     """A Pillow image in mode L, LA, RGB or RGBA; unless kept, alpha is blended with white."""
     pixels, alpha = image.pixels, image.alpha
     if pixels.shape[2] == 4:

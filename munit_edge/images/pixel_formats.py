@@ -51,7 +51,7 @@ PLAIN = Encoding()
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageData:
     """One image, with the data that accompany its pixels."""
 
     pixels: Images
@@ -64,7 +64,7 @@ class Picture:
     """Number of frames or pages in the file, of which it is the first."""
 
 
-def convert_image(image: Image.Image, channels: int, encoding: Encoding = PLAIN) -> Picture:
+def convert_image(image: Image.Image, channels: int, encoding: Encoding = PLAIN) -> ImageData:
     """Convert a decoded Pillow image to the channels of a domain.
 
     - Grey of more than 8 bits becomes round(255 * value / white), clipped. Pillow has already
@@ -96,11 +96,11 @@ def convert_image(image: Image.Image, channels: int, encoding: Encoding = PLAIN)
     pixels = _pixels(colour)
     if channels == 4:
         opaque = np.full(pixels.shape[:2], 255, np.uint8) if alpha is None else alpha
-        return Picture(np.dstack([pixels, opaque]), None, profile)
+        return ImageData(np.dstack([pixels, opaque]), None, profile)
     if alpha is not None:
         # What lies there is arbitrary, and the networks would see it.
         pixels[alpha == 0] = 255
-    return Picture(pixels, alpha, profile)
+    return ImageData(pixels, alpha, profile)
 
 
 def profile_fits(profile: bytes | None, mode: str) -> bool:

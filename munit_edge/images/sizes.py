@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from munit_edge.errors import InputError
-from munit_edge.images.pixel_formats import Images, Picture
+from munit_edge.images.pixel_formats import ImageData, Images
 
 DEFAULT_MAX_MEGAPIXELS = 100.0
 """Larger images are refused unless the caller allows them."""
@@ -70,7 +70,7 @@ def shorter_side_to(size_hw: tuple[int, int], size: int) -> tuple[int, int]:
     return max(1, height * size // shorter), max(1, width * size // shorter)
 
 
-def resize_with_alpha(image: Picture, size: int) -> Picture:
+def resize_with_alpha(image: ImageData, size: int) -> ImageData:
     """`resize_shorter` for pixels and alpha."""
     alpha = image.alpha
     if alpha is not None:

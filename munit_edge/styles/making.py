@@ -10,7 +10,7 @@ import numpy as np
 from munit_edge.files.atomic import sha256
 from munit_edge.files.names import stored_name
 from munit_edge.images.folders import ImageFile, find_images
-from munit_edge.images.io import Picture
+from munit_edge.images.io import ImageData
 from munit_edge.model.config import ModelConfig
 from munit_edge.styles.choose import EncodeStyle, Warn, read_one_image
 from munit_edge.styles.files import (
@@ -73,7 +73,7 @@ def _from_images(
 ) -> NamedStyle:
     """The mean of the images' codes."""
     codes, references = [], []
-    shown: list[Picture] = []
+    shown: list[ImageData] = []
     for file in files:
         image = read_one_image(
             file.path,

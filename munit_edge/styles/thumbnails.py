@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from munit_edge.images.contact_sheet import thumbnail
-from munit_edge.images.io import Images, Picture
+from munit_edge.images.io import ImageData, Images
 from munit_edge.styles.codes import Styles
 
 SIDE = 96
@@ -31,7 +31,7 @@ _BACKGROUND, _AXIS = (246, 246, 246), (190, 190, 190)
 _POSITIVE, _NEGATIVE = (66, 103, 172), (201, 104, 62)
 
 
-def pack_thumbnail(images: Sequence[Picture]) -> str:
+def pack_thumbnail(images: Sequence[ImageData]) -> str:
     """The first reference images as one small JPEG file, in base64.
 
     Args:
@@ -86,7 +86,7 @@ def draw_code(code: Styles, side: int = SIDE) -> Images:
     return np.array(image)
 
 
-def _side_by_side(images: Sequence[Picture]) -> Images:
+def _side_by_side(images: Sequence[ImageData]) -> Images:
     """A single image alone; several in rows of two, on white."""
     if len(images) == 1:
         return thumbnail(images[0], SIDE)

@@ -8,7 +8,7 @@ import numpy as np
 
 from munit_edge.engines.base import take_rows
 from munit_edge.errors import InputError
-from munit_edge.images.io import Images, Picture
+from munit_edge.images.io import ImageData, Images
 from munit_edge.images.sizes import pad_to
 from munit_edge.model.config import Direction, split_direction
 from munit_edge.styles.codes import Styles
@@ -60,7 +60,7 @@ class ImageTranslator:
         """Number of pixels that is best translated together."""
         return self._translator.pixels_at_once
 
-    def padded_size(self, picture: Picture) -> tuple[int, int]:
+    def padded_size(self, picture: ImageData) -> tuple[int, int]:
         """Height and width that the engine gets; images of one such size can share a batch.
 
         Raises:
@@ -70,8 +70,8 @@ class ImageTranslator:
         return self._translator.padded_size(size, self._source)
 
     def translate(
-        self, pictures: Sequence[Picture], name: str, on_part: OnPart = ignore_part
-    ) -> Iterator[tuple[Picture, float]]:
+        self, pictures: Sequence[ImageData], name: str, on_part: OnPart = ignore_part
+    ) -> Iterator[tuple[ImageData, float]]:
         """All results of the first image, one for each style in order, then those of the next.
 
         They are computed a few at a time, on demand. Each comes with its share of the engine's time
@@ -112,8 +112,8 @@ class ImageTranslator:
         return WHOLE if core is None else TileChoice(core, self._statistics)
 
     def _in_tiles(
-        self, pictures: Sequence[Picture], core: int, name: str, on_part: OnPart
-    ) -> Iterator[tuple[Picture, float]]:
+        self, pictures: Sequence[ImageData], core: int, name: str, on_part: OnPart
+    ) -> Iterator[tuple[ImageData, float]]:
         for number, picture in enumerate(pictures):
             results = self._tiled.translate(
                 picture.pixels,
@@ -128,8 +128,8 @@ class ImageTranslator:
                 yield _finished(pixels, picture), self.busy.last
 
     def _whole(
-        self, pictures: Sequence[Picture], size_hw: tuple[int, int], on_part: OnPart
-    ) -> Iterator[tuple[Picture, float]]:
+        self, pictures: Sequence[ImageData], size_hw: tuple[int, int], on_part: OnPart
+    ) -> Iterator[tuple[ImageData, float]]:
         height, width = size_hw
         num_styles = len(self._codes)
         at_once = max(1, self.pixels_at_once // (height * width))
@@ -147,7 +147,7 @@ class ImageTranslator:
                     for pixels in of_picture:
                         yield _finished(pixels, pictures[row]), seconds
 
-    def _encode(self, pictures: Sequence[Picture], size_hw: tuple[int, int]) -> Content:
+    def _encode(self, pictures: Sequence[ImageData], size_hw: tuple[int, int]) -> Content:
         images = np.stack([pad_to(picture.pixels, size_hw) for picture in pictures])
         with self.busy:
             return self._translator.encode_padded(images, self._source)
@@ -157,8 +157,8 @@ class ImageTranslator:
             return self._translator.decode(content, codes, self._target)
 
 
-def _finished(pixels: Images, source: Picture) -> Picture:
+def _finished(pixels: Images, source: ImageData) -> ImageData:
     """A result cropped to the size of its input, with the input's alpha and profile."""
     height, width = source.pixels.shape[:2]
     alpha = None if pixels.shape[2] == 4 else source.alpha
-    return Picture(pixels[:height, :width], alpha, source.icc_profile)
+    return ImageData(pixels[:height, :width], alpha, source.icc_profile)

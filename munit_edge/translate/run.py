@@ -16,8 +16,8 @@ from munit_edge.images.contact_sheet import Row, contact_sheet, thumbnail
 from munit_edge.images.folders import ImageFile
 from munit_edge.images.frame_tally import FrameTally
 from munit_edge.images.io import (
+    ImageData,
     Images,
-    Picture,
     count_pixels,
     decode_image,
     encode_image,
@@ -98,7 +98,7 @@ class _Read:
     """An input and its image; None: it is not needed, or could not be read."""
 
     input: _Input
-    picture: Picture | None
+    picture: ImageData | None
     padded: tuple[int, int] | None
     """Height and width that the engine will get; None: there is nothing to translate."""
 
@@ -110,11 +110,11 @@ class _Result:
     input: _Input
     index: int = 0
     """Index of the style."""
-    picture: Picture | None = None
+    picture: ImageData | None = None
     """None: an earlier run wrote it, or there is none."""
     seconds: float = 0.0
     """Time of the engine."""
-    source: Picture | None = None
+    source: ImageData | None = None
     """The input's image, if a contact sheet needs it."""
     cell: int | None = None
     """Size of thumbnails in pixels; None: there is no contact sheet."""
@@ -240,7 +240,7 @@ class TranslateJob:
         cell = cell_for(self._styles, picture)
         row = Row(name, tuple(thumbnail(shown, cell) for shown in (picture, *results)))
         sheet = contact_sheet(columns(self._styles, cell), [row], cell)
-        return encode_image(Picture(sheet), self._options.result_format)
+        return encode_image(ImageData(sheet), self._options.result_format)
 
     def _start(
         self, plan: Plan, log: TranslateLog, on_part: OnPart
@@ -329,7 +329,7 @@ class TranslateJob:
         now = self._translator.choice(done.size)
         return done if (done.tile, done.tile_stats) == (now.core, now.statistics) else None
 
-    def _decode(self, data: bytes, name: str) -> Picture:
+    def _decode(self, data: bytes, name: str) -> ImageData:
         limit = self._options.style.max_megapixels
         picture = decode_image(data, self._channels, name=name, max_megapixels=limit)
         picture = fit_to_size(picture, self._options.style.size, limit, name)
@@ -541,5 +541,5 @@ def _is_of_one_result(exc: InputError | OutputError) -> bool:
     return isinstance(cause, OSError) and (cause.errno is None or cause.errno in _OWN_ERRORS)
 
 
-def _transparent(picture: Picture) -> bool:
+def _transparent(picture: ImageData) -> bool:
     return picture.alpha is not None or picture.pixels.shape[2] == 4

@@ -15,9 +15,9 @@ from PIL import Image, ImageFile, ImageOps
 from munit_edge.errors import ConfigError, InputError, OutputError, UnreadableImageError
 from munit_edge.images.io import (
     FORMATS,
+    ImageData,
     ImageFormat,
     Images,
-    Picture,
     decode_image,
     encode_image,
     image_format,
@@ -235,7 +235,7 @@ def test_reading_in_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_written_images_come_back(kind: ImageFormat, channels: int, tmp_path: Path) -> None:
     pixels = np.dstack([scene(), np.full((40, 60), 255, np.uint8)])[..., :channels]
     path = tmp_path / "sub folder" / f"ü.{kind}"
-    write_image(path, Picture(pixels))
+    write_image(path, ImageData(pixels))
     tolerance = {"png": 0, "jpg": 12, "webp": 25}[kind]
     back = read_image(path, channels).pixels
     assert np.abs(back.astype(int) - pixels).max() <= tolerance
@@ -248,7 +248,7 @@ def test_written_images_come_back(kind: ImageFormat, channels: int, tmp_path: Pa
 @pytest.mark.parametrize("channels", [1, 3])
 def test_alpha_is_written(kind: ImageFormat, channels: int) -> None:
     alpha = noise(16, 16, 1)[..., 0]
-    data = encode_image(Picture(np.full((16, 16, channels), 90, np.uint8), alpha), kind)
+    data = encode_image(ImageData(np.full((16, 16, channels), 90, np.uint8), alpha), kind)
     back = decode_image(data, channels, name="x")
     assert back.alpha is not None
     np.testing.assert_array_equal(back.alpha, alpha)
@@ -258,7 +258,7 @@ def test_alpha_is_written(kind: ImageFormat, channels: int) -> None:
 def test_jpeg_lays_alpha_on_white(channels: int) -> None:
     colour = np.full((16, 16, min(channels, 3)), 100, np.uint8)
     alpha = np.repeat(np.array([[0] * 8 + [255] * 8], np.uint8), 16, axis=0)
-    image = Picture(np.dstack([colour, alpha])) if channels == 4 else Picture(colour, alpha)
+    image = ImageData(np.dstack([colour, alpha])) if channels == 4 else ImageData(colour, alpha)
     back = decode_image(encode_image(image, "jpg"), 1, name="x")
     assert back.alpha is None
     assert abs(int(back.pixels[8, 3, 0]) - 255) <= 4
@@ -274,13 +274,13 @@ def test_on_white() -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_same_image_same_bytes(kind: ImageFormat) -> None:
-    assert encode_image(Picture(scene()), kind) == encode_image(Picture(scene()), kind)
+    assert encode_image(ImageData(scene()), kind) == encode_image(ImageData(scene()), kind)
 
 
 def test_too_large_for_the_format() -> None:
     with pytest.raises(OutputError, match=r"16383 pixels a side.*2 x 17000.*--format png"):
-        encode_image(Picture(np.zeros((17_000, 2, 3), np.uint8)), "webp")
-    assert encode_image(Picture(np.zeros((17_000, 2, 3), np.uint8)), "jpg")
+        encode_image(ImageData(np.zeros((17_000, 2, 3), np.uint8)), "webp")
+    assert encode_image(ImageData(np.zeros((17_000, 2, 3), np.uint8)), "jpg")
 
 
 @pytest.mark.parametrize(
@@ -301,8 +301,8 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path) -> None:
     path = tmp_path / "x.webp"
     path.write_bytes(b"earlier")
     with pytest.raises(OutputError):
-        write_image(path, Picture(np.zeros((17_000, 1, 3), np.uint8)))
+        write_image(path, ImageData(np.zeros((17_000, 1, 3), np.uint8)))
     assert path.read_bytes() == b"earlier"
     with pytest.raises(OutputError, match="cannot write"):
-        write_image(path / "below" / "x.png", Picture(scene()))
+        write_image(path / "below" / "x.png", ImageData(scene()))
     assert [p.name for p in tmp_path.iterdir()] == ["x.webp"]

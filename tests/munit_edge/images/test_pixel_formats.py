@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from munit_edge.errors import UnreadableImageError
-from munit_edge.images.io import FORMATS, ImageFormat, Picture, decode_image, encode_image
+from munit_edge.images.io import FORMATS, ImageData, ImageFormat, decode_image, encode_image
 from munit_edge.images.pixel_formats import convert_image, profile_fits
 
 # ----------------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def colours(*rows: list[object], mode: str = "RGB") -> Image.Image:
     return image
 
 
-def through_file(image: Image.Image, kind: str, channels: int = 3, **options: object) -> Picture:
+def through_file(image: Image.Image, kind: str, channels: int = 3, **options: object) -> ImageData:
     """What comes back when Pillow wrote the image into a file."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
@@ -340,7 +340,7 @@ def test_damaged_profile_of_the_right_kind_is_no_reason_to_refuse_the_image() ->
 def test_profile_is_written_where_it_fits(kind: ImageFormat) -> None:
     rgb = np.full((8, 8, 3), 99, np.uint8)
     for profile, expected in ((srgb(), srgb()), (linear_grey(), None)):
-        data = encode_image(Picture(rgb, None, profile), kind)
+        data = encode_image(ImageData(rgb, None, profile), kind)
         with Image.open(io.BytesIO(data)) as image:
             assert (image.info.get("icc_profile") or None) == expected
 

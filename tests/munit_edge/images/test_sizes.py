@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from munit_edge.images.pixel_formats import Images, Picture
+from munit_edge.images.pixel_formats import ImageData, Images
 from munit_edge.images.sizes import pad_to, resize_shorter, resize_with_alpha
 
 
@@ -44,7 +44,7 @@ def test_resize_averages_when_it_makes_smaller() -> None:
 
 
 def test_resize_takes_alpha_along() -> None:
-    image = resize_with_alpha(Picture(noise(20, 40), noise(20, 40, 1)[..., 0], b"profile"), 10)
+    image = resize_with_alpha(ImageData(noise(20, 40), noise(20, 40, 1)[..., 0], b"profile"), 10)
     assert image.pixels.shape == (10, 20, 3)
     assert image.alpha is not None
     assert image.alpha.shape == (10, 20)
