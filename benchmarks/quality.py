@@ -34,7 +34,7 @@ from shape_classifier import ShapeClassifier, train_classifier
 
 from munit_edge.errors import ConfigError, InputError, MunitEdgeError
 from munit_edge.images.contact_sheet import labelled_grid, thumbnail
-from munit_edge.images.io import Picture, read_image, write_image
+from munit_edge.images.io import ImageData, read_image, write_image
 from munit_edge.images.sample_data import Label, Shape, read_labels, write_sample_data
 from munit_edge.model.config import DIRECTIONS, Direction, split_direction
 from munit_edge.styles.codes import sample_styles
@@ -197,7 +197,7 @@ def judge(model: Path, data: Path, sheet: Path) -> list[Line]:
     sets = {domain: read_test_set(data, domain) for domain in ("a", "b")}
     with Translator.open(model, device="cpu") as translator:
         made = {d: _translate(translator, sets, d) for d in DIRECTIONS}
-    write_image(sheet, Picture(_sheet(sets, made)))
+    write_image(sheet, ImageData(_sheet(sets, made)))
     lines = []
     for direction in DIRECTIONS:
         source, target = split_direction(direction)
@@ -310,7 +310,7 @@ def _sheet(sets: dict[str, TestSet], made: dict[Direction, Translations]) -> Ima
         for i in range(min(NUM_SHOWN, len(found.guided))):
             own, guide = sets[source].images[i], sets[target].images[i]
             shown = [own, *found.random[i], guide, found.guided[i]]
-            rows.append([(thumbnail(Picture(pixels), shown_side(SIZE)), "") for pixels in shown])
+            rows.append([(thumbnail(ImageData(pixels), shown_side(SIZE)), "") for pixels in shown])
     headers = ["input", *["random"] * NUM_STYLES, "guide", "guided"]
     return labelled_grid(headers, rows)
 

@@ -10,8 +10,9 @@ from munit_edge.errors import InputError
 from munit_edge.export.options import ExportOptions
 from munit_edge.files.paths import is_folder
 from munit_edge.images.data_folder import TEST_LAYOUT, TRAINING_LAYOUTS, domain_folders
-from munit_edge.images.io import Images, pad_to, read_image, resize_shorter
+from munit_edge.images.io import Images, read_image
 from munit_edge.images.left_out import LeftOut
+from munit_edge.images.sizes import pad_to, resize_shorter
 from munit_edge.model.config import DOMAINS, Domain, ModelConfig
 from munit_edge.trainer.config import ImageSource
 from munit_edge.trainer.data.image_sets import ImageSet, find_images

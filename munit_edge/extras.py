@@ -38,6 +38,7 @@ def require(module: str, purpose: str, *, extra: str | None = None) -> ModuleTyp
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as exc:
+        # Installed, but something that it imports is missing.
         if exc.name != package:
             raise
         raise MissingExtraError(package, extra or EXTRAS[package], purpose) from exc
@@ -50,6 +51,7 @@ class _Missing(type):
     purpose: str
 
     def __getattr__(cls, name: str) -> Any:
+        # Python and its tools probe for special names, and must not find them.
         if name.startswith("__"):
             raise AttributeError(name)
         return cls

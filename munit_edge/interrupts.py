@@ -31,6 +31,7 @@ group, and launchers forward the signal again."""
 _AGAIN_S = 0.05
 
 
+# A KeyboardInterrupt, so that no `except Exception` swallows it.
 class Interrupted(KeyboardInterrupt):
     """One of `SIGNALS` arrived."""
 
@@ -40,7 +41,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def signal_of(exc: KeyboardInterrupt) -> signal.Signals:
-    """The signal behind an interruption."""
+    """The signal that caused an interruption."""
     return exc.signal if isinstance(exc, Interrupted) else signal.SIGINT
 
 
@@ -86,8 +87,10 @@ def interruptible() -> Iterator[None]:
         if not isinstance(unraisable.exc_value, Interrupted):
             hook(unraisable)
             return
+        # Else the repeated signal would count as the same request and be ignored.
         _state.raised = None
         number = unraisable.exc_value.signal
+        # Another thread cannot raise in the main thread, but it can send a signal.
         timer = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
         timer.daemon = True
         timer.start()
@@ -103,6 +106,7 @@ def interruptible() -> Iterator[None]:
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
     """Delay `Interrupted` until the end of the block, which should be short."""
+    # Signal handlers run in the main thread only.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -111,6 +115,7 @@ def uninterrupted() -> Iterator[None]:
         yield
     finally:
         _state.depth -= 1
+        # Raised by the outermost block: an inner one is part of the same cleanup.
         if _state.depth == 0 and _state.waiting is not None:
             number, _state.waiting = _state.waiting, None
             raise Interrupted(number)
@@ -135,6 +140,7 @@ def _raise(number: int) -> None:
 def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
+        # Ignored since nohup or the shell's background: it stays ignored.
         wanted = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, handler) for number in wanted}
     try:
@@ -179,6 +185,7 @@ def signals_left_to_parent() -> Iterator[None]:
     stops. The parent receives a signal that arrives within the block after it. A process that runs
     until it is stopped also calls `end_with_parent`.
     """
+    # New processes inherit the mask, and keep it when they execute another program.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -200,6 +207,7 @@ def end_with_parent() -> None:
 
     def watch() -> None:
         connection.wait([parent.sentinel])
+        # `sys.exit` would end this thread only.
         os._exit(1)
 
     threading.Thread(target=watch, name="munit-edge-parent", daemon=True).start()

@@ -51,6 +51,7 @@ def _storable(data: Any) -> Any:
 def closest(name: str, allowed: list[str]) -> str:
     """A hint: the one of `allowed` that `name` misspells, or the whole list."""
     near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.7)
+    # Short names are similar to many others: one edit for them.
     if near and _edits(name, near[0]) <= (MAX_EDITS if len(name) > MAX_EDITS**2 else 1):
         return f"did you mean '{near[0]}'?"
     return "allowed: " + ", ".join(sorted(allowed))
@@ -164,6 +165,7 @@ def _describe(model: type[BaseModel], error: dict[str, Any]) -> str:
 def _meant(model: type[BaseModel], location: list[str]) -> str:
     """A hint for an unknown key: the same key elsewhere, or a similar one in its place."""
     *parents, last = location
+    # A right key in the wrong section is likelier than a misspelt one.
     elsewhere = list(_places(model, last))
     if elsewhere:
         return "did you mean " + " or ".join(f"'{place}'" for place in elsewhere) + "?"

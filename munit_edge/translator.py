@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,12 @@ from numpy.typing import NDArray
 
 from munit_edge.closing import Closing
 from munit_edge.engines.base import AnyArray, DeviceArray, GraphSet, Runner, take_rows
+from munit_edge.engines.batches import pair_spans, run_all_outputs, run_in_batches
 from munit_edge.engines.factory import open_graphs
 from munit_edge.errors import InputError
 from munit_edge.files.atomic import sha256
-from munit_edge.images.io import pad_to
+from munit_edge.images.pixel_formats import Images
+from munit_edge.images.sizes import pad_to
 from munit_edge.model.config import Direction, Domain, GraphKind, ModelConfig, split_direction
 from munit_edge.model.manifest import MANIFEST_FILE, STYLES_FOLDER, is_model_directory
 from munit_edge.model.norm_statistics import NormStatistics, own_statistics
@@ -23,8 +24,6 @@ from munit_edge.model.normalisation import bytes_from_floats, floats_from_bytes
 from munit_edge.styles import codes as style_codes
 from munit_edge.styles.codes import Styles
 from munit_edge.styles.saved import SavedStyles
-
-Images = NDArray[np.uint8]
 
 DECODE_PIXELS = 1 << 20
 """Pixels that the decoder gets at once, so that memory does not grow with the styles."""
@@ -191,6 +190,7 @@ class Translator(Closing):
             InputError: `images` has the wrong type or shape, or is larger than a fixed-size graph.
         """
         self._check_images(images, domain)
+        # The true size: `decode` cuts the padding off by it.
         size_hw = images.shape[1], images.shape[2]
         padded = pad_to(images, self.padded_size(size_hw, domain))
         return Content(self.encode_padded(padded, domain).codes, size_hw)
@@ -211,7 +211,8 @@ class Translator(Closing):
         if size_hw != needed:
             raise InputError(f"images have height and width {size_hw}: pad them to {needed}")
         runner = self._graphs.runner("content_encoder", domain)
-        codes = _run_in_batches(runner, {"image": self._fed(images)}, on_device=True)
+        # Left where they are, as only the decoder reads them.
+        codes = run_in_batches(runner, {"image": self._fed(images)}, on_device=True)
         return Content(codes, size_hw)
 
     def encode_style(self, images: Images, domain: Domain) -> Styles:
@@ -227,8 +228,9 @@ class Translator(Closing):
         """
         self._check_images(images, domain)
         runner = self._graphs.runner("style_encoder", domain)
+        # Multiple 1: the style encoder averages over all positions, so any size fits.
         fitting = self._fit(runner, images, 1, self.config.style_min_size)
-        return np.asarray(_run_in_batches(runner, {"image": self._fed(fitting)}))
+        return np.asarray(run_in_batches(runner, {"image": self._fed(fitting)}))
 
     def decode(self, content: Content, styles: Styles, domain: Domain) -> Images:
         """Decode every content code with every style.
@@ -256,20 +258,25 @@ class Translator(Closing):
         height, width = content.size_hw
         shape = (num_images, num_styles, height, width, self.config.channels(domain))
         result = np.empty(shape, dtype=np.uint8)
+        # A view: pair i * num_styles + s is image i in style s.
         flat = result.reshape(num_images * num_styles, *shape[2:])
+        # Of one decoded image, with its padding; codes are [N, C, h, w].
         pixels = codes.shape[2] * codes.shape[3] * self.config.size_multiple**2
+        # Pairs in a run.
         step = max(runner.batch_limits[0], self.pixels_at_once // pixels)
+        # Then one content code in the feed serves all styles of its image.
         shared = runner.several_styles
-        for start, stop in _spans(len(flat), num_styles, step, shared=shared):
+        for start, stop in pair_spans(len(flat), num_styles, step, shared=shared):
             pairs = np.arange(start, stop)
             rows: list[int] = (pairs // num_styles).tolist()
             feeds: dict[str, AnyArray] = {
                 "content": take_rows(codes, sorted(set(rows)) if shared else rows),
                 "style": styles[pairs % num_styles],
             }
-            images = np.asarray(_run_in_batches(runner, feeds))
+            images = np.asarray(run_in_batches(runner, feeds))
             if self._graphs.io == "float32":
                 images = bytes_from_floats(images)
+            # Padding is at the bottom and right (`pad_to`).
             flat[pairs] = images[:, :height, :width]
         return result
 
@@ -306,7 +313,7 @@ class Translator(Closing):
         content_hw = tuple(side // config.size_multiple for side in padded.shape[1:3])
         feeds: dict[str, AnyArray] = {"image": self._fed(padded)}
         feeds |= _stats_feeds(config, kind, len(images), content_hw, norm_stats, core)
-        found = _run_all_outputs(runner, feeds)
+        found = run_all_outputs(runner, feeds)
         size_hw = images.shape[1], images.shape[2]
         return Content(found["content"], size_hw), found["norm_stats_out"]
 
@@ -346,7 +353,7 @@ class Translator(Closing):
         content_hw = codes.shape[2:]
         feeds: dict[str, AnyArray] = {"content": codes, "style": styles}
         feeds |= _stats_feeds(self.config, kind, len(codes), content_hw, norm_stats, core)
-        found = _run_all_outputs(runner, feeds)
+        found = run_all_outputs(runner, feeds)
         images = found["image"]
         if self._graphs.io == "float32":
             images = bytes_from_floats(images)
@@ -376,6 +383,7 @@ class Translator(Closing):
         self, runner: Runner, size_hw: tuple[int, int], multiple: int, minimum: int
     ) -> tuple[int, int]:
         """The smallest size from `size_hw` up that the graph takes."""
+        # NHWC or NCHW: where the height is.
         axis = 1 if self._graphs.io == "uint8" else 2
         height, width = size_hw
         fixed = _fixed(runner, "image", axis), _fixed(runner, "image", axis + 1)
@@ -385,6 +393,7 @@ class Translator(Closing):
                 f"{runner.name}, exported for {fixed[0]} x {fixed[1]}: make it smaller (--size) or "
                 "export again without --height and --width"
             )
+        # Rounded up to the multiple.
         free = (-(-max(side, minimum) // multiple) * multiple for side in (height, width))
         target_height, target_width = (f or size for f, size in zip(fixed, free, strict=True))
         return target_height, target_width
@@ -401,59 +410,6 @@ def _fixed(runner: Runner, tensor: str, axis: int) -> int | None:
             size = spec.shape[axis]
             return size if isinstance(size, int) else None
     return None
-
-
-def _spans(count: int, num_styles: int, step: int, *, shared: bool) -> Iterator[tuple[int, int]]:
-    """Ranges of (image, style) pairs, image by image, for one run each.
-
-    Args:
-        count: total number of pairs.
-        num_styles: pairs of one image.
-        step: most pairs in a run.
-        shared: a range holds whole images or part of one, so that all its images have equally
-            many pairs.
-    """
-    if not shared or step >= num_styles:
-        step -= step % num_styles if shared else 0
-        yield from ((start, min(start + step, count)) for start in range(0, count, step))
-        return
-    for first in range(0, count, num_styles):
-        for start in range(first, first + num_styles, step):
-            yield start, min(start + step, first + num_styles)
-
-
-def _run_in_batches(
-    runner: Runner, feeds: dict[str, AnyArray], *, on_device: bool = False
-) -> AnyArray:
-    """Run a graph with one output in batches that it supports.
-
-    Args:
-        runner: the graph.
-        feeds: its inputs, all of the same batch unless the runner takes `several_styles`. A
-            batch that is too small is filled by repeating the last item.
-        on_device: leave the result on its device, if one run is enough.
-    """
-    count = len(next(iter(feeds.values())))
-    smallest, largest = runner.batch_limits
-    if smallest <= count <= (largest or count):
-        return next(iter(runner.run(feeds, keep_on_device=on_device).values()))
-    return next(iter(_run_all_outputs(runner, feeds).values()))
-
-
-def _run_all_outputs(runner: Runner, feeds: dict[str, AnyArray]) -> dict[str, NDArray[Any]]:
-    """Run a graph in batches that it supports; returns every output, on the host."""
-    count = len(next(iter(feeds.values())))
-    smallest, largest = runner.batch_limits
-    step = largest or max(smallest, count)
-    parts = []
-    for start in range(0, count, step):
-        num = max(min(step, count - start), smallest)
-        rows = [min(row, count - 1) for row in range(start, start + num)]
-        part = {name: take_rows(array, rows) for name, array in feeds.items()}
-        parts.append(runner.run(part if len(rows) != count else feeds))
-    if len(parts) == 1:
-        return {name: array[:count] for name, array in parts[0].items()}
-    return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
 
 
 def _stats_feeds(
@@ -480,5 +436,6 @@ def _stats_feeds(
             f"core has shape {core.shape} and sum {core.sum():g}: pass weights of shape "
             f"{content_hw}, not all 0"
         )
+    # [h, w] -> [N, 1, h, w], copied: engines know no strides.
     weights = np.broadcast_to(core, (batch, 1, *content_hw))
     return {"norm_stats": norm_stats, "core": np.ascontiguousarray(weights)}

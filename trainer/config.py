@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from munit_edge.images.io import DEFAULT_MAX_MEGAPIXELS
+from munit_edge.images.sizes import DEFAULT_MAX_MEGAPIXELS
 from munit_edge.model.config import Domain, ModelConfig
 from munit_edge.settings import StrictModel
 

@@ -106,6 +106,7 @@ def _answered(work: Callable[[Request], Answer], text: str) -> str:
 
 def _prepare(request: Request) -> Answer:
     with _open(request) as opened:
+        # Together they open all three graphs, which builds their engines.
         parts: tuple[Part, ...] = ("style_encoder", "translation")
         for part in parts:
             _call(opened, request.model_copy(update={"part": part}), Path(request.folder))()
@@ -139,6 +140,7 @@ def _measure(request: Request) -> Measured:
             first_ms=1000 * first_s,
             latency=latency,
             peak_memory_bytes=peak,
+            # Other programs may have freed memory meanwhile.
             gpu_memory_bytes=max(0, (gpu_after or 0) - (gpu_before or 0)) if known else None,
         )
 

@@ -110,6 +110,7 @@ def graph_name(part: Part, direction: Direction) -> str:
     if part == "translation":
         return direction
     kind: GraphKind = part
+    # "a2b": content of the source, style and decoder of the target.
     return f"{kind}_{direction[0] if kind == 'content_encoder' else direction[2]}"
 
 
@@ -186,6 +187,7 @@ def _card(report: BenchmarkReport) -> Iterator[str]:
 
 def _by_case(report: BenchmarkReport) -> Iterator[tuple[Case, list[BenchmarkRow]]]:
     cases = list(dict.fromkeys((row.case.size_hw, row.case.batch) for row in report.rows))
+    # `groupby` takes neighbours only; sizes stay in the order given.
     rows = sorted(
         report.rows,
         key=lambda row: (cases.index((row.case.size_hw, row.case.batch)), row.case.styles),

@@ -14,21 +14,23 @@ from typing import Any
 import numpy as np
 
 from munit_edge.benchmark.child import CONTENT_FILE, INPUTS_FILE, Answer, Measured, Part, Request
+from munit_edge.benchmark.contestants import (
+    Contestant,
+    common_config,
+    find_contestants,
+    find_reference,
+)
 from munit_edge.benchmark.inputs import write_inputs
 from munit_edge.benchmark.options import BenchmarkOptions, SizeHW
 from munit_edge.benchmark.report import BenchmarkReport, BenchmarkRow, Case, Subject, graph_name
 from munit_edge.doctor.examine import Report
-from munit_edge.doctor.selftest import PLAN_ENGINES, why_no_plans
-from munit_edge.engines.factory import ENGINES, open_graphs
-from munit_edge.errors import ConfigError, InputError
+from munit_edge.doctor.selftest import PLAN_ENGINES
 from munit_edge.files.names import stored_name
-from munit_edge.files.paths import exists
 from munit_edge.files.unfinished import scratch_folder
 from munit_edge.images.difference import mean_squared_error, psnr_db
 from munit_edge.images.io import Images
-from munit_edge.model.config import Direction, Domain, GraphKind, ModelConfig, split_direction
-from munit_edge.model.manifest import Manifest, is_model_directory, read_manifest
-from munit_edge.settings import StrictModel
+from munit_edge.model.config import Direction, Domain, GraphKind, split_direction
+from munit_edge.model.manifest import is_model_directory, read_manifest
 from munit_edge.system import child
 from munit_edge.system.limits import usable_cores
 from munit_edge.system.machine import power_modes
@@ -36,17 +38,6 @@ from munit_edge.system.machine import power_modes
 PREPARE_TIMEOUT_S = 3600.0
 """Time limit for building a model's engines, in seconds; building is not measured."""
 PARTS: tuple[Part, ...] = ("content_encoder", "style_encoder", "decoder", "translation")
-
-
-class Contestant(StrictModel):
-    """A subject, and how to open it."""
-
-    subject: Subject
-    """Model, engine, device."""
-    path: Path
-    """Model directory or checkpoint."""
-    fault: str | None = None
-    """Why it cannot be measured; None: no reason is known."""
 
 
 def run_benchmark(
@@ -68,14 +59,15 @@ def run_benchmark(
         ConfigError: an engine is unknown or has nothing to run, or the models do not match.
         InputError, ModelError: a model cannot be read.
     """
-    _check_engines(options)
     contestants, left_out = find_contestants(options, examined)
-    config = _common_config(options, [c.path for c in contestants])
-    reference = _find_reference(options)
+    config = common_config(options, [c.path for c in contestants])
+    reference = find_reference(options)
+    # Before the measurements, which are load themselves.
     load_before = os.getloadavg()[0]
     num_tables = len(options.sizes) * len(options.batches)
     on_start(num_tables * sum(len(list(_work(options, c))) for c in contestants))
     rows: list[BenchmarkRow] = []
+    # Faults by subject, across sizes and batches: engines are built once.
     prepared: dict[str, str | None] = {}
     with scratch_folder() as folder:
         for size in options.sizes:
@@ -98,45 +90,6 @@ def run_benchmark(
         notes=(*left_out, *_missing_psnr(rows, reference)),
         doctor=examined,
     )
-
-
-def find_contestants(
-    options: BenchmarkOptions, examined: Report
-) -> tuple[list[Contestant], list[str]]:
-    """What is measured on this machine, and notes on what is not.
-
-    An engine that was named in the options and cannot be used is a contestant with a fault.
-    """
-    found: list[Contestant] = []
-    left_out: dict[str, None] = {}
-    for path, label in zip(options.models, _labels(options.models), strict=True):
-        precision, engines = _kind(path)
-        for engine in options.engines or engines:
-            if engine not in engines:
-                continue  # torch takes checkpoints, the others model directories
-            devices, reason = _devices(engine, options.device, examined)
-            if reason and not options.engines:
-                left_out[f"{engine} is not measured: {reason}"] = None
-            elif reason:
-                devices = [""]
-            for device in devices:
-                rounded = options.tf32 and device.startswith("cuda") and precision == "fp32"
-                subject = Subject(
-                    model=label,
-                    precision="tf32" if rounded else precision,
-                    engine=engine,
-                    device=device,
-                )
-                found.append(Contestant(subject=subject, path=path, fault=reason or None))
-    idle = [e for e in options.engines if e not in {c.subject.engine for c in found}]
-    if idle:
-        raise ConfigError(
-            f"--engine {' and '.join(idle)} has nothing to run: torch takes a checkpoint or run "
-            "folder, the other engines a model directory: name one of those, too"
-        )
-    if not found:
-        raise ConfigError(f"no engine can run this: {'; '.join(left_out)}; see `munit-edge doctor`")
-    return found, list(left_out)
 
 
 class _Bench:
@@ -181,6 +134,7 @@ class _Bench:
         if answer.measured is None:
             return {"fault": answer.fault}
         outcome: dict[str, Any] = {"measured": answer.measured}
+        # An encoder gives one code for each image; the others one image for each style.
         num = row.case.batch * (1 if row.part.endswith("encoder") else row.case.styles)
         outcome["images_per_s"] = 1000 * num / answer.measured.latency.p50_ms
         if row.part == "translation":
@@ -194,6 +148,7 @@ class _Bench:
         if contestant.path == self._reference and _is_reference_engine(subject):
             return {"is_reference": True}
         expected = self._reference_translation(row.case.styles)
+        # None, or another checkpoint: nothing to compare with.
         if expected is None or expected[0] != found.model_id:
             return {}
         got = np.load(self._folder / "translation.npy")
@@ -208,6 +163,7 @@ class _Bench:
                 path=self._reference,
             )
             request = self._request(contestant, "translation", styles, name)
+            # One call: after it the time is up.
             answer = self._ask(request.model_copy(update={"runs": 1, "seconds": 1e-9}))
             found = answer.measured
             self._references[styles] = (
@@ -232,6 +188,7 @@ class _Bench:
 
     def _ask(self, request: Request) -> Answer:
         if request.part == "content_encoder":
+            # Else the decoder would get the content of an earlier contestant if this one fails.
             (self._folder / CONTENT_FILE).unlink(missing_ok=True)
         elif request.part == "decoder" and not (self._folder / CONTENT_FILE).exists():
             return Answer(fault="the content encoder failed, and there is nothing to decode")
@@ -271,98 +228,6 @@ def _work(options: BenchmarkOptions, contestant: Contestant) -> Iterator[tuple[i
             repeated = index > 0 and part.endswith("encoder")
             if part == "translation" or not (repeated or contestant.fault):
                 yield styles, part
-
-
-def _check_engines(options: BenchmarkOptions) -> None:
-    for engine in options.engines:
-        if engine == "auto" or engine not in ENGINES:
-            known = ", ".join(name for name in ENGINES if name != "auto")
-            raise ConfigError(f"engine '{engine}' is not known: use {known}")
-
-
-def _kind(path: Path) -> tuple[str, tuple[str, ...]]:
-    """Precision of a model, and the engines that can run it."""
-    if not exists(path):
-        raise InputError(f"model {path} does not exist: name a model directory or a checkpoint")
-    if not is_model_directory(path):
-        return "fp32", ("torch",)
-    manifest = read_manifest(path)
-    return _precision(manifest), tuple(e for e in ENGINES if e not in ("auto", "torch"))
-
-
-def _precision(manifest: Manifest) -> str:
-    """The reduced precision of any graph: a model with some graphs in fp32 is still reduced."""
-    named = [entry.precision for entry in manifest.graphs if entry.precision != "fp32"]
-    return named[0] if named else "fp32"
-
-
-def _devices(engine: str, wanted: str, examined: Report) -> tuple[list[str], str]:
-    """Devices on which an engine is measured, or why there is none."""
-    answer = next((answer for answer in examined.answers if answer.subject == engine), None)
-    if answer is None or not answer.installed:
-        return [], f"{engine} is not installed"
-    if answer.facts is None:
-        return [], f"{engine} is broken: {answer.fault}"
-    if wanted == "cpu" and engine in PLAN_ENGINES:
-        return [], "it runs on GPUs only"
-    if answer.subject in PLAN_ENGINES:
-        reason = why_no_plans(examined, answer.subject)
-        return ([], reason) if reason else ([_gpu(wanted)], "")
-    if wanted != "all":
-        return [_gpu(wanted) if wanted != "cpu" else "cpu"], ""
-    # A GPU build that cannot use this GPU is tried anyway: its row says why it fails.
-    usable = answer.facts.gpus or answer.facts.gpu_fault
-    return (["cpu", "cuda:0"] if usable else ["cpu"]), ""
-
-
-def _gpu(wanted: str) -> str:
-    return "cuda:0" if wanted in ("all", "cuda") else wanted
-
-
-def _labels(paths: Sequence[Path]) -> list[str]:
-    """The last part of each path, or the whole path if two would be equal."""
-    names = [Path(os.path.realpath(path)).name for path in paths]
-    return [
-        str(path) if names.count(name) > 1 else name
-        for path, name in zip(paths, names, strict=True)
-    ]
-
-
-def _common_config(options: BenchmarkOptions, paths: Sequence[Path]) -> ModelConfig:
-    """Configuration of the models, which must all have the same channels.
-
-    Raises:
-        ConfigError: they have not.
-    """
-    configs = {path: _config(path) for path in dict.fromkeys(paths)}
-    (first, config), *others = configs.items()
-    for path, other in others:
-        if (other.channels_a, other.channels_b) != (config.channels_a, config.channels_b):
-            raise ConfigError(
-                f"{first} and {path} take images with different channels: measure them separately"
-            )
-    return config
-
-
-def _config(path: Path) -> ModelConfig:
-    if is_model_directory(path):
-        return read_manifest(path).model
-    with open_graphs(path, "torch", "cpu") as graphs:
-        return graphs.config
-
-
-def _find_reference(options: BenchmarkOptions) -> Path | None:
-    if options.reference is None:
-        directories = [path for path in options.models if is_model_directory(path)]
-        fp32 = (path for path in directories if _precision(read_manifest(path)) == "fp32")
-        return next(fp32, None)
-    precision = _precision(read_manifest(options.reference))
-    if precision != "fp32":
-        raise ConfigError(
-            f"--reference {options.reference} is {precision}: name the fp32 model directory of the "
-            "same checkpoint"
-        )
-    return options.reference
 
 
 def _is_reference_engine(subject: Subject) -> bool:

@@ -178,7 +178,7 @@ def _show(report: BenchmarkReport, *, as_json: bool, as_markdown: bool) -> None:
 
 def _draw(report: BenchmarkReport, plot: Path, *, replace: bool) -> None:
     from munit_edge.benchmark import report as benchmark_report
-    from munit_edge.images.io import Picture, write_image
+    from munit_edge.images.io import ImageData, write_image
 
-    write_image(plot, Picture(benchmark_report.as_chart(report)), replace=replace)
+    write_image(plot, ImageData(benchmark_report.as_chart(report)), replace=replace)
     tell(f"wrote {plot}")

@@ -61,5 +61,6 @@ class BuildBar:
         current: str | None = phase
         while current in self._phases:
             current, num_steps, done = self._phases[current]
+            # From the inside out: what is done of a phase is a part of one step of its parent.
             part = min(1.0, (done + part) / max(num_steps, 1))
         return part

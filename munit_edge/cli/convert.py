@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from munit_edge.cli.networks import parameter_counts
 from munit_edge.cli.streams import warn, write_line
 from munit_edge.files.locks import writing_to
 
 if TYPE_CHECKING:
     from munit_edge.model.config import ModelConfig
     from munit_edge.trainer.foreign.convert import Conversion
-    from munit_edge.trainer.torch_api import nn
 
 
 def convert(
@@ -67,11 +67,11 @@ def _report(done: Conversion) -> list[str]:
     lines = [
         f"from: {done.program}, iteration {iteration}",
         f"architecture: {_describe(done.config)}",
-        f"generators: {_parameters(done.generators)} ({kept})",
+        f"generators: {parameter_counts(done.generators)} ({kept})",
     ]
     if done.discriminators is not None:
         kind = done.config.discriminator.kind
-        lines.append(f"discriminators: {_parameters(done.discriminators)} ({kind})")
+        lines.append(f"discriminators: {parameter_counts(done.discriminators)} ({kind})")
     return lines
 
 
@@ -81,8 +81,3 @@ def _describe(config: ModelConfig) -> str:
         f"width {config.width}, {config.num_downsamples} downsamplings, "
         f"{config.num_res_blocks} residual blocks, style {config.style_dim}"
     )
-
-
-def _parameters(networks: nn.ModuleDict) -> str:
-    each = [sum(p.numel() for p in networks[domain].parameters()) for domain in ("a", "b")]
-    return f"{each[0]:,} + {each[1]:,} parameters"

@@ -140,6 +140,7 @@ def _show(rows: Sequence[_Row]) -> None:
 
 def _wrapped(text: str, width: int) -> list[str]:
     """`text` in lines; commands (between backticks) and paths are kept in one piece."""
+    # `textwrap` breaks at spaces, but not at these.
     kept = re.sub("`[^`]+`", lambda command: command[0].replace(" ", NO_BREAK), text)
     lines = textwrap.wrap(kept, width, break_long_words=False, break_on_hyphens=False)
     return [line.replace(NO_BREAK, " ") for line in lines] or [""]

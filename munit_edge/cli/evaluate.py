@@ -140,7 +140,7 @@ def _report(report: EvaluationReport, given: Parameters) -> None:
     from munit_edge.evaluation.plots import propositions_plot
     from munit_edge.evaluation.report import as_text
     from munit_edge.files.atomic import atomic_file
-    from munit_edge.images.io import Picture, write_image
+    from munit_edge.images.io import ImageData, write_image
 
     for fault in report.unreadable:
         warn(f"left out: {fault}")
@@ -152,7 +152,7 @@ def _report(report: EvaluationReport, given: Parameters) -> None:
             partial.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         tell(f"wrote {given.json_file}")
     if given.plot is not None:
-        drawn = Picture(propositions_plot(report.propositions))
+        drawn = ImageData(propositions_plot(report.propositions))
         write_image(given.plot, drawn, replace=given.overwrite)
         tell(f"wrote {given.plot}")
 

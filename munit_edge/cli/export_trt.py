@@ -200,6 +200,7 @@ def _graphs(manifest: Manifest, directions: str, *, stats_graphs: bool) -> list[
                 manifest.graph("content_encoder_stats", source),
                 manifest.graph("decoder_stats", target),
             ]
+    # A direction may be named twice.
     return list(dict.fromkeys(found))
 
 

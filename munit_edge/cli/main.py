@@ -72,5 +72,6 @@ def main() -> None:
     """Entry point: `--debug` may stand anywhere on the line."""
     arguments = sys.argv[1:]
     if "--debug" in arguments:
+        # Typer takes options of the program itself only before the command.
         arguments = ["--debug", *(a for a in arguments if a != "--debug")]
     run(app, arguments)

@@ -57,6 +57,7 @@ def takes(parameters: type[P]) -> Callable[[Callable[[P], None]], Callable[..., 
         def with_values(**values: Any) -> None:
             command(parameters(**values))
 
+        # `inspect.signature`, which Typer asks, prefers it to that of the function.
         with_values.__signature__ = signature  # type: ignore[attr-defined]
         return with_values
 
@@ -78,6 +79,7 @@ def checked(model: type[M], given: DataclassInstance, **computed: Any) -> M:
     from munit_edge.settings import option_fields, validate_options
 
     values = {name: getattr(given, name, None) for name in option_fields(model)}
+    # None: not given, so the model's own default holds.
     values = {name: value for name, value in values.items() if value is not None}
     return validate_options(model, values | computed, option_names(type(given)))
 

@@ -35,7 +35,7 @@ def progress(
     total: int | None,
     *,
     done: int = 0,
-    tells_left: bool = True,
+    shows_left: bool = True,
     quiet: bool = False,
 ) -> Iterator[Progress]:
     """A progress display for `total` steps.
@@ -44,18 +44,18 @@ def progress(
         description: the activity, such as "translating".
         total: number of steps; None: unknown.
         done: steps done before.
-        tells_left: show the time left; False: the notes show it.
+        shows_left: show the time left; False: the notes show it.
         quiet: show nothing.
     """
     if quiet:
         yield _Quiet(done)
     elif sys.stderr.isatty():
-        yield from _bar(description, total, done, tells_left=tells_left)
+        yield from _bar(description, total, done, shows_left=shows_left)
     else:
-        yield _Plain(description, total, done, tells_left=tells_left)
+        yield _Plain(description, total, done, shows_left=shows_left)
 
 
-def _bar(description: str, total: int | None, done: int, *, tells_left: bool) -> Iterator[Progress]:
+def _bar(description: str, total: int | None, done: int, *, shows_left: bool) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
@@ -65,7 +65,7 @@ def _bar(description: str, total: int | None, done: int, *, tells_left: bool) ->
         BarColumn(),
         TextColumn("{task.fields[counted]}"),
         TimeElapsedColumn(),  # moves during long steps
-        *([TimeRemainingColumn()] if tells_left else []),
+        *([TimeRemainingColumn()] if shows_left else []),
         TextColumn("{task.fields[note]}", markup=False),  # a name may look like markup
     )
     # Lines on standard output are moved above the bar only if both are one terminal: results for
@@ -117,10 +117,10 @@ class _Quiet(_Counter):
 
 
 class _Plain(_Counter):
-    def __init__(self, description: str, total: int | None, done: int, *, tells_left: bool) -> None:
+    def __init__(self, description: str, total: int | None, done: int, *, shows_left: bool) -> None:
         super().__init__(done)
         self._first = done
-        self._tells_left = tells_left
+        self._shows_left = shows_left
         self._description = description
         self._total = total
         self._start = self._last = time.monotonic()
@@ -139,7 +139,7 @@ class _Plain(_Counter):
 
     def _left(self, passed: float) -> list[str]:
         here = self.position - self._first
-        if self._total is None or not self._tells_left or not here:
+        if self._total is None or not self._shows_left or not here:
             return []
         seconds = round(passed * (self._total - self.position) / here)
         return [f"{timedelta(seconds=max(0, seconds))} left"]

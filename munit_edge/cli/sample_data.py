@@ -33,20 +33,20 @@ def sample_data(
     model trained on them learns to colour an outline in many ways.
     """
     from munit_edge.cli.progress import progress
-    from munit_edge.images.sample_data import SPLITS, num_pictures, write_sample_data
+    from munit_edge.images.sample_data import SPLITS, num_images, write_sample_data
 
-    with progress("drawing", sum(num_pictures(split, count) for split in SPLITS)) as bar:
+    with progress("drawing", sum(num_images(split, count) for split in SPLITS)) as bar:
         write_sample_data(
             folder,
             size=size,
             count=count,
             seed=seed,
             overwrite=overwrite,
-            on_picture=lambda: bar.advance(),
+            on_image=lambda: bar.advance(),
         )
     for split in SPLITS:
         what = "outlines" if split.endswith("A") else "filled shapes"
-        write_line(f"{folder / split}: {num_pictures(split, count)} {what}, {size} x {size} pixels")
+        write_line(f"{folder / split}: {num_images(split, count)} {what}, {size} x {size} pixels")
     write_line(f"{folder / 'labels.json'}: what each image shows")
     write_line(
         f"next: munit-edge train --recipe demo --data {shlex.quote(str(folder))} -o runs/first"

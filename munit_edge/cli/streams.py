@@ -92,6 +92,7 @@ def _print_error(line: str) -> None:
 def _print(text: str) -> None:
     with _output_errors():
         encoding = sys.stdout.encoding or "utf-8"
+        # A terminal without Unicode gets escapes instead of an error.
         text = text.encode(encoding, "backslashreplace").decode(encoding)
         # Through the current sys.stdout, which moves the line above a progress bar.
         print(text, flush=True)  # noqa: T201

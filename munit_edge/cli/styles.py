@@ -196,7 +196,7 @@ def list_(given: ListParameters) -> None:
     Shows the domain of each, the length of its code, how many random styles are longer, and its
     origin.
     """
-    from munit_edge.images.io import Picture, image_format, write_image
+    from munit_edge.images.io import ImageData, image_format, write_image
     from munit_edge.styles.saved import SavedStyles
 
     sheet = given.sheet
@@ -218,7 +218,7 @@ def list_(given: ListParameters) -> None:
         _print_table(listed, saved.folder)
     if sheet:
         drawn = _drawn_translations(given, listed) if given.on else _drawn_references(listed)
-        write_image(sheet, Picture(drawn), replace=given.overwrite)
+        write_image(sheet, ImageData(drawn), replace=given.overwrite)
         tell(f"style sheet: {sheet}")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from munit_edge.cli.errors import fail
+from munit_edge.cli.networks import parameter_counts
 from munit_edge.cli.parameters import takes
 from munit_edge.cli.progress import Progress, progress
 from munit_edge.cli.streams import tell, warn, write_line
@@ -17,7 +18,6 @@ from munit_edge.interrupts import EXIT_CODE_BASE
 
 if TYPE_CHECKING:
     from munit_edge.trainer.loop import TrainingResult, TrainingRun
-    from munit_edge.trainer.torch_api import nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ def train(given: Parameters) -> None:
         for text in filter(None, (*found.left_out.faults.values(), str(found.left_out))):
             warn(f"left out of domain {domain}: {text}")
     done, total = run.state.iteration, run.config.iterations
-    with progress("training", total, done=done, tells_left=False) as bar:
+    with progress("training", total, done=done, shows_left=False) as bar:
         result = run.train(_Display(bar))
     _report(run, result)
 
@@ -151,17 +151,12 @@ def _facts(run: TrainingRun) -> list[str]:
     count = run.processes.count
     return [
         f"device: {run.device}" + (f", the first of {count} processes" if count > 1 else ""),
-        f"generators: {_parameters(run.state.generators)}",
-        f"discriminators: {_parameters(run.state.discriminators)}",
+        f"generators: {parameter_counts(run.state.generators)}",
+        f"discriminators: {parameter_counts(run.state.discriminators)}",
         f"training images: {counts[0]:,} of domain a, {counts[1]:,} of domain b",
         f"iterations: {run.config.iterations:,}" + (f", {done:,} done already" if done else ""),
         f"to look at: {run.folder.page}",
     ]
-
-
-def _parameters(networks: nn.ModuleDict) -> str:
-    each = [sum(p.numel() for p in networks[domain].parameters()) for domain in ("a", "b")]
-    return f"{each[0]:,} + {each[1]:,} parameters"
 
 
 def _report(run: TrainingRun, result: TrainingResult) -> None:

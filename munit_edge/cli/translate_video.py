@@ -170,7 +170,7 @@ def _files(
 
 
 def _result_size(clip: Clip, style: StyleOptions) -> tuple[int, int]:
-    from munit_edge.images.io import shorter_side_to
+    from munit_edge.images.sizes import shorter_side_to
 
     return shorter_side_to(clip.size_hw, style.size) if style.size else clip.size_hw
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 
 _DISTRIBUTION = "munit-edge"
+# A bracket, `and`, `or`, or a comparison of a variable with a text.
 _TOKEN = re.compile(r"""\s*(?:([()]|and\b|or\b)|(\w+)\s*([=!<>]=|<|>)\s*['"]([^'"]*)['"])""")
 
 
@@ -70,10 +71,12 @@ def marker_holds(marker: str, environment: Mapping[str, str]) -> bool:
     for symbol, variable, operator, text in _TOKEN.findall(marker):
         tokens.append(symbol or _compare(environment[variable], operator, text))
 
+    # One function for each level: `or` binds less than `and`, brackets most.
     def either() -> bool:
         value = both()
         while tokens and tokens[0] == "or":
             tokens.pop(0)
+            # Called first, whatever `value` is: it consumes the tokens of its side.
             value = both() or value
         return value
 

@@ -207,10 +207,10 @@ def why_no_plans(report: Report, flavour: Subject) -> str | None:
 
 
 def write_report(path: Path, report: SelftestReport, *, replace: bool = True) -> None:
-    """Write the report as JSON, whole or not at all.
+    """Write the report as JSON, completely or not at all.
 
     Raises:
-        OutputError: it cannot be written, or is there and `replace` is false.
+        OutputError: it cannot be written, or exists and `replace` is false.
     """
     with atomic_file(path, replace=replace) as partial:
         partial.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")

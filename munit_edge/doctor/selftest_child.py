@@ -144,7 +144,7 @@ def expected_file(precision: Precision) -> str:
 def write_images(given: Mapping[str, NDArray[Any]], folder: Path) -> tuple[Path, ...]:
     """The shipped images as files, one folder for each domain, for the export's quality gate."""
     for domain in DOMAINS:
-        with atomic_file(folder / domain / "picture.png") as path:
+        with atomic_file(folder / domain / "image.png") as path:
             Image.fromarray(given[f"image_{domain}"][0]).save(path)
     return tuple(folder / domain for domain in DOMAINS)
 
@@ -253,6 +253,7 @@ def _codes(translator: Translator, image: NDArray[Any], domain: Any) -> NDArray[
 def _bind(
     function: Callable[..., NDArray[Any]], *arguments: Any, **options: Any
 ) -> Callable[[], NDArray[Any]]:
+    # A lambda in the loop would see the variables of its last turn.
     return lambda: function(*arguments, **options)
 
 

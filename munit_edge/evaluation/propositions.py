@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from munit_edge.evaluation.kernel_test import KernelTest, Samples, kernel_test
 from munit_edge.evaluation.linear_probe import LinearProbe, density
-from munit_edge.images.io import Images, resize_shorter
+from munit_edge.images.io import Images
+from munit_edge.images.sizes import resize_shorter
 from munit_edge.model.config import DIRECTIONS, Direction, Domain, split_direction
 from munit_edge.settings import StrictModel
 from munit_edge.styles.codes import Styles, sample_styles

@@ -11,9 +11,10 @@ from munit_edge.errors import InputError
 from munit_edge.evaluation.options import DEFAULT_SIZE, EvaluateOptions
 from munit_edge.files.names import storable
 from munit_edge.images.data_folder import TEST_LAYOUT, domain_folders
-from munit_edge.images.folders import picture_files
-from munit_edge.images.io import Images, check_resized, read_image, resize_shorter
+from munit_edge.images.folders import image_files
+from munit_edge.images.io import Images, read_image
 from munit_edge.images.left_out import LeftOut
+from munit_edge.images.sizes import check_resized, resize_shorter
 from munit_edge.model.config import DOMAINS, Domain, ModelConfig
 
 MIN_IMAGES = 10
@@ -70,7 +71,7 @@ def read_test_images(options: EvaluateOptions, config: ModelConfig) -> TestImage
 
 def _files(folder: Path, left_out: LeftOut) -> list[Path]:
     here = LeftOut()
-    files = picture_files(folder, recursive=True, left_out=here)
+    files = image_files(folder, recursive=True, left_out=here)
     left_out.add(here)
     _check_number(len(files), folder, [text for text in (*here.faults.values(), str(here)) if text])
     return files

@@ -22,6 +22,7 @@ def open_to_append(path: Path) -> BinaryIO:
     # Links fail, and a pipe does not wait for a reader. Not every system has these flags.
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    # For the better message; a link that appears after this fails in `os.open`.
     if path.is_symlink():
         raise OutputError(f"{path} is a link, which is not followed: remove it")
     with output_errors(path):

@@ -23,6 +23,7 @@ BeforeReplacing = Callable[[Path, Path], None]
 """Called with an earlier folder and the complete one that is about to replace it. It raises
 OutputError if the earlier one must stay, and copies what is to be kept from it."""
 
+# From <linux/fs.h> and <fcntl.h>: Python has no `renameat2`.
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 
@@ -59,13 +60,16 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
         partial = new_partial_file(path.parent, path.suffix)
         try:
             yield partial
+            # Contents before names: after a power cut the new name must not lead to an empty file.
             _sync(partial)
             if replace:
                 partial.replace(path)
             else:
                 _rename_file_to_new(partial, path)
+            # A rename lasts only once the folder that holds the name is flushed.
             _sync_names(path.parent)
         finally:
+            # Removes the file after an error; after the rename nothing of that name is left.
             let_go(partial)
 
 
@@ -94,6 +98,7 @@ def atomic_folder(path: Path, *, replacing: BeforeReplacing | None = None) -> It
             for file in partial.rglob("*"):
                 _sync(file)
             _sync_names(partial)
+            # An interrupt between two renames would leave no folder at `path`.
             with uninterrupted():
                 _swap(partial, path, replacing)
             _sync_names(path.parent)
@@ -119,21 +124,26 @@ def is_free(path: Path) -> bool:
 
 def _swap(partial: Path, path: Path, replacing: BeforeReplacing | None) -> None:
     """Rename `partial` to `path`; an earlier folder is removed if it may be replaced."""
+    # Asked again: the check at the beginning may be hours old.
     if replacing is None or is_free(path):
         _rename_folder_to_new(partial, path)
         return
     replacing(path, partial)
     for file in partial.rglob("*"):  # copied by `replacing`
         _sync(file)
+    # `path` is complete at every moment; afterwards `partial` is the earlier folder.
     if _exchange(partial, path):
+        # The new name must be on the disk before the earlier folder is removed from it.
         _sync_names(path.parent)
         shutil.rmtree(partial, ignore_errors=True)
         return
+    # Two renames instead, between which there is no `path`.
     aside = new_partial_folder(path.parent)
     earlier = path.rename(aside / path.name)
     try:
         partial.rename(path)
     except OSError:
+        # Put back before `let_go` removes `aside` with what is in it.
         earlier.rename(path)
         raise
     finally:
@@ -145,6 +155,7 @@ def _rename_folder_to_new(partial: Path, path: Path) -> None:
     try:
         partial.rename(path)
     except OSError as exc:
+        # EBUSY: a mount point, which the system cannot replace and which nobody has just created.
         if os.path.lexists(path) and exc.errno != errno.EBUSY:
             raise OutputError(
                 f"another program has created {path} in the meantime, and it stays: name another "
@@ -165,6 +176,7 @@ def _rename_file_to_new(partial: Path, path: Path) -> None:
     except OSError:  # a file system without hard links
         if os.path.lexists(path):
             raise
+        # The second choice: a program that creates `path` just now loses its file.
         partial.replace(path)
     else:
         partial.unlink()
@@ -180,11 +192,13 @@ def _exchange(path: Path, other: Path) -> bool:
     if rename is None:  # an old C library
         return False
     names = os.fsencode(path), os.fsencode(other)
+    # -1 where the file system cannot exchange (EINVAL) or the kernel is too old (ENOSYS).
     return int(rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)) == 0
 
 
 def _sync(path: Path) -> None:
     if path.is_file():
+        # Linux flushes a file through a descriptor that only reads, too.
         with path.open("rb") as file:
             os.fsync(file.fileno())
 

@@ -21,6 +21,7 @@ from munit_edge.interrupts import uninterrupted
 HIDDEN_PREFIX = ".munit-edge-"
 """Start of the names of everything that is not a result."""
 
+# EBADF: NFS turns `flock` into locks that need a descriptor open for writing.
 _NO_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL, errno.EBADF}
 
 
@@ -62,6 +63,7 @@ def is_at(descriptor: int, path: Path) -> bool:
 def let_go(path: Path) -> None:
     """Release a lock and remove its contents; an unfinished file is removed too."""
     with uninterrupted():
+        # Both or neither: a lock that is popped and not released would last as long as the process.
         lock = held.pop(path, None)
         if lock is not None:
             release(lock)
@@ -71,8 +73,11 @@ def release(lock: HeldLock) -> None:
     """Remove the contents and the file of a lock, then unlock it."""
     if lock.contents is not None:
         shutil.rmtree(lock.contents, ignore_errors=True)
+    # The name goes while the lock is held: a process that has opened the file and locks it next
+    # sees that it has lost its name (`is_at`), and tries again.
     with contextlib.suppress(OSError):
         lock.lock.unlink(missing_ok=True)
+    # Closing is what unlocks.
     os.close(lock.descriptor)
 
 
@@ -86,6 +91,7 @@ def let_go_of_all() -> None:
 def _forget() -> None:
     """After a fork, in the child: the locks are the parent's and must not outlive it."""
     for lock in held.values():
+        # Parent and child share the open file: it stays locked until the parent closes it as well.
         os.close(lock.descriptor)
     held.clear()
 

@@ -32,8 +32,10 @@ from munit_edge.interrupts import uninterrupted
 LOCK_NAME = f"{HIDDEN_PREFIX}lock"
 
 _MAX_COMMAND = 200  # characters
+# Tries to create a lock file in a folder that other processes remove again.
 _ATTEMPTS = 100
 
+# A ContextVar: another thread of this process is refused like another process.
 _mine: ContextVar[frozenset[Path]] = ContextVar("_mine", default=frozenset())
 """Locks that the running code is within, so that it may take one again."""
 
@@ -75,6 +77,7 @@ def _in_use(lock: Path, target: Path) -> Iterator[None]:
     if lock in _mine.get():
         yield
         return
+    # The missing parents, nearest first: they are removed in this order if they stay empty.
     made = [path for path in lock.parents if not os.path.lexists(path)]
     taken = False
     try:
@@ -113,6 +116,8 @@ def _take(lock: Path) -> bool:
             if not granted:
                 os.close(descriptor)
                 return False
+            # A holder removes its file before it unlocks: this may be the lock of a file without a
+            # name, while another process locks a new one of that name.
             if is_at(descriptor, lock):
                 _write_facts(descriptor)
                 held[lock] = HeldLock(descriptor, lock, None)
@@ -169,11 +174,14 @@ def _holder(lock: Path) -> str:
 def _is_alive(facts: dict[str, object]) -> bool:
     """Whether the holder of a lock file is running, as far as this machine can tell."""
     process = facts.get("process")
+    # A process on another machine cannot be asked. Its lock counts as left.
     if facts.get("host") != platform.node() or not isinstance(process, int):
         return False
+    # An earlier process with our number, as containers give out again and again.
     if process == os.getpid():
         return False
     try:
+        # Signal 0 only asks whether the process exists.
         os.kill(process, 0)
     except ProcessLookupError:
         return False

@@ -33,6 +33,7 @@ def many_lines(text: str) -> str:
 
 def json_text(text: str) -> str:
     """Equivalent JSON whose strings hold no control characters."""
+    # Line breaks are between tokens only: JSON has escaped those in strings.
     return _CONTROLS.sub(
         lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text
     )

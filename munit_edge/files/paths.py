@@ -35,13 +35,16 @@ def open_file(path: Path) -> BinaryIO:
     Raises:
         OSError: the system refuses, or the file is a device or a pipe without a writer.
     """
+    # Before opening, which on a device may do something, such as rewinding a tape.
     mode = path.stat().st_mode
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         raise OSError(errno.ENXIO, "it is a device, not a file", str(path))
+    # Opening a pipe without a writer would block; on regular files the flag has no effect.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         if stat.S_ISFIFO(mode) and not _has_writer(descriptor):
             raise OSError(errno.ENODATA, "nobody writes into this pipe", str(path))
+        # From here on reading waits for the writer's data.
         os.set_blocking(descriptor, True)
     except BaseException:
         os.close(descriptor)
@@ -51,6 +54,7 @@ def open_file(path: Path) -> BinaryIO:
 
 def _has_writer(descriptor: int) -> bool:
     """Whether a pipe holds data, or had a writer, within `WRITER_WAIT_S`."""
+    # Before its first writer a pipe is silent; POLLHUP means that one has come and gone.
     waiting = select.poll()
     waiting.register(descriptor, select.POLLIN | select.POLLHUP)
     return bool(waiting.poll(WRITER_WAIT_S * 1000))
@@ -70,6 +74,7 @@ def utf8_name(path: Path) -> Iterator[str]:
         yield str(path)
         return
     through_folder = storable(path.name) == path.name
+    # Linux shows every open descriptor as a name below /proc.
     descriptor = os.open(path.parent if through_folder else path, os.O_RDONLY)
     try:
         yield f"/proc/self/fd/{descriptor}" + (f"/{path.name}" if through_folder else "")

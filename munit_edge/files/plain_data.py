@@ -49,6 +49,7 @@ _BYTE_ORDER_MARKS = {
 }
 _YAML = "tag:yaml.org,2002:"
 _KEPT_TAGS = {_YAML + name for name in ("null", "bool", "int", "float", "str", "seq", "map")}
+# As in YAML 1.2: the pattern of 1.1 wants a point and a signed exponent, so 1e-4 is text.
 _FLOAT = re.compile(
     r"""[-+]?(?:[0-9][0-9_]*)?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?$
        |[-+]?[0-9][0-9_]*\.?(?:[eE][-+]?[0-9]+)$
@@ -57,11 +58,13 @@ _FLOAT = re.compile(
        |\.(?:nan|NaN|NAN)$""",
     re.VERBOSE,
 )
+# Type, pattern, and the first characters for which it is tried; NUL stands for empty text.
 _RESOLVERS = (
     ("bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), "tTfF"),
     ("float", _FLOAT, "-+0123456789."),
     (
         "int",
+        # Without the base 60 of YAML 1.1, in which 1:30 is 90.
         re.compile(
             r"[-+]?(?:0|0[0-7_]+|[1-9][0-9_]*|0b_*[01][01_]*|0x_*[0-9a-fA-F][0-9a-fA-F_]*)$"
         ),
@@ -96,6 +99,7 @@ def parse_json(data: bytes | str, source: str) -> Any:
     if not text.strip():
         raise ConfigError(f"{source} is empty")
     try:
+        # By itself `json` reads NaN and Infinity, and keeps the last of equal keys.
         found = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except json.JSONDecodeError as exc:
         where = f"line {exc.lineno}, column {exc.colno}"
@@ -136,6 +140,7 @@ def parse_yaml(data: bytes | str, source: str) -> Any:
     """
     text = data if isinstance(data, str) else decode_text(data, source)
     try:
+        # A SafeLoader: it makes plain data only, never objects.
         found = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as exc:
         raise ConfigError(f"{source} is not YAML: {_yaml_fault(exc, text)}") from exc
@@ -195,6 +200,7 @@ def cut(text: str, most: int = MAX_SHOWN) -> str:
 def _read(path: Path, limit: int, what: str = "") -> bytes:
     try:
         with open_file(path) as file:
+            # The size is unknown before: it may be a pipe.
             data = file.read(limit + 1)
     except FileNotFoundError as exc:
         raise ConfigError(f"{what}{shown_path(path)} does not exist") from exc
@@ -211,10 +217,12 @@ def _read(path: Path, limit: int, what: str = "") -> bytes:
 
 def _check(data: Any, source: str, *, max_values: int | None) -> None:
     """Refuse what the module's docstring excludes."""
+    # A stack instead of recursion, which deep data could bring to its limit.
     waiting: list[tuple[Any, tuple[str, ...]]] = [(data, ())]
     values = 0
     while waiting:
         value, place = waiting.pop()
+        # An alias is the object itself: it counts each time, so expanding aliases ends here.
         values += 1
         if len(place) > MAX_DEPTH:
             raise ConfigError(f"{source} {_TOO_DEEP}")
@@ -319,6 +327,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
+        # Here, before merges are expanded: a mapping may replace a key that `<<` brings.
         lines: dict[str, int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -335,6 +344,7 @@ class _Loader(yaml.SafeLoader):
             if merged and len(value.value) > MAX_MERGED:
                 problem = f"a merge key takes at most {MAX_MERGED} mappings"
                 raise yaml.constructor.ConstructorError(None, None, problem, value.start_mark)
+        # Merges copy: a few lines that merge each other grow exponentially.
         super().flatten_mapping(node)
         if len(node.value) > MAX_YAML_VALUES:
             problem = f"merge keys expand to more than {MAX_YAML_VALUES} values"
@@ -345,9 +355,11 @@ class _Dumper(yaml.SafeDumper):
     """Quotes text that either version of YAML would read as another type."""
 
 
+# A tag without a constructor falls to that of None, which refuses it.
 _Loader.yaml_constructors = {
     tag: make for tag, make in _Loader.yaml_constructors.items() if tag is None or tag in _KEPT_TAGS
 }
+# None of those that PyYAML declares for YAML 1.1.
 _Loader.yaml_implicit_resolvers = {}
 for _name, _pattern, _first in _RESOLVERS:
     _Loader.add_implicit_resolver(

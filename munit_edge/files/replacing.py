@@ -85,6 +85,7 @@ class FolderTarget:
         with output_errors(path):
             if path.exists() and not path.is_dir():
                 raise OutputError(f"{path} is a file: name a new folder")
+            # A mount point cannot be renamed.
             if os.path.ismount(path):
                 raise OutputError(f"{path} is a mount point: name a folder in it")
             if is_free(path):
@@ -104,6 +105,7 @@ class FolderTarget:
         if is_free(old):
             return
         if not self.kind.carries_others:
+            # Minutes or hours after the first check.
             self.check()
         kept = [old / name for name in self.kind.carried if os.path.lexists(old / name)]
         if self.kind.carries_others:
@@ -134,8 +136,10 @@ class FolderTarget:
 
     def _refuse_bound_inputs(self, path: Path) -> None:
         """Refuse inputs that are in the folder although their paths do not show it."""
+        # Bind mounts: an input, or a folder above it, may have a second name in here.
         chains = {identity: given for given in self.inputs for identity in _chain(given)}
         for entry in _walk(path):
+            # No file has device and inode 0.
             given = chains.get(_identity(entry) or (0, 0)) if chains else None
             if given is not None:
                 raise OutputError(
@@ -203,6 +207,7 @@ def _refuse_current_folder(path: Path) -> None:
         raise OutputError(
             f"{path} is not a name for a new folder: give one, such as {path / 'new'}"
         )
+    # After the replacement the shell would be in the folder that is removed.
     here = _identity(Path())
     if here is not None and _identity(path) in _chain(Path()):
         raise OutputError(f"{path} is the current folder or holds it: name a new folder")
@@ -211,6 +216,7 @@ def _refuse_current_folder(path: Path) -> None:
 def _marker(path: Path, kind: FolderKind) -> dict[str, Any] | None:
     """The contents of a folder's marker; None: the folder is not of that kind."""
     marker = path / kind.marker
+    # A link could make any folder look like ours.
     if marker.is_symlink() or not marker.is_file():
         return None
     try:
@@ -231,6 +237,7 @@ def _others(path: Path, kind: FolderKind, data: Mapping[str, Any]) -> Iterator[P
         if entry.name in _DROPPINGS or entry.name.startswith(HIDDEN_PREFIX):
             continue
         mode = entry.lstat().st_mode
+        # A folder in the place of a file of ours, or a link, is not ours.
         known = folders if stat.S_ISDIR(mode) else ours if stat.S_ISREG(mode) else ()
         if relative.as_posix() not in known:
             yield relative
@@ -253,6 +260,7 @@ def _copy(path: Path, to: Path) -> None:
         to.symlink_to(path.readlink())
     elif path.is_dir():
         shutil.copytree(path, to, symlinks=True, dirs_exist_ok=True)
+    # What the command has written itself wins.
     elif not to.exists():
         shutil.copy2(path, to)
 

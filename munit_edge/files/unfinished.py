@@ -92,7 +92,8 @@ def process_scratch() -> Path:
     from multiprocessing import util
 
     path = _new_scratch()
-    # After multiprocessing, at -100, has removed its own files there.
+    # After multiprocessing, at -100, has removed its own files there. `let_go_of_all` might come
+    # earlier, so the lock is taken away from it.
     util.Finalize(None, release, args=(held.pop(path),), exitpriority=-200)
     return path
 
@@ -105,6 +106,7 @@ def remove_folder(path: Path) -> None:
     Raises:
         OSError: it cannot be renamed.
     """
+    # Removing takes time; a rename does not. If it is cut short, a sweep finishes it.
     old = path.rename(path.with_name(f"{PARTIAL_PREFIX}{secrets.token_hex(8)}"))
     shutil.rmtree(old, ignore_errors=True)
 
@@ -148,8 +150,10 @@ def _new_folder(folder: Path, prefix: str, mode: int) -> Path:
 def _create(key: Path, lock: Path, contents: Path | None) -> bool:
     """Create a file and lock it; False: another process took it for a dead one's and removed it."""
     with uninterrupted():
+        # Between creating and locking, a sweep may take the file for a dead process's.
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(lock, flags, 0o666)
+        # Without locks on this file system (None) nothing is swept, so the file is safe.
         if flock(descriptor) is not False and is_at(descriptor, lock):
             held[key] = HeldLock(descriptor, lock, contents)
             return True
@@ -160,9 +164,11 @@ def _create(key: Path, lock: Path, contents: Path | None) -> bool:
 def _clear(path: Path) -> None:
     """Remove one file or folder, unless a living process holds it."""
     status = path.lstat()
+    # In a shared folder such as /tmp, other users' files are theirs to remove.
     if status.st_uid != os.getuid():
         return
     if stat.S_ISDIR(status.st_mode):
+        # See `_new_folder`. Where the lock file exists, it decides instead.
         if not path.with_name(path.name + _LOCK_SUFFIX).exists():
             shutil.rmtree(path, ignore_errors=True)
         return
@@ -170,6 +176,7 @@ def _clear(path: Path) -> None:
         return
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
+        # False: a living process holds it. None: nobody can tell.
         if flock(descriptor):
             if path.name.endswith(_LOCK_SUFFIX):
                 contents = path.with_name(path.name.removesuffix(_LOCK_SUFFIX))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from munit_edge.images.io import Images, Picture, on_white
+from munit_edge.images.io import ImageData, Images, on_white
 from munit_edge.images.text import fitted, font
 
 CELL = 192
@@ -45,7 +45,7 @@ class Row:
 
     label: str
     """Name of the input."""
-    pictures: tuple[Images, ...]
+    images: tuple[Images, ...]
     """The input, then one result for each column."""
 
 
@@ -60,17 +60,17 @@ def cell_size(num_columns: int, side: int = CELL) -> int:
     return max(MIN_CELL, min(CELL, fitting, 4 * side))
 
 
-def thumbnail(picture: Picture, cell: int = CELL) -> Images:
+def thumbnail(image: ImageData, cell: int = CELL) -> Images:
     """Fit an image into a square of `cell` pixels; alpha is blended with white.
 
     Args:
-        picture: 1, 3 or 4 channels, any size.
+        image: 1, 3 or 4 channels, any size.
         cell: side of the square in pixels.
 
     Returns:
         uint8 [h, w, 3] of the same aspect ratio, where the longer of h and w is `cell`.
     """
-    pixels, alpha = picture.pixels, picture.alpha
+    pixels, alpha = image.pixels, image.alpha
     if pixels.shape[2] == 4:
         pixels, alpha = pixels[..., :3], pixels[..., 3]
     if alpha is not None:
@@ -110,7 +110,7 @@ def contact_sheet(columns: Sequence[Column], rows: Sequence[Row], cell: int = CE
             _paste(sheet, column.reference, x, _MARGIN + _LABEL_HEIGHT, cell)
     for row_index, row in enumerate(rows):
         y = _MARGIN + header + row_index * row_step
-        for index, image in enumerate(row.pictures):
+        for index, image in enumerate(row.images):
             _paste(sheet, image, _MARGIN + index * step, y, cell)
         _label(draw, row.label, _MARGIN, y + cell + 2, cell)
     return np.array(sheet)

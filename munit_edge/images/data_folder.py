@@ -1,4 +1,4 @@
-"""Data folders: the images of both domains, each in a folder whose name says which."""
+"""Data folders: the images of both domains, each in a folder with the domain in its name."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from munit_edge.images.io import Images
 NO_DIFFERENCE_DB = 100.0
 """PSNR that stands for equal images, for which the formula gives infinity."""
 
+# The paper's values (section III-C); K1 = 0.01 and K2 = 0.03.
 _WINDOW, _STD = 11, 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
@@ -40,6 +41,7 @@ def ssim(image: Images, reference: Images) -> float:
     variance_x = _blur(x * x) - mean_x**2
     variance_y = _blur(y * y) - mean_y**2
     covariance = _blur(x * y) - mean_x * mean_y
+    # With C3 = C2 / 2 the terms for contrast and structure become one (equation 13).
     luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
     structure = (2 * covariance + _C2) / (variance_x + variance_y + _C2)
     return float((luminance * structure).mean())
@@ -53,6 +55,7 @@ def _blur(values: NDArray[np.float64]) -> NDArray[np.float64]:
         weights = np.exp(-(offsets**2) / (2 * _STD**2))
         weights /= weights.sum()
         length = values.shape[axis] - window + 1
+        # A Gaussian is separable: one axis after the other.
         values = sum(
             weight * values.take(range(i, i + length), axis) for i, weight in enumerate(weights)
         )

@@ -40,7 +40,7 @@ IMAGE_SUFFIXES = frozenset(
         ".tga",
     ]
 )
-"""Suffixes of image files in folders; see `is_picture`."""
+"""Suffixes of image files in folders; see `is_image`."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def find_images(
 ) -> list[ImageFile]:
     """The image files that `inputs` name, each once.
 
-    A file is taken with any suffix. A folder gives the files in it that `is_picture` accepts,
+    A file is taken with any suffix. A folder gives the files in it that `is_image` accepts,
     sorted by name, without hidden and unfinished files.
 
     The stem of a file is its name without the suffix; in a folder, its path from there. If two
@@ -82,13 +82,14 @@ def find_images(
     found: dict[str, tuple[Path, PurePath]] = {}
     for path in inputs:
         for file, relative in _below(path, recursive, exclude, left_out):
+            # By name, not by identity: two links to one file are two inputs.
             found.setdefault(os.path.abspath(file), (file, relative))  # noqa: PTH100
     files, relatives = zip(*found.values(), strict=True) if found else ((), ())
     stems = unique_stems(relatives)
     return [ImageFile(file, stem) for file, stem in zip(files, stems, strict=True)]
 
 
-def is_picture(path: PurePath) -> bool:
+def is_image(path: PurePath) -> bool:
     """Whether a file in a folder counts as an image, by its suffix (case-insensitive)."""
     suffix = path.suffix.lower()
     return suffix in IMAGE_SUFFIXES or (suffix in HEIF_SUFFIXES and can_read_heif())
@@ -103,6 +104,7 @@ def unique_stems(paths: Iterable[PurePath]) -> list[PurePath]:
     for path in paths:
         stem = path.with_suffix("")
         if plain[_key(stem)] > 1:
+            # The plain stem of a later file is not free, either.
             stem = _free(_suffixed(path), taken | plain.keys())
         taken.add(_key(stem))
         stems.append(stem)
@@ -125,7 +127,7 @@ def later_stem(path: PurePath, taken: set[str]) -> PurePath:
     return stem
 
 
-def picture_files(
+def image_files(
     path: Path,
     *,
     recursive: bool = False,
@@ -154,7 +156,7 @@ def _below(
         yield path, PurePath(path.name)
         return
     here = LeftOut()
-    files = picture_files(path, recursive=recursive, exclude=exclude, left_out=here)
+    files = image_files(path, recursive=recursive, exclude=exclude, left_out=here)
     left_out.add(here)
     if not files:
         raise InputError(f"{path} holds no images{_instead(here, recursive)}")
@@ -204,12 +206,12 @@ def _kind_of(
             if not entry.is_symlink():
                 return "folder"
             left_out.kinds[path] = LINKED_FOLDER
-        elif is_picture(path):
+        elif is_image(path):
             return "image" if _is_readable(entry, left_out) else None
         elif (kind := kind_of(path.suffix.lower())) is not None:
             left_out.kinds[path] = kind
     except OSError as exc:
-        if recursive or is_picture(path):
+        if recursive or is_image(path):
             left_out.refused(path, exc)
     return None
 

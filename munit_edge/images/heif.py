@@ -31,6 +31,7 @@ def _load() -> str | None:
     """Register the reader with Pillow; return None, or why not ("" if it is not installed)."""
     try:
         package = importlib.import_module("pillow_heif")
+        # Only photos: neither depth maps nor gain maps, which are auxiliary images.
         package.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
     except ModuleNotFoundError as exc:
         return "" if exc.name == "pillow_heif" else str(exc)

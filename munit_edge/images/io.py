@@ -1,4 +1,4 @@
-"""Image files: reading, resizing, padding, writing.
+"""Image files: reading and writing.
 
 Images in memory are uint8 [H, W, C] with 1, 3 or 4 channels. Reading turns an image upright (EXIF),
 refuses decompression bombs before decoding, and reports what is wrong with a file.
@@ -28,35 +28,29 @@ from munit_edge.images.opening import (
     pixels_by_header,
     unsupported,
 )
-from munit_edge.images.pixel_formats import Images, Picture, convert_image, profile_fits
+from munit_edge.images.pixel_formats import ImageData, Images, convert_image, profile_fits
+from munit_edge.images.sizes import DEFAULT_MAX_MEGAPIXELS, check_size, to_pillow
 from munit_edge.settings import closest
 
 __all__ = [
     "FORMATS",
+    "ImageData",
     "ImageFormat",
     "Images",
-    "Picture",
-    "check_size",
     "count_pixels",
     "decode_image",
     "encode_image",
     "image_format",
     "keeps_alpha",
     "on_white",
-    "pad_to",
     "read_bytes",
     "read_image",
-    "resize_picture",
-    "resize_shorter",
     "size_fault",
     "write_image",
 ]
 
 ImageFormat = Literal["png", "jpg", "webp"]
 FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
-
-DEFAULT_MAX_MEGAPIXELS = 100.0
-"""Larger images are refused unless the caller allows them."""
 
 _ORIENTATION_TAG = 0x0112
 
@@ -74,14 +68,16 @@ class _Encoder:
 _ENCODERS: dict[ImageFormat, _Encoder] = {
     # Level 1 takes a quarter of the time of Pillow's default, and photos become 3 % larger.
     "png": _Encoder("PNG", {"compress_level": 1}, 2**31 - 1),
+    # Subsampling 0 is 4:4:4: edges between colours stay sharp.
     "jpg": _Encoder("JPEG", {"quality": 95, "subsampling": 0}, 65_535),
+    # Exact keeps the colours of fully transparent pixels, too.
     "webp": _Encoder("WEBP", {"quality": 95, "exact": True}, 16_383),
 }
 
 
 def read_image(
     path: Path, channels: int, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
-) -> Picture:
+) -> ImageData:
     """Read an image file, upright and with the channels of a domain.
 
     Args:
@@ -128,89 +124,9 @@ def count_pixels(path: Path) -> int:
 
 def decode_image(
     data: bytes, channels: int, *, name: str, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
-) -> Picture:
+) -> ImageData:
     """Like `read_image`, for the bytes of a file; `name` is their name in messages."""
     return _decode(io.BytesIO(data), channels, name, max_megapixels)
-
-
-def resize_shorter(image: Images, size: int) -> Images:
-    """Resize so that the shorter side has `size` pixels; the longer one is rounded down.
-
-    The filter is Pillow's bilinear, which is antialiased when it shrinks an image. MUNIT's public
-    releases use it, too, in training and in testing.
-
-    Args:
-        image: uint8 [H, W, C].
-        size: pixels, at least 1.
-    """
-    before = image.shape[0], image.shape[1]
-    height, width = shorter_side_to(before, size)
-    if (height, width) == before:
-        return image
-    resized = _to_pillow(image).resize((width, height), Image.Resampling.BILINEAR)
-    return np.array(resized).reshape(height, width, image.shape[2])
-
-
-def shorter_side_to(size_hw: tuple[int, int], size: int) -> tuple[int, int]:
-    """Height and width after `resize_shorter` of an image of `size_hw`."""
-    height, width = size_hw
-    shorter = min(size_hw)
-    return max(1, height * size // shorter), max(1, width * size // shorter)
-
-
-def resize_picture(picture: Picture, size: int) -> Picture:
-    """`resize_shorter` for pixels and alpha."""
-    alpha = picture.alpha
-    if alpha is not None:
-        alpha = resize_shorter(alpha[..., None], size)[..., 0]
-    return replace(picture, pixels=resize_shorter(picture.pixels, size), alpha=alpha)
-
-
-def check_size(height: int, width: int, max_megapixels: float, name: str) -> None:
-    """Refuse an image with more pixels than allowed.
-
-    Raises:
-        InputError: it has more.
-    """
-    if height * width > max_megapixels * 1e6:
-        raise InputError(
-            f"{name} has {width} x {height} pixels, {height * width / 1e6:.1f} megapixels, and "
-            f"{max_megapixels:g} are allowed: make it smaller, or raise --max-megapixels if you "
-            "trust it"
-        )
-
-
-def check_resized(size_hw: tuple[int, int], size: int, max_megapixels: float, name: str) -> None:
-    """Refuse an image that would have more pixels than allowed after `resize_shorter`.
-
-    Raises:
-        InputError: it would have more.
-    """
-    height, width = shorter_side_to(size_hw, size)
-    if height * width > max_megapixels * 1e6:
-        raise InputError(
-            f"{name} has {size_hw[1]} x {size_hw[0]} pixels and would have {width} x {height}, "
-            f"{height * width / 1e6:.1f} megapixels, with a shorter side of {size}, and "
-            f"{max_megapixels:g} are allowed: crop it to a less narrow shape, or raise "
-            "--max-megapixels"
-        )
-
-
-def pad_to(images: Images, size_hw: tuple[int, int]) -> Images:
-    """Pad by reflection at the bottom and at the right.
-
-    Crop the result back with ``padded[..., :height, :width, :]``.
-
-    Args:
-        images: uint8 [..., H, W, C], any H and W from 1 up.
-        size_hw: height and width of the result (pixels), not below H and W.
-    """
-    below, right = (new - old for new, old in zip(size_hw, images.shape[-3:-1], strict=True))
-    if not below and not right:
-        return images
-    before = [(0, 0)] * (images.ndim - 3)
-    # NumPy repeats the reflection if the padding is wider than the image.
-    return np.pad(images, [*before, (0, below), (0, right), (0, 0)], mode="reflect")
 
 
 def image_format(name: str) -> ImageFormat:
@@ -248,7 +164,7 @@ def size_fault(height: int, width: int, format: ImageFormat) -> str | None:  # n
     )
 
 
-def encode_image(picture: Picture, format: ImageFormat) -> bytes:  # noqa: A002
+def encode_image(image: ImageData, format: ImageFormat) -> bytes:  # noqa: A002
     """Encode an image file; equal images give equal bytes.
 
     JPEG and WebP have quality 95. If the format has no alpha, the image is blended with white. The
@@ -258,23 +174,24 @@ def encode_image(picture: Picture, format: ImageFormat) -> bytes:  # noqa: A002
         OutputError: the format cannot hold an image of this size.
     """
     buffer = io.BytesIO()
-    _save(picture, format, buffer)
+    _save(image, format, buffer)
     return buffer.getvalue()
 
 
-def _save(picture: Picture, format: ImageFormat, file: IO[bytes]) -> None:  # noqa: A002
+def _save(image: ImageData, format: ImageFormat, file: IO[bytes]) -> None:  # noqa: A002
     encoder = _ENCODERS[format]
-    height, width = picture.pixels.shape[:2]
+    height, width = image.pixels.shape[:2]
     if fault := size_fault(height, width, format):
         raise OutputError(fault)
-    image = _with_alpha(picture, keeps_alpha(format))
-    if format == "webp" and image.mode in ("L", "LA"):
-        image = image.convert(image.mode.replace("L", "RGB"))
-    profile = picture.icc_profile if profile_fits(picture.icc_profile, image.mode) else None
-    image.save(file, encoder.name, icc_profile=profile, **encoder.options)
+    written = _with_alpha(image, keeps_alpha(format))
+    # WebP has no grey; a profile for grey then no longer fits and is left out below.
+    if format == "webp" and written.mode in ("L", "LA"):
+        written = written.convert(written.mode.replace("L", "RGB"))
+    profile = image.icc_profile if profile_fits(image.icc_profile, written.mode) else None
+    written.save(file, encoder.name, icc_profile=profile, **encoder.options)
 
 
-def write_image(path: Path, picture: Picture, *, replace: bool = True) -> None:
+def write_image(path: Path, image: ImageData, *, replace: bool = True) -> None:
     """Write an image file, completely or not at all, in the format of its suffix.
 
     Raises:
@@ -283,12 +200,13 @@ def write_image(path: Path, picture: Picture, *, replace: bool = True) -> None:
     """
     format = image_format(path.suffix)  # noqa: A001
     with atomic_file(path, replace=replace) as partial, partial.open("wb") as file:
-        _save(picture, format, file)
+        _save(image, format, file)
 
 
-def _decode(file: IO[bytes], channels: int, name: str, max_megapixels: float) -> Picture:
+def _decode(file: IO[bytes], channels: int, name: str, max_megapixels: float) -> ImageData:
     if not file.seekable():  # a pipe
         file = io.BytesIO(file.read())
+    # Pillow would call it unidentified.
     if not file.read(1):
         raise UnreadableImageError(f"{name} is empty (0 bytes): copy or download it again")
     file.seek(0)
@@ -299,13 +217,14 @@ def _decode(file: IO[bytes], channels: int, name: str, max_megapixels: float) ->
             return _load(opened, channels, name)
 
 
-def _load(opened: OpenedImage, channels: int, name: str) -> Picture:
+def _load(opened: OpenedImage, channels: int, name: str) -> ImageData:
     image = opened.image
     try:
         image.load()
+        # A PNG's, of more than Pillow's 1 MB perhaps; see `png_chunks`.
         if opened.profile is not None:
             image.info["icc_profile"] = opened.profile
-        picture = convert_image(image, channels, opened.encoding)
+        converted = convert_image(image, channels, opened.encoding)
     except MemoryError as exc:
         raise InputError(
             f"{name} needs more memory than there is ({image.width} x {image.height} pixels): "
@@ -315,7 +234,8 @@ def _load(opened: OpenedImage, channels: int, name: str) -> Picture:
         raise unsupported(name, str(exc), image.format) from exc
     except Exception as exc:  # decoders also raise anything on damaged pixels
         raise damaged(name, exc, image.format) from exc
-    return replace(_upright(picture, _orientation(image)), frames=opened.frames)
+    # Only now: in a PNG the EXIF data may follow the pixels.
+    return replace(_upright(converted, _orientation(image)), frames=opened.frames)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -327,11 +247,11 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _upright(picture: Picture, orientation: int) -> Picture:
-    alpha = picture.alpha
+def _upright(image: ImageData, orientation: int) -> ImageData:
+    alpha = image.alpha
     return replace(
-        picture,
-        pixels=_turn(picture.pixels, orientation),
+        image,
+        pixels=_turn(image.pixels, orientation),
         alpha=None if alpha is None else _turn(alpha, orientation),
     )
 
@@ -344,25 +264,22 @@ def _turn(array: Images, orientation: int) -> Images:
         array = array[::-1]
     if orientation in (2, 3, 6, 7):
         array = array[:, ::-1]
+    # Turned views have negative or swapped strides.
     return np.ascontiguousarray(array)
 
 
-def _to_pillow(pixels: Images) -> Image.Image:
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-
-
-def _with_alpha(picture: Picture, keep: bool) -> Image.Image:
+def _with_alpha(image: ImageData, keep: bool) -> Image.Image:
     """A Pillow image in mode L, LA, RGB or RGBA; unless kept, alpha is blended with white."""
-    pixels, alpha = picture.pixels, picture.alpha
+    pixels, alpha = image.pixels, image.alpha
     if pixels.shape[2] == 4:
         pixels, alpha = pixels[..., :3], pixels[..., 3]
     if alpha is None:
-        return _to_pillow(pixels)
+        return to_pillow(pixels)
     if not keep:
-        return _to_pillow(on_white(pixels, alpha))
-    image = _to_pillow(pixels)
-    image.putalpha(Image.fromarray(alpha))
-    return image
+        return to_pillow(on_white(pixels, alpha))
+    pillow = to_pillow(pixels)
+    pillow.putalpha(Image.fromarray(alpha))
+    return pillow
 
 
 _guard_lock = threading.Lock()

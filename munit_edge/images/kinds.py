@@ -92,6 +92,7 @@ def kind_of(head: bytes) -> tuple[str, bool] | None:
 
 def _by_brand(head: bytes) -> tuple[str, bool]:
     """ISO media: the kind by the main brand, or else by a compatible brand."""
+    # The box: size, "ftyp", main brand, version, then the compatible brands, 4 bytes each.
     size = min(int.from_bytes(head[:4], "big"), len(head))
     brands = [head[8:12], *(head[place : place + 4] for place in range(16, size, 4))]
     names = [_BRANDS[brand] for brand in brands if brand in _BRANDS]
@@ -105,9 +106,12 @@ def jpeg_fault(data: bytes) -> str | None:
     place = 2
     while place + 10 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
+        # Any number of these bytes may precede a marker.
         if marker == 0xFF:
             place += 1
             continue
+        # A frame header (SOF): C0 to CF, of which C4, C8 and CC mean something else. After the
+        # marker come a length of 2 bytes, the precision, height and width of 2 each, components.
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             precision, components = data[place + 4], data[place + 9]
             if marker in (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF):

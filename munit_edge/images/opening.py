@@ -22,6 +22,7 @@ from munit_edge.images.tiff import TiffImage, count_pages
 # Only formats without executable content: Pillow passes EPS to Ghostscript, for example.
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "TGA")
 _ANIMATED = ("GIF", "WEBP", "AVIF")
+# Reaches the frame header of most JPEGs; after larger metadata it stays unchecked.
 _HEAD_BYTES = 1 << 16
 
 
@@ -165,6 +166,7 @@ def _open_png(file: IO[bytes]) -> OpenedImage:
         most = 2**facts.depth - 1
         image.info["transparency"] = (transparent & most) * 255 // most
     elif image.mode == "RGB" and facts.depth == 16 and isinstance(transparent, tuple):
+        # Pillow keeps the upper bytes of 16-bit colours, but the whole of this value.
         image.info["transparency"] = tuple(value >> 8 for value in transparent)
     encoding = Encoding(exponent=facts.exponent)
     return OpenedImage(image, encoding, facts.frames, facts.profile)
@@ -177,6 +179,7 @@ def _open_tiff(file: IO[bytes]) -> OpenedImage:
 
 def _avif_transfer(head: bytes) -> int | None:
     """Transfer function of an AVIF file, as a code of ITU-T H.273; None: not stated."""
+    # Then 16 bits each: colour primaries, transfer function, matrix.
     place = head.find(b"colrnclx")
     return None if place < 0 else int.from_bytes(head[place + 10 : place + 12], "big")
 
@@ -189,6 +192,7 @@ def _refuse_hdr(transfer: int | None) -> None:
 
 def _count_frames(image: Image.Image) -> int:
     try:
+        # To count a GIF's frames Pillow goes through all of them.
         frames = int(getattr(image, "n_frames", 1))
         image.seek(0)
     except Exception:  # a damaged list of frames does not matter: the first frame is used

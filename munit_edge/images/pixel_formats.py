@@ -51,7 +51,7 @@ PLAIN = Encoding()
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageData:
     """One image, with the data that accompany its pixels."""
 
     pixels: Images
@@ -64,7 +64,7 @@ class Picture:
     """Number of frames or pages in the file, of which it is the first."""
 
 
-def convert_image(image: Image.Image, channels: int, encoding: Encoding = PLAIN) -> Picture:
+def convert_image(image: Image.Image, channels: int, encoding: Encoding = PLAIN) -> ImageData:
     """Convert a decoded Pillow image to the channels of a domain.
 
     - Grey of more than 8 bits becomes round(255 * value / white), clipped. Pillow has already
@@ -87,6 +87,7 @@ def convert_image(image: Image.Image, channels: int, encoding: Encoding = PLAIN)
     if encoding.opaque or (encoding.blank_is_opaque and alpha is not None and not alpha.any()):
         alpha = None
     if encoding.inverted:
+        # After scaling: Pillow inverts only 8 bits.
         colour = ImageOps.invert(colour)
     if encoding.exponent != 1:
         colour = colour.point(_curve(encoding.exponent) * len(colour.getbands()))
@@ -95,10 +96,11 @@ def convert_image(image: Image.Image, channels: int, encoding: Encoding = PLAIN)
     pixels = _pixels(colour)
     if channels == 4:
         opaque = np.full(pixels.shape[:2], 255, np.uint8) if alpha is None else alpha
-        return Picture(np.dstack([pixels, opaque]), None, profile)
+        return ImageData(np.dstack([pixels, opaque]), None, profile)
     if alpha is not None:
+        # What lies there is arbitrary, and the networks would see it.
         pixels[alpha == 0] = 255
-    return Picture(pixels, alpha, profile)
+    return ImageData(pixels, alpha, profile)
 
 
 def profile_fits(profile: bytes | None, mode: str) -> bool:
@@ -134,6 +136,7 @@ def _split_alpha(image: Image.Image, white: int) -> tuple[Image.Image, Images | 
     if image.mode == "F":
         return _float_grey(image), None
     grey = image.mode in ("1", "L", "LA", "La")
+    # Also palettes with transparent entries, and one transparent colour (tRNS).
     if image.has_transparency_data:
         full = image.convert("LA" if grey else "RGBA")
         alpha = np.array(full.getchannel("A"))
@@ -148,16 +151,19 @@ def _deep_grey(image: Image.Image, white: int) -> tuple[Image.Image, Images | No
     values = np.asarray(image)
     if white > np.iinfo(np.int32).max:  # Pillow's 32-bit mode is signed
         values = values.astype(np.int32).view(np.uint32)
+    # Wide enough for 32 bits times 255; whole numbers round alike on every machine.
     values = values.astype(np.int64)
     grey = np.clip((values * 255 + white // 2) // white, 0, 255).astype(np.uint8)
     transparent = image.info.get("transparency")
     alpha = None
     if isinstance(transparent, int):
+        # One value of grey is transparent (tRNS); compared in full depth, before scaling.
         alpha = np.where(values == transparent, 0, 255).astype(np.uint8)
     return Image.fromarray(grey), alpha
 
 
 def _float_grey(image: Image.Image) -> Image.Image:
+    # Infinities become the largest float64 numbers here, and are clipped below.
     values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0)
     shares = np.clip(values / _white_of_floats(values), 0, 1)
     return Image.fromarray(np.rint(shares * 255).astype(np.uint8))
@@ -169,6 +175,7 @@ def _white_of_floats(values: NDArray[np.float64]) -> int:
     Raises:
         UnsupportedImage: it is neither.
     """
+    # See `_float_grey`: larger numbers were infinite.
     finite = values[np.abs(values) < np.finfo(np.float32).max]
     top = float(finite.max(initial=0))
     if top > 255 * _MAX_OVERSHOOT:

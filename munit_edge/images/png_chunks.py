@@ -62,6 +62,7 @@ def read_chunks(file: IO[bytes]) -> tuple[IO[bytes], PngFacts]:
     facts = reader.facts
     facts.frames = max(1, reader.frames)
     if reader.has_standard_colours:
+        # By the standard these chunks outrank gAMA.
         facts.exponent = 1.0
     file.seek(0)
     return (reader.kept.file() if reader.dropped else file), facts
@@ -88,12 +89,15 @@ class _Reader:
             start = self._file.tell()
             head = self._file.read(8)
             kind, length = head[4:], int.from_bytes(head[:4], "big")
+            # The names of chunks are four letters.
             if len(head) < 8 or not kind.isalpha() or not self._take(start, kind, length):
                 self.kept.rest(start)  # Pillow decides whether this is an error
                 break
 
     def _take(self, start: int, kind: bytes, length: int) -> bool:
         """Read one chunk; return whether it is complete."""
+        # PNG's rule: critical chunks begin with a capital letter. Their data, above all the pixels,
+        # are read for the checksum only and not kept.
         critical = kind[:1].isupper()
         keep = not critical or kind == b"IHDR"
         data, complete, valid = _read_chunk(self._file, kind, length, keep=keep)
@@ -130,12 +134,16 @@ class _Reader:
             facts.profile = _profile(data)
         elif kind == b"gAMA" and len(data) == 4:
             stored = int.from_bytes(data, "big") / 100_000
+            # sample = light ** stored, and sRGB is about light ** (1 / 2.2). Within 5 % nothing is
+            # changed: 0.45455 is written by programs that mean sRGB.
             if stored and abs(stored / _SRGB_GAMMA - 1) > 0.05:
                 facts.exponent = _SRGB_GAMMA / stored
+        # Colour primaries, transfer function, matrix, range: a byte each.
         elif kind == b"cICP" and len(data) == 4 and hdr_transfer(data[1]):
             raise UnsupportedImage(f"HDR colours ({hdr_transfer(data[1])})")
         elif kind == b"fcTL":
             self.frames += 1
+        # Without an fcTL before it, the default image counts in addition to the animation.
         elif kind == b"IDAT" and not self._seen_pixels:
             self._seen_pixels = True
             self.frames = max(self.frames, 1)
@@ -151,6 +159,7 @@ def _profile(data: bytes) -> bytes | None:
         profile = unpacker.decompress(packed[1:], MAX_PROFILE_BYTES)
     except zlib.error:
         return None
+    # Left over only where the limit has stopped it.
     if unpacker.unconsumed_tail:
         raise UnsupportedImage(f"a colour profile of more than {MAX_PROFILE_BYTES >> 20} MiB")
     return profile
@@ -163,6 +172,8 @@ def _has_orientation(kind: bytes, data: bytes) -> bool:
     _, _, rest = data.partition(b"\0")
     if kind == b"iTXt" and rest[:1] == b"\0":
         return True
+    # zTXt: keyword, 0, method, packed text. iTXt: keyword, 0, whether packed, method, language, 0,
+    # translated keyword, 0, text.
     packed = rest[1:] if kind == b"zTXt" else rest[2:].split(b"\0", 2)[-1]
     unpacker = zlib.decompressobj()
     try:

@@ -112,7 +112,7 @@ def write_sample_data(
     count: int = 1000,
     seed: int = 0,
     overwrite: bool = False,
-    on_picture: Callable[[], None] = lambda: None,
+    on_image: Callable[[], None] = lambda: None,
 ) -> Labels:
     """Draw both domains into `folder`, completely or not at all.
 
@@ -125,7 +125,7 @@ def write_sample_data(
         count: training images of each domain; a tenth as many are drawn for testing.
         seed: 0 or larger.
         overwrite: replace sample data that `folder` already has.
-        on_picture: called after each image.
+        on_image: called after each image.
 
     Raises:
         ConfigError: `size`, `count` or `seed` is out of range.
@@ -141,7 +141,7 @@ def write_sample_data(
         for name, label in sample_labels(count, seed):
             Image.fromarray(draw(label, size)).save(partial / name, compress_level=9)
             labels[name] = label
-            on_picture()
+            on_image()
         result = Labels(size=size, seed=seed, pictures=labels)
         text = json.dumps(result.model_dump(mode="json"), indent=1)
         (partial / LABELS_FILE).write_text(text + "\n", encoding="utf-8")
@@ -163,7 +163,7 @@ def read_labels(folder: Path) -> Labels:
         raise kind(f"{exc}: make it with `munit-edge sample-data`") from exc
 
 
-def num_pictures(split: str, count: int) -> int:
+def num_images(split: str, count: int) -> int:
     """Number of images in a split if each domain has `count` training images."""
     return count if split.startswith("train") else max(1, count // TEST_SHARE)
 
@@ -171,7 +171,8 @@ def num_pictures(split: str, count: int) -> int:
 def sample_labels(count: int, seed: int) -> Iterator[tuple[str, Label]]:
     """Names and labels of all images, split by split."""
     for split_index, split in enumerate(SPLITS):
-        for index in range(num_pictures(split, count)):
+        for index in range(num_images(split, count)):
+            # A generator of its own, so that neither `count` nor other images change it.
             random = np.random.default_rng([seed, split_index, index])
             shape = _sample_shape(random)
             style = _sample_style(random) if split.endswith("B") else None
@@ -184,6 +185,7 @@ def draw(label: Label, size: int) -> npt.NDArray[np.uint8]:
     x, y = _coordinates(label.shape, fine)
     distance = _signed_distance(label.shape.kind, x, y, label.shape.radius)
     if label.style is None:
+        # The band from the edge to OUTLINE_WIDTH inside it.
         ink = _coverage(np.abs(distance + OUTLINE_WIDTH / 2) - OUTLINE_WIDTH / 2, fine)
         colour = np.full((1, 1, 3), OUTLINE_GREY, np.float64)
     else:
@@ -212,8 +214,8 @@ def _check_options(size: int, count: int, seed: int) -> None:
 
 def _files(data: Mapping[str, Any]) -> frozenset[str]:
     """The files that `labels.json` lists."""
-    pictures = data["pictures"]
-    return frozenset([LABELS_FILE, *(pictures if isinstance(pictures, dict) else ())])
+    listed = data["pictures"]
+    return frozenset([LABELS_FILE, *(listed if isinstance(listed, dict) else ())])
 
 
 SAMPLE_DATA = FolderKind(
@@ -266,6 +268,7 @@ def _signed_distance(kind: ShapeKind, x: FloatArray, y: FloatArray, radius: floa
 def _corners(kind: ShapeKind) -> FloatArray:
     """Corners of a polygon around the origin, float64 [corners, 2]; the farthest has radius 1."""
     if kind == "cross":
+        # An arm is 0.4 times as wide as the shape; its outer corners have radius 1.
         reach, half = math.cos(math.atan(0.4)), math.sin(math.atan(0.4))
         arm = np.array([[-half, -reach], [half, -reach], [half, -half]])
         arms = [arm]
@@ -285,9 +288,11 @@ def _polygon_distance(x: FloatArray, y: FloatArray, corners: FloatArray) -> Floa
     inside = np.zeros(x.shape, dtype=bool)
     for (ax, ay), (bx, by) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         ex, ey = bx - ax, by - ay
+        # Foot of the perpendicular, as a fraction of the edge; outside it the nearer end counts.
         along = np.clip(((x - ax) * ex + (y - ay) * ey) / (ex * ex + ey * ey), 0, 1)
         squared = np.minimum(squared, (x - ax - along * ex) ** 2 + (y - ay - along * ey) ** 2)
         if ey != 0:
+            # Whether a ray to the right crosses the edge.
             crosses = ((y < ay) != (y < by)) & (x < ax + (y - ay) * ex / ey)
             inside ^= crosses
     return np.where(inside, -1.0, 1.0) * np.sqrt(squared)
@@ -295,6 +300,7 @@ def _polygon_distance(x: FloatArray, y: FloatArray, corners: FloatArray) -> Floa
 
 def _coverage(distance: FloatArray, fine: int) -> FloatArray:
     """Share of each fine pixel that is inside, from 0 to 1."""
+    # The edge runs through a pixel as a ramp of one pixel's width.
     return np.clip(0.5 - distance * fine, 0, 1)
 
 

@@ -27,5 +27,6 @@ def fitted(text: str, size: int, width: float) -> str:
     """`text` as `latin`, cut with "..." where it is wider than `width` pixels."""
     text = latin(text)
     while len(text) > 1 and font(size).getlength(text) > width:
+        # Without the dots of the last turn, and a character shorter.
         text = text.rstrip(".")[:-1] + "..."
     return text

@@ -16,6 +16,7 @@ from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2, TiffIma
 from munit_edge.images.kinds import UnsupportedImage
 from munit_edge.images.pixel_formats import Encoding
 
+# Tags and their values, by the numbers of TIFF 6.0 and its supplements.
 _SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 254, 258, 259, 262, 266
 _SAMPLES, _PLANAR, _COLORMAP, _INK_SET, _EXTRA, _FORMAT = 277, 284, 320, 332, 338, 339
 _SUB_IFDS, _REFERENCE = 330, 532
@@ -116,6 +117,7 @@ def _count_pages(file: IO[bytes]) -> int:
     header = file.read(16)
     endian = "<" if header[:2] == b"II" else ">"
     big = 43 in header[2:4]
+    # BigTIFF (version 43 instead of 42) counts and points with 8 bytes.
     number, offset, entry = ("Q", "Q", 20) if big else ("H", "I", 12)
 
     def read(kind: str) -> int:
@@ -124,6 +126,7 @@ def _count_pages(file: IO[bytes]) -> int:
     file.seek(8 if big else 4)
     seen: set[int] = set()
     pages, place = 0, read(offset)
+    # A damaged list may lead back to an earlier page.
     while place and place not in seen and len(seen) < _MAX_PAGES:
         seen.add(place)
         file.seek(place)
@@ -139,6 +142,7 @@ def _count_pages(file: IO[bytes]) -> int:
 def _subfile(table: bytes, entry: int, endian: str) -> int:
     for start in range(0, len(table) - entry + 1, entry):
         if struct.unpack_from(endian + "H", table, start)[0] == _SUBFILE:
+            # Before the value: tag and type, 2 bytes each, and a count of 4 or 8.
             value = start + (8 if entry == 12 else 12)
             return int(struct.unpack_from(endian + "I", table, value)[0])
     return 0
@@ -148,6 +152,7 @@ def _refuse(tags: ImageFileDirectory_v2, described: str) -> None:
     """Refuse what Pillow would read wrongly."""
     formats = set(_numbers(tags, _FORMAT, (1,)))
     photometric = tags.get(_PHOTOMETRIC, _WHITE_IS_ZERO)
+    # Pillow reads signed samples (2) as unsigned.
     if formats - {1, 3, 4}:
         raise UnsupportedImage(f"{described} samples")
     if photometric not in range(9) or photometric == 4:
@@ -177,7 +182,9 @@ def _planes_are_read(tags: ImageFileDirectory_v2, photometric: int) -> bool:
 def _full_range(tags: ImageFileDirectory_v2) -> bool:
     if _REFERENCE not in tags:
         return True
+    # Black and white of the first sample, R or Y.
     found = [float(value) for value in tags[_REFERENCE]]
+    # A damaged file may claim any number of bits.
     white = 2 ** min(max(_numbers(tags, _BITS, (1,))), 64) - 1
     return found[0] == 0 and abs(found[1] - white) <= 1
 

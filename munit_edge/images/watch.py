@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 from munit_edge.errors import InputError
 from munit_edge.files.paths import is_folder
-from munit_edge.images.folders import ImageFile, is_same_folder, later_stem, picture_files
+from munit_edge.images.folders import ImageFile, image_files, is_same_folder, later_stem
 from munit_edge.images.left_out import LeftOut
 
 POLL_S = 1.0
@@ -68,6 +68,7 @@ class FolderWatch:
                 if signature is None:
                     continue
                 seen[path] = signature
+                # It may still be growing: wait for the next look.
                 if self._last_look.get(path) != signature:
                     continue
                 file = self._image_file(path, folder)
@@ -76,6 +77,7 @@ class FolderWatch:
                         f"{path} is not translated: its results would be in a watched folder, and "
                         "be translated again; name an output folder outside the watched ones"
                     )
+                # New, or changed since it was returned.
                 elif signature != self._given.get(path):
                     ready.append(file)
                     self._given[path] = signature
@@ -113,7 +115,7 @@ class FolderWatch:
 
 def _listed(folder: Path, recursive: bool, exclude: Path | None, left_out: LeftOut) -> list[Path]:
     try:
-        return picture_files(folder, recursive=recursive, exclude=exclude, left_out=left_out)
+        return image_files(folder, recursive=recursive, exclude=exclude, left_out=left_out)
     except InputError as exc:  # moved away, or a network share that may come back
         left_out.faults[folder] = str(exc)
         return []

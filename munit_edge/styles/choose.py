@@ -11,7 +11,8 @@ import numpy as np
 from munit_edge.errors import InputError
 from munit_edge.files.paths import exists, is_folder
 from munit_edge.images.frame_tally import FrameTally
-from munit_edge.images.io import Images, Picture, check_resized, read_image, resize_picture
+from munit_edge.images.io import ImageData, Images, read_image
+from munit_edge.images.sizes import check_resized, resize_with_alpha
 from munit_edge.model.config import Domain, ModelConfig, split_direction
 from munit_edge.styles.codes import Styles, sample_styles, spread_styles
 from munit_edge.styles.files import NamedStyle, interpolated_named
@@ -32,7 +33,7 @@ class StyleSet:
     """float32 [S, style_dim]."""
     labels: tuple[str, ...]
     """S names."""
-    references: tuple[Picture | None, ...]
+    references: tuple[ImageData | None, ...]
     """The image that each was taken from; None: it was not taken from one."""
 
 
@@ -81,7 +82,7 @@ def choose_styles(
 
 def read_one_image(
     path: Path, channels: int, *, size: int | None, max_megapixels: float, option: str
-) -> Picture:
+) -> ImageData:
     """Read the one image that an option names.
 
     Args:
@@ -101,7 +102,7 @@ def read_one_image(
     return fit_to_size(image, size, max_megapixels, str(path))
 
 
-def fit_to_size(image: Picture, size: int | None, max_megapixels: float, name: str) -> Picture:
+def fit_to_size(image: ImageData, size: int | None, max_megapixels: float, name: str) -> ImageData:
     """Resize the shorter side to `size` pixels; None keeps the size.
 
     Raises:
@@ -111,7 +112,7 @@ def fit_to_size(image: Picture, size: int | None, max_megapixels: float, name: s
         return image
     height, width = image.pixels.shape[:2]
     check_resized((height, width), size, max_megapixels, name)
-    return resize_picture(image, size)
+    return resize_with_alpha(image, size)
 
 
 def _random(options: StyleOptions, style_dim: int, default: int) -> StyleSet:
@@ -137,6 +138,7 @@ def _from_image(
         max_megapixels=options.max_megapixels,
         option="--style-image",
     )
+    # [H, W, C] -> [1, H, W, C] -> [1, style_dim]
     code = encode(image.pixels[None])
     frames = FrameTally()
     if frames.add(path.name, image.frames):

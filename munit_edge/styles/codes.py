@@ -36,6 +36,7 @@ def sample_styles(count: int, style_dim: int, seed: int = 0) -> Styles:
         raise ConfigError(f"the number of styles is {count}: it must be at least 1")
     if seed < 0:
         raise ConfigError(f"the seed is {seed}: it must not be negative")
+    # Row by row, hence a longer sample begins with the shorter ones.
     generator = np.random.Generator(np.random.PCG64(seed))
     return generator.standard_normal((count, style_dim), dtype=np.float32)
 
@@ -63,11 +64,13 @@ def spread_styles(count: int, style_dim: int, seed: int = 0) -> Styles:
     """
     if not 1 <= count <= MAX_SPREAD:
         raise ConfigError(f"{count} styles cannot be spread: ask for 1 to {MAX_SPREAD}")
+    # [4096, style_dim]; the middle half by length stays, about 2048 codes.
     pool: Codes = sample_styles(_POOL, style_dim, seed).astype(np.float64)
     lengths = np.linalg.norm(pool, axis=1)
     low, high = np.quantile(lengths, (0.25, 0.75))
     pool = pool[(lengths >= low) & (lengths <= high)]
     chosen = [0]
+    # [pool]: squared distance of each code from the nearest one chosen so far.
     distance = _squared_distance(pool, 0)
     for _ in range(count - 1):
         chosen.append(int(distance.argmax()))
@@ -108,6 +111,7 @@ def interpolate_styles(
     if frames < 2:
         raise ConfigError(f"the number of frames is {frames}: both ends count, so pass at least 2")
     codes = _between(start, end, np.linspace(0, 1, frames), spherical)
+    # Without the rounding of the formula.
     codes[0], codes[-1] = start, end
     return np.asarray(codes, np.float32)
 
@@ -173,13 +177,17 @@ def _straight(ends: Codes, t: Codes) -> Codes:
 def _on_the_sphere(ends: Codes, t: Codes) -> Codes:
     """The spherical path of `interpolate_styles` between two rows at t [frames, 1]."""
     lengths = np.linalg.norm(ends, axis=1)
+    # A code of zeros has no direction.
     if not lengths.all():
         return _straight(ends, t)
     first, last = ends / lengths[:, None]
     # The arc cosine would be inexact for small angles.
     angle = 2 * np.arctan2(np.linalg.norm(first - last), np.linalg.norm(first + last))
+    # Both sines vanish; between opposite codes no great circle is the shortest.
     if np.sin(angle) < _SMALL_SINE:
         return _straight(ends, t)
+    # [frames, 1] * [style_dim] -> [frames, style_dim]: slerp, of unit vectors.
     directions = (np.sin((1 - t) * angle) * first + np.sin(t * angle) * last) / np.sin(angle)
+    # The lengths are mixed apart from the directions.
     codes: Codes = ((1 - t) * lengths[0] + t * lengths[1]) * directions
     return codes

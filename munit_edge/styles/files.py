@@ -47,7 +47,7 @@ class SpreadOrigin(StrictModel):
         return f"seed {self.seed}, spread {self.index}"
 
 
-class ReferencePicture(StrictModel):
+class ReferenceImage(StrictModel):
     """An image that a style was taken from."""
 
     file: str
@@ -56,12 +56,12 @@ class ReferencePicture(StrictModel):
     """Hash of the file."""
 
 
-class PicturesOrigin(StrictModel):
+class ImagesOrigin(StrictModel):
     """The mean of the codes of reference images."""
 
     kind: Literal["pictures"] = "pictures"
     """Discriminates the kinds of origin."""
-    pictures: tuple[ReferencePicture, ...] = Field(min_length=1)
+    pictures: tuple[ReferenceImage, ...] = Field(min_length=1)
     """All reference images."""
     size: int | None = Field(None, ge=1)
     """Shorter side in pixels that they were resized to; null: they kept their size."""
@@ -69,7 +69,7 @@ class PicturesOrigin(StrictModel):
     """Thumbnails of the first of them, for lists: a JPEG file in base64; null: not kept."""
 
     def __str__(self) -> str:
-        shown = ", ".join(picture.file for picture in self.pictures[:3])
+        shown = ", ".join(image.file for image in self.pictures[:3])
         more = ", ..." if len(self.pictures) > 3 else ""
         count = len(self.pictures)
         return f"mean of {count} images: {shown}{more}" if count > 1 else shown
@@ -94,7 +94,7 @@ class InterpolatedOrigin(StrictModel):
 
 
 Origin = Annotated[
-    SampledOrigin | SpreadOrigin | PicturesOrigin | InterpolatedOrigin, Field(discriminator="kind")
+    SampledOrigin | SpreadOrigin | ImagesOrigin | InterpolatedOrigin, Field(discriminator="kind")
 ]
 
 
@@ -188,7 +188,7 @@ def read_style_file(
 
 
 def write_style_file(path: Path, file: StyleFile, *, replace: bool = False) -> None:
-    """Write `file` as JSON, whole or not at all.
+    """Write `file` as JSON, completely or not at all.
 
     Raises:
         OutputError: it cannot be written, or exists and `replace` is false.
@@ -250,6 +250,7 @@ def _load(path: Path) -> StyleFile:
         if isinstance(exc.__cause__, FileNotFoundError):
             raise InputError(f"style file {path} does not exist") from exc
         raise InputError(f"not a style file: {exc}; {fix}") from exc
+    # First: a later version may have keys that `validate` would call unknown.
     version = data.get("format_version", FORMAT_VERSION) if isinstance(data, dict) else None
     if version not in (None, FORMAT_VERSION):
         raise InputError(

@@ -10,13 +10,13 @@ import numpy as np
 from munit_edge.files.atomic import sha256
 from munit_edge.files.names import stored_name
 from munit_edge.images.folders import ImageFile, find_images
-from munit_edge.images.io import Picture
+from munit_edge.images.io import ImageData
 from munit_edge.model.config import ModelConfig
 from munit_edge.styles.choose import EncodeStyle, Warn, read_one_image
 from munit_edge.styles.files import (
+    ImagesOrigin,
     NamedStyle,
-    PicturesOrigin,
-    ReferencePicture,
+    ReferenceImage,
     interpolated_named,
     named_style,
     sampled_style,
@@ -25,7 +25,7 @@ from munit_edge.styles.files import (
 from munit_edge.styles.options import SaveStyleOptions
 from munit_edge.styles.prior import outside_warning
 from munit_edge.styles.saved import SavedStyles
-from munit_edge.styles.thumbnails import MAX_PICTURES, pack_thumbnail
+from munit_edge.styles.thumbnails import MAX_IMAGES, pack_thumbnail
 
 Follow = Callable[[Sequence[ImageFile]], Iterable[ImageFile]]
 
@@ -73,7 +73,7 @@ def _from_images(
 ) -> NamedStyle:
     """The mean of the images' codes."""
     codes, references = [], []
-    shown: list[Picture] = []
+    shown: list[ImageData] = []
     for file in files:
         image = read_one_image(
             file.path,
@@ -88,13 +88,14 @@ def _from_images(
             warn(warning)
         codes.append(code)
         name = stored_name(file.path.name)
-        references.append(ReferencePicture(file=name, sha256=sha256(file.path)))
-        if len(shown) < MAX_PICTURES:
+        references.append(ReferenceImage(file=name, sha256=sha256(file.path)))
+        if len(shown) < MAX_IMAGES:
             shown.append(image)
-    origin = PicturesOrigin(
+    origin = ImagesOrigin(
         pictures=tuple(references),
         size=options.size,
         thumbnail=pack_thumbnail(shown) if options.thumbnail else None,
     )
+    # Averaged in float64, so that the sum of many images loses no digits.
     mean = np.asarray(np.mean(codes, axis=0, dtype=np.float64), np.float32)
     return named_style(options.name, mean, origin)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from munit_edge.errors import ConfigError
-from munit_edge.images.io import DEFAULT_MAX_MEGAPIXELS
+from munit_edge.images.sizes import DEFAULT_MAX_MEGAPIXELS
 from munit_edge.model.config import Direction, Domain
 from munit_edge.settings import StrictModel
 from munit_edge.styles.saved import SUFFIX, check_name

@@ -94,6 +94,7 @@ def chi_square_share(squared: float, degrees: int) -> float:
         return 1.0
     odd = degrees % 2
     powers = (index + odd / 2 for index in range(degrees // 2))
+    # Through logarithms: powers and Gamma overflow beyond some hundred degrees.
     terms = (math.exp(a * math.log(half) - half - math.lgamma(a + 1)) for a in powers)
     return min(1.0, math.fsum([math.erfc(math.sqrt(half)) * odd, *terms]))
 
@@ -101,6 +102,7 @@ def chi_square_share(squared: float, degrees: int) -> float:
 def norm_bound(style_dim: int, share: float = OUTSIDE) -> float:
     """The length that this share of the prior's samples exceeds."""
     low, high = 0.0, math.sqrt(style_dim) + 40.0  # a normal number beyond 40 is below float64
+    # Bisection: the share falls as the length grows.
     while high - low > 1e-9:
         middle = (low + high) / 2
         if chi_square_share(middle**2, style_dim) > share:
@@ -112,10 +114,12 @@ def norm_bound(style_dim: int, share: float = OUTSIDE) -> float:
 
 def _largest_share(largest: float, style_dim: int) -> float:
     beyond = math.erfc(largest / math.sqrt(2))
+    # 1 - (1 - beyond) ** style_dim, without losing tiny shares to rounding.
     return 1.0 if beyond == 1 else -math.expm1(style_dim * math.log1p(-beyond))
 
 
 def _largest_bound(style_dim: int, share: float = OUTSIDE) -> float:
     """The magnitude that this share of the prior's samples exceeds in one number or more."""
+    # The same equation solved for `beyond`, half of which lies in each tail.
     beyond = -math.expm1(math.log1p(-share) / style_dim)
     return -NormalDist().inv_cdf(beyond / 2)

@@ -176,6 +176,7 @@ class SavedStyles:
         if len(file.styles) == 1:  # those of a file of several have names of their own
             renamed = file.styles[0].model_copy(update={"name": target.stem})
             file = file.model_copy(update={"styles": (renamed,)})
+        # The new file is complete before the old one goes.
         write_style_file(target, file, replace=overwrite)
         with output_errors(source):
             source.unlink()
@@ -189,6 +190,7 @@ class SavedStyles:
             InputError: no style of that name is saved.
             OutputError: a file cannot be deleted.
         """
+        # All are found before the first is deleted.
         paths = [self.find(check_name(name)) for name in dict.fromkeys(names)]
         for path in paths:
             with output_errors(path):

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from munit_edge.images.contact_sheet import cell_size, gallery, thumbnail
-from munit_edge.images.io import Images, Picture
+from munit_edge.images.io import ImageData, Images
 from munit_edge.styles.codes import Styles
-from munit_edge.styles.files import NamedStyle, PicturesOrigin
+from munit_edge.styles.files import ImagesOrigin, NamedStyle
 from munit_edge.styles.thumbnails import SIDE, draw_code, unpack_thumbnail
 
 SHEET_COLUMNS = 6
@@ -21,7 +21,7 @@ REFERENCE_COLUMNS = 8
 def style_sheet(
     styles: Sequence[NamedStyle],
     decode: Callable[[Styles], Images],
-    image: Picture,
+    image: ImageData,
     label: str,
     on_style: Callable[[str], None] = lambda name: None,
 ) -> Images:
@@ -41,7 +41,7 @@ def style_sheet(
     items = [(label, thumbnail(image, cell))]
     for style in styles:  # one at a time: only thumbnails are kept
         result = decode(np.array([style.code], np.float32))
-        items.append((style.name, thumbnail(Picture(result), cell)))
+        items.append((style.name, thumbnail(ImageData(result), cell)))
         on_style(style.name)
     return gallery(items, SHEET_COLUMNS, cell)
 
@@ -60,8 +60,8 @@ def reference_sheet(styles: Sequence[NamedStyle]) -> Images:
 
 
 def _thumbnail(style: NamedStyle) -> Images:
-    packed = style.origin.thumbnail if isinstance(style.origin, PicturesOrigin) else None
+    packed = style.origin.thumbnail if isinstance(style.origin, ImagesOrigin) else None
     kept = unpack_thumbnail(packed) if packed else None
     if kept is None:
         return draw_code(np.array(style.code, np.float32))
-    return thumbnail(Picture(kept), SIDE)
+    return thumbnail(ImageData(kept), SIDE)

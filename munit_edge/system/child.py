@@ -19,6 +19,7 @@ from munit_edge.files.unfinished import scratch_folder
 PROGRAM_TIMEOUT_S = 20.0
 """How long a small program may take, in seconds."""
 
+# Libraries print to standard output, too: the answer is the last line that begins with this.
 _MARK = "munit-edge-answer:"
 
 _lifelines: set[int] = set()
@@ -66,6 +67,8 @@ def call(
     """
     module, _, name = function.rpartition(".")
     path = [entry for entry in sys.path if entry]  # "" would be the child's working directory
+    # It watches its lifeline before it imports the module, which may hang. The mark is on a line
+    # of its own even if a library has left one unfinished.
     program = (
         f"import sys; sys.path[:] = {path!r}\n"
         f"from munit_edge.system.child import end_with_standard_input\n"
@@ -73,6 +76,7 @@ def call(
         f"from {module} import {name}\n"
         f"print('\\n{_MARK}' + {name}({argument!r}), flush=True)"
     )
+    # What a crash leaves, such as a core file, is removed with the folder.
     with scratch_folder() as folder, _open_pipe() as lifeline:
         try:
             done = _run(
@@ -94,8 +98,11 @@ def end_with_standard_input() -> None:
     """End this process as soon as its caller ends, which closes the pipe to standard input."""
 
     def watch() -> None:
+        # Nothing is ever written: this waits for the end of the file, which the system brings about
+        # even if the caller is killed.
         while os.read(0, 1):
             pass
+        # `sys.exit` would end this thread only.
         os._exit(1)
 
     threading.Thread(target=watch, name="munit-edge-parent", daemon=True).start()
@@ -131,6 +138,8 @@ def _run(
 @contextlib.contextmanager
 def _open_pipe() -> Iterator[int]:
     """The read end of a pipe that stays open until the block, or this process, ends."""
+    # Python keeps both ends from being inherited (PEP 446): a write end in another child would
+    # keep this one alive.
     reading, writing = os.pipe()
     _lifelines.add(writing)
     try:
@@ -143,6 +152,7 @@ def _open_pipe() -> Iterator[int]:
 def _cut(lifeline: int) -> None:
     with contextlib.suppress(KeyError):  # already closed
         _lifelines.remove(lifeline)
+        # Removed first: once closed, the number may belong to another file.
         os.close(lifeline)
 
 

@@ -19,6 +19,7 @@ SMALL_BLOCK_BYTES = 4 << 20
 """Replaces both limits while memory matters most. With the limits above, the memory kept in blocks
 below 10 MB depends on the order of allocations, and was 20 to 150 MB."""
 
+# From <malloc.h>. Setting either of them ends glibc's own adjustment of both (mallopt(3)).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 

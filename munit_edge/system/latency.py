@@ -39,6 +39,7 @@ def measure(
     for _ in range(warmup):
         call()
     times: list[float] = []
+    # One call is always measured, however long it takes.
     while not times or (len(times) < runs and sum(times) < max_s):
         started = time.perf_counter()
         call()

@@ -13,6 +13,8 @@ import resource
 import sys
 from pathlib import Path
 
+from munit_edge.system.system_files import system_text
+
 _GROUPS = "sys/fs/cgroup"
 
 
@@ -42,7 +44,9 @@ def available_memory(root: Path = Path("/")) -> int | None:
     Args:
         root: where the system's files are looked up.
     """
-    match = re.search(r"^MemAvailable:\s*(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
+    match = re.search(
+        r"^MemAvailable:\s*(\d+) kB", system_text(root / "proc/meminfo"), re.MULTILINE
+    )
     system = int(match[1]) << 10 if match else None
     found = [size for size in (system, _group_memory(root / _GROUPS)) if size is not None]
     return min(found, default=None)
@@ -50,7 +54,7 @@ def available_memory(root: Path = Path("/")) -> int | None:
 
 def peak_memory_bytes() -> int:
     """The most resident memory that this process has had so far, in bytes."""
-    match = re.search(r"^VmHWM:\s*(\d+) kB$", _text(Path("/proc/self/status")), re.MULTILINE)
+    match = re.search(r"^VmHWM:\s*(\d+) kB$", system_text(Path("/proc/self/status")), re.MULTILINE)
     if match:
         return int(match[1]) << 10
     # Second choice: on Linux `getrusage` includes what the parent held when it forked.
@@ -60,8 +64,9 @@ def peak_memory_bytes() -> int:
 
 def _core_quota(groups: Path) -> float | None:
     """Cores' worth of processor time that the control group allows; None: no limit is known."""
+    # Version 2 has one file, "200000 100000" or "max 100000" in microseconds; version 1 has two.
     files = (groups / "cpu/cpu.cfs_quota_us", groups / "cpu/cpu.cfs_period_us")
-    values = _text(groups / "cpu.max").split() or [_text(file) for file in files]
+    values = system_text(groups / "cpu.max").split() or [system_text(file) for file in files]
     try:
         quota, period = map(int, values)
     except ValueError:  # "max": no limit
@@ -72,6 +77,7 @@ def _core_quota(groups: Path) -> float | None:
 def _group_memory(groups: Path) -> int | None:
     """Bytes that the control group leaves; None: no limit is known."""
     old = groups / "memory"
+    # Version 2, then version 1.
     for limit_file, usage_file, statistics, cache in (
         (groups / "memory.max", groups / "memory.current", groups / "memory.stat", "inactive_file"),
         (
@@ -81,16 +87,9 @@ def _group_memory(groups: Path) -> int | None:
             "total_inactive_file",
         ),
     ):
-        limit, usage = _text(limit_file).strip(), _text(usage_file).strip()
+        limit, usage = system_text(limit_file).strip(), system_text(usage_file).strip()
         if limit.isdigit() and usage.isdigit():  # "max": no limit
-            match = re.search(rf"^{cache} (\d+)$", _text(statistics), re.MULTILINE)
+            match = re.search(rf"^{cache} (\d+)$", system_text(statistics), re.MULTILINE)
             reclaimable = int(match[1]) if match else 0  # file cache that the kernel would drop
             return max(0, int(limit) - int(usage) + reclaimable)
     return None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""

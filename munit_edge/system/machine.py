@@ -15,10 +15,12 @@ from pathlib import Path
 from munit_edge.settings import StrictModel
 from munit_edge.system.child import ProgramTimeoutError, run_program
 from munit_edge.system.nvidia_smi import SmiFacts, power_limits, query_gpus
+from munit_edge.system.system_files import system_text
 
 JETPACK_OF_L4T = {"36.4": "6.1 or 6.2", "38.4": "7.1", "39.2": "7.2"}
 """JetPack by the first two numbers of L4T, for systems without the package `nvidia-jetpack`."""
 
+# NVIDIA's number as a PCI vendor, and how the class codes of display and 3D controllers begin.
 _NVIDIA, _DISPLAY_CLASS = "0x10de", "0x03"
 
 
@@ -93,7 +95,7 @@ def look_at_machine(root: Path = Path("/")) -> Machine:
 
 def processor_name(root: Path = Path("/")) -> str:
     """Model of the processor; "" where the system does not report it."""
-    match = re.search(r"^model name\s*:\s*(.+)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
+    match = re.search(r"^model name\s*:\s*(.+)$", system_text(root / "proc/cpuinfo"), re.MULTILINE)
     return match[1] if match else ""
 
 
@@ -119,13 +121,14 @@ def _nvpmodel() -> str:
 
 def _governors(root: Path) -> str:
     files = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")
-    governors = sorted({_text(file).strip() for file in files} - {""})
+    governors = sorted({system_text(file).strip() for file in files} - {""})
     return f"CPU governor {' and '.join(governors)}" if governors else ""
 
 
 def _python() -> PythonFacts:
     inside = sys.prefix != sys.base_prefix
     settings = Path(sys.prefix) / "pyvenv.cfg"
+    # Without a virtual environment, the system's packages are those that are imported.
     system = True
     if inside and settings.is_file():
         text = settings.read_text(encoding="utf-8", errors="replace").lower()
@@ -149,13 +152,16 @@ def _platform(root: Path) -> PlatformFacts:
 
 
 def _jetson(root: Path) -> JetsonFacts | None:
+    # The line is "# R36 (release), REVISION: 4.3, GCID: ..."; the device tree ends text with NUL.
     release = re.search(
-        r"#\s*R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)", _text(root / "etc/nv_tegra_release")
+        r"#\s*R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)",
+        system_text(root / "etc/nv_tegra_release"),
     )
-    board = _text(root / "proc/device-tree/model").rstrip("\0\n")
+    board = system_text(root / "proc/device-tree/model").rstrip("\0\n")
     if release is None and "jetson" not in board.lower():
         return None
     l4t = f"{release[1]}.{release[2]}" if release else ""
+    # Versions are such as "6.2+b77".
     jetpack = _output(["dpkg-query", "-W", "-f=${Version}", "nvidia-jetpack"]).partition("+")[0]
     if not jetpack:
         jetpack = JETPACK_OF_L4T.get(".".join(l4t.split(".")[:2]), "")
@@ -165,8 +171,8 @@ def _jetson(root: Path) -> JetsonFacts | None:
 def _count_pci_gpus(root: Path) -> int:
     devices = (root / "sys/bus/pci/devices").glob("*")
     return sum(
-        _text(device / "vendor").strip() == _NVIDIA
-        and _text(device / "class").startswith(_DISPLAY_CLASS)
+        system_text(device / "vendor").strip() == _NVIDIA
+        and system_text(device / "class").startswith(_DISPLAY_CLASS)
         for device in devices
     )
 
@@ -178,10 +184,3 @@ def _output(command: list[str]) -> str:
     except ProgramTimeoutError:
         return ""
     return done.stdout if done is not None and not done.returncode else ""
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -97,6 +97,7 @@ def _gpu(row: list[str]) -> SmiGpu:
     return SmiGpu(
         name=name,
         driver=driver,
+        # "[N/A]" on a Jetson.
         memory_mib=int(memory) if memory.isdigit() else None,
         compute_capability=capability if re.fullmatch(r"\d+\.\d+", capability) else None,
     )

@@ -33,6 +33,7 @@ def choose_waiting(root: Path = Path("/")) -> None:
     """
     if any(name in os.environ for name in WAITING):
         return
+    # OpenMP starts a thread for each usable core: with those of others they are too many.
     if _others_running(root) + usable_cores(root) > (os.cpu_count() or 1):
         os.environ["OMP_WAIT_POLICY"] = "passive"
 
@@ -40,11 +41,13 @@ def choose_waiting(root: Path = Path("/")) -> None:
 def _others_running(root: Path) -> float:
     """Threads of other programs that run or could run now; 0 if the system does not report it."""
     counts = []
+    # A moment says little: the median of several looks is taken.
     for look in range(_LOOKS):
         if look:
             time.sleep(_BETWEEN_LOOKS_S)
         try:
             text = (root / "proc/loadavg").read_text(encoding="ascii")
+            # The fourth word is "running/all threads", as in "0.20 0.18 0.12 1/80 11206".
             counts.append(int(text.split()[3].partition("/")[0]) - _own_running(root))
         except (OSError, ValueError, IndexError):
             return 0
@@ -57,5 +60,6 @@ def _own_running(root: Path) -> int:
     for file in (root / "proc/self/task").glob("*/stat"):
         with contextlib.suppress(OSError):  # the thread has ended
             text = file.read_text(encoding="ascii", errors="replace")
+            # The state follows the name in brackets, which may itself contain brackets.
             running += text.rpartition(")")[2][1] == "R"
     return max(1, running)

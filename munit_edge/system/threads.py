@@ -121,12 +121,14 @@ class _Stage(Generic[T, R]):
     def results(self) -> Iterator[R]:
         while True:
             with self._changed:
+                # The oldest task is done, or there is none and none will come.
                 self._wait(lambda: self._order[0].done if self._order else self._ended)
                 if not self._order:
                     break
                 task = self._order.popleft()
                 self._held -= task.cost
                 self._changed.notify_all()
+            # Outside the lock: the consumer may keep this generator waiting for long.
             if task.error is not None:
                 raise task.error
             yield task.value  # type: ignore[misc]  # R may allow None
@@ -141,6 +143,7 @@ class _Stage(Generic[T, R]):
         if settle:
             for worker in self._workers:
                 worker.join()
+        # Not for ever: `items` may be waiting for a camera.
         self._feeder.join(GRACE_S)
 
     def _wait(self, ready: Callable[[], bool]) -> None:
@@ -164,6 +167,7 @@ class _Stage(Generic[T, R]):
         except BaseException as exc:  # re-raised in the thread that takes the results
             self._failure = exc
         finally:
+            # By the thread that iterates: another one cannot close a generator that runs.
             _close(self._items)
             with self._changed:
                 self._ended = True
@@ -177,6 +181,7 @@ class _Stage(Generic[T, R]):
             except BaseException as exc:  # as above
                 task.error = exc
             with self._changed:
+                # The input, such as an image, is freed now, not when the result is taken.
                 task.item = None
                 task.done = True
                 self._changed.notify_all()
@@ -261,6 +266,7 @@ class Prefetch(Generic[T]):
         """Queue an item; return False once closed."""
         while not self._closed.is_set():
             try:
+                # Only this thread puts, so after one drop there is room.
                 self._queue.put(item, timeout=0 if self._drop_old else _POLL_S)
             except queue.Full:
                 if self._drop_old:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from munit_edge.errors import InputError
 from munit_edge.files.names import storable
-from munit_edge.images.io import Picture
+from munit_edge.images.io import ImageData
 from munit_edge.styles.choose import StyleSet
 from munit_edge.translate.images import ImageTranslator
 from munit_edge.translate.reading import InputFacts, ReadInput
@@ -23,11 +23,11 @@ class Result:
     facts: InputFacts
     index: int = 0
     """Index of the style."""
-    image: Picture | None = None
+    image: ImageData | None = None
     """None: an earlier run wrote it, or there is none."""
     seconds: float = 0.0
     """Time of the engine."""
-    source: Picture | None = None
+    source: ImageData | None = None
     """The input's image, if a contact sheet needs it."""
     cell: int | None = None
     """Size of thumbnails in pixels; None: there is no contact sheet."""

@@ -8,7 +8,8 @@ import numpy as np
 
 from munit_edge.engines.base import take_rows
 from munit_edge.errors import InputError
-from munit_edge.images.io import Images, Picture, pad_to
+from munit_edge.images.io import ImageData, Images
+from munit_edge.images.sizes import pad_to
 from munit_edge.model.config import Direction, split_direction
 from munit_edge.styles.codes import Styles
 from munit_edge.system.heap import heap_kept_smallest
@@ -61,7 +62,7 @@ class ImageTranslator:
         """Number of pixels that is best translated together."""
         return self._translator.pixels_at_once
 
-    def padded_size(self, image: Picture) -> tuple[int, int]:
+    def padded_size(self, image: ImageData) -> tuple[int, int]:
         """Height and width that the engine gets; images of one such size can share a batch.
 
         Raises:
@@ -71,8 +72,8 @@ class ImageTranslator:
         return self._translator.padded_size(size, self._source)
 
     def translate(
-        self, images: Sequence[Picture], name: str, on_part: OnPart = ignore_part
-    ) -> Iterator[tuple[Picture, float]]:
+        self, images: Sequence[ImageData], name: str, on_part: OnPart = ignore_part
+    ) -> Iterator[tuple[ImageData, float]]:
         """All results of the first image, one for each style in order, then those of the next.
 
         They are computed a few at a time, on demand. Each comes with its share of the engine's time
@@ -113,8 +114,8 @@ class ImageTranslator:
         return WHOLE if core is None else TileChoice(core, self._statistics)
 
     def _in_tiles(
-        self, images: Sequence[Picture], core: int, name: str, on_part: OnPart
-    ) -> Iterator[tuple[Picture, float]]:
+        self, images: Sequence[ImageData], core: int, name: str, on_part: OnPart
+    ) -> Iterator[tuple[ImageData, float]]:
         for number, image in enumerate(images):
             results = self._tiled.translate(
                 image.pixels,
@@ -130,8 +131,8 @@ class ImageTranslator:
                 yield _finished(pixels, image), self.busy.last
 
     def _whole(
-        self, images: Sequence[Picture], size_hw: tuple[int, int], on_part: OnPart
-    ) -> Iterator[tuple[Picture, float]]:
+        self, images: Sequence[ImageData], size_hw: tuple[int, int], on_part: OnPart
+    ) -> Iterator[tuple[ImageData, float]]:
         height, width = size_hw
         num_styles = len(self._codes)
         at_once = max(1, self.pixels_at_once // (height * width))
@@ -152,7 +153,7 @@ class ImageTranslator:
                     for pixels in of_image:
                         yield _finished(pixels, images[row]), seconds
 
-    def _encode(self, images: Sequence[Picture], size_hw: tuple[int, int]) -> Content:
+    def _encode(self, images: Sequence[ImageData], size_hw: tuple[int, int]) -> Content:
         batch = np.stack([pad_to(image.pixels, size_hw) for image in images])
         with self.busy:
             return self._translator.encode_padded(batch, self._source)
@@ -162,9 +163,9 @@ class ImageTranslator:
             return self._translator.decode(content, codes, self._target)
 
 
-def _finished(pixels: Images, source: Picture) -> Picture:
+def _finished(pixels: Images, source: ImageData) -> ImageData:
     """A result cropped to the size of its input, with the input's alpha and profile."""
     height, width = source.pixels.shape[:2]
     # A model with 4 channels makes its own alpha; otherwise the input's is kept.
     alpha = None if pixels.shape[2] == 4 else source.alpha
-    return Picture(pixels[:height, :width], alpha, source.icc_profile)
+    return ImageData(pixels[:height, :width], alpha, source.icc_profile)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from munit_edge.errors import InputError
 from munit_edge.files.names import storable
-from munit_edge.images.io import Picture, decode_image, read_bytes, size_fault
+from munit_edge.images.io import ImageData, decode_image, read_bytes, size_fault
 from munit_edge.styles.choose import fit_to_size
 from munit_edge.translate.images import ImageTranslator
 from munit_edge.translate.log import LogEntry, TranslateLog
@@ -42,7 +42,7 @@ class ReadInput:
     """An input and its image; None: it is not needed, or could not be read."""
 
     facts: InputFacts
-    image: Picture | None
+    image: ImageData | None
     padded: tuple[int, int] | None
     """Height and width that the engine will get; None: there is nothing to translate."""
 
@@ -115,7 +115,7 @@ class Reader:
         )
         return ReadInput(facts, image, padded)
 
-    def decode(self, data: bytes, name: str) -> Picture:
+    def decode(self, data: bytes, name: str) -> ImageData:
         """The image in a file's bytes, in the size that the results will have.
 
         Raises:

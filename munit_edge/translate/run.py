@@ -16,7 +16,7 @@ from munit_edge.files.results import settings_hash
 from munit_edge.images.contact_sheet import Row, contact_sheet, thumbnail
 from munit_edge.images.folders import ImageFile
 from munit_edge.images.frame_tally import FrameTally
-from munit_edge.images.io import Images, Picture, count_pixels, encode_image
+from munit_edge.images.io import ImageData, Images, count_pixels, encode_image
 from munit_edge.settings import StrictModel
 from munit_edge.styles.choose import StyleSet
 from munit_edge.system.limits import usable_cores
@@ -169,7 +169,7 @@ class TranslateJob:
         cell = cell_for(self._styles, image)
         row = Row(name, tuple(thumbnail(shown, cell) for shown in (image, *results)))
         sheet = contact_sheet(columns(self._styles, cell), [row], cell)
-        return encode_image(Picture(sheet), self._options.result_format)
+        return encode_image(ImageData(sheet), self._options.result_format)
 
     def _start(
         self, plan: Plan, log: TranslateLog, on_part: OnPart

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from munit_edge.images.contact_sheet import Column, Row, cell_size, contact_sheet, thumbnail
-from munit_edge.images.io import Images, Picture, write_image
+from munit_edge.images.io import ImageData, Images, write_image
 from munit_edge.styles.choose import StyleSet
 
 SHEET_ROWS = 24
@@ -53,14 +53,14 @@ class Sheets:
         if self._rows:
             sheet = contact_sheet(columns(self._styles, cell), self._rows, cell)
             path = self._paths[len(self.written)]
-            write_image(path, Picture(sheet), replace=self._replace)
+            write_image(path, ImageData(sheet), replace=self._replace)
             self.written.append(path)
             self._rows = []
             return True
         return False
 
 
-def cell_for(styles: StyleSet, image: Picture) -> int:
+def cell_for(styles: StyleSet, image: ImageData) -> int:
     """Side of a sheet's cells (pixels) where `image` is the first."""
     return cell_size(len(styles.codes), max(image.pixels.shape[:2]))
 

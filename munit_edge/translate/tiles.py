@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from munit_edge.errors import InputError
-from munit_edge.images.io import Images, pad_to
+from munit_edge.images.io import Images
+from munit_edge.images.sizes import pad_to
 from munit_edge.model.config import Direction, Domain, ModelConfig, split_direction
 from munit_edge.model.cost import macs_per_pixel
 from munit_edge.model.norm_statistics import Joined, NormStatistics, largest_change, norm_layers

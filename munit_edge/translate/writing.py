@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from munit_edge.errors import InputError, OutputError
 from munit_edge.files.names import storable
 from munit_edge.images.contact_sheet import thumbnail
-from munit_edge.images.io import Images, Picture, read_image, write_image
+from munit_edge.images.io import ImageData, Images, read_image, write_image
 from munit_edge.translate.batches import Result
 from munit_edge.translate.options import TranslateOptions
 from munit_edge.translate.reading import InputFacts
@@ -76,5 +76,5 @@ def _is_of_one_result(exc: InputError | OutputError) -> bool:
     return isinstance(cause, OSError) and (cause.errno is None or cause.errno in _OWN_ERRORS)
 
 
-def _is_transparent(image: Picture) -> bool:
+def _is_transparent(image: ImageData) -> bool:
     return image.alpha is not None or image.pixels.shape[2] == 4

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from munit_edge.errors import InputError
-from munit_edge.images.io import Images, resize_shorter
+from munit_edge.images.io import Images
+from munit_edge.images.sizes import resize_shorter
 from munit_edge.settings import StrictModel
 from munit_edge.styles.codes import Styles
 from munit_edge.system.threads import Prefetch

@@ -19,7 +19,7 @@ from munit_edge.files.atomic import sha256
 from munit_edge.images.contact_sheet import CELL, MIN_CELL
 from munit_edge.model.manifest import read_manifest
 from munit_edge.styles.codes import interpolate_styles, sample_styles, spread_styles
-from munit_edge.styles.files import PicturesOrigin, SpreadOrigin
+from munit_edge.styles.files import ImagesOrigin, SpreadOrigin
 from munit_edge.styles.saved import SavedStyles
 from munit_edge.styles.thumbnails import draw_code
 
@@ -258,7 +258,7 @@ def test_a_sheet_without_a_picture_shows_references_and_numbers(
     assert np.array_equal(second, draw_code(code(model, "b_red")))
     assert np.array_equal(third, draw_code(code(model, "c_seed")))
     origin = SavedStyles.of(model).read("b_red").styles[0].origin
-    assert isinstance(origin, PicturesOrigin)
+    assert isinstance(origin, ImagesOrigin)
     assert origin.thumbnail is None
 
 

@@ -22,7 +22,7 @@ from munit_edge import Translator
 from munit_edge.cli.main import app
 from munit_edge.files import atomic as files
 from munit_edge.files.unfinished import PARTIAL_PREFIX
-from munit_edge.images.io import Picture, write_image
+from munit_edge.images.io import ImageData, write_image
 from munit_edge.model.manifest import read_manifest
 from munit_edge.styles.files import NamedStyle, StyleFile, write_style_file
 from munit_edge.translate import writing
@@ -730,7 +730,7 @@ def test_memory_does_not_grow_with_the_styles(
 
 def test_written_images_can_be_inputs_again(tiny_model: Path, tmp_path: Path) -> None:
     grey = np.full((16, 16, 1), 128, np.uint8)
-    write_image(tmp_path / "x.png", Picture(grey, np.full((16, 16), 200, np.uint8)))
+    write_image(tmp_path / "x.png", ImageData(grey, np.full((16, 16), 200, np.uint8)))
     first = run(tiny_model, tmp_path / "x.png", "-o", tmp_path / "one", "--styles", 1)
     second = run(tiny_model, tmp_path / "one", "-o", tmp_path / "two", "--styles", 1)
     assert (first.exit_code, second.exit_code) == (0, 0)
@@ -875,7 +875,7 @@ def test_a_result_that_appears_meanwhile_is_not_replaced(
 ) -> None:
     out = tmp_path / "r.png"
 
-    def write(path: Path, image: Picture, *, replace: bool) -> None:
+    def write(path: Path, image: ImageData, *, replace: bool) -> None:
         path.write_text("theirs")
         write_image(path, image, replace=replace)
 

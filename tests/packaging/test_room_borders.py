@@ -46,6 +46,7 @@ LAZY: dict[str, set[str]] = {
 # The modules of the engines that other rooms may use; the exporter and the commands may use all.
 ENGINE_DOORS = {
     "munit_edge.engines.base",
+    "munit_edge.engines.batches",
     "munit_edge.engines.devices",
     "munit_edge.engines.factory",
     "munit_edge.engines.probe",  # what a backend says of itself; opens nothing
@@ -62,7 +63,7 @@ TORCH_DOOR = "munit_edge.trainer.torch_api"
 ALLOWED = {
     ("munit_edge.engines.torch.runner", "trainer"),  # runs a checkpoint without an export
     ("munit_edge.engines.torch.runner", "torch"),
-    ("munit_edge.doctor.examine", "munit_edge.engines.tensorrt.cache"),  # says where plans are
+    ("munit_edge.doctor.engine_cache", "munit_edge.engines.tensorrt.cache"),  # says where plans are
     ("munit_edge.doctor.selftest_child", "munit_edge.engines.tensorrt.cache"),  # tries to build
     ("munit_edge.doctor.selftest_child", "munit_edge.engines.tensorrt.builder"),
     ("munit_edge.evaluation.onnx_network", "munit_edge.engines.onnxruntime.session"),

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from munit_edge.errors import InputError, MunitEdgeError
 from munit_edge.files.names import storable
-from munit_edge.images.io import Images, check_resized, read_image, resize_shorter
+from munit_edge.images.io import Images, read_image
+from munit_edge.images.sizes import check_resized, resize_shorter
 from munit_edge.model.config import DOMAINS, Domain
 from munit_edge.trainer.config import DataConfig, TrainConfig
 from munit_edge.trainer.data.cache import ImageCache, cache_size

@@ -10,7 +10,7 @@ from pathlib import Path
 from munit_edge.errors import ConfigError, InputError
 from munit_edge.files.paths import is_folder, require_folder
 from munit_edge.images.data_folder import TEST_LAYOUT, TRAINING_LAYOUTS, domain_folders
-from munit_edge.images.folders import picture_files
+from munit_edge.images.folders import image_files
 from munit_edge.images.left_out import LeftOut
 from munit_edge.model.config import DOMAINS, Domain
 from munit_edge.trainer.config import DataConfig, ImageSource
@@ -113,6 +113,6 @@ def find_images(source: ImageSource) -> ImageSet:
     if source.list is not None:
         return ImageSet(source.folder, listed_names(source.folder, source.list))
     left_out = LeftOut()
-    found = picture_files(source.folder, recursive=True, left_out=left_out)
+    found = image_files(source.folder, recursive=True, left_out=left_out)
     names = sorted(path.relative_to(source.folder).as_posix() for path in found)
     return ImageSet(source.folder, tuple(names), left_out)

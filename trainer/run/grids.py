@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from munit_edge.images.contact_sheet import labelled_grid, thumbnail
-from munit_edge.images.io import Images, Picture
+from munit_edge.images.io import ImageData, Images
 from munit_edge.model.config import Direction, split_direction
 from munit_edge.trainer.graphs import bytes_from_image, image_from_bytes
 from munit_edge.trainer.networks import Generator
@@ -61,7 +61,7 @@ def translation_grid(
             guide = i % len(references.names)
             images = _row(generators, source, references.images[guide], styles, direction)
             captions = [name, *[""] * (len(images) - 3), references.names[guide], ""]
-            shown = [thumbnail(Picture(image), cell) for image in images]
+            shown = [thumbnail(ImageData(image), cell) for image in images]
             rows.append(list(zip(shown, captions, strict=True)))
     generators.train(was_training)
     return labelled_grid(_headers(len(styles), direction), rows, cell)

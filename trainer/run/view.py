@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from munit_edge.errors import OutputError
 from munit_edge.files.names import storable
-from munit_edge.images.io import Images, Picture, on_white, write_image
+from munit_edge.images.io import ImageData, Images, on_white, write_image
 from munit_edge.model.config import Domain
 from munit_edge.system.limits import usable_cores
 from munit_edge.system.machine import processor_name
@@ -140,7 +140,7 @@ class RunView:
     def draw(self, iteration: int, name: str, grid: Images) -> None:
         """Write a grid, uint8 [H, W, 4], and pass it on to the trackers."""
         if self._writes:
-            write_image(self._folder.grid(iteration, name), Picture(grid))
+            write_image(self._folder.grid(iteration, name), ImageData(grid))
             self._trackers.log_image(iteration, name, on_white(grid[..., :3], grid[..., 3]))
 
     def write(self, *, if_old: bool = False) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from munit_edge.doctor import examine as doctor
-from munit_edge.doctor.examine import CacheFacts, Finding, installed_packages, judge, look_at_cache
+from munit_edge.doctor.engine_cache import CacheFacts, look_at_cache
+from munit_edge.doctor.examine import installed_packages
+from munit_edge.doctor.findings import Finding, judge
 from munit_edge.engines.probe import SUBJECTS, Answer, Facts, Subject
 from munit_edge.system import child
 from munit_edge.system.machine import JetsonFacts, Machine, PlatformFacts, PythonFacts

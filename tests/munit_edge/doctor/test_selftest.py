@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from munit_edge.doctor.examine import CacheFacts, Report
+from munit_edge.doctor.engine_cache import CacheFacts
+from munit_edge.doctor.examine import Report
 from munit_edge.doctor.selftest import (
     FOLDER,
     PRECISIONS,

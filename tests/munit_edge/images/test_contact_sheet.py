@@ -14,11 +14,11 @@ from munit_edge.images.contact_sheet import (
     gallery,
     thumbnail,
 )
-from munit_edge.images.io import Images, Picture
+from munit_edge.images.io import ImageData, Images
 
 
-def plain(height: int, width: int, *colour: int) -> Picture:
-    return Picture(np.full((height, width, len(colour)), colour, np.uint8))
+def plain(height: int, width: int, *colour: int) -> ImageData:
+    return ImageData(np.full((height, width, len(colour)), colour, np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,13 @@ def test_thumbnails_fit_and_keep_proportions(
 def test_grey_and_transparent_thumbnails() -> None:
     assert thumbnail(plain(9, 9, 77), 9)[4, 4].tolist() == [77, 77, 77]
     assert thumbnail(plain(9, 9, 0, 0, 0, 0), 9)[4, 4].tolist() == [255, 255, 255]
-    beside = Picture(np.zeros((9, 9, 3), np.uint8), np.full((9, 9), 51, np.uint8))
+    beside = ImageData(np.zeros((9, 9, 3), np.uint8), np.full((9, 9), 51, np.uint8))
     assert thumbnail(beside, 9)[4, 4].tolist() == [204, 204, 204]
 
 
 def test_much_enlarged_images_show_their_pixels() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    large = thumbnail(Picture(pixels), 64)
+    large = thumbnail(ImageData(pixels), 64)
     np.testing.assert_array_equal(large[8::16, 8::16], pixels)
     assert len(np.unique(large.reshape(-1, 3), axis=0)) == 16
 

@@ -1,4 +1,4 @@
-"""Reading, resizing, padding and writing images."""
+"""Reading and writing image files."""
 
 import io
 import os
@@ -15,17 +15,14 @@ from PIL import Image, ImageFile, ImageOps
 from munit_edge.errors import ConfigError, InputError, OutputError, UnreadableImageError
 from munit_edge.images.io import (
     FORMATS,
+    ImageData,
     ImageFormat,
     Images,
-    Picture,
     decode_image,
     encode_image,
     image_format,
     on_white,
-    pad_to,
     read_image,
-    resize_picture,
-    resize_shorter,
     write_image,
 )
 
@@ -57,10 +54,10 @@ def encoded(kind: str, image: Image.Image | None = None, **options: object) -> b
 def test_every_format_is_read(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "an image with ünïcode \U0001f600 and no suffix"
     path.write_bytes(encoded(kind))
-    picture = read_image(path, 3)
-    assert picture.pixels.shape == (40, 60, 3)
+    image = read_image(path, 3)
+    assert image.pixels.shape == (40, 60, 3)
     tolerance = {"JPEG": 25, "WEBP": 25, "GIF": 40}.get(kind, 0)
-    assert np.abs(picture.pixels.astype(int) - scene()).max() <= tolerance
+    assert np.abs(image.pixels.astype(int) - scene()).max() <= tolerance
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -81,9 +78,9 @@ def test_exif_orientation_turns_alpha_too() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded("PNG", Image.fromarray(noise(5, 9, 4)), exif=exif)
-    picture = decode_image(data, 3, name="x")
-    assert picture.alpha is not None
-    np.testing.assert_array_equal(picture.alpha, np.rot90(noise(5, 9, 4)[..., 3], -1))
+    image = decode_image(data, 3, name="x")
+    assert image.alpha is not None
+    np.testing.assert_array_equal(image.alpha, np.rot90(noise(5, 9, 4)[..., 3], -1))
 
 
 @pytest.mark.parametrize("value", [0, 9, 255])
@@ -155,10 +152,10 @@ def test_damaged_bytes_never_give_another_error(kind: str) -> None:
         where = random.integers(0, min(len(data), 600), 3)
         data[where] = random.integers(0, 256, 3)
         try:
-            picture = decode_image(data.tobytes(), 3, name="x", max_megapixels=1)
+            image = decode_image(data.tobytes(), 3, name="x", max_megapixels=1)
         except InputError:
             continue
-        assert picture.pixels.ndim == 3
+        assert image.pixels.ndim == 3
 
 
 # ----------------------------------------------------------------------------------------------
@@ -221,84 +218,12 @@ def test_reading_in_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     sys.setswitchinterval(1e-5)
     try:
         with ThreadPoolExecutor(8) as pool:
-            pictures = list(pool.map(lambda data: decode_image(data, 3, name="x"), files))
+            images = list(pool.map(lambda data: decode_image(data, 3, name="x"), files))
     finally:
         sys.setswitchinterval(previous)
-    for seed, picture in enumerate(pictures):
-        np.testing.assert_array_equal(picture.pixels, noise(30, 30, seed=seed))
+    for seed, image in enumerate(images):
+        np.testing.assert_array_equal(image.pixels, noise(30, 30, seed=seed))
     assert Image.MAX_IMAGE_PIXELS == 100
-
-
-# ----------------------------------------------------------------------------------------------
-# Resizing and padding
-
-
-@pytest.mark.parametrize(
-    ("size_hw", "size", "expected_hw"),
-    [
-        ((100, 200), 50, (50, 100)),
-        ((333, 100), 32, (106, 32)),
-        ((7, 7), 14, (14, 14)),
-        ((1, 500), 1, (1, 500)),
-        ((5, 3), 1, (1, 1)),
-    ],
-)
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_resize_shorter_side(
-    size_hw: tuple[int, int], size: int, expected_hw: tuple[int, int], channels: int
-) -> None:
-    resized = resize_shorter(noise(*size_hw, channels), size)
-    assert resized.shape == (*expected_hw, channels)
-    assert resized.dtype == np.uint8
-
-
-def test_resize_is_pillows_bilinear() -> None:
-    expected = Image.fromarray(noise(90, 60)).resize((20, 30), Image.Resampling.BILINEAR)
-    np.testing.assert_array_equal(resize_shorter(noise(90, 60), 20), np.asarray(expected))
-
-
-def test_resize_averages_when_it_makes_smaller() -> None:
-    fine = np.tile(np.array([[0], [255]], np.uint8), (32, 64))[..., None]
-    inner = resize_shorter(fine, 8)[1:-1]
-    assert np.abs(inner.astype(int) - 127).max() <= 2
-
-
-def test_resize_takes_alpha_along() -> None:
-    picture = resize_picture(Picture(noise(20, 40), noise(20, 40, 1)[..., 0], b"profile"), 10)
-    assert picture.pixels.shape == (10, 20, 3)
-    assert picture.alpha is not None
-    assert picture.alpha.shape == (10, 20)
-    assert picture.icc_profile == b"profile"
-
-
-@pytest.mark.parametrize(
-    "shape", [(1, 1, 3), (2, 1, 1, 1), (3, 5, 7, 4), (33, 47, 3), (2, 9, 1, 3)]
-)
-@pytest.mark.parametrize("target", [(33, 48), (64, 64), (50, 47)])
-def test_padding_reflects_at_the_bottom_and_right(
-    shape: tuple[int, ...], target: tuple[int, int]
-) -> None:
-    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    height, width = shape[-3:-1]
-    padded = pad_to(images, target)
-    assert padded.shape == (*shape[:-3], *target, shape[-1])
-    for y in range(target[0]):
-        for x in (0, width - 1, width % target[1], target[1] - 1):
-            source = images[..., mirrored(y, height), mirrored(x, width), :]
-            np.testing.assert_array_equal(padded[..., y, x, :], source)
-
-
-def mirrored(index: int, length: int) -> int:
-    """Where a walker that turns round at both ends stands after `index` steps."""
-    if length == 1:
-        return 0
-    index %= 2 * (length - 1)
-    return min(index, 2 * (length - 1) - index)
-
-
-def test_nothing_to_pad_costs_nothing() -> None:
-    images = noise(8, 8)
-    assert pad_to(images, (8, 8)) is images
 
 
 # ----------------------------------------------------------------------------------------------
@@ -310,7 +235,7 @@ def test_nothing_to_pad_costs_nothing() -> None:
 def test_written_images_come_back(kind: ImageFormat, channels: int, tmp_path: Path) -> None:
     pixels = np.dstack([scene(), np.full((40, 60), 255, np.uint8)])[..., :channels]
     path = tmp_path / "sub folder" / f"ü.{kind}"
-    write_image(path, Picture(pixels))
+    write_image(path, ImageData(pixels))
     tolerance = {"png": 0, "jpg": 12, "webp": 25}[kind]
     back = read_image(path, channels).pixels
     assert np.abs(back.astype(int) - pixels).max() <= tolerance
@@ -323,7 +248,7 @@ def test_written_images_come_back(kind: ImageFormat, channels: int, tmp_path: Pa
 @pytest.mark.parametrize("channels", [1, 3])
 def test_alpha_is_written(kind: ImageFormat, channels: int) -> None:
     alpha = noise(16, 16, 1)[..., 0]
-    data = encode_image(Picture(np.full((16, 16, channels), 90, np.uint8), alpha), kind)
+    data = encode_image(ImageData(np.full((16, 16, channels), 90, np.uint8), alpha), kind)
     back = decode_image(data, channels, name="x")
     assert back.alpha is not None
     np.testing.assert_array_equal(back.alpha, alpha)
@@ -333,8 +258,8 @@ def test_alpha_is_written(kind: ImageFormat, channels: int) -> None:
 def test_jpeg_lays_alpha_on_white(channels: int) -> None:
     colour = np.full((16, 16, min(channels, 3)), 100, np.uint8)
     alpha = np.repeat(np.array([[0] * 8 + [255] * 8], np.uint8), 16, axis=0)
-    picture = Picture(np.dstack([colour, alpha])) if channels == 4 else Picture(colour, alpha)
-    back = decode_image(encode_image(picture, "jpg"), 1, name="x")
+    image = ImageData(np.dstack([colour, alpha])) if channels == 4 else ImageData(colour, alpha)
+    back = decode_image(encode_image(image, "jpg"), 1, name="x")
     assert back.alpha is None
     assert abs(int(back.pixels[8, 3, 0]) - 255) <= 4
     assert abs(int(back.pixels[8, 12, 0]) - 100) <= 4
@@ -349,13 +274,13 @@ def test_on_white() -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_same_image_same_bytes(kind: ImageFormat) -> None:
-    assert encode_image(Picture(scene()), kind) == encode_image(Picture(scene()), kind)
+    assert encode_image(ImageData(scene()), kind) == encode_image(ImageData(scene()), kind)
 
 
 def test_too_large_for_the_format() -> None:
     with pytest.raises(OutputError, match=r"16383 pixels a side.*2 x 17000.*--format png"):
-        encode_image(Picture(np.zeros((17_000, 2, 3), np.uint8)), "webp")
-    assert encode_image(Picture(np.zeros((17_000, 2, 3), np.uint8)), "jpg")
+        encode_image(ImageData(np.zeros((17_000, 2, 3), np.uint8)), "webp")
+    assert encode_image(ImageData(np.zeros((17_000, 2, 3), np.uint8)), "jpg")
 
 
 @pytest.mark.parametrize(
@@ -376,8 +301,8 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path) -> None:
     path = tmp_path / "x.webp"
     path.write_bytes(b"earlier")
     with pytest.raises(OutputError):
-        write_image(path, Picture(np.zeros((17_000, 1, 3), np.uint8)))
+        write_image(path, ImageData(np.zeros((17_000, 1, 3), np.uint8)))
     assert path.read_bytes() == b"earlier"
     with pytest.raises(OutputError, match="cannot write"):
-        write_image(path / "below" / "x.png", Picture(scene()))
+        write_image(path / "below" / "x.png", ImageData(scene()))
     assert [p.name for p in tmp_path.iterdir()] == ["x.webp"]

@@ -37,9 +37,9 @@ def encoded(kind: str, image: Image.Image | None = None, **options: Any) -> byte
 def assert_shows(data: bytes, expected: np.ndarray, tolerance: int = 0) -> None:
     """Colours where the image is not transparent."""
     expected = expected if expected.ndim == 3 else np.dstack([expected] * 3)
-    picture = decoded(data)
-    visible = np.full((HEIGHT, WIDTH), True) if picture.alpha is None else picture.alpha > 0
-    difference = np.abs(picture.pixels.astype(int) - expected)
+    image = decoded(data)
+    visible = np.full((HEIGHT, WIDTH), True) if image.alpha is None else image.alpha > 0
+    difference = np.abs(image.pixels.astype(int) - expected)
     assert difference[visible].max() <= tolerance
 
 
@@ -261,23 +261,23 @@ def test_tga_origins(origin: int) -> None:
 
 @pytest.mark.parametrize(("bits", "alpha"), [(0, 0), (0, 200), (8, 0)])
 def test_tga_whose_alpha_is_none(bits: int, alpha: int) -> None:
-    picture = decoded(tga(np.dstack([BGR, np.full_like(RAMP, alpha)]), 32, 2, 0x20 | bits))
-    assert picture.alpha is None
-    assert (picture.pixels == COLOURS).all()
+    image = decoded(tga(np.dstack([BGR, np.full_like(RAMP, alpha)]), 32, 2, 0x20 | bits))
+    assert image.alpha is None
+    assert (image.pixels == COLOURS).all()
 
 
 def test_tga_with_alpha() -> None:
-    picture = decoded(tga(np.dstack([BGR, RAMP]), 32, 2, 0x28))
-    assert (picture.alpha == RAMP).all()
+    image = decoded(tga(np.dstack([BGR, RAMP]), 32, 2, 0x28))
+    assert (image.alpha == RAMP).all()
 
 
 @pytest.mark.parametrize(("bit", "attribute"), [(0, 0), (0, 1), (1, 0), (1, 1)])
 def test_tga_of_16_bits(bit: int, attribute: int) -> None:
     five = COLOURS.astype(int) >> 3
     values = five[..., 0] << 10 | five[..., 1] << 5 | five[..., 2] | bit << 15
-    picture = decoded(tga(values.astype("<u2"), 16, 2, 0x20 | attribute))
-    assert picture.alpha is None or (picture.alpha == 255).all()
-    assert (picture.pixels == five * 255 // 31).all()
+    image = decoded(tga(values.astype("<u2"), 16, 2, 0x20 | attribute))
+    assert image.alpha is None or (image.alpha == 255).all()
+    assert (image.pixels == five * 255 // 31).all()
 
 
 def bmp(

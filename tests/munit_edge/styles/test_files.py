@@ -12,10 +12,10 @@ from munit_edge.errors import ConfigError, InputError
 from munit_edge.model.config import Domain
 from munit_edge.styles.codes import sample_styles
 from munit_edge.styles.files import (
+    ImagesOrigin,
     InterpolatedOrigin,
     NamedStyle,
-    PicturesOrigin,
-    ReferencePicture,
+    ReferenceImage,
     SampledOrigin,
     SpreadOrigin,
     StyleFile,
@@ -100,7 +100,7 @@ def test_numbers_that_are_not_finite(number: str, tmp_path: Path) -> None:
 ORIGINS: list[Any] = [
     SampledOrigin(seed=3, index=1),
     SpreadOrigin(seed=3, index=1),
-    PicturesOrigin(pictures=(ReferencePicture(file="x.jpg", sha256="00"),), size=64),
+    ImagesOrigin(pictures=(ReferenceImage(file="x.jpg", sha256="00"),), size=64),
     InterpolatedOrigin(start="red", end="seed 7", position=0.25, spherical=True),
     None,
 ]

@@ -11,9 +11,9 @@ import pytest
 from munit_edge.errors import ConfigError, InputError, OutputError
 from munit_edge.styles.codes import interpolate_styles, sample_styles, spread_styles
 from munit_edge.styles.files import (
+    ImagesOrigin,
     InterpolatedOrigin,
-    PicturesOrigin,
-    ReferencePicture,
+    ReferenceImage,
     SampledOrigin,
     interpolated_named,
     named_style,
@@ -57,8 +57,8 @@ def saved(tmp_path: Path) -> SavedStyles:
     saved = SavedStyles(tmp_path / "styles", MODEL, 2)
     saved.write(saved.path("red"), "b", [sampled_style("red", 2, 5)])
     saved.write(saved.path("blue"), "a", [sampled_style("blue", 2, 6)])
-    pictures = PicturesOrigin(pictures=(ReferencePicture(file="x.jpg", sha256="00"),))
-    saved.write(saved.path("mix"), "b", [named_style("mix", np.ones(2, np.float32), pictures)])
+    images = ImagesOrigin(pictures=(ReferenceImage(file="x.jpg", sha256="00"),))
+    saved.write(saved.path("mix"), "b", [named_style("mix", np.ones(2, np.float32), images)])
     saved.write(tmp_path / "two.json", "b", spread_named("two", 2, 2, seed=1))
     return saved
 

@@ -1,4 +1,4 @@
-"""Thumbnails of styles: small, readable again, and drawn where there is no picture."""
+"""Thumbnails of styles: small, readable again, and drawn where there is no image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from munit_edge.images.io import Images, Picture
+from munit_edge.images.io import ImageData, Images
 from munit_edge.styles.thumbnails import (
     MAX_BYTES,
     SIDE,
@@ -19,12 +19,12 @@ from munit_edge.styles.thumbnails import (
 )
 
 
-def flat(colour: tuple[int, int, int], height: int = 50, width: int = 100) -> Picture:
-    return Picture(np.broadcast_to(np.array(colour, np.uint8), (height, width, 3)).copy())
+def flat(colour: tuple[int, int, int], height: int = 50, width: int = 100) -> ImageData:
+    return ImageData(np.broadcast_to(np.array(colour, np.uint8), (height, width, 3)).copy())
 
 
-def unpacked(*pictures: Picture) -> Images:
-    found = unpack_thumbnail(pack_thumbnail(pictures))
+def unpacked(*images: ImageData) -> Images:
+    found = unpack_thumbnail(pack_thumbnail(images))
     assert found is not None
     return found
 
@@ -46,7 +46,7 @@ def test_several_lie_side_by_side_and_the_fifth_is_left_out() -> None:
 
 def test_noise_is_small_too() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
-    assert len(base64.b64decode(pack_thumbnail([Picture(noise)]))) <= MAX_BYTES
+    assert len(base64.b64decode(pack_thumbnail([ImageData(noise)]))) <= MAX_BYTES
 
 
 def _png() -> bytes:

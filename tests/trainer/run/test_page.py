@@ -14,7 +14,7 @@ import pytest
 import torch
 from training_runs import tiny_config
 
-from munit_edge.images.io import Picture, write_image
+from munit_edge.images.io import ImageData, write_image
 from munit_edge.trainer.checkpoint import CheckpointInfo, build_generators, save_checkpoint
 from munit_edge.trainer.config import LossConfig
 from munit_edge.trainer.losses import gan_discriminator_loss, gan_generator_loss
@@ -96,7 +96,7 @@ def draw(folder: RunFolder, *iterations: int) -> None:
     for iteration in iterations:
         for direction in ("a2b", "b2a"):
             grid = np.zeros((8, 8, 3), np.uint8)
-            write_image(folder.grid(iteration, direction), Picture(grid))
+            write_image(folder.grid(iteration, direction), ImageData(grid))
 
 
 def test_a_page_asks_nothing_of_any_network(tmp_path: Path) -> None:

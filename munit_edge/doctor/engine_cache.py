@@ -1,0 +1,42 @@
+"""The user's cache of TensorRT engines, as a fact about this machine."""
+
+from __future__ import annotations
+
+import os
+
+from munit_edge.errors import OutputError
+from munit_edge.settings import StrictModel
+
+
+class CacheFacts(StrictModel):
+    """The user's cache of TensorRT engines."""
+
+    folder: str
+    """Where it is, or will be."""
+    num_plans: int = 0
+    """Engines in it."""
+    num_bytes: int = 0
+    """Total size of the engines."""
+    fault: str | None = None
+    """Why it cannot be used; None when it can."""
+
+
+def look_at_cache() -> CacheFacts:
+    """Where TensorRT engines are kept, and what is there. Creates nothing."""
+    from munit_edge.engines.tensorrt.cache import cache_folder
+
+    try:
+        folder = cache_folder() / "engines"
+    except OutputError as exc:
+        return CacheFacts(folder="", fault=str(exc))
+    try:
+        if not folder.exists():
+            return CacheFacts(folder=str(folder))
+        if folder.stat().st_uid != os.getuid():
+            return CacheFacts(folder=str(folder), fault="it belongs to another user")
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            return CacheFacts(folder=str(folder), fault="you do not have permission to write to it")
+        sizes = [path.stat().st_size for path in folder.rglob("*.plan")]
+    except OSError as exc:
+        return CacheFacts(folder=str(folder), fault=exc.strerror or str(exc))
+    return CacheFacts(folder=str(folder), num_plans=len(sizes), num_bytes=sum(sizes))
