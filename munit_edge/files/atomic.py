@@ -137,17 +137,23 @@ def _swap(partial: Path, path: Path, replacing: BeforeReplacing | None) -> None:
         _sync_names(path.parent)
         shutil.rmtree(partial, ignore_errors=True)
         return
-    # Two renames instead, between which there is no `path`.
-    aside = new_partial_folder(path.parent)
-    earlier = path.rename(aside / path.name)
+    # Two renames instead, between which there is no `path`. A process killed there leaves the
+    # earlier folder under a name that nothing sweeps.
+    earlier = path.rename(_unused(path.with_name(f"{path.name}.earlier")))
     try:
         partial.rename(path)
     except OSError:
-        # Put back before `let_go` removes `aside` with what is in it.
         earlier.rename(path)
         raise
-    finally:
-        let_go(aside)
+    aside = new_partial_folder(path.parent)
+    earlier.rename(aside / path.name)
+    let_go(aside)
+
+
+def _unused(path: Path) -> Path:
+    """`path`, with a number if it exists."""
+    names = (path, *(path.with_name(f"{path.name}{number}") for number in range(2, 1000)))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def _rename_folder_to_new(partial: Path, path: Path) -> None:

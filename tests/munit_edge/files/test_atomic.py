@@ -121,6 +121,33 @@ def test_folders_change_places_with_and_without_the_systems_help(
     assert leftovers(tmp_path) == ["model", "new"]
 
 
+def test_a_process_killed_between_two_renames_leaves_the_earlier_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system cannot exchange two folders; later runs sweep partial folders only."""
+    monkeypatch.setattr(files, "_exchange", lambda path, other: False)
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "old").touch()
+    rename = Path.rename
+
+    def killed(self: Path, target: Path) -> Path:
+        if target == path:
+            os._exit(9)
+        return rename(self, target)
+
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(Path, "rename", killed)
+        with atomic_folder(path, replacing=lambda old, new: None) as partial:
+            (partial / "new").touch()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    with atomic_folder(path, replacing=lambda old, new: None) as partial:
+        (partial / "newer").touch()
+    assert leftovers(tmp_path) == ["model", "model.earlier", "newer", "old"]
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_a_file_that_appears_meanwhile_stays(
     links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
