@@ -80,6 +80,7 @@ def choose_half(model: Reference, precision: HalfPrecision, options: ExportOptio
         ConfigError: a layer to keep does not exist.
     """
     names = layer_names(model.generators)
+    # 65504 for float16; bfloat16 has float32's exponent and hardly overflows.
     limit = float(torch.finfo(half_type(precision)).max)
 
     def measure(
@@ -100,10 +101,12 @@ def choose_half(model: Reference, precision: HalfPrecision, options: ExportOptio
         return Measurement(found.results, overflows or found.faults)
 
     reduced, found = _choose(names, options, measure, model.on_trial)
+    # Measured in float32 on the same images, so that values beyond the limit are seen, too.
     nearest = sorted(model.watch.largest.items(), key=lambda item: -item[1])
     ranges = tuple(
         TensorRange(tensor=name, largest=largest, limit=limit)
         for name, largest in nearest
+        # `decoder_b.up.0.conv` is a tensor of layer `decoder_b.up.0`.
         if name.rpartition(".")[0] in reduced
     )
     return Choice(reduced, _entry(model.bench, names, reduced, found, options, ranges))
@@ -169,6 +172,7 @@ def _choose(
     found = measure(reduced)
     if found.holds(options.min_psnr):
         return reduced, found
+    # Each layer alone: as many measurements as layers, so only after the gate has failed.
     losses = layer_losses(measure, reduced, on_trial)
     if not options.auto_mixed:
         raise gate_error(options.precision, found, options.min_psnr, losses)

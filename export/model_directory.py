@@ -121,6 +121,7 @@ def export_model(
             manifest = _export_reduced(
                 export, Reference(opened.config, _generators(export), images, on_trial)
             )
+        # Last: a folder without a manifest is no model directory.
         (partial / MANIFEST_FILE).write_text(manifest_json(manifest), encoding="utf-8")
     return manifest
 

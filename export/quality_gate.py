@@ -102,6 +102,7 @@ class Bench:
     ) -> GateResult:
         errors, similarities = [], []
         source, target = split_direction(direction)
+        # A direction that no changed graph takes part in is compared with itself, without a run.
         involved = {f"content_encoder_{source}", f"style_encoder_{target}", f"decoder_{target}"}
         for index in range(len(self.images[source][:count])):
             found = (
@@ -122,6 +123,7 @@ class Bench:
         )
 
     def _expectations(self, direction: Direction, index: int) -> Iterator[Images]:
+        # Made once for each image and style: the gate may compare with it for every layer.
         for number in range(NUM_SAMPLED_STYLES + 1):
             key = (direction, index, number)
             if key not in self._expected:
@@ -214,6 +216,7 @@ def layer_losses(
 
 def layers_to_keep(losses: Sequence[tuple[str, float]], min_psnr_db: float) -> list[str]:
     """The smallest number of worst layers without which the summed losses meet the threshold."""
+    # Rounding errors of different layers are nearly independent, so their squares add up.
     budget = _squared_error(min_psnr_db)
     for count in range(1, len(losses)):
         if sum(error for _, error in losses[count:]) <= budget:
@@ -241,6 +244,7 @@ def _loss_text(error: float) -> str:
 
 
 def _squared_error(psnr: float) -> float:
+    # The inverse of `munit_edge.images.difference.psnr_db`: PSNR = 10 log10(255^2 / MSE).
     return float(255**2 / 10 ** (psnr / 10))
 
 

@@ -58,10 +58,12 @@ class CalibratedGraph:
 
     def quantised(self, layers: Collection[str], precision: EightBits) -> Any:
         """The `onnx.ModelProto` with `layers` in 8 bits; layers of other graphs do not matter."""
+        # A folded upsampling layer is up to three Conv nodes: the phases and the corrected edges.
         chosen = {name for layer, names in self.nodes.items() if layer in layers for name in names}
         copy = type(self.model)()
         copy.CopyFrom(self.model)
         _PairWriter(copy.graph, precision, self.largest).quantise(chosen)
+        # Types and shapes of tensors as they were before quantisation.
         del copy.graph.value_info[:]
         return copy
 
@@ -82,12 +84,14 @@ class _PairWriter:
         """Quantise the inputs and weights of the Conv nodes with these names."""
         nodes = []
         for node in list(self._graph.node):
+            # ONNX wants the nodes in topological order: pairs go right before their node.
             if node.name in chosen:
                 nodes += [*self._activation(node), *self._weight(node)]
             nodes.append(node)
         del self._graph.node[:]
         self._graph.node.extend(nodes)
         used = {name for node in nodes for name in node.input}
+        # The float32 weights that were replaced.
         unused = [tensor for tensor in self._graph.initializer if tensor.name not in used]
         for tensor in unused:
             self._graph.initializer.remove(tensor)
@@ -98,6 +102,7 @@ class _PairWriter:
         if name in self._pairs:
             node.input[0] = self._pairs[name]
             return []
+        # One scale for the whole tensor, a scalar: QuantizeLinear's `axis` does not apply.
         scale = np.array(_scale(self._ranges[name], self._limit))
         quantised, parameters = f"{name}_quantized", self._parameters(name, scale)
         result = self._pairs[name] = node.input[0] = f"{name}_dequantized"
@@ -116,12 +121,14 @@ class _PairWriter:
         weight = self._onnx.numpy_helper.to_array(self._weights[name])
         # One scale for each output channel. In fp8, whose step grows with the number, one scale for
         # all was measured to be as good, and NVIDIA's Model Optimizer makes it by default.
+        # Conv weights are [outputs, inputs / groups, height, width].
         axes = tuple(range(1, weight.ndim)) if self._precision == "int8" else None
         largest = np.abs(weight).max(axis=axes)
         scale = _scale(largest, self._limit)
         spread = scale.reshape(-1, *(1,) * (weight.ndim - 1))
         stored = f"{name}_quantized"
         result = self._pairs[name] = node.input[1] = f"{name}_dequantized"
+        # No QuantizeLinear for a constant: the file holds its result.
         self._add(stored, weight / spread)
         parameters = self._parameters(name, scale)
         return [
@@ -138,12 +145,15 @@ class _PairWriter:
         """Names of a tensor's scale and zero point, which is always 0."""
         names = [f"{name}_scale", f"{name}_zero_point"]
         self._graph.initializer.append(self._onnx.numpy_helper.from_array(scale, names[0]))
+        # Zero, yet written: its type is that of QuantizeLinear's output (uint8 without one).
+        # TensorRT accepts no other number.
         self._add(names[1], np.zeros(scale.shape, np.float32))
         return names
 
     def _add(self, name: str, values: Array) -> None:
         """Store `values`, in units of their scale, in 8 bits each."""
         if self._precision == "int8":
+            # As QuantizeLinear rounds: halves to even. -128 is not used: the scale is symmetric.
             rounded = np.rint(values).clip(-self._limit, self._limit).astype(np.int8)
             self._graph.initializer.append(self._onnx.numpy_helper.from_array(rounded, name))
             return
@@ -244,6 +254,7 @@ def _decoder_feeds(
         for index, image in enumerate(images[source]):
             content = encode(graphs.runner("content_encoder", source), image)
             sampled = sample_styles(NUM_SAMPLED_STYLES, graphs.config.style_dim, seed=index)
+            # A decoder's ranges depend on the style, through AdaIN's scales.
             for style in [*sampled[:, None], references[index % len(references)]]:
                 yield {"content": content, "style": style}
 
@@ -277,6 +288,7 @@ def _largest(path: Path, feeds: Iterator[dict[str, Array]]) -> dict[str, float]:
         calibrator.collect_data(Reader())
         ranges = calibrator.compute_data().data
     return {
+        # Symmetric: the larger magnitude of minimum and maximum.
         name: float(max(np.abs(end).max() for end in found.range_value))
         for name, found in ranges.items()
     }

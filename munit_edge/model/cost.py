@@ -71,6 +71,7 @@ def graph_cost(
     if kind == "content_encoder":
         return _convolutions(config, content_encoder(config, channels), height, width)
     height, width = height // config.size_multiple, width // config.size_multiple
+    # Once for each style, whatever the size of the image.
     mlp = [*style_mlp(config), *adain_linears(config)]
     return sum(map(_linear, mlp), _convolutions(config, decoder(config, channels), height, width))
 
@@ -86,6 +87,7 @@ def _convolutions(config: ModelConfig, layers: Sequence[Layer], height: int, wid
     total = Cost(0, 0, 0)
     for layer in layers:
         if layer.resampling == "down":
+            # A 4x4 kernel with stride 2 and padding 1 halves a side, rounded down.
             height, width = height // 2, width // 2
         elif layer.resampling == "up":
             height, width = 2 * height, 2 * width
@@ -100,11 +102,14 @@ def _convolution(config: ModelConfig, layer: Layer, height: int, width: int) -> 
     macs = layer.inputs * layer.outputs * layer.kernel**2 * height * width
     folded = macs
     if layer.resampling == "up":
+        # Derived in `munit_edge.trainer.fast.up_convolution`: 9 instead of 25 for each output
+        # pixel.
         # 5x5 on a doubled image is 3x3 with four times the outputs on the image itself.
         folded = 9 * layer.inputs * layer.outputs * height * width
         if config.padding == "reflect":  # the outermost line of each side is corrected
             folded += 2 * 5 * layer.inputs * layer.outputs * (height + width)
     elif layer.stage == "to_image":
+        # More, not fewer: the gain is a number of outputs that kernels are efficient at.
         # Split into 7x1 and 1x7, with the 7 columns of taps as channels in between.
         folded += layer.outputs * layer.kernel**2 * height * width
     return Cost(layer.parameters, macs, folded)

@@ -285,6 +285,7 @@ def graph_tensors(
         size // factor if size else name
         for size, name in zip(size_hw, ("content_height", "content_width"), strict=True)
     )
+    # Fixed sizes are multiples of the factor (`ExportOptions.check_size`), so nothing is lost.
     content_shape = (num, config.content_channels, *content_hw)
     dtype: Literal["float16", "float32"] = "float16" if precision == "fp16" else "float32"
     content = TensorEntry(name="content", dtype=dtype, shape=content_shape)
@@ -294,9 +295,12 @@ def graph_tensors(
     if kind == "style_encoder":
         return (image,), (style,)
     if kind == "decoder":
+        # R styles for each of B contents: style and image have B * R rows. A fixed batch has R = 1.
         if batch is None:
             style, image = _of_results(style), _of_results(image)
         return (content, style), (image,)
+    # `stats` comes in, `measured` goes out; `core` marks the pixels that are measured, at the
+    # resolution of the content code.
     stats_shape = (num, num_rows(config, kind), 2)
     stats = TensorEntry(name="norm_stats", dtype="float32", shape=stats_shape)
     measured = TensorEntry(name="norm_stats_out", dtype="float32", shape=stats_shape)
@@ -382,6 +386,7 @@ def checked_graph(directory: Path, entry: GraphEntry) -> Path:
         found = sha256(path)
     _check_hash(path, entry, found)
     with _read_errors(path), path.open("rb") as file:
+        # An empty file cannot be mapped.
         if not file.read(1):
             check_self_contained(b"", str(path))
         # What is skipped over is not read, and nothing is copied.
@@ -394,6 +399,7 @@ def checked_graph(directory: Path, entry: GraphEntry) -> Path:
 
 
 def _graph_path(directory: Path, entry: GraphEntry) -> Path:
+    # The manifest may come from anybody: a name with a folder in it could point at any file.
     if Path(entry.file).name != entry.file or len(entry.file) > MAX_NAME or "\0" in entry.file:
         raise ModelError(
             f"the manifest names {shown(entry.file)}, which is no file in {directory}: "

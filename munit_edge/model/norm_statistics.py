@@ -64,6 +64,9 @@ class Joined:
             measured: [..., K, 2] of that part.
             count: its size, in any unit that is the same for all parts.
         """
+        # S += S_part + d^2 * n * n_part / (n + n_part) and mean += d * n_part / (n + n_part), with
+        # S the sum of squared differences from the mean and d = mean_part - mean. Unlike a plain
+        # sum of squares, S loses no digits where the mean is large.
         part = measured.astype(np.float64)
         total = self._count + count
         difference = part[..., MEAN] - self._mean
