@@ -24,6 +24,7 @@ def check_types(entry: GraphEntry, capabilities: Iterable[tuple[int, int]]) -> N
     oldest = _OLDEST_CAPABILITY.get(entry.precision)
     if oldest is None:
         return
+    # All of them: a TensorRT-RTX engine may be built for several GPUs.
     for capability in capabilities:
         if capability < oldest:
             raise UnsupportedGraphError(

@@ -27,6 +27,8 @@ _MODULES: dict[Subject, tuple[str, ...]] = {
 }
 """Names of each backend's module; the first one found is taken."""
 
+# Constants of cuda.h: CUDA_ERROR_NO_DEVICE, and the attributes
+# CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
 _NO_DEVICE = 100
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 
@@ -64,6 +66,7 @@ def _onnxruntime(module: ModuleType) -> Facts:
     gpu_fault = None
     if CUDA_PROVIDER in providers:
         try:
+            # A provider that is listed may fail to load its libraries: only a session shows it.
             open_session(picking_graph(np.dtype(np.float32)), "take", Device("cuda"))
             gpus = ("cuda:0",)
         except Exception as exc:  # the words are what counts
@@ -136,6 +139,7 @@ def _ask_driver(load: Callable[[str], Any]) -> Answer:
         return Answer(
             subject="driver", installed=not missing, fault=None if missing else words(exc)
         )
+    # cuInit first: no other function works before it. It creates no context on a GPU.
     version = ctypes.c_int()
     code = library.cuInit(0)
     if code == 0:

@@ -142,6 +142,7 @@ def build_plan(
 
     def work() -> None:
         try:
+            # CUDA's current device belongs to the thread.
             if on_thread_start:
                 on_thread_start()
             build = _Build(api, name, options, cancelled, progress)
@@ -157,6 +158,7 @@ def build_plan(
         _wait(finished)
     except BaseException:
         cancelled.set()
+        # It may hold the GPU and the binding's objects: wait for it to end.
         _wait(finished)
         raise
     if failures:
@@ -193,11 +195,14 @@ class _Build:
         started = time.monotonic()
         with api.log.listen() as messages:
             builder = self._make_builder(messages)
+            # TensorRT 11 has no other networks, and 10 has them as an option: one path for both.
             network = self._made(
                 builder.create_network(flag(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)),
                 "a network",
                 messages,
             )
+            # The network's weights lie in the parser's memory, so it must live until the build is
+            # over.
             parser = trt.OnnxParser(network, api.logger)
             if not parser.parse(onnx):
                 raise EngineError(self._parser_faults(parser, messages))
@@ -207,6 +212,7 @@ class _Build:
             cache = self._use_timing_cache(config, timing_cache)
             monitor = _make_monitor(trt, self._cancelled, self._progress)
             config.progress_monitor = monitor
+            # None on every failure, a cancelled build included; the log has the reason.
             serialized = builder.build_serialized_network(network, config)
             if serialized is None:
                 if self._cancelled.is_set():
@@ -235,8 +241,10 @@ class _Build:
         trt, options = self._api.module, self._options
         config.builder_optimization_level = options.optimization_level
         if options.workspace_mb is not None:
+            # The binding counts bytes; by default the limit is all of the GPU's memory.
             limit = options.workspace_mb << 20
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, limit)
+        # TensorRT's default is on: not setting it would not be enough.
         if options.tf32:
             config.set_flag(trt.BuilderFlag.TF32)
         else:
@@ -300,6 +308,8 @@ class _Build:
                     profile.set_shape(name, shape.min, shape.opt, shape.max)
             except (ValueError, TypeError) as exc:
                 reason = str(exc)
+            # `set_shape` does not raise on a bad range: the profile is false afterwards. A profile
+            # that the configuration rejects gets the index -1.
             if reason or not profile or config.add_optimization_profile(profile) < 0:
                 wanted = "; ".join(
                     f"{name} {shape.min} to {shape.max}, best at {shape.opt}"
@@ -315,6 +325,7 @@ class _Build:
         """The cache in use, or None. One that cannot be read (of another GPU) is replaced."""
         if data is None or self._api.flavour == "tensorrt-rtx":  # there it does nothing
             return None
+        # False: do not ignore a mismatch. A cache of another GPU is refused; b"" is an empty one.
         for content in (data, b""):
             cache = config.create_timing_cache(content)
             if cache is not None and config.set_timing_cache(cache, False):
@@ -351,6 +362,7 @@ def capability_members(api: TensorRT) -> dict[str, Any]:
     enum = optional(api.module, "ComputeCapability")
     members = enum.__members__ if enum else {}
     return {
+        # SM86 is 8.6 and SM120 is 12.0: the minor version is the last digit.
         f"{name[2:-1]}.{name[-1]}": member
         for name, member in members.items()
         if name.startswith("SM")
@@ -388,6 +400,7 @@ def _make_monitor(trt: Any, cancelled: threading.Event, progress: BuildProgress 
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             self._report(lambda p: p.step(phase_name, step))
+            # False cancels the build.
             return not cancelled.is_set() and self.failure is None
 
         def _report(self, call: Callable[[BuildProgress], None]) -> None:

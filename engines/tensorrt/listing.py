@@ -69,6 +69,7 @@ def prune_plans(
     for plan in list_plans(manifest):
         if plan.unusable is None and not everything:
             continue
+        # The stem without the key, as `cache` locks it.
         with locked(folder, plan.path.stem.rpartition("-")[0], say):
             _remove(plan.path)
         removed.append(plan)

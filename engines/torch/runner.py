@@ -112,6 +112,7 @@ def _multiplying(torch: Any, device: Device) -> Iterator[None]:
         yield
         return
     places = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    # Held during the run, so that two models with different settings do not mix.
     with _MULTIPLYING:
         before = [place.allow_tf32 for place in places]
         for place in places:
