@@ -1,4 +1,4 @@
-"""What every backend offers: runners for single graphs, and the set of graphs of one model."""
+"""The interface of every backend: runners for single graphs, and the set of graphs of one model."""
 
 from __future__ import annotations
 

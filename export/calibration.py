@@ -1,4 +1,4 @@
-"""The user's images that precision is judged by: found, read, and resized for the graphs."""
+"""The user's images that reduced precision is judged by: finds, reads and resizes them."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def num_steps(options: ExportOptions) -> int:
 
 @dataclass(frozen=True)
 class _Export:
-    """What every part of an export needs."""
+    """The input and the options of one export."""
 
     checkpoint: Checkpoint
     model_id: str
@@ -190,7 +190,7 @@ def _export_bf16(export: _Export, reference: Reference) -> Manifest:
 def _write_half(
     export: _Export, reference: Reference, precision: HalfPrecision
 ) -> tuple[Choice, nn.ModuleDict, Manifest]:
-    """The quality gate comes first: it needs no graph, and says which layers stay in float32."""
+    """The quality gate comes first: it needs no graph, and decides which layers stay in float32."""
     choice = choose_half(reference, precision, export.options)
     typed = in_half(reference.generators, precision, choice.gate.kept_fp32)
     return choice, typed, _manifest(export, _write_graphs(export, typed))
@@ -251,7 +251,7 @@ def _write_graph(model: Any, directory: Path, entry: GraphEntry) -> GraphEntry:
 
 
 def _metadata(export: _Export, entry: GraphEntry) -> dict[str, str]:
-    """What a graph file says about itself, for readers who have only that file."""
+    """Metadata of a graph file, for readers who have only that file."""
     checkpoint = export.checkpoint
     image = (
         "uint8 [batch, height, width, channels]"

@@ -1,4 +1,4 @@
-"""One torch graph to one ONNX model, by torch's own exporter."""
+"""Converts one torch graph to one ONNX model with torch's own exporter."""
 
 from __future__ import annotations
 

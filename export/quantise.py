@@ -57,7 +57,7 @@ class CalibratedGraph:
     """Names of the Conv nodes by the name of their layer (`decoder_b.up.0`)."""
 
     def quantised(self, layers: Collection[str], precision: EightBits) -> Any:
-        """The `onnx.ModelProto` with `layers` in 8 bits; layers of other graphs do not matter."""
+        """The `onnx.ModelProto` with `layers` in 8 bits; layers of other graphs are ignored."""
         # A folded upsampling layer is up to three Conv nodes: the phases and the corrected edges.
         chosen = {name for layer, names in self.nodes.items() if layer in layers for name in names}
         copy = type(self.model)()

@@ -38,7 +38,7 @@ _POLL_S = 0.1
 
 
 class BuildOptions(StrictModel):
-    """What changes a plan, apart from the graph and its profiles."""
+    """The options that change a plan, apart from the graph and its profiles."""
 
     target: Flavour = "tensorrt"
     """`tensorrt` builds for this machine's GPU, `tensorrt-rtx` for RTX cards on any machine."""

@@ -61,7 +61,7 @@ CACHE_ENVIRONMENT = "MUNIT_EDGE_CACHE"
 _ONNX_DIGITS = 16  # in file names; the whole hash is in the sidecar
 
 Say = Callable[[str], None]
-"""Shows the user a line."""
+"""Shows one line to the user."""
 
 
 class BuildRequest(StrictModel):
@@ -70,8 +70,9 @@ class BuildRequest(StrictModel):
     options: BuildOptions = BuildOptions()
     """How to build it."""
     profiles: tuple[Profile, ...] | None = None
-    """Exactly these. None: the newest plan of the graph that runs here, with any profiles, and with
-    any options unless `options` has others than TF32; the default profile if there is none."""
+    """Exactly these profiles. None: the newest plan of the graph that runs here, whatever its
+    profiles; where `options` are the defaults except for TF32, whatever its options, too. If there
+    is no such plan, one is built with the default profile."""
     device: int = 0
     """Which GPU to build for and on."""
     timing_cache: bool = True
@@ -106,7 +107,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class BuildHost:
-    """What of this machine a plan depends on."""
+    """The facts of this machine that a plan depends on."""
 
     api: TensorRT
     facts: DeviceFacts | None

@@ -19,8 +19,8 @@ from munit_edge.text import parse_size_hw
 DEFAULT_OPT_HW = (256, 256)
 DEFAULT_MAX_HW = (512, 512)
 DEFAULT_BATCH = (1, 1, 4)
-"""Smallest, optimum, largest. The optimum is 1 because one photo in one style, or a frame of a
-camera, comes alone, and then somebody waits; docs/jetson.md has the reasons."""
+"""Smallest, optimum, largest. The optimum is 1: one photo in one style, or a frame of a camera,
+comes alone, and its latency is noticed; docs/jetson.md has the reasons."""
 
 Batches = tuple[int, int, int]
 """Smallest, optimum and largest number of images at once."""

@@ -610,7 +610,7 @@ class _Port:
 
 
 class _SayOnce:
-    """Logs once that a build has begun, so that nobody thinks the program hangs."""
+    """Logs once that a build has begun, so that the program does not seem to hang."""
 
     def __init__(self, graph: str, place: Place) -> None:
         self._line = (

@@ -99,7 +99,7 @@ def fault_of(path: Path, sidecar: Sidecar, wanted: PlanKey | None = None) -> str
 
     Args:
         path: of the sidecar.
-        sidecar: what it says.
+        sidecar: its contents.
         wanted: the key that it has to have; None: any.
     """
     if wanted is not None and sidecar.key != wanted:

@@ -23,19 +23,19 @@ from munit_edge.model.layers import (
 )
 
 LARGE = 1024
-"""Pixels of a content code's side, beside which the style's MLP costs nothing."""
+"""Side of a content code in pixels at which the cost of the style's MLP is negligible."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one layer or one graph costs."""
+    """The cost of one layer or one graph."""
 
     parameters: int
     """Learned numbers."""
     macs: int
     """Multiplications for one image, as the networks are defined."""
     folded_macs: int
-    """Multiplications of the same in the form that is exported, with folded decoders."""
+    """Multiplications for one image in the exported form, with folded decoders."""
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -46,7 +46,7 @@ class Cost:
 
 
 def model_costs(config: ModelConfig, size_hw: tuple[int, int]) -> dict[str, Cost]:
-    """What each of the six graphs costs, by its name.
+    """The cost of each of the six graphs, by name.
 
     Args:
         config: the model's configuration.
@@ -62,7 +62,7 @@ def model_costs(config: ModelConfig, size_hw: tuple[int, int]) -> dict[str, Cost
 def graph_cost(
     config: ModelConfig, kind: GraphKind, domain: Domain, size_hw: tuple[int, int]
 ) -> Cost:
-    """What one graph costs for an image of a height and width in pixels."""
+    """The cost of one graph for an image of a height and width in pixels."""
     channels = config.channels(domain)
     if kind == "style_encoder":
         height, width = (max(side, config.style_min_size) for side in size_hw)

@@ -1,4 +1,4 @@
-"""What other files an ONNX graph would load, found without the onnx package and without weights.
+"""Which other files an ONNX graph would load, found without the onnx package or the weights.
 
 The manifest has the hash of each graph file, and a graph holds all it needs: an export writes no
 other file. A graph that names one is refused before an engine reads it, since that file could be
@@ -87,7 +87,7 @@ def check_self_contained(data: bytes | memoryview, name: str) -> None:
 
 
 def _find(view: memoryview, message: str, start: int, end: int, depth: int) -> str | None:
-    """What a message would load from another file; None: nothing."""
+    """What a message would load from another file, or None."""
     if depth > _DEEPEST:
         raise ValueError("it is nested too deeply")
     nested = _NESTED[message]

@@ -5,7 +5,7 @@ derived from them: parameters and MACs (`cost`), the rows of the norms' statisti
 (`norm_statistics`), the margins of tiles (`translate.tiling`) and the smallest image that a network
 takes. MUNIT, section 5.1 and appendix B; `munit-sn` is described in `trainer.networks`.
 
-This module imports nothing of the package: a `ModelConfig` is a `Settings`, and asks here.
+This module imports nothing of the package: `ModelConfig`, which is a `Settings`, imports it.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def decoder(config: Settings, image_channels: int) -> tuple[Layer, ...]:
 
 
 def style_mlp(config: Settings) -> tuple[Linear, ...]:
-    """The MLP after the style code. That of `munit` ends in all AdaIN parameters at once."""
+    """The MLP after the style code; in `munit` its last layer gives all AdaIN parameters."""
     # In `munit` the count includes the layer that gives the AdaIN parameters; in `munit-sn` they
     # come from a further layer for each AdaIN (`adain_linears`).
     hidden = config.num_mlp_layers - (config.architecture == "munit")
@@ -157,7 +157,7 @@ def style_mlp(config: Settings) -> tuple[Linear, ...]:
 
 
 def adain_linears(config: Settings) -> tuple[Linear, ...]:
-    """What `munit-sn` has after the MLP: a linear layer for each AdaIN layer."""
+    """The linear layers after the MLP of `munit-sn`, one for each AdaIN layer."""
     if config.architecture == "munit":
         return ()
     return tuple(Linear(config.mlp_dim, 2 * channels) for channels in adain_channels(config))

@@ -1,4 +1,4 @@
-"""The manifest: what a model directory says of itself, and the check that its files are whole.
+"""The manifest: the description of a model directory, and the check that its files are intact.
 
 model/
 munit_edge.json          this manifest
@@ -64,9 +64,9 @@ class GraphEntry(StrictModel):
     """One graph of the model directory."""
 
     kind: GraphKind
-    """Which of the domain's."""
+    """Which of the domain's graphs."""
     domain: Domain
-    """Whose."""
+    """The domain."""
     file: str
     """File name inside the model directory."""
     sha256: str
@@ -118,11 +118,11 @@ class GateResult(StrictModel):
     """Translations in reduced precision against those in float32, of one direction."""
 
     direction: Direction
-    """Which way."""
+    """From which domain to which."""
     translations: int
     """Images times styles."""
     psnr_db: float
-    """Of the mean squared error of all of them (dB, 255 levels; 100 stands for no difference)."""
+    """Of the mean squared error over all of them (dB, 255 levels; 100 stands for no difference)."""
     worst_psnr_db: float
     """Of the translation that lost most."""
     ssim: float
@@ -132,7 +132,7 @@ class GateResult(StrictModel):
 
 
 class GateEntry(StrictModel):
-    """Proof that reduced precision does not hurt, on images of the user."""
+    """Results of the quality gate: reduced precision against float32, on images of the user."""
 
     precision: Precision
     """What was tried."""
@@ -146,7 +146,7 @@ class GateEntry(StrictModel):
     results: tuple[GateResult, ...]
     """One for each direction."""
     kept_fp32: tuple[str, ...] = ()
-    """Layers that stayed in float32 by wish, or because the gate needed it."""
+    """Layers that stayed in float32: named by `--keep-fp32`, or because the gate needed it."""
     ranges: tuple[TensorRange, ...] = ()
     """The tensors that come nearest to the end of the type's range, nearest first."""
 
@@ -163,16 +163,16 @@ class StylePrior(StrictModel):
 
 
 class Normalisation(StrictModel):
-    """How bytes and the networks' numbers in [-1, 1] belong together; it is inside uint8 graphs."""
+    """Conversion between bytes and the networks' numbers in [-1, 1]; uint8 graphs contain it."""
 
     divisor: float = 127.5
     """Network value = byte / divisor - offset."""
     offset: float = 1.0
-    """See `divisor`; back: byte = round(clip((value + offset) * divisor, 0, 255))."""
+    """See `divisor`; the inverse is byte = round(clip((value + offset) * divisor, 0, 255))."""
 
 
 class SizeRules(StrictModel):
-    """What image sizes the graphs take, in pixels; the host pads by reflection and crops back."""
+    """Image sizes that the graphs take in pixels; the host pads by reflection and crops again."""
 
     multiple: int = Field(ge=1)
     """Height and width given to the content encoder are multiples of this."""
@@ -194,16 +194,16 @@ class Manifest(StrictModel):
     sizes: SizeRules
     """Image sizes."""
     normalisation: Normalisation = Normalisation()
-    """Bytes to numbers."""
+    """Bytes to the networks' numbers."""
     style_prior: StylePrior = StylePrior()
     """Random styles."""
     graphs: tuple[GraphEntry, ...]
     """Three for each domain."""
     parity: tuple[ParityEntry, ...]
-    """Proof of the export; of an int8 or fp8 model, of its graphs before quantisation, of a bf16
-    model, of copies that round (`GateEntry.arithmetic`)."""
+    """The parity check of the export. For int8 and fp8 it covers the graphs before quantisation,
+    for bf16 float32 copies of the files."""
     gate: tuple[GateEntry, ...] = ()
-    """Proof of reduced precision; none for fp32."""
+    """The quality gate of reduced precision; none for fp32."""
     folded: bool = False
     """Whether the decoders have fewer multiplications than the networks as they were trained."""
     weights: Literal["average", "live"]
@@ -211,7 +211,7 @@ class Manifest(StrictModel):
     checkpoint_sha256: str
     """Hash of configuration and weights: the model's identity, the same in every export."""
     checkpoint_iteration: int
-    """Optimiser steps behind the weights."""
+    """Optimiser steps that led to the weights."""
     origin: str
     """Program that trained the weights."""
     licence_note: str | None = None
@@ -268,8 +268,8 @@ def graph_tensors(
 
     Args:
         config: the model's configuration.
-        kind: which of the graphs.
-        domain: whose.
+        kind: which of the domain's graphs.
+        domain: the domain.
         io: images at its border.
         batch: fixed batch; None: free.
         size_hw: fixed image height and width in pixels; None: free.
@@ -376,7 +376,7 @@ def read_graph(directory: Path, entry: GraphEntry) -> bytes:
 def checked_graph(directory: Path, entry: GraphEntry) -> Path:
     """The path of a graph file, after its hash was compared with the manifest.
 
-    For engines that read the file themselves: its bytes need not be held besides.
+    For engines that read the file themselves, so that its bytes are not held twice.
 
     Raises:
         ModelError: the file is missing, not the one that was exported, or would load another file.

@@ -1,6 +1,6 @@
-"""Bytes and the networks' numbers: the one place on the NumPy side that knows how they belong.
+"""Conversion between bytes and the networks' numbers, for all code that uses NumPy.
 
-Inside uint8 graphs the same arithmetic is part of the graph (`munit_edge.trainer.graphs`).
+uint8 graphs contain the same arithmetic (`munit_edge.trainer.graphs`).
 """
 
 from __future__ import annotations
