@@ -25,6 +25,7 @@ import numpy as np
 
 from munit_edge.engines.base import Array, DeviceArray
 from munit_edge.engines.gpu_presence import NO_DRIVER_HINT, NO_GPU_HINT, require_gpu
+from munit_edge.engines.gpu_types import cuda_version
 from munit_edge.errors import EngineError, MissingExtraError
 from munit_edge.extras import EXTRAS, require
 
@@ -513,14 +514,10 @@ def _driver_fault(cuda: Any) -> str:
         return f"there is no usable NVIDIA driver: {NO_DRIVER_HINT}"
     major = int(driver) // 1000
     return (
-        f"the NVIDIA driver runs CUDA up to {_version(driver)} and the installed cuda-bindings "
-        f"needs {_version(runtime)}: run `pip install 'cuda-bindings<{major + 1}'`, or install a "
-        "newer driver"
+        f"the NVIDIA driver runs CUDA up to {cuda_version(driver)} and the installed cuda-bindings "
+        f"needs {cuda_version(runtime)}: run `pip install 'cuda-bindings<{major + 1}'`, or install "
+        "a newer driver"
     )
-
-
-def _version(number: int) -> str:
-    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _call(cuda: Any, function: str, *args: Any) -> tuple[Any, Any]:

@@ -34,6 +34,11 @@ def check_types(entry: GraphEntry, capabilities: Iterable[tuple[int, int]]) -> N
             )
 
 
+def cuda_version(number: int) -> str:
+    """CUDA's version number, 1000 * major + 10 * minor, as text: 12060 is "12.6"."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
 def dotted(capability: tuple[int, int]) -> str:
     """(8, 7) as "8.7"."""
     return f"{capability[0]}.{capability[1]}"

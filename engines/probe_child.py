@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from munit_edge.engines.devices import Device
+from munit_edge.engines.gpu_types import cuda_version
 from munit_edge.engines.onnxruntime.arrays import picking_graph
 from munit_edge.engines.onnxruntime.session import CUDA_PROVIDER, open_session
 from munit_edge.engines.probe import Answer, Facts, Subject
@@ -115,7 +116,7 @@ def _cuda_bindings(runtime: Any) -> Facts:
     _, built = runtime.cudaRuntimeGetVersion()  # the one in the package: no driver is asked
     return Facts(
         version=importlib.metadata.version("cuda-bindings"),
-        cuda=_cuda_version(int(built)) if built else None,
+        cuda=cuda_version(int(built)) if built else None,
         gpus=tuple(f"cuda:{i}" for i in range(count or 0)),
         gpu_fault=gpu_fault,
     )
@@ -156,7 +157,7 @@ def _ask_driver(load: Callable[[str], Any]) -> Answer:
         subject="driver",
         installed=True,
         facts=Facts(
-            version=_cuda_version(version.value),
+            version=cuda_version(version.value),
             gpus=tuple(_driver_gpu(library, index) for index in range(count.value)),
         ),
     )
@@ -176,8 +177,3 @@ def _driver_words(library: Any, code: int) -> str:
     text = ctypes.c_char_p()
     library.cuGetErrorString(code, ctypes.byref(text))
     return (text.value or b"unknown to the driver").decode(errors="replace")
-
-
-def _cuda_version(number: int) -> str:
-    """12060 -> "12.6"."""
-    return f"{number // 1000}.{number % 1000 // 10}"

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
 from munit_edge.errors import ConfigError
-from munit_edge.model.config import DOMAINS, GRAPH_KINDS
+from munit_edge.model.config import DOMAINS, GRAPH_KINDS, graph_name
 from munit_edge.trainer.networks import ConvBlock, Decoder, ResidualBlock, StyleEncoder
 from munit_edge.trainer.torch_api import Tensor, nn, torch
 
@@ -24,7 +24,7 @@ def networks(generators: nn.ModuleDict) -> Iterator[tuple[str, nn.Module]]:
     """The six networks by the names of their graphs, such as `decoder_b`."""
     for domain in DOMAINS:
         for kind in GRAPH_KINDS:
-            yield f"{kind}_{domain}", generators[domain].get_submodule(kind)
+            yield graph_name(kind, domain), generators[domain].get_submodule(kind)
 
 
 def layers(generators: nn.ModuleDict) -> Iterator[tuple[str, nn.Module]]:

@@ -146,7 +146,7 @@ def _check_case(
                 contents["exported", domain] = got
                 contents["reference", domain] = expected
             unit: Literal["levels", "absolute"] = "levels" if kind == "decoder" else "absolute"
-            yield _entry(f"{kind}_{domain}", case, got, expected, unit, tolerances)
+            yield _entry(graph_name(kind, domain), case, got, expected, unit, tolerances)
             twin: GraphKind = "decoder_stats" if kind == "decoder" else "content_encoder_stats"
             if options.stats_graphs and kind != "style_encoder":
                 yield from _check_twin(exported, twin, domain, case, feeds, expected, tolerances)

@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from munit_edge.engines.base import GraphSet, Runner
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime.runner import OnnxRuntimeGraphs
-from munit_edge.export.quality_gate import Array, encode
+from munit_edge.export.quality_gate import Array, batch_feeds, encode, image_feed
 from munit_edge.extras import require
 from munit_edge.files.unfinished import scratch_folder
 from munit_edge.images.io import Images
 from munit_edge.model.config import DOMAINS, GRAPH_KINDS, Domain
 from munit_edge.model.manifest import GraphEntry, Manifest
-from munit_edge.model.normalisation import floats_from_bytes
 from munit_edge.styles.codes import sample_styles
 from munit_edge.trainer.torch_api import torch
 
@@ -217,7 +216,7 @@ def calibrate(
         else:
             feeds = _encoder_feeds(runner, images[entry.domain])
         model = onnx.load(str(path))
-        largest = _largest(path, _repeated(runner, feeds))
+        largest = _largest(path, (batch_feeds(runner, feed) for feed in feeds))
         found[name] = CalibratedGraph(model, largest, _layer_nodes(model, name))
     return found
 
@@ -242,8 +241,7 @@ def _layer_nodes(model: Any, graph: str) -> dict[str, tuple[str, ...]]:
 
 def _encoder_feeds(runner: Runner, images: list[Images]) -> Iterator[dict[str, Array]]:
     for image in images:
-        fed = image if runner.inputs[0].dtype == "uint8" else floats_from_bytes(image)
-        yield {"image": fed}
+        yield image_feed(runner, image)
 
 
 def _decoder_feeds(
@@ -257,17 +255,6 @@ def _decoder_feeds(
             # A decoder's ranges depend on the style, through AdaIN's scales.
             for style in [*sampled[:, None], references[index % len(references)]]:
                 yield {"content": content, "style": style}
-
-
-def _repeated(runner: Runner, feeds: Iterator[dict[str, Array]]) -> Iterator[dict[str, Array]]:
-    """Batches of one, repeated where the graph's batch is fixed."""
-    for feed in feeds:
-        yield {
-            spec.name: np.repeat(
-                feed[spec.name], spec.shape[0] if isinstance(spec.shape[0], int) else 1, axis=0
-            )
-            for spec in runner.inputs
-        }
 
 
 def _largest(path: Path, feeds: Iterator[dict[str, Array]]) -> dict[str, float]:

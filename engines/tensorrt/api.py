@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, get_args
@@ -159,7 +159,7 @@ def optional(owner: Any, name: str) -> Any:
     return getattr(owner, name, None)
 
 
-def errors_of(messages: list[Message]) -> str:
+def errors_of(messages: Sequence[Message]) -> str:
     """The failures among `messages`, in one line; "" if there are none."""
     texts = (" ".join(message.text.split()) for message in messages if message.is_error)
     return "; ".join(dict.fromkeys(texts))

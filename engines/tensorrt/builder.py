@@ -225,7 +225,7 @@ class _Build:
         try:
             return self._api.module.Builder(self._api.logger)
         except (TypeError, RuntimeError) as exc:  # how the binding reports a null pointer
-            reason = errors_of(list(messages)) or str(exc)
+            reason = errors_of(messages) or str(exc)
             raise EngineError(
                 f"{self._api.title} could not create a builder: {reason}; check the GPU and its "
                 "driver with `munit-edge doctor`"
@@ -233,7 +233,7 @@ class _Build:
 
     def _made(self, thing: Any, what: str, messages: Sequence[Message]) -> Any:
         if thing is None:  # not its truth value: an empty network is false
-            reason = errors_of(list(messages)) or "it gave no reason"
+            reason = errors_of(messages) or "it gave no reason"
             raise EngineError(f"{self._api.title} could not create {what}: {reason}")
         return thing
 
@@ -317,7 +317,7 @@ class _Build:
                 )
                 raise EngineError(
                     f"{self._api.title} rejects a profile of graph {self._name} ({wanted}): "
-                    f"{reason or errors_of(list(messages)) or 'it gave no reason'}; sizes must not "
+                    f"{reason or errors_of(messages) or 'it gave no reason'}; sizes must not "
                     "decrease from smallest to best to largest"
                 )
 
@@ -339,14 +339,14 @@ class _Build:
             operator, node = error.node_operator(), error.node_name()
             where = f"node '{node}' (operator {operator}): " if node or operator else ""
             faults.append(f"{where}{_one_line(error.desc())}")
-        reason = "; ".join(dict.fromkeys(faults)) or errors_of(list(messages)) or "no reason given"
+        reason = "; ".join(dict.fromkeys(faults)) or errors_of(messages) or "no reason given"
         return (
             f"{self._api.title} cannot read graph {self._name}: {reason}; export the model again "
             "with `munit-edge export onnx` and its default --opset, or install a newer TensorRT"
         )
 
     def _builder_faults(self, messages: Sequence[Message], failure: str | None) -> str:
-        reason = failure or errors_of(list(messages)) or "it gave no reason"
+        reason = failure or errors_of(messages) or "it gave no reason"
         low = reason.lower()
         if "memory" in low or "workspace" in low:
             fix = "use a smaller --max or --batch, or another --workspace-mb"
