@@ -178,6 +178,7 @@ def _choose(
         raise gate_error(options.precision, found, options.min_psnr, losses)
     # The estimate assumes that losses add up; where they do not, more layers are kept.
     count = len(layers_to_keep(losses, options.min_psnr))
+    # One more layer each time; the last try keeps all but one.
     for kept in range(count, len(losses)):
         worst = {layer for layer, _ in losses[:kept]}
         reduced = tuple(name for name in names if name not in keep | worst)
@@ -199,6 +200,7 @@ def _entry(
         precision=options.precision,
         arithmetic="rounded-float32" if options.precision in {"fp16", "bf16"} else "onnxruntime",
         min_psnr_db=options.min_psnr,
+        # The field's name is part of the manifest's format.
         pictures=min(len(images) for images in bench.images.values()),
         results=found.results,
         kept_fp32=tuple(name for name in names if name not in reduced),

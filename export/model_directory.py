@@ -199,6 +199,7 @@ def _write_half(
 def _export_eight_bits(export: _Export, reference: Reference, precision: EightBits) -> Manifest:
     """Float32 graphs are written and checked as usual, and then quantised in place."""
     options = export.options
+    # A copy is not validated again: the opset stays that of the 8-bit type.
     before = options.model_copy(update={"precision": "fp32"})
     manifest = _export_fp32(replace(export, options=before))
     with directory_graphs(export.directory, manifest, Device("cpu")) as exported:

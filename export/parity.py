@@ -213,6 +213,7 @@ def _entry(
             worst *= 127.5  # floats in [-1, 1]
         tolerance = levels
     else:
+        # At least `relative` itself: near zero a relative error means nothing.
         tolerance = relative * max(1.0, float(np.abs(expected).max()))
     return ParityEntry(
         check=check,

@@ -87,6 +87,7 @@ class Bench:
         graphs = changed
         if graphs is None:
             graphs = [graph_name(kind, domain) for domain in DOMAINS for kind in GRAPH_KINDS]
+        # A dict as an ordered set.
         faults: dict[str, None] = {}
         results = tuple(
             self._compare(candidate, graphs, direction, count, faults) for direction in DIRECTIONS
@@ -227,6 +228,7 @@ def layer_losses(
     losses = []
     for layer in layers:
         on_trial(layer)
+        # Only the graph that contains the layer runs again.
         found = measure([layer], [layer.partition(".")[0]], LOSS_IMAGES)
         error = max(_squared_error(result.psnr_db) for result in found.results)
         losses.append((layer, float("inf") if found.faults else error))

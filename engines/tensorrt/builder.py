@@ -201,8 +201,7 @@ class _Build:
                 "a network",
                 messages,
             )
-            # The network's weights lie in the parser's memory, so it must live until the build is
-            # over.
+            # The network's weights lie in the parser's memory: it must outlive the build.
             parser = trt.OnnxParser(network, api.logger)
             if not parser.parse(onnx):
                 raise EngineError(self._parser_faults(parser, messages))

@@ -113,6 +113,7 @@ def declare_profiles(
     else:
         best = _or(_at_least(_on_grid(DEFAULT_OPT_HW, rules), low), fixed_hw)
         if high:
+            # The default optimum must not exceed a --max that was given.
             best = min(best[0], high[0]), min(best[1], high[1])
     if high is None:
         high = _or(_at_least(_on_grid(DEFAULT_MAX_HW, rules), best), fixed_hw)

@@ -150,8 +150,7 @@ class TensorRTRunner(Runner):
         results = {}
         for port in outputs:
             array = self._place.pool.array(port.shape, port.dtype)
-            # The port's buffer is overwritten by the next run: a copy within the GPU, without the
-            # bus.
+            # A copy within the GPU: the next run overwrites the port's buffer.
             for offset, address, nbytes in array.pieces():
                 self._stream.move(address, port.address + offset, nbytes)
             results[port.name] = array
@@ -570,8 +569,7 @@ class _Port:
             on_device: it comes from or stays in the GPU's memory, so that the host's is not needed.
         """
         self.shape = shape
-        # Mapped memory (Jetson) is read and written where it is; arrays that stay on the GPU need
-        # memory there.
+        # Mapped memory (Jetson) needs no second buffer, except for arrays that stay on the GPU.
         self._on_device = on_device or not self._host.mapped
         if self._on_device:
             self._device.reserve(self._nbytes)

@@ -116,6 +116,7 @@ def fault_of(path: Path, sidecar: Sidecar, wanted: PlanKey | None = None) -> str
         return "the engine's file is missing"
     except OSError as exc:
         return f"it cannot be read ({exc.strerror})"
+    # File names have the key's digest: a pair that was copied under another name is not used.
     if path.stem.rpartition("-")[2] != sidecar.key.digest()[:KEY_DIGITS]:
         return _OTHER
     return None

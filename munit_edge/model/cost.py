@@ -102,8 +102,7 @@ def _convolution(config: ModelConfig, layer: Layer, height: int, width: int) -> 
     macs = layer.inputs * layer.outputs * layer.kernel**2 * height * width
     folded = macs
     if layer.resampling == "up":
-        # Derived in `munit_edge.trainer.fast.up_convolution`: 9 instead of 25 for each output
-        # pixel.
+        # 9 instead of 25 for each output pixel: see `munit_edge.trainer.fast.up_convolution`.
         # 5x5 on a doubled image is 3x3 with four times the outputs on the image itself.
         folded = 9 * layer.inputs * layer.outputs * height * width
         if config.padding == "reflect":  # the outermost line of each side is corrected
