@@ -1,4 +1,4 @@
-"""What every backend offers: runners for single graphs, and the set of graphs of one model."""
+"""The interface of every backend: runners for single graphs, and the set of graphs of one model."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ class DeviceArray(ABC):
 
     def take(self, rows: Sequence[int]) -> Self:
         """The chosen items of the first axis, in that order; nothing is copied."""
+        # Rows are counted in the memory's own, so that a view of a view needs no chain of views.
         return self._view([self.rows[row] for row in rows])
 
     @abstractmethod
@@ -82,6 +83,7 @@ class DeviceArray(ABC):
         return len(self.rows)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        # NumPy 2 passes copy=False for "no copy or an error".
         if copy is False:
             raise ValueError("an array on a GPU cannot be seen by the host without a copy")
         return self.to_host().astype(dtype or self.dtype, copy=False)
@@ -200,6 +202,7 @@ class GraphSet(Closing):
             ModelError: the graph's file is damaged.
             EngineError: the backend cannot open it.
         """
+        # Opening may build a TensorRT engine for minutes: a second thread waits for it.
         with self._lock:
             key = (kind, domain)
             if key not in self._runners:

@@ -25,6 +25,7 @@ import numpy as np
 
 from munit_edge.engines.base import Array, DeviceArray
 from munit_edge.engines.gpu_presence import NO_DRIVER_HINT, NO_GPU_HINT, require_gpu
+from munit_edge.engines.gpu_types import cuda_version
 from munit_edge.errors import EngineError, MissingExtraError
 from munit_edge.extras import EXTRAS, require
 
@@ -151,6 +152,7 @@ class CudaDevice:
     def _read_facts(self) -> DeviceFacts:
         name = self.call("cudaGetDeviceProperties", self.index).name
         return DeviceFacts(
+            # char[256] in C: bytes after the first zero mean nothing.
             name=name.split(b"\0")[0].decode("utf-8", "replace"),
             compute_capability=(
                 self._attribute("cudaDevAttrComputeCapabilityMajor"),
@@ -185,6 +187,7 @@ class DeviceBuffer:
         Raises:
             EngineError: there is not enough memory.
         """
+        # Address 0 means "nothing allocated" here, and an allocation of 0 bytes may have it.
         nbytes = max(nbytes, 1)
         if nbytes <= self.capacity:
             return False
@@ -195,6 +198,7 @@ class DeviceBuffer:
 
     def free(self) -> None:
         """Free the memory."""
+        # Forgotten before it is freed: a failure must not lead to a second cudaFree.
         address, self.address, self.capacity = self.address, 0, 0
         if address:
             self._device.release("cudaFree", address)
@@ -210,6 +214,7 @@ class HostBuffer:
     def __init__(self, device: CudaDevice) -> None:
         self._device = device
         self._address = 0
+        # Only there: on a discrete GPU every access to mapped memory would cross the bus.
         self.mapped = device.facts.integrated
         self.device_address = 0
         self.capacity = 0
@@ -238,6 +243,7 @@ class HostBuffer:
     def array(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """The start of the buffer as an array; valid until it grows or is freed."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
+        # A view without ownership: `free` makes it dangle, so callers copy (`_Port.result`).
         raw = (ctypes.c_ubyte * size).from_address(self._address)
         return np.frombuffer(raw, dtype=dtype).reshape(shape)
 
@@ -253,6 +259,7 @@ class Stream:
 
     def __init__(self, device: CudaDevice) -> None:
         self._device = device
+        # Otherwise it waits for work on the default stream, which torch in the same process uses.
         flags = device.constant("cudaStreamNonBlocking")
         self._stream: Any = device.call("cudaStreamCreateWithFlags", flags)
 
@@ -291,6 +298,7 @@ class Stream:
         try:
             yield graphs
         except BaseException:
+            # The capture must end: until then the stream accepts no other work.
             with contextlib.suppress(EngineError):  # the first error is the one to report
                 recorded = self._device.call("cudaStreamEndCapture", self._stream)
                 self._device.release("cudaGraphDestroy", recorded)
@@ -319,6 +327,7 @@ class CudaGraph:
     def __init__(self, device: CudaDevice, recorded: Any) -> None:
         self._device = device
         try:
+            # The executable graph does not need the recorded one, which is destroyed either way.
             self.executable: Any = device.call("cudaGraphInstantiate", recorded, 0)
         finally:
             device.release("cudaGraphDestroy", recorded)
@@ -364,6 +373,7 @@ class DevicePool:
 
     def _take(self, nbytes: int) -> tuple[int, int] | None:
         with self._lock:
+            # Collected arrays come first: they may have left a block of this size.
             self._collect()
             # Larger blocks are left for larger arrays.
             fitting = [block for block in self._free if nbytes <= block[0] <= 2 * nbytes]
@@ -415,6 +425,7 @@ class CudaArray(DeviceArray):
         """The longest runs of neighbouring rows: (offset in the result, address, bytes)."""
         rows, size = self.rows, self.row_nbytes
         start = 0
+        # One copy for each run of neighbours instead of one for each row.
         for end in range(1, len(rows) + 1):
             if end == len(rows) or rows[end] != rows[end - 1] + 1:
                 yield start * size, self._address + rows[start] * size, (end - start) * size
@@ -484,6 +495,7 @@ def _count_devices(cuda: Any) -> int:
     errors = cuda.cudaError_t
     if int(error) == 0 and count:
         return int(count)
+    # A driver without a GPU: some report no error and a count of 0.
     if int(error) in (0, int(errors.cudaErrorNoDevice)):
         raise EngineError(f"there is no NVIDIA GPU here: {NO_GPU_HINT}")
     if int(error) == int(errors.cudaErrorInsufficientDriver):
@@ -502,14 +514,10 @@ def _driver_fault(cuda: Any) -> str:
         return f"there is no usable NVIDIA driver: {NO_DRIVER_HINT}"
     major = int(driver) // 1000
     return (
-        f"the NVIDIA driver runs CUDA up to {_version(driver)} and the installed cuda-bindings "
-        f"needs {_version(runtime)}: run `pip install 'cuda-bindings<{major + 1}'`, or install a "
-        "newer driver"
+        f"the NVIDIA driver runs CUDA up to {cuda_version(driver)} and the installed cuda-bindings "
+        f"needs {cuda_version(runtime)}: run `pip install 'cuda-bindings<{major + 1}'`, or install "
+        "a newer driver"
     )
-
-
-def _version(number: int) -> str:
-    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _call(cuda: Any, function: str, *args: Any) -> tuple[Any, Any]:

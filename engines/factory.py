@@ -1,4 +1,4 @@
-"""From a path and a backend's name to opened graphs: the entry point of the engines."""
+"""Opens the graphs of a model on a backend: the entry point of the engines."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def open_graphs(
         )
     if engine == "auto":
         engine = "torch" if _looks_like_checkpoint(path) else "onnxruntime"
-    # Without a GPU that is the error, rather than a package that is missing as well.
+    # Where the GPU is missing, report that rather than a missing package.
     with gpu_first(engine in _GPU_ENGINES or device.startswith("cuda")):
         return _open(path, engine, device, tf32=tf32, cuda_graph=cuda_graph, warm_up=warm_up)
 

@@ -1,4 +1,4 @@
-"""Whether there is a GPU at all: checked before an error tells the user to install anything."""
+"""Whether there is a GPU at all: checked before an error suggests installing anything."""
 
 from __future__ import annotations
 

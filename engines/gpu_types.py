@@ -24,6 +24,7 @@ def check_types(entry: GraphEntry, capabilities: Iterable[tuple[int, int]]) -> N
     oldest = _OLDEST_CAPABILITY.get(entry.precision)
     if oldest is None:
         return
+    # All of them: a TensorRT-RTX engine may be built for several GPUs.
     for capability in capabilities:
         if capability < oldest:
             raise UnsupportedGraphError(
@@ -31,6 +32,11 @@ def check_types(entry: GraphEntry, capabilities: Iterable[tuple[int, int]]) -> N
                 f"{dotted(oldest)} or newer, and this engine is for {dotted(capability)}: "
                 "export the model with --precision fp16 or int8, or use a newer GPU"
             )
+
+
+def cuda_version(number: int) -> str:
+    """CUDA's version number, 1000 * major + 10 * minor, as text: 12060 is "12.6"."""
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def dotted(capability: tuple[int, int]) -> str:

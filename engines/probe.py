@@ -18,7 +18,7 @@ TIMEOUT_S = 60.0
 
 
 class Facts(StrictModel):
-    """What a backend that could be imported reports."""
+    """Facts that an importable backend reports."""
 
     version: str
     """Its version; of the driver: the newest CUDA that it can run."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from munit_edge.engines.devices import Device
+from munit_edge.engines.gpu_types import cuda_version
 from munit_edge.engines.onnxruntime.arrays import picking_graph
 from munit_edge.engines.onnxruntime.session import CUDA_PROVIDER, open_session
 from munit_edge.engines.probe import Answer, Facts, Subject
@@ -27,6 +28,8 @@ _MODULES: dict[Subject, tuple[str, ...]] = {
 }
 """Names of each backend's module; the first one found is taken."""
 
+# Constants of cuda.h: CUDA_ERROR_NO_DEVICE, and the attributes
+# CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
 _NO_DEVICE = 100
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 
@@ -64,6 +67,7 @@ def _onnxruntime(module: ModuleType) -> Facts:
     gpu_fault = None
     if CUDA_PROVIDER in providers:
         try:
+            # A provider that is listed may fail to load its libraries: only a session shows it.
             open_session(picking_graph(np.dtype(np.float32)), "take", Device("cuda"))
             gpus = ("cuda:0",)
         except Exception as exc:  # the words are what counts
@@ -112,7 +116,7 @@ def _cuda_bindings(runtime: Any) -> Facts:
     _, built = runtime.cudaRuntimeGetVersion()  # the one in the package: no driver is asked
     return Facts(
         version=importlib.metadata.version("cuda-bindings"),
-        cuda=_cuda_version(int(built)) if built else None,
+        cuda=cuda_version(int(built)) if built else None,
         gpus=tuple(f"cuda:{i}" for i in range(count or 0)),
         gpu_fault=gpu_fault,
     )
@@ -136,6 +140,7 @@ def _ask_driver(load: Callable[[str], Any]) -> Answer:
         return Answer(
             subject="driver", installed=not missing, fault=None if missing else words(exc)
         )
+    # cuInit first: no other function works before it. It creates no context on a GPU.
     version = ctypes.c_int()
     code = library.cuInit(0)
     if code == 0:
@@ -152,7 +157,7 @@ def _ask_driver(load: Callable[[str], Any]) -> Answer:
         subject="driver",
         installed=True,
         facts=Facts(
-            version=_cuda_version(version.value),
+            version=cuda_version(version.value),
             gpus=tuple(_driver_gpu(library, index) for index in range(count.value)),
         ),
     )
@@ -172,8 +177,3 @@ def _driver_words(library: Any, code: int) -> str:
     text = ctypes.c_char_p()
     library.cuGetErrorString(code, ctypes.byref(text))
     return (text.value or b"unknown to the driver").decode(errors="replace")
-
-
-def _cuda_version(number: int) -> str:
-    """12060 -> "12.6"."""
-    return f"{number // 1000}.{number % 1000 // 10}"

@@ -1,4 +1,4 @@
-"""The user's images that precision is judged by: found, read, and resized for the graphs."""
+"""The user's images that reduced precision is judged by: finds, reads and resizes them."""
 
 from __future__ import annotations
 
@@ -118,6 +118,7 @@ def _read(
     left_out: LeftOut,
 ) -> Iterator[Images]:
     """Up to `count` images, spread over the list; those that cannot be read are passed over."""
+    # Every step-th file, then their neighbours, in place of files that cannot be read.
     step = max(1, len(files) // count)
     spread = sorted(range(len(files)), key=lambda index: (index % step, index))
     read = 0
@@ -139,6 +140,7 @@ def _fit(pixels: Images, config: ModelConfig, options: ExportOptions) -> Images:
     if options.height is not None and options.width is not None:
         # Cover the fixed size, then crop the centre.
         shorter = min(height, width)
+        # Rounded up: the shorter side at which the resized image covers the fixed size.
         needed = (-(-options.height * shorter // height), -(-options.width * shorter // width))
         pixels = resize_shorter(pixels, max(needed))
         top, left = (pixels.shape[0] - options.height) // 2, (pixels.shape[1] - options.width) // 2

@@ -80,6 +80,7 @@ def choose_half(model: Reference, precision: HalfPrecision, options: ExportOptio
         ConfigError: a layer to keep does not exist.
     """
     names = layer_names(model.generators)
+    # 65504 for float16; bfloat16 has float32's exponent and hardly overflows.
     limit = float(torch.finfo(half_type(precision)).max)
 
     def measure(
@@ -100,10 +101,12 @@ def choose_half(model: Reference, precision: HalfPrecision, options: ExportOptio
         return Measurement(found.results, overflows or found.faults)
 
     reduced, found = _choose(names, options, measure, model.on_trial)
+    # Measured in float32 on the same images, so that values beyond the limit are seen, too.
     nearest = sorted(model.watch.largest.items(), key=lambda item: -item[1])
     ranges = tuple(
         TensorRange(tensor=name, largest=largest, limit=limit)
         for name, largest in nearest
+        # `decoder_b.up.0.conv` is a tensor of layer `decoder_b.up.0`.
         if name.rpartition(".")[0] in reduced
     )
     return Choice(reduced, _entry(model.bench, names, reduced, found, options, ranges))
@@ -169,11 +172,13 @@ def _choose(
     found = measure(reduced)
     if found.holds(options.min_psnr):
         return reduced, found
+    # Each layer alone: as many measurements as layers, so only after the gate has failed.
     losses = layer_losses(measure, reduced, on_trial)
     if not options.auto_mixed:
         raise gate_error(options.precision, found, options.min_psnr, losses)
     # The estimate assumes that losses add up; where they do not, more layers are kept.
     count = len(layers_to_keep(losses, options.min_psnr))
+    # One more layer each time; the last try keeps all but one.
     for kept in range(count, len(losses)):
         worst = {layer for layer, _ in losses[:kept]}
         reduced = tuple(name for name in names if name not in keep | worst)
@@ -195,6 +200,7 @@ def _entry(
         precision=options.precision,
         arithmetic="rounded-float32" if options.precision in {"fp16", "bf16"} else "onnxruntime",
         min_psnr_db=options.min_psnr,
+        # The field's name is part of the manifest's format.
         pictures=min(len(images) for images in bench.images.values()),
         results=found.results,
         kept_fp32=tuple(name for name in names if name not in reduced),

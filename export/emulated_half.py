@@ -37,8 +37,11 @@ class HalfArithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         aten = torch.ops.aten
         half = _half_type((args, kwargs))
+        # Casts run as they are: the result of one to float32 would be rounded back to 16 bits.
         if func in (aten._to_copy.default, aten.to.dtype) or half is None:
             return func(*args, **kwargs)
+        # One rounding for each operator: sums inside a convolution stay float32. A result beyond
+        # the type's range becomes infinite in `narrow`.
         widen = functools.partial(_retype, before=half, after=torch.float32)
         narrow = functools.partial(_retype, before=torch.float32, after=half)
         return tree_map(narrow, func(*tree_map(widen, args), **tree_map(widen, kwargs)))
@@ -134,6 +137,7 @@ def _floats(values: Any) -> Iterator[Tensor]:
 
 def _half_type(values: Any) -> torch.dtype | None:
     """The 16-bit type of all floating-point tensors; None if they have another type or several."""
+    # Integers (sizes, indices) do not count.
     types = {tensor.dtype for tensor in _floats(values)}
     return types.pop() if types in ({torch.float16}, {torch.bfloat16}) else None
 

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
 from munit_edge.errors import ConfigError
-from munit_edge.model.config import DOMAINS, GRAPH_KINDS
+from munit_edge.model.config import DOMAINS, GRAPH_KINDS, graph_name
 from munit_edge.trainer.networks import ConvBlock, Decoder, ResidualBlock, StyleEncoder
 from munit_edge.trainer.torch_api import Tensor, nn, torch
 
@@ -24,7 +24,7 @@ def networks(generators: nn.ModuleDict) -> Iterator[tuple[str, nn.Module]]:
     """The six networks by the names of their graphs, such as `decoder_b`."""
     for domain in DOMAINS:
         for kind in GRAPH_KINDS:
-            yield f"{kind}_{domain}", generators[domain].get_submodule(kind)
+            yield graph_name(kind, domain), generators[domain].get_submodule(kind)
 
 
 def layers(generators: nn.ModuleDict) -> Iterator[tuple[str, nn.Module]]:
@@ -89,14 +89,17 @@ def in_half(
             # The last activation and everything after it are float32.
             _type_block(module, dtype, torch.float32 if name.endswith(".to_image") else dtype)
         else:  # the sum of a residual block: both of its terms
+            # TensorRT's strongly typed networks add tensors of one type only.
             _cast_input(module, dtype)
             _cast_output(module.get_submodule("block_1"), dtype)
     for graph, network in networks(typed):
         if isinstance(network, Decoder):
             _cast_output(network.to_image.conv, torch.float32)
         elif isinstance(network, StyleEncoder):
+            # What follows is the mean over H * W and the linear head.
             _cast_output(network.down[-1] if len(network.down) else network.stem, torch.float32)
         elif graph.startswith("content_encoder"):
+            # The border's type, whatever the last layer runs in (`munit_edge.model.manifest`).
             _cast_output(network, torch.float16 if precision == "fp16" else torch.float32)
     return typed
 
@@ -122,14 +125,19 @@ def _type_block(block: ConvBlock, dtype: torch.dtype, activation_dtype: torch.dt
     block.conv.to(dtype)
     _cast_input(block.conv, dtype)
     if not isinstance(block.norm, nn.Identity):
+        # Norms sum squares over H * W values (layer norm over C * H * W). In float16 the square of
+        # 256 is infinite already (limit 65504); in bfloat16, with 8 significant bits, a long sum
+        # stops growing.
         _cast_input(block.norm, torch.float32)
     if not isinstance(block.activation, nn.Identity):
+        # PReLU has a weight.
         block.activation.to(activation_dtype)
         _cast_input(block.activation, activation_dtype)
 
 
 def _cast_input(module: nn.Module, dtype: torch.dtype) -> None:
     def cast(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        # Only the activation: what else a norm is given are AdaIN's float32 parameters.
         return args[0].to(dtype), *args[1:]
 
     module.register_forward_pre_hook(cast)
@@ -144,6 +152,7 @@ def _cast_output(module: nn.Module, dtype: torch.dtype) -> None:
 
 def _is_in(name: str, pattern: str) -> bool:
     parts = name.split(".")
+    # `decoder_b.up` names everything below it: every prefix of the name is compared.
     return any(
         fnmatch.fnmatchcase(".".join(parts[:end]), pattern) for end in range(1, len(parts) + 1)
     )

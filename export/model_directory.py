@@ -63,7 +63,7 @@ def num_steps(options: ExportOptions) -> int:
 
 @dataclass(frozen=True)
 class _Export:
-    """What every part of an export needs."""
+    """The input and the options of one export."""
 
     checkpoint: Checkpoint
     model_id: str
@@ -123,6 +123,7 @@ def export_model(
             manifest = _export_reduced(
                 export, Reference(opened.config, _generators(export), images, on_trial)
             )
+        # Last: a folder without a manifest is no model directory.
         (partial / MANIFEST_FILE).write_text(manifest_json(manifest), encoding="utf-8")
     return manifest
 
@@ -191,7 +192,7 @@ def _export_bf16(export: _Export, reference: Reference) -> Manifest:
 def _write_half(
     export: _Export, reference: Reference, precision: HalfPrecision
 ) -> tuple[Choice, nn.ModuleDict, Manifest]:
-    """The quality gate comes first: it needs no graph, and says which layers stay in float32."""
+    """The quality gate comes first: it needs no graph, and decides which layers stay in float32."""
     choice = choose_half(reference, precision, export.options)
     typed = in_half(reference.generators, precision, choice.gate.kept_fp32)
     # A layer kept in one domain alone gives its graph other casts, which no weight shows.
@@ -202,6 +203,7 @@ def _write_half(
 def _export_eight_bits(export: _Export, reference: Reference, precision: EightBits) -> Manifest:
     """Float32 graphs are written and checked as usual, and then quantised in place."""
     options = export.options
+    # A copy is not validated again: the opset stays that of the 8-bit type.
     before = options.model_copy(update={"precision": "fp32"})
     manifest = _export_fp32(replace(export, options=before))
     with directory_graphs(export.directory, manifest, Device("cpu")) as exported:
@@ -268,7 +270,7 @@ def _write_graph(model: Any, directory: Path, entry: GraphEntry) -> GraphEntry:
 
 
 def _metadata(export: _Export, entry: GraphEntry) -> dict[str, str]:
-    """What a graph file says about itself, for readers who have only that file."""
+    """Metadata of a graph file, for readers who have only that file."""
     checkpoint = export.checkpoint
     image = (
         "uint8 [batch, height, width, channels]"

@@ -1,4 +1,4 @@
-"""One torch graph to one ONNX model, by torch's own exporter."""
+"""Converts one torch graph to one ONNX model with torch's own exporter."""
 
 from __future__ import annotations
 
@@ -91,6 +91,7 @@ def export_graph(
             input_names=[entry.name for entry in inputs],
             output_names=[entry.name for entry in outputs],
             opset_version=options.opset,
+            # Weights in the graph's own file, which the manifest has the hash of.
             external_data=False,
             verbose=False,
         )
@@ -100,6 +101,7 @@ def export_graph(
     model.graph.name = entry.name
     onnx.helper.set_model_props(model, metadata)
     try:
+        # `full_check` also infers types and shapes, which finds operators on mixed types.
         onnx.checker.check_model(model, full_check=True)
     except Exception as exc:  # the checker raises several undocumented classes
         raise ModelError(f"onnx's checker refuses {model.graph.name}: {exc}") from exc
@@ -110,6 +112,7 @@ def _example(entry: TensorEntry, config: ModelConfig) -> Any:
     """An input to trace with: free sizes get numbers that differ from each other."""
     factor = config.size_multiple
     pixels = max(LEAST_EXAMPLE_PIXELS, EXAMPLE_CONTENT * factor)
+    # 3 styles for each content: `results` must not be taken for `batch`.
     free = {
         "batch": EXAMPLE_BATCH,
         "results": 3 * EXAMPLE_BATCH,
@@ -123,6 +126,7 @@ def _example(entry: TensorEntry, config: ModelConfig) -> Any:
 
 
 def _free_axes(entry: TensorEntry) -> dict[int, Any]:
+    # Not `AUTO`, which would silently fix a size that the trace depends on: this is an error then.
     dynamic = torch.export.Dim.DYNAMIC
     return {axis: dynamic for axis, size in enumerate(entry.shape) if isinstance(size, str)}
 
@@ -138,6 +142,7 @@ def _tidy(model: Any, inputs: Sequence[TensorEntry], outputs: Sequence[TensorEnt
             else:
                 axis.dim_value = size
     del graph.value_info[:]
+    # The exporter records stack traces, with paths of this machine.
     for item in [model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer]:
         item.ClearField("doc_string")
         item.ClearField("metadata_props")
@@ -156,6 +161,7 @@ def as_float32(model: Any) -> Any:
     copy = type(model)()
     copy.CopyFrom(model)
     attributes = [attribute for node in copy.graph.node for attribute in node.attribute]
+    # Constants are initialisers, or tensors in attributes of Constant nodes.
     for tensor in [*copy.graph.initializer, *(a.t for a in attributes if a.HasField("t"))]:
         if tensor.data_type == brain:
             values = onnx.numpy_helper.to_array(tensor).astype("float32")

@@ -64,6 +64,7 @@ class ExportOptions(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _choose_opset(cls, values: Any) -> Any:
+        # Before the fields are validated: the default of one follows from another.
         if isinstance(values, dict) and values.get("opset") is None:
             oldest = OLDEST_OPSETS.get(values.get("precision", "fp32"), OLDEST_OPSET)
             return {**values, "opset": oldest}

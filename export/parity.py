@@ -39,6 +39,7 @@ float32."""
 HALF_RELATIVE_TOLERANCE = 2.0**-7
 """For a code in float16, whose numbers have 11 bits: 8 units in the last place."""
 TOLERANCES: dict[Precision, tuple[float, float]] = {
+    # int8 and fp8 have no row: their float32 graphs are checked before they are quantised.
     "fp32": (LEVEL_TOLERANCE, RELATIVE_TOLERANCE),
     "fp16": (HALF_LEVEL_TOLERANCE, HALF_RELATIVE_TOLERANCE),
     "bf16": (LEVEL_TOLERANCE, RELATIVE_TOLERANCE),  # both sides compute in float32
@@ -100,6 +101,7 @@ def parity_cases(config: ModelConfig, options: ExportOptions) -> list[Case]:
     """Batches to compare: 1 and 2, a square and a wide image, unless they are fixed."""
     minimum = max(config.content_min_size, config.style_min_size)
     base = 2 * max(minimum, 32)
+    # Not square: height and width exchanged by mistake would show.
     sizes = [(base, base), (base, base + base // 2)]
     if options.height is not None and options.width is not None:
         sizes = [(options.height, options.width)]
@@ -134,6 +136,7 @@ def _check_case(
         for kind in GRAPH_KINDS:
             feeds: dict[str, Array] = {"image": images[domain]}
             if kind == "decoder":
+                # The same content for both decoders: the encoders' difference is not counted twice.
                 feeds = {"content": contents["reference", domain], "style": style}
             got, expected = (
                 next(iter(graphs.runner(kind, domain).run(feeds).values()))
@@ -143,13 +146,15 @@ def _check_case(
                 contents["exported", domain] = got
                 contents["reference", domain] = expected
             unit: Literal["levels", "absolute"] = "levels" if kind == "decoder" else "absolute"
-            yield _entry(f"{kind}_{domain}", case, got, expected, unit, tolerances)
+            yield _entry(graph_name(kind, domain), case, got, expected, unit, tolerances)
             twin: GraphKind = "decoder_stats" if kind == "decoder" else "content_encoder_stats"
             if options.stats_graphs and kind != "style_encoder":
                 yield from _check_twin(exported, twin, domain, case, feeds, expected, tolerances)
+    # Whole translations: each side decodes its own content.
     for direction in DIRECTIONS:
         source, target = split_direction(direction)
         if exported.runner("decoder", target).several_styles:
+            # Two styles for each content, which only whole translations exercise.
             style = sample_styles(2 * case.batch, config.style_dim, seed=case.batch)
         got, expected = (
             next(
@@ -182,6 +187,7 @@ def _check_twin(
     core = np.ones((case.batch, 1, height, width), np.float32)
     stats = own_statistics(exported.config, kind, case.batch)
     unit: Literal["levels", "absolute"] = "levels" if kind == "decoder_stats" else "absolute"
+    # The same image both times: statistics that a graph measured itself change nothing.
     for _ in range(2):
         got = runner.run({**feeds, "norm_stats": stats, "core": core})
         name = graph_name(kind, domain)
@@ -207,6 +213,7 @@ def _entry(
             worst *= 127.5  # floats in [-1, 1]
         tolerance = levels
     else:
+        # At least `relative` itself: near zero a relative error means nothing.
         tolerance = relative * max(1.0, float(np.abs(expected).max()))
     return ParityEntry(
         check=check,

@@ -6,7 +6,7 @@ the same numbers show how many of the worst must stay in float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from munit_edge.model.config import (
     Direction,
     Domain,
     GraphKind,
+    graph_name,
     split_direction,
 )
 from munit_edge.model.manifest import GateResult
@@ -85,7 +86,8 @@ class Bench:
         """
         graphs = changed
         if graphs is None:
-            graphs = [f"{kind}_{domain}" for domain in DOMAINS for kind in GRAPH_KINDS]
+            graphs = [graph_name(kind, domain) for domain in DOMAINS for kind in GRAPH_KINDS]
+        # A dict as an ordered set.
         faults: dict[str, None] = {}
         results = tuple(
             self._compare(candidate, graphs, direction, count, faults) for direction in DIRECTIONS
@@ -102,6 +104,7 @@ class Bench:
     ) -> GateResult:
         errors, similarities = [], []
         source, target = split_direction(direction)
+        # A direction that no changed graph takes part in is compared with itself, without a run.
         involved = {f"content_encoder_{source}", f"style_encoder_{target}", f"decoder_{target}"}
         for index in range(len(self.images[source][:count])):
             found = (
@@ -122,6 +125,7 @@ class Bench:
         )
 
     def _expectations(self, direction: Direction, index: int) -> Iterator[Images]:
+        # Made once for each image and style: the gate may compare with it for every layer.
         for number in range(NUM_SAMPLED_STYLES + 1):
             key = (direction, index, number)
             if key not in self._expected:
@@ -144,11 +148,12 @@ class Bench:
         graphs = candidate if f"decoder_{target}" in changed else self.reference
 
         def code(kind: GraphKind, domain: Domain, index: int) -> Array:
-            if f"{kind}_{domain}" not in changed:
+            name = graph_name(kind, domain)
+            if name not in changed:
                 return self._reference_code(kind, domain, index)
             found = encode(candidate.runner(kind, domain), self.images[domain][index])
             if not np.isfinite(found).all():
-                faults[f"{kind}_{domain}"] = None
+                faults[name] = None
             return found
 
         content = code("content_encoder", source, index)
@@ -165,10 +170,27 @@ class Bench:
         return self._codes[key]
 
 
+def image_feed(runner: Runner, image: Images) -> dict[str, Array]:
+    """The input of an encoder for images, uint8 [N, H, W, C]."""
+    fed = image if runner.inputs[0].dtype == "uint8" else floats_from_bytes(image)
+    return {"image": fed}
+
+
+def batch_feeds(runner: Runner, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Feeds of a batch of one in a graph's types, repeated where its batch is fixed."""
+    return {
+        spec.name: np.repeat(
+            feeds[spec.name].astype(spec.dtype, copy=False),
+            spec.shape[0] if isinstance(spec.shape[0], int) else 1,
+            axis=0,
+        )
+        for spec in runner.inputs
+    }
+
+
 def encode(runner: Runner, image: Images) -> Array:
     """The code of one image, uint8 [1, H, W, C]."""
-    fed = image if runner.inputs[0].dtype == "uint8" else floats_from_bytes(image)
-    return _run_one(runner, {"image": fed})
+    return _run_one(runner, image_feed(runner, image))
 
 
 def decode(runner: Runner, content: Array, style: Array) -> Images:
@@ -206,6 +228,7 @@ def layer_losses(
     losses = []
     for layer in layers:
         on_trial(layer)
+        # Only the graph that contains the layer runs again.
         found = measure([layer], [layer.partition(".")[0]], LOSS_IMAGES)
         error = max(_squared_error(result.psnr_db) for result in found.results)
         losses.append((layer, float("inf") if found.faults else error))
@@ -214,6 +237,7 @@ def layer_losses(
 
 def layers_to_keep(losses: Sequence[tuple[str, float]], min_psnr_db: float) -> list[str]:
     """The smallest number of worst layers without which the summed losses meet the threshold."""
+    # Rounding errors of different layers are nearly independent, so their squares add up.
     budget = _squared_error(min_psnr_db)
     for count in range(1, len(losses)):
         if sum(error for _, error in losses[count:]) <= budget:
@@ -241,17 +265,10 @@ def _loss_text(error: float) -> str:
 
 
 def _squared_error(psnr: float) -> float:
+    # The inverse of `munit_edge.images.difference.psnr_db`: PSNR = 10 log10(255^2 / MSE).
     return float(255**2 / 10 ** (psnr / 10))
 
 
-def _run_one(runner: Runner, feeds: dict[str, Array]) -> Array:
-    """Run a graph of one output on a batch of one, repeated where the graph's batch is fixed."""
-    cast = {
-        spec.name: np.repeat(
-            feeds[spec.name].astype(spec.dtype, copy=False),
-            spec.shape[0] if isinstance(spec.shape[0], int) else 1,
-            axis=0,
-        )
-        for spec in runner.inputs
-    }
-    return next(iter(runner.run(cast).values()))[:1]
+def _run_one(runner: Runner, feeds: Mapping[str, Array]) -> Array:
+    """The only output of a graph for a batch of one."""
+    return next(iter(runner.run(batch_feeds(runner, feeds)).values()))[:1]

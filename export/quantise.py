@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from munit_edge.engines.base import GraphSet, Runner
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime.runner import OnnxRuntimeGraphs
-from munit_edge.export.quality_gate import Array, encode
+from munit_edge.export.quality_gate import Array, batch_feeds, encode, image_feed
 from munit_edge.extras import require
 from munit_edge.files.unfinished import scratch_folder
 from munit_edge.images.io import Images
 from munit_edge.model.config import DOMAINS, GRAPH_KINDS, Domain
 from munit_edge.model.manifest import GraphEntry, Manifest
-from munit_edge.model.normalisation import floats_from_bytes
 from munit_edge.styles.codes import sample_styles
 from munit_edge.trainer.torch_api import torch
 
@@ -57,11 +56,13 @@ class CalibratedGraph:
     """Names of the Conv nodes by the name of their layer (`decoder_b.up.0`)."""
 
     def quantised(self, layers: Collection[str], precision: EightBits) -> Any:
-        """The `onnx.ModelProto` with `layers` in 8 bits; layers of other graphs do not matter."""
+        """The `onnx.ModelProto` with `layers` in 8 bits; layers of other graphs are ignored."""
+        # A folded upsampling layer is up to three Conv nodes: the phases and the corrected edges.
         chosen = {name for layer, names in self.nodes.items() if layer in layers for name in names}
         copy = type(self.model)()
         copy.CopyFrom(self.model)
         _PairWriter(copy.graph, precision, self.largest).quantise(chosen)
+        # Types and shapes of tensors as they were before quantisation.
         del copy.graph.value_info[:]
         return copy
 
@@ -82,12 +83,14 @@ class _PairWriter:
         """Quantise the inputs and weights of the Conv nodes with these names."""
         nodes = []
         for node in list(self._graph.node):
+            # ONNX wants the nodes in topological order: pairs go right before their node.
             if node.name in chosen:
                 nodes += [*self._activation(node), *self._weight(node)]
             nodes.append(node)
         del self._graph.node[:]
         self._graph.node.extend(nodes)
         used = {name for node in nodes for name in node.input}
+        # The float32 weights that were replaced.
         unused = [tensor for tensor in self._graph.initializer if tensor.name not in used]
         for tensor in unused:
             self._graph.initializer.remove(tensor)
@@ -98,6 +101,7 @@ class _PairWriter:
         if name in self._pairs:
             node.input[0] = self._pairs[name]
             return []
+        # One scale for the whole tensor, a scalar: QuantizeLinear's `axis` does not apply.
         scale = np.array(_scale(self._ranges[name], self._limit))
         quantised, parameters = f"{name}_quantized", self._parameters(name, scale)
         result = self._pairs[name] = node.input[0] = f"{name}_dequantized"
@@ -116,12 +120,14 @@ class _PairWriter:
         weight = self._onnx.numpy_helper.to_array(self._weights[name])
         # One scale for each output channel. In fp8, whose step grows with the number, one scale for
         # all was measured to be as good, and NVIDIA's Model Optimizer makes it by default.
+        # Conv weights are [outputs, inputs / groups, height, width].
         axes = tuple(range(1, weight.ndim)) if self._precision == "int8" else None
         largest = np.abs(weight).max(axis=axes)
         scale = _scale(largest, self._limit)
         spread = scale.reshape(-1, *(1,) * (weight.ndim - 1))
         stored = f"{name}_quantized"
         result = self._pairs[name] = node.input[1] = f"{name}_dequantized"
+        # No QuantizeLinear for a constant: the file holds its result.
         self._add(stored, weight / spread)
         parameters = self._parameters(name, scale)
         return [
@@ -138,12 +144,15 @@ class _PairWriter:
         """Names of a tensor's scale and zero point, which is always 0."""
         names = [f"{name}_scale", f"{name}_zero_point"]
         self._graph.initializer.append(self._onnx.numpy_helper.from_array(scale, names[0]))
+        # Zero, yet written: its type is that of QuantizeLinear's output (uint8 without one).
+        # TensorRT accepts no other number.
         self._add(names[1], np.zeros(scale.shape, np.float32))
         return names
 
     def _add(self, name: str, values: Array) -> None:
         """Store `values`, in units of their scale, in 8 bits each."""
         if self._precision == "int8":
+            # As QuantizeLinear rounds: halves to even. -128 is not used: the scale is symmetric.
             rounded = np.rint(values).clip(-self._limit, self._limit).astype(np.int8)
             self._graph.initializer.append(self._onnx.numpy_helper.from_array(rounded, name))
             return
@@ -207,7 +216,7 @@ def calibrate(
         else:
             feeds = _encoder_feeds(runner, images[entry.domain])
         model = onnx.load(str(path))
-        largest = _largest(path, _repeated(runner, feeds))
+        largest = _largest(path, (batch_feeds(runner, feed) for feed in feeds))
         found[name] = CalibratedGraph(model, largest, _layer_nodes(model, name))
     return found
 
@@ -232,8 +241,7 @@ def _layer_nodes(model: Any, graph: str) -> dict[str, tuple[str, ...]]:
 
 def _encoder_feeds(runner: Runner, images: list[Images]) -> Iterator[dict[str, Array]]:
     for image in images:
-        fed = image if runner.inputs[0].dtype == "uint8" else floats_from_bytes(image)
-        yield {"image": fed}
+        yield image_feed(runner, image)
 
 
 def _decoder_feeds(
@@ -244,19 +252,9 @@ def _decoder_feeds(
         for index, image in enumerate(images[source]):
             content = encode(graphs.runner("content_encoder", source), image)
             sampled = sample_styles(NUM_SAMPLED_STYLES, graphs.config.style_dim, seed=index)
+            # A decoder's ranges depend on the style, through AdaIN's scales.
             for style in [*sampled[:, None], references[index % len(references)]]:
                 yield {"content": content, "style": style}
-
-
-def _repeated(runner: Runner, feeds: Iterator[dict[str, Array]]) -> Iterator[dict[str, Array]]:
-    """Batches of one, repeated where the graph's batch is fixed."""
-    for feed in feeds:
-        yield {
-            spec.name: np.repeat(
-                feed[spec.name], spec.shape[0] if isinstance(spec.shape[0], int) else 1, axis=0
-            )
-            for spec in runner.inputs
-        }
 
 
 def _largest(path: Path, feeds: Iterator[dict[str, Array]]) -> dict[str, float]:
@@ -277,6 +275,7 @@ def _largest(path: Path, feeds: Iterator[dict[str, Array]]) -> dict[str, float]:
         calibrator.collect_data(Reader())
         ranges = calibrator.compute_data().data
     return {
+        # Symmetric: the larger magnitude of minimum and maximum.
         name: float(max(np.abs(end).max() for end in found.range_value))
         for name, found in ranges.items()
     }

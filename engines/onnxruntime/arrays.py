@@ -55,6 +55,7 @@ class OrtArray(DeviceArray):
     @property
     def address(self) -> int:
         """Where its first row is; the bytes after it are its other rows only if `is_one_range`."""
+        # `data_ptr` is the start of the whole value; the view's bytes begin at its first row.
         return int(self._value.data_ptr() + self.rows[0] * self.row_nbytes)
 
     def whole(self) -> OrtArray:
@@ -97,6 +98,7 @@ class OrtMemory:
         names = [spec.name for spec in outputs]
         binding, _held = self._bind(session, feeds, names, self.device)
         return [
+            # The session's allocator owns the memory: it must not be closed before the array.
             OrtArray(value, np.dtype(spec.dtype), self.device, keeper=session)
             for value, spec in zip(binding.get_outputs(), outputs, strict=True)
         ]
@@ -121,8 +123,10 @@ class OrtMemory:
                 )
             else:
                 binding.bind_cpu_input(name, here)
+        # Bound by device alone: ONNX Runtime allocates each output once its shape is known.
         for name in outputs:
             binding.bind_output(name, results.kind, results.index)
+        # Copies and runs may be on different streams: wait before and after.
         binding.synchronize_inputs()
         session.run_with_iobinding(binding)
         binding.synchronize_outputs()
@@ -130,6 +134,7 @@ class OrtMemory:
 
     def _here(self, array: AnyArray) -> Array | OrtArray:
         """`array` as one contiguous piece of the device's memory or of the host's."""
+        # An empty array has no first row, so no address: it goes through the host.
         if isinstance(array, OrtArray) and array.device == self.device and len(array):
             return array if array.is_one_range else self._picked(array)
         return np.ascontiguousarray(array)
@@ -169,26 +174,31 @@ def picking_graph(dtype: np.dtype[Any]) -> bytes:
             f"an array of type {dtype} is not content: it has type " + " or ".join(_ELEMENT_TYPES)
         )
     element = _ELEMENT_TYPES[dtype.name]
+    # NodeProto: input 1, output 2, op_type 4. Gather's axis is 0 by default.
     node = _text(1, "x") + _text(1, "rows") + _text(2, "y") + _text(4, "Gather")
     graph = (
+        # GraphProto: node 1, name 2, input 11, output 12.
         _message(1, node)
         + _text(2, "take")
         + _message(11, _tensor("x", element, "nchw"))
         + _message(11, _tensor("rows", _INT64, "m"))
         + _message(12, _tensor("y", element, "mchw"))
     )
+    # OperatorSetIdProto: domain 1, version 2. ModelProto: ir_version 1, graph 7, opset_import 8.
     opset = _text(1, "") + _number(2, 18)
     return _number(1, _IR_VERSION) + _message(7, graph) + _message(8, opset)
 
 
 def _tensor(name: str, element: int, axes: str) -> bytes:
     """A `ValueInfoProto` with one free axis for each character of `axes`."""
+    # TensorShapeProto.dim 1 with dim_param 2: a free axis with a name.
     shape = b"".join(_message(1, _text(2, axis)) for axis in axes)
     tensor_type = _number(1, element) + _message(2, shape)
     return _text(1, name) + _message(2, _message(1, tensor_type))
 
 
 def _number(field: int, value: int) -> bytes:
+    # A key is the field number times 8 plus the kind: 0 a number, 2 bytes with their length.
     return bytes([field << 3, value])  # below 128, so that one byte holds it
 
 

@@ -44,6 +44,7 @@ class OnnxRuntimeRunner(Runner):
         name = entry.name
         super().__init__(name, entry.inputs, entry.outputs)
         self._memory = memory or OrtMemory(device)
+        # A memory of its own still reads feeds on the device, and leaves nothing there.
         self._keeps = memory is not None
         self._session: Any = open_session(model, name, device)
 
@@ -106,6 +107,7 @@ class OnnxRuntimeGraphs(GraphSet):
         self._manifest = manifest
         self._on = device
         self._model_of = model_of
+        # On a CPU the host's memory is the device's: nothing is gained there.
         keeps = device.kind != "cpu" if keep_content is None else keep_content
         self._memory = OrtMemory(device) if keeps else None
 

@@ -52,10 +52,12 @@ def open_session(model: bytes | Path, name: str, device: Device) -> Any:
     onnxruntime = require("onnxruntime", _PURPOSE)
     providers: list[tuple[str, dict[str, str]]] = [(CPU_PROVIDER, {})]
     if device.kind == "cuda":
+        # What the wheel was built with; whether it loads is seen after the session is created.
         if CUDA_PROVIDER not in onnxruntime.get_available_providers():
             require_gpu()
             raise EngineError(f"device '{device}' cannot be used: {_no_cuda_provider()}")
         load_cuda_libraries()
+        # ONNX Runtime's own default for TF32 is on (see `Device.tf32`).
         cuda = {"device_id": str(device.index), "use_tf32": str(int(device.tf32))}
         providers.insert(0, (CUDA_PROVIDER, cuda))
     options = onnxruntime.SessionOptions()
@@ -85,6 +87,7 @@ def open_session(model: bytes | Path, name: str, device: Device) -> Any:
         raise ModelError(
             f"graph {name} is not a valid ONNX file ({first_line(exc)}): export the model again"
         ) from exc
+    # The list of the session, not of the library: this one is without providers that failed.
     if session.get_providers()[0] != providers[0][0]:
         raise EngineError(_fell_back(onnxruntime, session, device))
     give_back_freed_memory()
@@ -138,6 +141,7 @@ def _quiet(onnxruntime: Any, device: Device) -> Iterator[None]:
     if device.kind == "cpu":
         yield
         return
+    # Providers log to the default logger while they load, not to the session's.
     onnxruntime.set_default_logger_severity(_LOG_FATAL_ONLY)
     try:
         yield

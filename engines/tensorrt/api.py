@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, get_args
@@ -150,6 +150,7 @@ def is_installed(flavour: Flavour) -> bool:
 
 def flag(member: Any) -> int:
     """The bit of a flag's enum member; its number differs between versions, its name does not."""
+    # STRONGLY_TYPED is 1 in TensorRT 10 and 0 in 11; TF32 and REFIT moved as well.
     return 1 << int(member)
 
 
@@ -158,7 +159,7 @@ def optional(owner: Any, name: str) -> Any:
     return getattr(owner, name, None)
 
 
-def errors_of(messages: list[Message]) -> str:
+def errors_of(messages: Sequence[Message]) -> str:
     """The failures among `messages`, in one line; "" if there are none."""
     texts = (" ".join(message.text.split()) for message in messages if message.is_error)
     return "; ".join(dict.fromkeys(texts))
@@ -166,6 +167,7 @@ def errors_of(messages: list[Message]) -> str:
 
 def _import(flavour: Flavour) -> ModuleType:
     module, reasons = _first_of(_MODULES[flavour])
+    # Only where TensorRT is missing: one that is there and broken is to be reported.
     if not module and not reasons and flavour == "tensorrt":
         module, reasons = _first_of(_LEAN_MODULES)
     if module:
@@ -184,6 +186,7 @@ def _first_of(names: tuple[str, ...]) -> tuple[ModuleType | None, list[str]]:
         try:
             module = importlib.import_module(name)
         except ModuleNotFoundError as exc:
+            # The module is there, and one that it imports is not.
             if exc.name != name:
                 reasons.append(f"{name}: {exc}")
         except (ImportError, OSError) as exc:

@@ -38,7 +38,7 @@ _POLL_S = 0.1
 
 
 class BuildOptions(StrictModel):
-    """What changes a plan, apart from the graph and its profiles."""
+    """The options that change a plan, apart from the graph and its profiles."""
 
     target: Flavour = "tensorrt"
     """`tensorrt` builds for this machine's GPU, `tensorrt-rtx` for RTX cards on any machine."""
@@ -142,6 +142,7 @@ def build_plan(
 
     def work() -> None:
         try:
+            # CUDA's current device belongs to the thread.
             if on_thread_start:
                 on_thread_start()
             build = _Build(api, name, options, cancelled, progress)
@@ -157,6 +158,7 @@ def build_plan(
         _wait(finished)
     except BaseException:
         cancelled.set()
+        # It may hold the GPU and the binding's objects: wait for it to end.
         _wait(finished)
         raise
     if failures:
@@ -193,11 +195,13 @@ class _Build:
         started = time.monotonic()
         with api.log.listen() as messages:
             builder = self._make_builder(messages)
+            # TensorRT 11 has no other networks, and 10 has them as an option: one path for both.
             network = self._made(
                 builder.create_network(flag(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)),
                 "a network",
                 messages,
             )
+            # The network's weights lie in the parser's memory: it must outlive the build.
             parser = trt.OnnxParser(network, api.logger)
             if not parser.parse(onnx):
                 raise EngineError(self._parser_faults(parser, messages))
@@ -207,6 +211,7 @@ class _Build:
             cache = self._use_timing_cache(config, timing_cache)
             monitor = _make_monitor(trt, self._cancelled, self._progress)
             config.progress_monitor = monitor
+            # None on every failure, a cancelled build included; the log has the reason.
             serialized = builder.build_serialized_network(network, config)
             if serialized is None:
                 if self._cancelled.is_set():
@@ -219,7 +224,7 @@ class _Build:
         try:
             return self._api.module.Builder(self._api.logger)
         except (TypeError, RuntimeError) as exc:  # how the binding reports a null pointer
-            reason = errors_of(list(messages)) or str(exc)
+            reason = errors_of(messages) or str(exc)
             raise EngineError(
                 f"{self._api.title} could not create a builder: {reason}; check the GPU and its "
                 "driver with `munit-edge doctor`"
@@ -227,7 +232,7 @@ class _Build:
 
     def _made(self, thing: Any, what: str, messages: Sequence[Message]) -> Any:
         if thing is None:  # not its truth value: an empty network is false
-            reason = errors_of(list(messages)) or "it gave no reason"
+            reason = errors_of(messages) or "it gave no reason"
             raise EngineError(f"{self._api.title} could not create {what}: {reason}")
         return thing
 
@@ -235,8 +240,10 @@ class _Build:
         trt, options = self._api.module, self._options
         config.builder_optimization_level = options.optimization_level
         if options.workspace_mb is not None:
+            # The binding counts bytes; by default the limit is all of the GPU's memory.
             limit = options.workspace_mb << 20
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, limit)
+        # TensorRT's default is on: not setting it would not be enough.
         if options.tf32:
             config.set_flag(trt.BuilderFlag.TF32)
         else:
@@ -300,6 +307,8 @@ class _Build:
                     profile.set_shape(name, shape.min, shape.opt, shape.max)
             except (ValueError, TypeError) as exc:
                 reason = str(exc)
+            # `set_shape` does not raise on a bad range: the profile is false afterwards. A profile
+            # that the configuration rejects gets the index -1.
             if reason or not profile or config.add_optimization_profile(profile) < 0:
                 wanted = "; ".join(
                     f"{name} {shape.min} to {shape.max}, best at {shape.opt}"
@@ -307,7 +316,7 @@ class _Build:
                 )
                 raise EngineError(
                     f"{self._api.title} rejects a profile of graph {self._name} ({wanted}): "
-                    f"{reason or errors_of(list(messages)) or 'it gave no reason'}; sizes must not "
+                    f"{reason or errors_of(messages) or 'it gave no reason'}; sizes must not "
                     "decrease from smallest to best to largest"
                 )
 
@@ -315,6 +324,7 @@ class _Build:
         """The cache in use, or None. One that cannot be read (of another GPU) is replaced."""
         if data is None or self._api.flavour == "tensorrt-rtx":  # there it does nothing
             return None
+        # False: do not ignore a mismatch. A cache of another GPU is refused; b"" is an empty one.
         for content in (data, b""):
             cache = config.create_timing_cache(content)
             if cache is not None and config.set_timing_cache(cache, False):
@@ -328,14 +338,14 @@ class _Build:
             operator, node = error.node_operator(), error.node_name()
             where = f"node '{node}' (operator {operator}): " if node or operator else ""
             faults.append(f"{where}{_one_line(error.desc())}")
-        reason = "; ".join(dict.fromkeys(faults)) or errors_of(list(messages)) or "no reason given"
+        reason = "; ".join(dict.fromkeys(faults)) or errors_of(messages) or "no reason given"
         return (
             f"{self._api.title} cannot read graph {self._name}: {reason}; export the model again "
             "with `munit-edge export onnx` and its default --opset, or install a newer TensorRT"
         )
 
     def _builder_faults(self, messages: Sequence[Message], failure: str | None) -> str:
-        reason = failure or errors_of(list(messages)) or "it gave no reason"
+        reason = failure or errors_of(messages) or "it gave no reason"
         low = reason.lower()
         if "memory" in low or "workspace" in low:
             fix = "use a smaller --max or --batch, or another --workspace-mb"
@@ -351,6 +361,7 @@ def capability_members(api: TensorRT) -> dict[str, Any]:
     enum = optional(api.module, "ComputeCapability")
     members = enum.__members__ if enum else {}
     return {
+        # SM86 is 8.6 and SM120 is 12.0: the minor version is the last digit.
         f"{name[2:-1]}.{name[-1]}": member
         for name, member in members.items()
         if name.startswith("SM")
@@ -388,6 +399,7 @@ def _make_monitor(trt: Any, cancelled: threading.Event, progress: BuildProgress 
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             self._report(lambda p: p.step(phase_name, step))
+            # False cancels the build.
             return not cancelled.is_set() and self.failure is None
 
         def _report(self, call: Callable[[BuildProgress], None]) -> None:

@@ -61,7 +61,7 @@ CACHE_ENVIRONMENT = "MUNIT_EDGE_CACHE"
 _ONNX_DIGITS = 16  # in file names; the whole hash is in the sidecar
 
 Say = Callable[[str], None]
-"""Shows the user a line."""
+"""Shows one line to the user."""
 
 
 class BuildRequest(StrictModel):
@@ -70,8 +70,9 @@ class BuildRequest(StrictModel):
     options: BuildOptions = BuildOptions()
     """How to build it."""
     profiles: tuple[Profile, ...] | None = None
-    """Exactly these. None: the newest plan of the graph that runs here, with any profiles, and with
-    any options unless `options` has others than TF32; the default profile if there is none."""
+    """Exactly these profiles. None: the newest plan of the graph that runs here, whatever its
+    profiles; where `options` are the defaults except for TF32, whatever its options, too. If there
+    is no such plan, one is built with the default profile."""
     device: int = 0
     """Which GPU to build for and on."""
     timing_cache: bool = True
@@ -106,7 +107,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class BuildHost:
-    """What of this machine a plan depends on."""
+    """The facts of this machine that a plan depends on."""
 
     api: TensorRT
     facts: DeviceFacts | None
@@ -148,6 +149,7 @@ def plans_folder() -> Path:
                 f"{folder} belongs to another user, and engines are executable code: set "
                 f"${CACHE_ENVIRONMENT} to a folder of your own"
             )
+        # `mkdir` leaves the mode of an existing folder as it is.
         if stat.S_IMODE(status.st_mode) != 0o700:
             folder.chmod(0o700)
     return folder
@@ -187,6 +189,7 @@ def find_or_build(
     check_types(entry, _capabilities(here))
     folder, stem = plans_folder(), _stem(entry)
     sweep(folder)
+    # Finding is under the lock, too: a second process then finds what the first one built.
     with locked(folder, stem, say):
         if request.profiles is None:
             plan, wanted = _newest_that_fits(folder, entry, here, say)
@@ -210,6 +213,7 @@ def _look_around(request: BuildRequest) -> BuildHost:
         return BuildHost(load("tensorrt"), facts, options)
     api = load("tensorrt-rtx")
     if not options.compute_capabilities:
+        # Without a GPU the next check asks for --compute-capability.
         with contextlib.suppress(EngineError):
             major, minor = cuda_runtime.device_facts(request.device).compute_capability
             options = options.model_copy(update={"compute_capabilities": (f"{major}.{minor}",)})
@@ -229,6 +233,7 @@ def _key(entry: GraphEntry, here: BuildHost, profiles: tuple[Profile, ...]) -> P
     """The key of a plan that is built here and now."""
     facts = here.facts
     return PlanKey(
+        # The driver is not in the key: a newer one runs the same plan.
         onnx_sha256=entry.sha256,
         precision=entry.precision,
         tensorrt=here.api.version,
@@ -246,6 +251,8 @@ def _newest_that_fits(
 ) -> tuple[Plan | None, PlanKey | None]:
     """The newest whole plan that runs here, or else the key of a damaged one to build again."""
     asked = here.options
+    # Nothing but defaults was asked for: plans built with other options, such as a higher
+    # optimization level, will do. Except for TF32, which changes the numbers.
     any_options = asked == BuildOptions(
         target=asked.target, compute_capabilities=asked.compute_capabilities, tf32=asked.tf32
     )
@@ -254,12 +261,14 @@ def _newest_that_fits(
         key = sidecar.key
         if key.onnx_sha256 != entry.sha256 or not (any_options or key.options == asked):
             continue
+        # The key that this machine would give it: the differences are the reasons not to use it.
         here_and_now = _key(entry, here, key.profiles)
         if reason := misfit(key, here_and_now) or (here.api.is_lean and lean_misfit(key)):
             reasons.append(reason)
         elif fault := fault_of(path, sidecar):
             then = "" if here.api.is_lean else "; it is built again"
             say(f"the cached engine of {sidecar.graph} is not used: {fault}{then}")
+            # Only a plan that this machine made is rebuilt under its own key.
             if here_and_now.model_copy(update={"options": key.options}) == key:
                 again = again or key
         else:
@@ -349,6 +358,7 @@ def _timing_path(folder: Path, here: BuildHost) -> Path | None:
     """Timings belong to one TensorRT, GPU and CUDA; TensorRT-RTX keeps none."""
     if here.facts is None:
         return None
+    # TensorRT refuses timings of another version or GPU, and kernels change with CUDA.
     words = f"{here.api.version}-{here.facts.name}-cuda{here.facts.cuda_version}"
     return folder / f"timing-{re.sub(r'[^A-Za-z0-9.]+', '-', words)}.cache"
 
@@ -367,6 +377,7 @@ def _newest_first(folder: Path, entry: GraphEntry, say: Say) -> list[tuple[Path,
             known.append((path, read_sidecar(path)))
         except SidecarError as exc:
             say(f"a cached engine of {entry.name} is not used: {exc}")
+    # ISO 8601 in UTC with a fixed number of digits: text order is the order in time.
     return sorted(known, key=lambda pair: pair[1].built_at, reverse=True)
 
 
@@ -382,9 +393,11 @@ def locked(folder: Path, stem: str, say: Say) -> Iterator[None]:
     locks = folder / "locks"
     with output_errors(locks):
         locks.mkdir(mode=0o700, exist_ok=True)
+        # The file stays: if it were removed, two processes could hold locks on different files.
         file = (locks / f"{stem}.lock").open("a")
     with file:
         try:
+            # Without blocking first, so that a wait can be announced.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say(f"another process uses the engines of {stem.partition('-')[0]}: waiting for it")

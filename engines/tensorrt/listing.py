@@ -31,7 +31,7 @@ class ListedPlan:
     sidecar: Sidecar | None
     """What is known about it; None if the sidecar is missing or damaged."""
     unusable: str | None
-    """Why it is never used on this machine; None if it may be."""
+    """Why this machine cannot use it; None if it can."""
 
 
 def list_plans(manifest: Manifest | None = None) -> list[ListedPlan]:
@@ -69,6 +69,7 @@ def prune_plans(
     for plan in list_plans(manifest):
         if plan.unusable is None and not everything:
             continue
+        # The stem without the key, as `cache` locks it.
         with locked(folder, plan.path.stem.rpartition("-")[0], say):
             _remove(plan.path)
         removed.append(plan)
@@ -117,5 +118,5 @@ def _installed_versions() -> dict[Flavour, str]:
         try:
             found[flavour] = load(flavour).version
         except EngineError:
-            continue  # then nothing speaks against its plans
+            continue  # its plans cannot be ruled out
     return found

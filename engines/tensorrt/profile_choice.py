@@ -104,6 +104,7 @@ def choose_profile(
 def _distance(one: Shapes, other: Shapes) -> float:
     """How much two sets of shapes differ, in doublings."""
     return sum(
+        # Ratios, not differences: 256 to 512 is as far as 128 to 256.
         abs(math.log2(a / b))
         for name, shape in other.items()
         for a, b in zip(one[name], shape, strict=True)
@@ -121,5 +122,6 @@ def _options(extent: tuple[int, int, int], multiple: int) -> str:
         [-(-s // multiple) * multiple for s in size],
     )
     pair = [f"{height}x{width}" for height, width in (low, high)]
+    # The multiples below and above the requested size; equal if it is one itself.
     sizes = f"--sizes {pair[0]}" if low == high else f"--min {pair[0]} --max {pair[1]}"
     return f"{sizes} --batch 1,{max(batch, 4)}"

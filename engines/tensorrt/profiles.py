@@ -19,8 +19,8 @@ from munit_edge.text import parse_size_hw
 DEFAULT_OPT_HW = (256, 256)
 DEFAULT_MAX_HW = (512, 512)
 DEFAULT_BATCH = (1, 1, 4)
-"""Smallest, optimum, largest. The optimum is 1 because one photo in one style, or a frame of a
-camera, comes alone, and then somebody waits; docs/jetson.md has the reasons."""
+"""Smallest, optimum, largest. The optimum is 1: one photo in one style, or a frame of a camera,
+comes alone, and its latency is noticed; docs/jetson.md has the reasons."""
 
 Batches = tuple[int, int, int]
 """Smallest, optimum and largest number of images at once."""
@@ -113,6 +113,7 @@ def declare_profiles(
     else:
         best = _or(_at_least(_on_grid(DEFAULT_OPT_HW, rules), low), fixed_hw)
         if high:
+            # The default optimum must not exceed a --max that was given.
             best = min(best[0], high[0]), min(best[1], high[1])
     if high is None:
         high = _or(_at_least(_on_grid(DEFAULT_MAX_HW, rules), best), fixed_hw)
@@ -142,6 +143,7 @@ def graph_profiles(
     Raises:
         ConfigError: the graph was exported for one size or batch, and a profile has another.
     """
+    # A graph of fixed shapes needs no profile; the request is checked all the same.
     if all(isinstance(size, int) for tensor in entry.inputs for size in tensor.shape):
         for profile in profiles:
             for tensor in entry.inputs:
@@ -171,6 +173,7 @@ def _profile(
 def _fixed(manifest: Manifest) -> tuple[int | None, tuple[int | None, int | None]]:
     """Batch, and image height and width, where the export fixed them."""
     shape = manifest.graph("content_encoder", "a").inputs[0].shape
+    # uint8 images are NHWC, float32 ones NCHW. All graphs of an export have the same sizes.
     axes = (0, 1, 2) if manifest.io == "uint8" else (0, 2, 3)
     batch, height, width = (
         size if isinstance(size, int) else None for size in (shape[axis] for axis in axes)
@@ -193,6 +196,7 @@ def _parse_batch(text: str | None, fixed: int | None) -> Batches:
             "1,4 (best at the smaller number), or as smallest, best and largest 1,2,4, each at "
             "least 1"
         )
+    # Of "1,4" and "4" the smallest is the optimum; of "1,2,4" the one in the middle.
     return numbers[0], numbers[-2 if len(numbers) == 3 else 0], numbers[-1]
 
 
@@ -239,6 +243,7 @@ def _ranges(tensor: TensorEntry, profile: Profile, manifest: Manifest) -> ShapeR
 
 def _shape(tensor: TensorEntry, extent: Extent, manifest: Manifest) -> tuple[int, ...]:
     if tensor.name == "style":
+        # One style for each content: `results` is `batch` here, so one number covers both.
         return extent.batch, manifest.model.style_dim
     if tensor.name == "norm_stats":
         return extent.batch, _number(tensor.shape[1]), 2

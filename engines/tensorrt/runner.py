@@ -121,6 +121,7 @@ class TensorRTRunner(Runner):
         self._context = self._make_context()
         self._stream = Stream(place.device)
         self._ports = {spec.name: _Port(spec, place.device) for spec in self.inputs + self.outputs}
+        # The first execution context of an engine starts with profile 0.
         self._profile = 0
         self._prepared: _Prepared | None = None
         self._repeated = False
@@ -149,6 +150,7 @@ class TensorRTRunner(Runner):
         results = {}
         for port in outputs:
             array = self._place.pool.array(port.shape, port.dtype)
+            # A copy within the GPU: the next run overwrites the port's buffer.
             for offset, address, nbytes in array.pieces():
                 self._stream.move(address, port.address + offset, nbytes)
             results[port.name] = array
@@ -167,6 +169,7 @@ class TensorRTRunner(Runner):
                 return
             # The closing thread may have another current device.
             self._place.device.release("cudaSetDevice", self._place.device.index)
+            # The recorded graph holds addresses of the ports: it goes first, the engine last.
             self._forget()
             for port in self._ports.values():
                 port.free()
@@ -184,6 +187,7 @@ class TensorRTRunner(Runner):
         if self._context is None:
             raise EngineError(f"graph {self.name} is closed: open the model again")
         self._place.device.activate()
+        # An array on another GPU goes through the host.
         reachable = {name: self._reachable(array) for name, array in feeds.items()}
         with self._place.api.log.listen() as messages:
             try:
@@ -215,6 +219,8 @@ class TensorRTRunner(Runner):
         if self._repeated:
             return
         self._forget()
+        # The order counts: a profile decides which shapes are valid, output shapes follow from
+        # input shapes, and buffers are allocated for them.
         self._choose_profile(shapes, messages)
         for name, shape in shapes.items():
             self._demand(
@@ -243,6 +249,7 @@ class TensorRTRunner(Runner):
             command=place.build_command,
             multiple=place.multiple,
         )
+        # The switch may copy on the stream: wait for it, then set all shapes again.
         if profile != self._profile:
             self._demand(
                 self._context.set_optimization_profile_async(profile, self._stream.handle),
@@ -254,11 +261,13 @@ class TensorRTRunner(Runner):
 
     def _output_shapes(self, messages: list[Message]) -> dict[str, Shape]:
         try:
+            # Names of the inputs that still lack a shape.
             missing = self._context.infer_shapes()
         except RuntimeError as exc:
             raise self._error(f"shapes cannot be inferred: {exc}", messages) from exc
         self._demand(not missing, f"shapes of {missing} are missing", messages)
         shapes = {s.name: tuple(self._context.get_tensor_shape(s.name)) for s in self.outputs}
+        # A size of -1 depends on the data; no graph of ours has one.
         for name, shape in shapes.items():
             self._demand(min(shape) >= 0, f"'{name}' has the open shape {shape}", messages)
         return shapes
@@ -316,6 +325,7 @@ class TensorRTRunner(Runner):
     def _read_profile(self, index: int) -> PlanProfile:
         ranges = {}
         for spec in self.inputs:
+            # -1 marks a free axis; a fixed shape is that of every profile.
             fixed = tuple(self._engine.get_tensor_shape(spec.name))
             if -1 in fixed:
                 ranges[spec.name] = tuple(
@@ -323,6 +333,7 @@ class TensorRTRunner(Runner):
                 )
             else:
                 ranges[spec.name] = (fixed, fixed, fixed)
+        # From (min, opt, max) for each input to each input's shape for min, opt and max.
         return PlanProfile(*({name: r[which] for name, r in ranges.items()} for which in range(3)))
 
     def _make_context(self) -> Any:
@@ -419,6 +430,7 @@ class TensorRTGraphs(GraphSet):
 
     def _open_runtime(self) -> Any:
         """The Runtime, created with the first plan; the GPU was checked long before."""
+        # One for all graphs; engines must not outlive it.
         if self._runtime is None:
             api = self._place.api
             try:
@@ -489,6 +501,7 @@ def check_cuda_majors(wheels: str, facts: DeviceFacts) -> None:
     Raises:
         EngineError: they are mixed.
     """
+    # Wheels have CUDA's major version in their names: tensorrt-cu12, tensorrt-cu13-libs.
     majors = [major for major in _CUDA_MAJORS if _is_installed(f"{wheels}-cu{major}")]
     if len(majors) > 1:
         found = " and ".join(f"{wheels}-cu{major}" for major in majors)
@@ -556,6 +569,7 @@ class _Port:
             on_device: it comes from or stays in the GPU's memory, so that the host's is not needed.
         """
         self.shape = shape
+        # Mapped memory (Jetson) needs no second buffer, except for arrays that stay on the GPU.
         self._on_device = on_device or not self._host.mapped
         if self._on_device:
             self._device.reserve(self._nbytes)
@@ -568,6 +582,7 @@ class _Port:
             for offset, address, nbytes in array.pieces():
                 stream.move(self.address + offset, address, nbytes)
             return
+        # Into pinned memory, from any layout: `upload` needs one contiguous block.
         self._host.array(self.shape, self.dtype)[...] = array
         if self._on_device:
             stream.upload(self.address, self._host.address, self._nbytes)
@@ -593,7 +608,7 @@ class _Port:
 
 
 class _SayOnce:
-    """Logs once that a build has begun, so that nobody thinks the program hangs."""
+    """Logs once that a build has begun, so that the program does not seem to hang."""
 
     def __init__(self, graph: str, place: Place) -> None:
         self._line = (

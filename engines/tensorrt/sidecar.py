@@ -44,6 +44,7 @@ class PlanKey(StrictModel):
 
     def digest(self) -> str:
         """SHA-256 of the key, hexadecimal."""
+        # Sorted keys: the digest does not depend on the order of the fields.
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -98,7 +99,7 @@ def fault_of(path: Path, sidecar: Sidecar, wanted: PlanKey | None = None) -> str
 
     Args:
         path: of the sidecar.
-        sidecar: what it says.
+        sidecar: its contents.
         wanted: the key that it has to have; None: any.
     """
     if wanted is not None and sidecar.key != wanted:
@@ -106,6 +107,7 @@ def fault_of(path: Path, sidecar: Sidecar, wanted: PlanKey | None = None) -> str
     plan = path.with_suffix(".plan")
     try:
         size = plan.stat().st_size
+        # The size first: it shows a copy that was cut off without reading the plan.
         if size != sidecar.plan_bytes:
             return f"it has {size} bytes instead of {sidecar.plan_bytes}"
         if sha256(plan) != sidecar.plan_sha256:
@@ -114,6 +116,7 @@ def fault_of(path: Path, sidecar: Sidecar, wanted: PlanKey | None = None) -> str
         return "the engine's file is missing"
     except OSError as exc:
         return f"it cannot be read ({exc.strerror})"
+    # File names have the key's digest: a pair that was copied under another name is not used.
     if path.stem.rpartition("-")[2] != sidecar.key.digest()[:KEY_DIGITS]:
         return _OTHER
     return None
@@ -135,6 +138,7 @@ def misfit(key: PlanKey, here: PlanKey) -> str | None:
         return f"one was built on {key.platform}, this is {here.platform}"
     if not version_fits(key, here.tensorrt):
         return f"one was built with TensorRT {key.tensorrt}, this is {here.tensorrt}"
+    # TensorRT-RTX: a plan may be for more GPUs than are asked for.
     if not set(here.options.compute_capabilities) <= set(options.compute_capabilities):
         asked = ", ".join(here.options.compute_capabilities)
         return f"one was built for {', '.join(options.compute_capabilities)}, not for {asked}"
@@ -161,6 +165,7 @@ def version_fits(key: PlanKey, installed: str) -> bool:
     if key.tensorrt == installed:
         return True
     built, found = (tuple(map(int, re.findall(r"\d+", v)[:3])) for v in (key.tensorrt, installed))
+    # Later versions read it, older ones never do.
     return key.options.version_compatible and found >= built
 
 
@@ -169,6 +174,7 @@ def _gpu_fits(key: PlanKey, here: PlanKey) -> bool:
     if same and key.gpu == here.gpu:
         return True
     level = key.options.hardware_compatibility
+    # AMPERE_PLUS: any GPU of compute capability 8.0 or newer.
     if level == "ampere-plus" and here.compute_capability:
         return int(here.compute_capability.partition(".")[0]) >= 8
     return level == "same-compute-capability" and same

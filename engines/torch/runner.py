@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -112,6 +111,7 @@ def _multiplying(torch: Any, device: Device) -> Iterator[None]:
         yield
         return
     places = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    # Held during the run, so that two models with different settings do not mix.
     with _MULTIPLYING:
         before = [place.allow_tf32 for place in places]
         for place in places:
@@ -152,7 +152,7 @@ def open_torch(
     from munit_edge.trainer.checkpoint import open_checkpoint
 
     if device == "auto":
-        chosen = replace(Device("cuda" if torch.cuda.is_available() else "cpu"), tf32=tf32)
+        chosen = Device("cuda" if torch.cuda.is_available() else "cpu", tf32=tf32)
     else:
         chosen = Device.parse(device, tf32=tf32)
     if chosen.kind == "cuda" and chosen.index >= torch.cuda.device_count():

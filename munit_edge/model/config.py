@@ -33,7 +33,7 @@ STATS_KINDS: tuple[GraphKind, ...] = ("content_encoder_stats", "decoder_stats")
 """Their twins with the norms' statistics as input and output; see `norm_statistics`."""
 
 MAX_WIDTH = 65_536
-"""Channels or numbers of any layer; more is a slip, and fills the memory."""
+"""Most channels or numbers of any layer; more is a typing error that would exhaust the memory."""
 
 
 class DiscriminatorConfig(StrictModel):
@@ -51,7 +51,7 @@ class DiscriminatorConfig(StrictModel):
     num_scales: int = Field(3, ge=1, le=16)
     """Image scales; each has its own network. `global-residual` looks at one scale only."""
     norm: Literal["none", "instance", "layer"] = "none"
-    """Normalisation behind every convolution but the first and the last (`multiscale-patch`)."""
+    """Normalisation after every convolution but the first and the last (`multiscale-patch`)."""
     padding: Padding = "reflect"
     """Padding of the convolutions; `multiresolution-patch` and `global-residual`: zero."""
     activation: Activation = "lrelu"
@@ -84,7 +84,7 @@ class DiscriminatorConfig(StrictModel):
         pooled = 2 ** (self.num_scales - 1)
         if self.kind == "multiresolution-patch":
             return int(pooled)  # halving rounds down, and 3x3 with zero padding takes one pixel
-        # 4x4 convolutions need 2 pixels each, and instance norm behind the last one 2 again.
+        # 4x4 convolutions need 2 pixels each, and instance norm after the last one 2 again.
         last = 2**self.num_layers
         if self.norm == "instance" and self.num_layers > 1:
             last *= 2
@@ -96,7 +96,7 @@ class ModelConfig(StrictModel):
 
     architecture: Architecture = "munit"
     """`munit`: the paper's. `munit-sn`: the improved release's, with spectral norm, AdaIN in the
-    up-sampling blocks and no tanh."""
+    upsampling blocks and no tanh."""
     channels_a: Channels = 3
     """Channels of domain a: 1 (grey), 3 (RGB) or 4 (RGBA)."""
     channels_b: Channels = 3
@@ -180,7 +180,7 @@ class ModelConfig(StrictModel):
 
 
 def graph_name(kind: GraphKind, domain: Domain) -> str:
-    """What a graph is called: `decoder_b`, `decoder_b_stats`."""
+    """The name of a graph: `decoder_b`, `decoder_b_stats`."""
     network = kind.removesuffix("_stats")
     return f"{network}_{domain}{kind[len(network) :]}"
 

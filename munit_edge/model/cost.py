@@ -23,19 +23,19 @@ from munit_edge.model.layers import (
 )
 
 LARGE = 1024
-"""Pixels of a content code's side, beside which the style's MLP costs nothing."""
+"""Side of a content code in pixels at which the cost of the style's MLP is negligible."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one layer or one graph costs."""
+    """The cost of one layer or one graph."""
 
     parameters: int
     """Learned numbers."""
     macs: int
     """Multiplications for one image, as the networks are defined."""
     folded_macs: int
-    """Multiplications of the same in the form that is exported, with folded decoders."""
+    """Multiplications for one image in the exported form, with folded decoders."""
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -46,7 +46,7 @@ class Cost:
 
 
 def model_costs(config: ModelConfig, size_hw: tuple[int, int]) -> dict[str, Cost]:
-    """What each of the six graphs costs, by its name.
+    """The cost of each of the six graphs, by name.
 
     Args:
         config: the model's configuration.
@@ -62,7 +62,7 @@ def model_costs(config: ModelConfig, size_hw: tuple[int, int]) -> dict[str, Cost
 def graph_cost(
     config: ModelConfig, kind: GraphKind, domain: Domain, size_hw: tuple[int, int]
 ) -> Cost:
-    """What one graph costs for an image of a height and width in pixels."""
+    """The cost of one graph for an image of a height and width in pixels."""
     channels = config.channels(domain)
     if kind == "style_encoder":
         height, width = (max(side, config.style_min_size) for side in size_hw)
@@ -71,6 +71,7 @@ def graph_cost(
     if kind == "content_encoder":
         return _convolutions(config, content_encoder(config, channels), height, width)
     height, width = height // config.size_multiple, width // config.size_multiple
+    # Once for each style, whatever the size of the image.
     mlp = [*style_mlp(config), *adain_linears(config)]
     return sum(map(_linear, mlp), _convolutions(config, decoder(config, channels), height, width))
 
@@ -86,6 +87,7 @@ def _convolutions(config: ModelConfig, layers: Sequence[Layer], height: int, wid
     total = Cost(0, 0, 0)
     for layer in layers:
         if layer.resampling == "down":
+            # A 4x4 kernel with stride 2 and padding 1 halves a side, rounded down.
             height, width = height // 2, width // 2
         elif layer.resampling == "up":
             height, width = 2 * height, 2 * width
@@ -100,11 +102,13 @@ def _convolution(config: ModelConfig, layer: Layer, height: int, width: int) -> 
     macs = layer.inputs * layer.outputs * layer.kernel**2 * height * width
     folded = macs
     if layer.resampling == "up":
+        # 9 instead of 25 for each output pixel: see `munit_edge.trainer.fast.up_convolution`.
         # 5x5 on a doubled image is 3x3 with four times the outputs on the image itself.
         folded = 9 * layer.inputs * layer.outputs * height * width
         if config.padding == "reflect":  # the outermost line of each side is corrected
             folded += 2 * 5 * layer.inputs * layer.outputs * (height + width)
     elif layer.stage == "to_image":
+        # More, not fewer: the gain is a number of outputs that kernels are efficient at.
         # Split into 7x1 and 1x7, with the 7 columns of taps as channels in between.
         folded += layer.outputs * layer.kernel**2 * height * width
     return Cost(layer.parameters, macs, folded)

@@ -1,4 +1,4 @@
-"""What other files an ONNX graph would load, found without the onnx package and without weights.
+"""Which other files an ONNX graph would load, found without the onnx package or the weights.
 
 The manifest has the hash of each graph file, and a graph holds all it needs: an export writes no
 other file. A graph that names one is refused before an engine reads it, since that file could be
@@ -68,8 +68,10 @@ def check_self_contained(data: bytes | memoryview, name: str) -> None:
     """
     try:
         with memoryview(data) as view:
+            # A FlatBuffers file has its identifier at byte 4.
             if bytes(view[4:8]) == _OTHER_FORMAT:
                 raise ValueError("it is in ONNX Runtime's own format")
+            # Any bytes without a graph parse as a model of nothing; 7 is ModelProto.graph.
             if not any(field.number == 7 for field in _fields(view, 0, len(view))):
                 raise ValueError("it holds no graph")
             fault = _find(view, "model", 0, len(view), 0)
@@ -85,7 +87,7 @@ def check_self_contained(data: bytes | memoryview, name: str) -> None:
 
 
 def _find(view: memoryview, message: str, start: int, end: int, depth: int) -> str | None:
-    """What a message would load from another file; None: nothing."""
+    """What a message would load from another file, or None."""
     if depth > _DEEPEST:
         raise ValueError("it is nested too deeply")
     nested = _NESTED[message]
@@ -104,6 +106,8 @@ def _find(view: memoryview, message: str, start: int, end: int, depth: int) -> s
 
 
 def _is_external(field: _Field) -> bool:
+    # TensorProto.DEFAULT is 0, EXTERNAL is 1. A list of file names (external_data) is refused even
+    # without EXTERNAL.
     if field.number == _DATA_LOCATION:
         return field.value != 0
     return field.number == _EXTERNAL_DATA
@@ -114,6 +118,8 @@ def _fields(view: memoryview, start: int, end: int) -> Iterator[_Field]:
     at = start
     while at < end:
         key, at = _number(view, at, end)
+        # protobuf's wire format: a key of field number and kind, then the value or its length.
+        # Kinds 3 and 4 (groups) are not in onnx.proto.
         number, kind = key >> 3, key & 7
         if not 0 < number < 1 << 29:  # parsers drop what is above, and would see another field
             raise ValueError("it has a field of an unknown number")
@@ -142,7 +148,10 @@ def _number(view: memoryview, at: int, end: int) -> tuple[int, int]:
             raise ValueError("it is cut off")
         byte = view[at]
         at += 1
+        # Seven bits a byte, the lowest first; the eighth bit is set in all bytes but the last.
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
+            # Parsers keep 64 bits of the 70 that ten bytes hold; a number read differently here
+            # could hide a field from the check.
             return number & 0xFFFF_FFFF_FFFF_FFFF, at
         shift += 7

@@ -5,7 +5,7 @@ derived from them: parameters and MACs (`cost`), the rows of the norms' statisti
 (`norm_statistics`), the margins of tiles (`translate.tiling`) and the smallest image that a network
 takes. MUNIT, section 5.1 and appendix B; `munit-sn` is described in `trainer.networks`.
 
-This module imports nothing of the package: a `ModelConfig` is a `Settings`, and asks here.
+This module imports nothing of the package: `ModelConfig`, which is a `Settings`, imports it.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class Layer(NamedTuple):
     @property
     def parameters(self) -> int:
         """Weights, biases, the norm's own parameters and the activation's slope."""
+        # AdaIN's scale and shift come from the MLP, and plain instance norm has none.
         norm = 2 * self.outputs if self.norm in ("affine-instance", "layer") else 0
         slope = 1 if self.activation == "prelu" else 0
         return self.inputs * self.outputs * self.kernel**2 + self.outputs + norm + slope
@@ -97,6 +98,7 @@ class Linear(NamedTuple):
 @functools.lru_cache(maxsize=256)
 def content_encoder(config: Settings, image_channels: int) -> tuple[Layer, ...]:
     """Image -> content: a 7x7 convolution, stride-2 convolutions, residual blocks."""
+    # In the notation of MUNIT's appendix B: c7s1-64, d128, d256, then R256 four times.
     improved = config.architecture == "munit-sn"
     norm: Norm = "affine-instance" if improved else "instance"
     widths = content_widths(config)
@@ -112,6 +114,7 @@ def content_encoder(config: Settings, image_channels: int) -> tuple[Layer, ...]:
 def style_encoder(config: Settings, image_channels: int) -> tuple[Layer, ...]:
     """Image -> style: convolutions without norms, which would remove the style, then the mean."""
     improved = config.architecture == "munit-sn"
+    # Appendix B: c7s1-64, d128, d256, d256, d256, global average pooling, fc8.
     # Channels double at the first two stride-2 convolutions only; `max_width` does not apply.
     widths = [config.width * 2 ** min(i, 2) for i in range(config.num_style_downsamples + 1)]
     stem = Layer("stem", image_channels, widths[0], 7, "none", "none", config.activation, improved)
@@ -126,6 +129,7 @@ def style_encoder(config: Settings, image_channels: int) -> tuple[Layer, ...]:
 def decoder(config: Settings, image_channels: int) -> tuple[Layer, ...]:
     """Content -> image: AdaIN residual blocks, then upsampling by 2 with 5x5 convolutions."""
     improved = config.architecture == "munit-sn"
+    # Appendix B: R256 four times, u128, u64, c7s1-3.
     channels = content_widths(config)[-1]
     widths = [channels // 2**i for i in range(config.num_downsamples + 1)]
     norm: Norm = "adain" if improved else "layer"
@@ -140,17 +144,20 @@ def decoder(config: Settings, image_channels: int) -> tuple[Layer, ...]:
 
 
 def style_mlp(config: Settings) -> tuple[Linear, ...]:
-    """The MLP after the style code. That of `munit` ends in all AdaIN parameters at once."""
+    """The MLP after the style code; in `munit` its last layer gives all AdaIN parameters."""
+    # In `munit` the count includes the layer that gives the AdaIN parameters; in `munit-sn` they
+    # come from a further layer for each AdaIN (`adain_linears`).
     hidden = config.num_mlp_layers - (config.architecture == "munit")
     dims = [config.style_dim, *[config.mlp_dim] * hidden]
     layers = [Linear(dims[i], dims[i + 1], config.activation) for i in range(hidden)]
     if config.architecture == "munit":
+        # A scale and a shift for each channel of each AdaIN layer.
         layers.append(Linear(dims[-1], 2 * sum(adain_channels(config))))
     return tuple(layers)
 
 
 def adain_linears(config: Settings) -> tuple[Linear, ...]:
-    """What `munit-sn` has after the MLP: a linear layer for each AdaIN layer."""
+    """The linear layers after the MLP of `munit-sn`, one for each AdaIN layer."""
     if config.architecture == "munit":
         return ()
     return tuple(Linear(config.mlp_dim, 2 * channels) for channels in adain_channels(config))
@@ -188,6 +195,7 @@ def min_size(layers: Sequence[Layer]) -> int:
     Reflection by p pixels needs p + 1 pixels.
     """
     smallest, reduction = 1, 1
+    # `layer` sees the image reduced so far: its p + 1 pixels are that many times `reduction`.
     for layer in layers:
         smallest = max(smallest, (layer.padding + 1) * reduction)
         if layer.resampling == "down":
@@ -200,11 +208,17 @@ def receptive_margin(layers: Sequence[Layer]) -> int:
 
     In pixels of the input; an area's borders lie on pixels of the coarser of input and output.
     """
+    # From the last layer back to the first: `margin` counts pixels of the current layer's output,
+    # and each step turns it into pixels of its input.
     margin = 0
     for layer in reversed(layers):
         if layer.resampling == "down":
+            # Stride 2: output y reads inputs 2y - padding to 2y - padding + kernel - 1, and with
+            # the kernel of 4 and its padding of 1 both sides reach equally far.
             margin = 2 * margin + layer.padding
         elif layer.resampling == "up":
+            # The convolution sees the doubled image, of which two pixels are one of the input: half
+            # of its reach, rounded up.
             margin = -(-(margin + layer.padding) // 2)
         else:
             margin += layer.padding

@@ -1,4 +1,4 @@
-"""The manifest: what a model directory says of itself, and the check that its files are whole.
+"""The manifest: the description of a model directory, and the check that its files are intact.
 
 model/
 munit_edge.json          this manifest
@@ -64,9 +64,9 @@ class GraphEntry(StrictModel):
     """One graph of the model directory."""
 
     kind: GraphKind
-    """Which of the domain's."""
+    """Which of the domain's graphs."""
     domain: Domain
-    """Whose."""
+    """The domain."""
     file: str
     """File name inside the model directory."""
     sha256: str
@@ -118,11 +118,11 @@ class GateResult(StrictModel):
     """Translations in reduced precision against those in float32, of one direction."""
 
     direction: Direction
-    """Which way."""
+    """From which domain to which."""
     translations: int
     """Images times styles."""
     psnr_db: float
-    """Of the mean squared error of all of them (dB, 255 levels; 100 stands for no difference)."""
+    """Of the mean squared error over all of them (dB, 255 levels; 100 stands for no difference)."""
     worst_psnr_db: float
     """Of the translation that lost most."""
     ssim: float
@@ -132,7 +132,7 @@ class GateResult(StrictModel):
 
 
 class GateEntry(StrictModel):
-    """Proof that reduced precision does not hurt, on images of the user."""
+    """Results of the quality gate: reduced precision against float32, on images of the user."""
 
     precision: Precision
     """What was tried."""
@@ -146,7 +146,7 @@ class GateEntry(StrictModel):
     results: tuple[GateResult, ...]
     """One for each direction."""
     kept_fp32: tuple[str, ...] = ()
-    """Layers that stayed in float32 by wish, or because the gate needed it."""
+    """Layers that stayed in float32: named by `--keep-fp32`, or because the gate needed it."""
     ranges: tuple[TensorRange, ...] = ()
     """The tensors that come nearest to the end of the type's range, nearest first."""
 
@@ -163,16 +163,16 @@ class StylePrior(StrictModel):
 
 
 class Normalisation(StrictModel):
-    """How bytes and the networks' numbers in [-1, 1] belong together; it is inside uint8 graphs."""
+    """Conversion between bytes and the networks' numbers in [-1, 1]; uint8 graphs contain it."""
 
     divisor: float = 127.5
     """Network value = byte / divisor - offset."""
     offset: float = 1.0
-    """See `divisor`; back: byte = round(clip((value + offset) * divisor, 0, 255))."""
+    """See `divisor`; the inverse is byte = round(clip((value + offset) * divisor, 0, 255))."""
 
 
 class SizeRules(StrictModel):
-    """What image sizes the graphs take, in pixels; the host pads by reflection and crops back."""
+    """Image sizes that the graphs take in pixels; the host pads by reflection and crops again."""
 
     multiple: int = Field(ge=1)
     """Height and width given to the content encoder are multiples of this."""
@@ -194,16 +194,16 @@ class Manifest(StrictModel):
     sizes: SizeRules
     """Image sizes."""
     normalisation: Normalisation = Normalisation()
-    """Bytes to numbers."""
+    """Bytes to the networks' numbers."""
     style_prior: StylePrior = StylePrior()
     """Random styles."""
     graphs: tuple[GraphEntry, ...]
     """Three for each domain."""
     parity: tuple[ParityEntry, ...]
-    """Proof of the export; of an int8 or fp8 model, of its graphs before quantisation, of a bf16
-    model, of copies that round (`GateEntry.arithmetic`)."""
+    """The parity check of the export. For int8 and fp8 it covers the graphs before quantisation,
+    for bf16 float32 copies of the files."""
     gate: tuple[GateEntry, ...] = ()
-    """Proof of reduced precision; none for fp32."""
+    """The quality gate of reduced precision; none for fp32."""
     folded: bool = False
     """Whether the decoders have fewer multiplications than the networks as they were trained."""
     weights: Literal["average", "live"]
@@ -211,7 +211,7 @@ class Manifest(StrictModel):
     checkpoint_sha256: str
     """Hash of configuration and weights: the model's identity, the same in every export."""
     checkpoint_iteration: int
-    """Optimiser steps behind the weights."""
+    """Optimiser steps that led to the weights."""
     origin: str
     """Program that trained the weights."""
     licence_note: str | None = None
@@ -268,8 +268,8 @@ def graph_tensors(
 
     Args:
         config: the model's configuration.
-        kind: which of the graphs.
-        domain: whose.
+        kind: which of the domain's graphs.
+        domain: the domain.
         io: images at its border.
         batch: fixed batch; None: free.
         size_hw: fixed image height and width in pixels; None: free.
@@ -285,6 +285,7 @@ def graph_tensors(
         size // factor if size else name
         for size, name in zip(size_hw, ("content_height", "content_width"), strict=True)
     )
+    # Fixed sizes are multiples of the factor (`ExportOptions.check_size`), so nothing is lost.
     content_shape = (num, config.content_channels, *content_hw)
     dtype: Literal["float16", "float32"] = "float16" if precision == "fp16" else "float32"
     content = TensorEntry(name="content", dtype=dtype, shape=content_shape)
@@ -294,9 +295,12 @@ def graph_tensors(
     if kind == "style_encoder":
         return (image,), (style,)
     if kind == "decoder":
+        # R styles for each of B contents: style and image have B * R rows. A fixed batch has R = 1.
         if batch is None:
             style, image = _of_results(style), _of_results(image)
         return (content, style), (image,)
+    # `stats` comes in, `measured` goes out; `core` marks the pixels that are measured, at the
+    # resolution of the content code.
     stats_shape = (num, num_rows(config, kind), 2)
     stats = TensorEntry(name="norm_stats", dtype="float32", shape=stats_shape)
     measured = TensorEntry(name="norm_stats_out", dtype="float32", shape=stats_shape)
@@ -372,7 +376,7 @@ def read_graph(directory: Path, entry: GraphEntry) -> bytes:
 def checked_graph(directory: Path, entry: GraphEntry) -> Path:
     """The path of a graph file, after its hash was compared with the manifest.
 
-    For engines that read the file themselves: its bytes need not be held besides.
+    For engines that read the file themselves, so that its bytes are not held twice.
 
     Raises:
         ModelError: the file is missing, not the one that was exported, or would load another file.
@@ -382,6 +386,7 @@ def checked_graph(directory: Path, entry: GraphEntry) -> Path:
         found = sha256(path)
     _check_hash(path, entry, found)
     with _read_errors(path), path.open("rb") as file:
+        # An empty file cannot be mapped.
         if not file.read(1):
             check_self_contained(b"", str(path))
         # What is skipped over is not read, and nothing is copied.
@@ -394,6 +399,7 @@ def checked_graph(directory: Path, entry: GraphEntry) -> Path:
 
 
 def _graph_path(directory: Path, entry: GraphEntry) -> Path:
+    # The manifest may come from anybody: a name with a folder in it could point at any file.
     if Path(entry.file).name != entry.file or len(entry.file) > MAX_NAME or "\0" in entry.file:
         raise ModelError(
             f"the manifest names {shown(entry.file)}, which is no file in {directory}: "

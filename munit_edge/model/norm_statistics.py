@@ -1,8 +1,8 @@
-"""Statistics of the norms as data: what `*_stats` graphs take and give, and how parts are joined.
+"""Statistics of the norms as data: what `*_stats` graphs take and give, and how parts are merged.
 
-A norm divides what it gets by its deviation, measured over the whole image. The `*_stats` graphs
-take means and variances from outside instead (`norm_stats`) and tell what they measured themselves
-(`norm_stats_out`), so that parts of an image, or frames of a video, can share them.
+A norm divides its input by the std over the whole image. The `*_stats` graphs take means and
+variances from outside instead (`norm_stats`) and output what they measured (`norm_stats_out`), so
+that parts of an image, or frames of a video, can share them.
 
 Both are float32 [batch, K, 2], mean and biased variance, K rows in the order in which the network
 computes its norms: one row for each channel of an instance norm (AdaIN's too), one for a layer
@@ -42,12 +42,12 @@ def num_rows(config: ModelConfig, kind: GraphKind) -> int:
 
 
 def own_statistics(config: ModelConfig, kind: GraphKind, batch: int) -> NormStatistics:
-    """What makes a `*_stats` graph behave as the plain one: each norm measures for itself."""
+    """Statistics with which a `*_stats` graph behaves as the plain one: each norm uses its own."""
     return np.full((batch, num_rows(config, kind), 2), _OWN, dtype=np.float32)
 
 
-class Joined:
-    """Statistics of parts that do not overlap, joined to those of the whole.
+class Merged:
+    """Statistics of parts that do not overlap, merged into those of the whole.
 
     By the parallel rule of Chan, Golub and LeVeque (1979) in float64: exact but for rounding.
     """
@@ -64,6 +64,9 @@ class Joined:
             measured: [..., K, 2] of that part.
             count: its size, in any unit that is the same for all parts.
         """
+        # S += S_part + d^2 * n * n_part / (n + n_part) and mean += d * n_part / (n + n_part), with
+        # S the sum of squared differences from the mean and d = mean_part - mean. Unlike a plain
+        # sum of squares, S loses no digits where the mean is large.
         part = measured.astype(np.float64)
         total = self._count + count
         difference = part[..., MEAN] - self._mean
@@ -80,9 +83,9 @@ class Joined:
 
 
 def largest_change(before: NormStatistics, after: NormStatistics) -> float:
-    """How far statistics moved, in deviations: of means and of deviations, the largest of all."""
-    deviation = np.sqrt(np.maximum(after[..., VARIANCE], 1e-10, dtype=np.float64))
-    old = np.sqrt(np.maximum(before[..., VARIANCE], 0, dtype=np.float64))
+    """The largest change of any mean or std, in units of the std afterwards."""
+    std = np.sqrt(np.maximum(after[..., VARIANCE], 1e-10, dtype=np.float64))
+    old_std = np.sqrt(np.maximum(before[..., VARIANCE], 0, dtype=np.float64))
     moved = np.abs(after[..., MEAN].astype(np.float64) - before[..., MEAN])
-    stretched = np.abs(np.sqrt(np.maximum(after[..., VARIANCE], 0, dtype=np.float64)) - old)
-    return float((np.maximum(moved, stretched) / deviation).max())
+    stretched = np.abs(np.sqrt(np.maximum(after[..., VARIANCE], 0, dtype=np.float64)) - old_std)
+    return float((np.maximum(moved, stretched) / std).max())

@@ -23,7 +23,7 @@ from munit_edge.images.io import Images
 from munit_edge.images.sizes import pad_to
 from munit_edge.model.config import Direction, Domain, ModelConfig, split_direction
 from munit_edge.model.cost import macs_per_pixel
-from munit_edge.model.norm_statistics import Joined, NormStatistics, largest_change, norm_layers
+from munit_edge.model.norm_statistics import Merged, NormStatistics, largest_change, norm_layers
 from munit_edge.styles.codes import Styles
 from munit_edge.text import counted
 from munit_edge.translate.tiling import Area, Grid, Tile, cut
@@ -200,7 +200,7 @@ class TiledTranslation:
         wanted = list(range(len(stats)))
         most = len(norm_layers(self._config, network))
         for number in range(1, most + 1):
-            joined = {index: Joined() for index in wanted}
+            joined = {index: Merged() for index in wanted}
             for tile in work.tiles(f"measuring pass {number}, "):
                 found = measure(tile, stats, wanted)
                 for index, measured in zip(wanted, found, strict=True):
