@@ -24,7 +24,7 @@ help:  ## show this list
 	@echo "make TARGET, with PYTHON=python3.12 for another Python than python3:"
 	@sed -n 's/^\([a-z0-9-]*\):.*  ## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
-demo: $(INSTALLED)  ## draw sample data, train, export and translate: a picture after some minutes
+demo: $(INSTALLED)  ## draw sample data, train, export and translate: results after some minutes
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/demo.sh
 
 test: $(INSTALLED)  ## run the tests, without those that repeat others with more values
