@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import outcome
 from PIL import Image
-from typer.testing import CliRunner
 
 from munit_edge.benchmark.options import parse_numbers, parse_sizes
 from munit_edge.benchmark.report import BenchmarkReport, BenchmarkRow, as_markdown, as_text
-from munit_edge.cli.main import app
 from munit_edge.doctor import examine as doctor
 from munit_edge.engines.probe import SUBJECTS, Answer, ask
 from munit_edge.errors import ConfigError
@@ -45,9 +45,7 @@ def examined() -> doctor.Report:
     )
 
 
-def run(*arguments: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["benchmark", *arguments])
-    return result.exit_code, result.stdout, result.stderr
+run = partial(outcome, "benchmark")
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from command_line import outcome
 from foreign_models import write_imaginaire_case, write_munit_case
-from typer.testing import CliRunner
 
-from munit_edge.cli.main import app
 from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.trainer.checkpoint import open_checkpoint
 
@@ -38,10 +38,7 @@ def imaginaire(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_imaginaire_case(tmp_path_factory.mktemp("imaginaire"), shape=SHAPE)
 
 
-def run(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["convert", *map(str, arguments)])
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result.exit_code, result.stdout, result.stderr
+run = partial(outcome, "convert")
 
 
 def run_on(folder: Path, name: str = "gen_00000010.pt", *more: object) -> tuple[int, str, str]:
@@ -118,10 +115,10 @@ def test_what_is_no_conversion_is_never_replaced(munit: Path) -> None:
 def test_the_source_is_never_replaced(munit: Path) -> None:
     before = sorted(munit.iterdir())
     for out in (munit, munit.parent, munit / ".." / munit.name):
-        words = ["convert", munit / "gen_00000010.pt", "--config", munit / "config.yaml"]
-        result = CliRunner().invoke(app, [*map(str, words), "-o", str(out), "--overwrite"])
-        assert result.exit_code == 2
-        assert "which is an input" in result.stderr
+        words = [munit / "gen_00000010.pt", "--config", munit / "config.yaml", "-o", out]
+        code, _, err = run(*words, "--overwrite")
+        assert code == 2
+        assert "which is an input" in err
     assert sorted(munit.iterdir()) == before
 
 

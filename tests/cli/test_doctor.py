@@ -5,24 +5,21 @@ from __future__ import annotations
 import functools
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from command_line import outcome
 
 from munit_edge import __version__
-from munit_edge.cli.main import app
 from munit_edge.doctor import examine as doctor
 from munit_edge.doctor import selftest
 from munit_edge.doctor.examine import Report
 from munit_edge.doctor.selftest import SelftestReport
 from munit_edge.engines.probe import Answer
 
-
-def run(*arguments: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["doctor", *arguments])
-    return result.exit_code, result.stdout, result.stderr
+run = partial(outcome, "doctor")
 
 
 def test_json_has_facts_and_findings() -> None:

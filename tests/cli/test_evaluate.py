@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import invoke
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from munit_edge.cli.main import app
 from munit_edge.evaluation.report import EvaluationReport
 from munit_edge.files.atomic import sha256
 from munit_edge.files.names import real_name
@@ -33,8 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def evaluate(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+evaluate = partial(invoke, "evaluate")
 
 
 def numbers(report: EvaluationReport) -> list[float]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from command_line import outcome
 from PIL import Image
-from typer.testing import CliRunner
 
 from munit_edge.cli import progress
-from munit_edge.cli.main import app
 from munit_edge.export import model_directory
 from munit_edge.model.manifest import read_manifest
 from munit_edge.translator import Translator
@@ -33,9 +33,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _export(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["export", "onnx", *map(str, arguments)])
-    return result.exit_code, result.stdout, result.stderr
+_export = partial(outcome, "export", "onnx")
 
 
 def _translations(model: Path, pictures: Path, channels: int) -> np.ndarray:

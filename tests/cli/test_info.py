@@ -6,20 +6,18 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner, Result
+from command_line import invoke
 
-from munit_edge.cli.main import app
 from munit_edge.model.config import ModelConfig
 from munit_edge.model.cost import model_costs
 
-
-def info(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, ["info", *map(str, arguments)])
+info = partial(invoke, "info")
 
 
 def info_json(*arguments: str | Path) -> dict[str, Any]:

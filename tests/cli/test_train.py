@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from command_line import invoke
 from hang_guard import HANG_S, wait_until
 from PIL import Image
 from training_runs import tiny_settings, write_data
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from munit_edge.cli.main import app
 from munit_edge.trainer.checkpoint import newest_checkpoint
 from munit_edge.trainer.config_files import recipe_names
 
@@ -32,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def train(*arguments: str) -> Result:
-    result = CliRunner().invoke(app, ["train", "tiny.yaml", "--device", "cpu", *arguments])
+    result = invoke("train", "tiny.yaml", "--device", "cpu", *arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
@@ -67,7 +67,7 @@ def test_the_run_folder_is_named_after_the_configuration(here: Path) -> None:
 def test_resume_goes_on_from_the_runs_own_configuration(here: Path) -> None:
     train("--data", "data", "-o", "run", "--set", "iterations=3")
     command = ["train", "run/train.yaml", "-o", "run", "--resume", "--set", "iterations=5"]
-    result = CliRunner().invoke(app, command)
+    result = invoke(*command)
     assert result.exit_code == 0, result.stderr
     assert "iterations: 5, 3 done already" in result.stderr
     assert "trained 5 iterations" in result.stdout
@@ -76,7 +76,7 @@ def test_resume_goes_on_from_the_runs_own_configuration(here: Path) -> None:
 def test_a_recipe_by_name(here: Path) -> None:
     small = ("iterations=1", "model.width=4", "model.discriminator.width=4", "batch_size=1")
     settings = [word for setting in small for word in ("--set", setting)]
-    result = CliRunner().invoke(app, ["train", "--recipe", "demo", "--data", "data", *settings])
+    result = invoke("train", "--recipe", "demo", "--data", "data", *settings)
     assert result.exit_code == 0, result.stderr
     assert (here / "runs" / "demo" / "checkpoints" / "00000001").is_dir()
 
@@ -145,13 +145,13 @@ def test_an_unknown_configuration() -> None:
         (["--recipe", "papre"], "there is no recipe 'papre': did you mean 'paper'?"),
         ([], "name either a configuration file or a recipe with --recipe"),
     ):
-        result = CliRunner().invoke(app, ["train", *words])
+        result = invoke("train", *words)
         assert result.exit_code == 2
         assert fault in result.stderr
 
 
 def test_help_names_every_recipe() -> None:
-    text = CliRunner().invoke(app, ["train", "--help"]).stdout
+    text = invoke("train", "--help").stdout
     assert [name for name in recipe_names() if name not in text] == []
 
 
@@ -239,7 +239,7 @@ def test_a_damaged_training_state_is_one_line(values: bytes, here: Path) -> None
     assert checkpoint is not None
     (checkpoint / "training.json").write_bytes(values)
     command = ["train", "run/train.yaml", "-o", "run", "--resume", "--set", "iterations=9"]
-    result = CliRunner().invoke(app, [*command, "--device", "cpu"])
+    result = invoke(*command, "--device", "cpu")
     assert result.exit_code == 2
     last = result.stderr.splitlines()[-1]
     assert re.fullmatch(r"error: .*training\.json.*: the checkpoint is damaged.*", last)

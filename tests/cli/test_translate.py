@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import PROGRAM, invoke
 from hang_guard import HANG_S, narrow_pipe, without_progress
+from noise_images import noise
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from munit_edge import Translator
-from munit_edge.cli.main import app
 from munit_edge.files import atomic as files
 from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.images.io import Picture, write_image
@@ -30,20 +31,16 @@ from munit_edge.translate.log import LOG_FILE
 from munit_edge.translate.run import TranslatedInput
 from munit_edge.translate.sheets import SHEET_ROWS
 
-PROGRAM = [sys.executable, "-c", "from munit_edge.cli.main import main; main()"]
-
 
 def run(model: Path, *arguments: object, stdin: bytes | None = None) -> Result:
     words = ["translate", str(model), *map(str, arguments)]
     if "--direction" not in words:
         words += ["--direction", "a2b"]
-    return CliRunner().invoke(app, words, input=stdin)
+    return invoke(*words, stdin=stdin)
 
 
 def picture(height: int = 24, width: int = 32, channels: int = 3, seed: int = 0) -> Image.Image:
-    shape = (height, width, channels)
-    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    return Image.fromarray(pixels.squeeze())
+    return Image.fromarray(noise(height, width, channels, seed).squeeze())
 
 
 def save(path: Path, image: Image.Image | None = None, **options: Any) -> Path:

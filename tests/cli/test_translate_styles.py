@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import invoke
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from munit_edge import Translator
-from munit_edge.cli.main import app
 from munit_edge.styles.codes import Styles, interpolate_styles, sample_styles, spread_styles
 from munit_edge.styles.files import sampled_style
 from munit_edge.styles.saved import SavedStyles
@@ -33,7 +33,7 @@ def model(tiny_model: Path, tmp_path: Path) -> Path:
 def translate(model: Path, tmp_path: Path, *options: object) -> Result:
     Image.fromarray(PIXELS).save(tmp_path / "x.png")
     words = ["translate", model, tmp_path / "x.png", "-o", tmp_path / "out", "--direction", "a2b"]
-    return CliRunner().invoke(app, [str(word) for word in (*words, *options)])
+    return invoke(*words, *options)
 
 
 def assert_results(model: Path, folder: Path, styles: Styles) -> None:

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import invoke
 from PIL import Image
-from typer.testing import CliRunner
 
 from munit_edge.cli import progress
-from munit_edge.cli.main import app
 from munit_edge.translate import images as picture_translator
 from munit_edge.translate.tiles import TiledTranslation
 from munit_edge.translator import Translator
@@ -28,8 +27,8 @@ def photo(tmp_path: Path) -> Path:
 
 
 def translate(model: Path, photo: Path, *options: str) -> Any:
-    arguments = ["translate", str(model), str(photo), "-o", str(photo.parent / "out")]
-    return CliRunner().invoke(app, [*arguments, "--direction", "a2b", "--styles", "2", *options])
+    words = ["translate", model, photo, "-o", photo.parent / "out", "--direction", "a2b"]
+    return invoke(*words, "--styles", 2, *options)
 
 
 def test_tiles_and_their_cost(tiny_checkpoint: Path, photo: Path) -> None:

@@ -9,19 +9,18 @@ import av
 import clips
 import numpy as np
 import pytest
+from command_line import invoke
 from hang_guard import HANG_S
 from rtsp_server import RtspServer
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from munit_edge import Translator
-from munit_edge.cli.main import app
 from munit_edge.video import live_source
 from munit_edge.video.parts import Parts
 
 
 def run(model: Path, *arguments: object, stdin: bytes | None = None) -> Result:
-    words = ["translate", str(model), *map(str, arguments), "--direction", "a2b"]
-    return CliRunner().invoke(app, words, input=stdin)
+    return invoke("translate", model, *arguments, "--direction", "a2b", stdin=stdin)
 
 
 def refused(model: Path, *arguments: object, stdin: bytes | None = None) -> str:
