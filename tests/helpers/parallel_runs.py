@@ -16,12 +16,12 @@ import accelerate
 import torch
 from ended_runs import start
 from torch.utils.hooks import RemovableHandle
-from training_runs import Recorder, tiny_config
+from training_runs import Recorder, prepared
 
 from munit_edge.errors import MunitEdgeError
 from munit_edge.trainer.distributed import Processes
 from munit_edge.trainer.loop import TrainingRun
-from munit_edge.trainer.prepare import open_accelerator, prepare_run
+from munit_edge.trainer.prepare import open_accelerator
 
 OnStep = Callable[[TrainingRun, int], None]
 
@@ -93,7 +93,7 @@ def _take_part(
     _join(rank, count, port)
     note = path.with_name(f"ending_{rank}.txt")
     try:
-        run = prepare_run(tiny_config(f"data.root={data}", *overrides), path, device="cpu")
+        run = prepared(data, path, *overrides)
         result = run.train(_Calling(run, on_step))
     except MunitEdgeError as exc:
         note.write_text(f"{type(exc).__name__}: {exc}")

@@ -12,6 +12,8 @@ from PIL import Image
 
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.config_files import set_key
+from munit_edge.trainer.loop import TrainingResult, TrainingRun
+from munit_edge.trainer.prepare import prepare_run
 
 TINY: dict[str, Any] = {
     "model": {
@@ -99,6 +101,12 @@ def write_vgg(path: Path, seed: int = 0) -> Path:
     return path
 
 
+def prepared(data: Path, path: Path, *overrides: str, resume: bool = False) -> TrainingRun:
+    """A tiny run on the images of `data`, on the CPU."""
+    config = tiny_config(f"data.root={data}", *overrides)
+    return prepare_run(config, path, device="cpu", resume=resume)
+
+
 class Recorder:
     """A `Display` that remembers."""
 
@@ -113,3 +121,14 @@ class Recorder:
 
     def message(self, text: str) -> None:
         self.messages.append(text)
+
+
+def train(
+    data: Path,
+    path: Path,
+    *overrides: str,
+    resume: bool = False,
+    display: Recorder | None = None,
+) -> TrainingResult:
+    """Train a tiny run to its end."""
+    return prepared(data, path, *overrides, resume=resume).train(display or Recorder())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from foreign_models import IMAGINAIRE_SETTINGS
+from foreign_models import IMAGINAIRE_SETTINGS, MUNIT_SETTINGS, changed
 
 from munit_edge.errors import ConfigError
 from munit_edge.model.config import ModelConfig
@@ -173,7 +173,6 @@ MUNIT: dict[str, Any] = {
     "beta1": 0.4,
     "beta2": 0.99,
     "init": "xavier",
-    "lr": 0.0002,
     "lr_policy": "step",
     "step_size": 300,
     "gamma": 0.25,
@@ -183,26 +182,17 @@ MUNIT: dict[str, Any] = {
     "recon_c_w": 4,
     "recon_x_cyc_w": 5,
     "vgg_w": 0,
-    "gen": {
-        "dim": 8,
-        "mlp_dim": 16,
-        "style_dim": 4,
-        "activ": "relu",
-        "n_downsample": 2,
-        "n_res": 1,
-        "pad_type": "reflect",
-    },
-    "dis": {
-        "dim": 8,
-        "norm": "none",
-        "activ": "lrelu",
-        "n_layer": 3,
-        "gan_type": "nsgan",
-        "num_scales": 2,
-        "pad_type": "reflect",
-    },
-    "input_dim_a": 1,
-    "input_dim_b": 3,
+    **changed(
+        MUNIT_SETTINGS,
+        {
+            "lr": 0.0002,
+            "gen.style_dim": 4,
+            "gen.n_res": 1,
+            "dis.n_layer": 3,
+            "dis.gan_type": "nsgan",
+            "input_dim_a": 1,
+        },
+    ),
     "num_workers": 6,
     "new_size": 72,
     "crop_image_height": 64,

@@ -21,6 +21,7 @@ from training_runs import (
     all_tensors,
     assert_same,
     tiny_config,
+    train,
     write_data,
     write_pictures,
 )
@@ -33,7 +34,6 @@ from munit_edge.images.io import read_image
 from munit_edge.trainer import loop
 from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint, saved_checkpoints
 from munit_edge.trainer.config import BestBy
-from munit_edge.trainer.loop import TrainingResult
 from munit_edge.trainer.measures import Evaluation
 from munit_edge.trainer.prepare import prepare_run
 from munit_edge.trainer.step import Losses, TrainingStep
@@ -43,18 +43,6 @@ from munit_edge.translator import Translator
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return write_data(tmp_path / "data")
-
-
-def train(
-    data: Path,
-    path: Path,
-    *overrides: str,
-    resume: bool = False,
-    display: Recorder | None = None,
-) -> TrainingResult:
-    config = tiny_config(f"data.root={data}", *overrides)
-    run = prepare_run(config, path, device="cpu", resume=resume)
-    return run.train(display or Recorder())
 
 
 def test_a_run_leaves_checkpoints_images_and_curves(data: Path, tmp_path: Path) -> None:
