@@ -165,14 +165,6 @@ def test_config_of_the_other_program(munit: Path, imaginaire: Path) -> None:
     assert "other.pt is a checkpoint of NVlabs/imaginaire: name the YAML file" in message
 
 
-def test_config_and_weights_disagree(munit: Path) -> None:
-    config = munit / "config.yaml"
-    config.write_text(config.read_text().replace("n_res: 2", "n_res: 4"))
-    message = refused(munit)
-    assert "the weights imply gen.n_res = 2, the config says 4" in message
-    assert "missing: a.enc_content.model.3.model.2.model.0.conv.weight, " in message
-
-
 def test_no_average(munit: Path) -> None:
     message = refused(munit, "gen_00000010.pt", "--weights", "average")
     assert "gen_00000010.pt has no EMA of the weights: use --weights live" in message
@@ -221,12 +213,6 @@ FOREIGN: dict[str, tuple[object, str]] = {
 def test_other_torch_files(munit: Path, content: object, message: str) -> None:
     torch.save(content, munit / "other.pt")
     assert message in refused(munit, "other.pt")
-
-
-def test_other_files(munit: Path) -> None:
-    for content in (b"", b"PK\x03\x04", b"\x89PNG\r\n\x1a\n", b"\x80\x02}", b"text\n" * 100):
-        (munit / "other.pt").write_bytes(content)
-        assert "cannot be read as a torch file" in refused(munit, "other.pt")
 
 
 def test_truncated_files(munit: Path) -> None:

@@ -418,20 +418,6 @@ def test_json_lines(tiny_model: Path, tmp_path: Path) -> None:
         TranslatedInput.model_validate_json(line)
 
 
-def test_names_that_are_no_unicode(tiny_model: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    try:
-        Path(os.fsdecode(os.fsencode(folder) + b"/\xff.png")).write_bytes(encoded(picture()))
-    except OSError:
-        pytest.skip("this file system takes Unicode names only")
-    for number, extra in enumerate(([], ["--json"])):
-        out = tmp_path / str(number)
-        result = run(tiny_model, folder, "-o", out, "--styles", 1, *extra)
-        assert result.exit_code == 0, result.output
-        assert [os.fsencode(path.name) for path in out.glob("*.png")] == [b"\xff_00.png"]
-
-
 # ----------------------------------------------------------------------------------------------
 # Bad input
 

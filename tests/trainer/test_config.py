@@ -96,10 +96,15 @@ def test_schedule_counts_iterations_from_1(settings: dict[str, Any], factors: li
 
 
 DISCRIMINATORS = [
-    {"kind": "multiscale-patch", "padding": padding, "norm": norm}
-    for padding in ("reflect", "zero")
-    for norm in ("none", "instance", "layer")
-] + [{"kind": kind, "padding": "zero"} for kind in ("multiresolution-patch", "global-residual")]
+    *(
+        {"kind": "multiscale-patch", "padding": padding, "norm": norm}
+        for padding in ("reflect", "zero")
+        for norm in ("none", "instance", "layer")
+    ),
+    {"kind": "multiscale-patch", "padding": "replicate", "norm": "layer"},
+    {"kind": "multiresolution-patch", "padding": "zero"},
+    {"kind": "global-residual", "padding": "zero"},
+]
 
 
 @pytest.mark.parametrize("settings", DISCRIMINATORS, ids=lambda s: "-".join(s.values()))

@@ -28,7 +28,7 @@ from munit_edge.engines.tensorrt.builder import BuildOptions, BuiltPlan
 from munit_edge.engines.tensorrt.cache import BuildRequest, Plan, find_or_build
 from munit_edge.engines.tensorrt.listing import list_plans, prune_plans
 from munit_edge.engines.tensorrt.profiles import declare_profiles
-from munit_edge.errors import ConfigError, EngineError, ModelError, OutputError
+from munit_edge.errors import EngineError, ModelError, OutputError
 from munit_edge.model.manifest import GraphEntry, Precision, read_manifest
 
 needs_rtx = pytest.mark.skipif(
@@ -450,12 +450,6 @@ def test_a_real_plan_is_found_again(tiny_model: Path, cache: Path) -> None:
     assert not ask(**RTX).built
     text = first.path.with_suffix(".json").read_text()
     assert json.loads(text)["key"]["gpu"] is None
-
-
-@needs_rtx
-def test_unknown_compute_capability(ask: Asker) -> None:
-    with pytest.raises(ConfigError, match=r"--compute-capability: 1\.0 is unknown; .*8\.6"):
-        ask("64", target="tensorrt-rtx", compute_capabilities=("1.0",))
 
 
 @pytest.mark.parametrize(

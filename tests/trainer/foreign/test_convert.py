@@ -473,6 +473,8 @@ OTHER_BYTES = {
     "cut zip": (b"PK\x03\x04" + bytes(100), "a zip archive whose end is missing"),
     "tar": (bytes(257) + b"ustar" + bytes(300), "a tar archive"),
     "noise": (bytes(range(7, 255)), "damaged or something else"),
+    "PNG": (b"\x89PNG\r\n\x1a\n", "damaged or something else"),
+    "cut pickle": (b"\x80\x02}", "a pickle that torch did not write"),
 }
 
 
@@ -480,5 +482,5 @@ OTHER_BYTES = {
 def test_files_of_other_kinds(name: str, munit: Path, tmp_path: Path) -> None:
     content, message = OTHER_BYTES[name]
     (tmp_path / "gen.pt").write_bytes(content)
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelError, match=f"gen.pt cannot be read as a torch file.*{message}"):
         convert_checkpoint(tmp_path / "gen.pt", munit.parent / "config.yaml", tmp_path / "out")

@@ -198,9 +198,3 @@ def test_words_that_older_yaml_took_for_something_else(word: str, tmp_path: Path
 @pytest.mark.parametrize(("word", "value"), [("no", False), ("off", False), ("yes", True)])
 def test_words_where_a_truth_is_wanted(word: str, value: bool) -> None:
     assert read_train_config(recipe_path("demo"), [f"data.flip={word}"]).data.flip is value
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-32"])
-def test_encodings_of_files(encoding: str, tmp_path: Path) -> None:
-    (tmp_path / "x.yaml").write_text(munit_text(), encoding=encoding)
-    assert read_train_config(tmp_path / "x.yaml").iterations == 1
