@@ -256,7 +256,9 @@ def test_a_picture_that_memory_does_not_hold_fails_alone(
     ],
     ids=lambda words: " ".join(word if len(word) < 99 else "LONG" for word in words),
 )
-@pytest.mark.parametrize("kind", ["too long", "a loop", "below a loop"])
+@pytest.mark.parametrize(
+    "kind", ["too long", "a loop", pytest.param("below a loop", marks=pytest.mark.slow)]
+)
 def test_a_path_that_cannot_be_is_one_line(
     words: tuple[str, ...],
     kind: str,

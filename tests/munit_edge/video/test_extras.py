@@ -29,7 +29,7 @@ WRITTEN = [
 
 
 @pytest.mark.parametrize(("suffix", "codec"), WRITTEN)
-@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
+@pytest.mark.parametrize("name", ["clip.mp4", pytest.param("clip.mkv", marks=pytest.mark.slow)])
 def test_results_declare_the_rate_of_the_input(
     tmp_path: Path, suffix: str, codec: CodecName, name: str
 ) -> None:
