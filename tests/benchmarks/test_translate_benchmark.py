@@ -30,8 +30,8 @@ def test_plain_torch_does_the_same_work_in_every_way(
         arguments = [str(tiny_checkpoint), str(tmp_path / "photo.png"), str(out), "--styles", "3"]
         monkeypatch.setattr(sys, "argv", ["plain_torch_translate.py", *arguments, *ways])
         assert plain.main() == 0
-        pictures = [np.asarray(Image.open(path)) for path in sorted(out.iterdir())]
-        difference = np.abs(np.stack(pictures).astype(int) - expected.astype(int))
+        images = [np.asarray(Image.open(path)) for path in sorted(out.iterdir())]
+        difference = np.abs(np.stack(images).astype(int) - expected.astype(int))
         assert difference.max() <= 1
 
 

@@ -1,4 +1,4 @@
-"""Paths that the system refuses, names that are not text, and files that only look like pictures:
+"""Paths that the system refuses, names that are not text, and files that only look like images:
 one of them ends no folder, and as an argument it is one line."""
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def assert_one_line(result: Result, *words: str) -> None:
         ("wide", 400, ["--size", "80", "--max-megapixels", "0.02"], "are allowed"),
     ],
 )
-def test_one_picture_is_skipped_and_the_rest_goes_on(
+def test_one_image_is_skipped_and_the_rest_goes_on(
     name: str, width: int, options: list[str], word: str, tiny_model: Path, tmp_path: Path
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
@@ -191,7 +191,7 @@ def test_a_full_disk_still_ends_a_folder(
 
 
 @pytest.mark.parametrize("grid", [False, True])
-def test_a_picture_that_memory_does_not_hold_fails_alone(
+def test_a_image_that_memory_does_not_hold_fails_alone(
     grid: bool, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
@@ -200,12 +200,12 @@ def test_a_picture_that_memory_does_not_hold_fails_alone(
     inner = ImageTranslator.translate
     calls = 0
 
-    def scarce(self: ImageTranslator, pictures: Any, name: str, on_part: Any) -> Any:
+    def scarce(self: ImageTranslator, images: Any, name: str, on_part: Any) -> Any:
         nonlocal calls
         calls += 1
-        results = inner(self, pictures, name, on_part)
-        for number in range(len(pictures) * 2):
-            if (len(pictures) > 1 and number == 3) or (len(pictures) == 1 and "2.png" in name):
+        results = inner(self, images, name, on_part)
+        for number in range(len(images) * 2):
+            if (len(images) > 1 and number == 3) or (len(images) == 1 and "2.png" in name):
                 raise InputError(f"{name} needs more memory than there is")
             yield next(results)
 
@@ -283,7 +283,9 @@ def test_a_path_that_cannot_be_is_one_line(
 # Names that are no text, and names that a terminal obeys
 
 
-def test_names_that_are_not_utf8_are_told_and_found_again(tiny_model: Path, tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_reported_and_found_again(
+    tiny_model: Path, tmp_path: Path
+) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     save_noise(folder / "x.png").rename(folder / LATIN1)
     result = translate(tiny_model, folder, out, "--json")
@@ -300,7 +302,7 @@ def test_names_that_are_not_utf8_are_told_and_found_again(tiny_model: Path, tmp_
 def test_names_that_a_terminal_obeys_are_shown_escaped(tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     save_noise(folder / EVIL)
-    (folder / f"broken {EVIL}").write_bytes(b"no picture")
+    (folder / f"broken {EVIL}").write_bytes(b"no image")
     result = translate(tiny_model, folder, tmp_path / "out")
     shown = r"a\x1b[31m\nb\u202ec"
     assert result.stdout == f"{tmp_path / 'out'}/{shown}_00.png\n"
@@ -320,7 +322,7 @@ def test_training_takes_names_that_are_not_utf8(
     data = write_data(tmp_path / os.fsdecode(b"d\xe4ta"))
     first = next((data / "trainA").iterdir())
     first.rename(first.with_name(LATIN1))
-    (data / "trainB" / os.fsdecode(b"br\xf6ken.png")).write_bytes(b"no picture")
+    (data / "trainB" / os.fsdecode(b"br\xf6ken.png")).write_bytes(b"no image")
     folder = tmp_path / os.fsdecode(b"r\xfcn")
     result = invoke("train", tiny(tmp_path), "--data", data, "-o", folder, "--set", "iterations=3")
     assert result.exit_code == 0, result.output
@@ -357,7 +359,7 @@ def test_styles_take_names_that_are_not_utf8(tiny_model: Path, tmp_path: Path) -
 
 
 # ----------------------------------------------------------------------------------------------
-# Left out, and told so
+# Left out, and reported
 
 
 def test_other_kinds_of_files_are_counted(tiny_model: Path, tmp_path: Path) -> None:

@@ -80,12 +80,12 @@ def measured(
     folder = tmp_path_factory.mktemp("benchmark")
     noise = np.random.default_rng(0).integers(0, 256, (*PHOTO_HW, 3), dtype=np.uint8)
     Image.fromarray(noise).save(folder / "photo.png")
-    wishes = ["--sizes", "40x64", "--batch", "2", "--styles", "3", "--runs", "2"]
-    wishes += ["--engine", "onnxruntime", "--engine", "tensorrt", "--device", "all", "--json"]
-    wishes += ["--image", str(folder / "photo.png"), "--plot", str(folder / "plot.png")]
+    options = ["--sizes", "40x64", "--batch", "2", "--styles", "3", "--runs", "2"]
+    options += ["--engine", "onnxruntime", "--engine", "tensorrt", "--device", "all", "--json"]
+    options += ["--image", str(folder / "photo.png"), "--plot", str(folder / "plot.png")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(doctor, "examine", lambda: examined)
-        code, out, err = run(str(tiny_model), str(other_decoder), *wishes)
+        code, out, err = run(str(tiny_model), str(other_decoder), *options)
     assert code == 0, err
     return BenchmarkReport.model_validate_json(out), folder, err
 
@@ -221,7 +221,7 @@ def test_a_damaged_graph_and_a_lack_of_time_are_rows(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_wishes_are_told_before_any_work(arguments: list[str], message: str) -> None:
+def test_bad_options_are_reported_before_any_work(arguments: list[str], message: str) -> None:
     code, out, err = run("model", *arguments)
     assert (code, out) == (2, "")
     assert message in " ".join(err.split())

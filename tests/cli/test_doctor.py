@@ -35,7 +35,7 @@ def test_json_has_facts_and_findings() -> None:
     assert {"Python", "GPU", "torch", "onnxruntime"} <= {f.subject for f in report.findings}
 
 
-def test_table_names_what_is_broken_and_its_mend(
+def test_table_names_what_is_broken_and_its_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "torch.py").write_text("import ctypes; ctypes.CDLL('libgone.so.7')")
@@ -98,7 +98,7 @@ def test_selftest_fails_when_an_output_differs(
     )
 
 
-def test_a_selftest_of_nothing_is_told(
+def test_a_selftest_of_nothing_is_reported(
     tmp_path: Path, only_onnxruntime: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = doctor.examine()

@@ -21,7 +21,7 @@ from munit_edge.images.sample_data import write_sample_data
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten test pictures of each domain, of several sizes, and one file that is none."""
+    """Ten test images of each domain, of several sizes, and one file that is none."""
     folder = tmp_path_factory.mktemp("evaluate") / "data"
     random = np.random.default_rng(0)
     for domain in "AB":
@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(10):
             pixels = random.integers(0, 256, (20 + i, 24, 3)).astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"test{domain}" / f"{i}.png")
-    (folder / "testA" / "5b.png").write_bytes(b"no picture")
+    (folder / "testA" / "5b.png").write_bytes(b"no image")
     return folder
 
 
@@ -46,8 +46,8 @@ def test_both_directions_of_an_exported_model(tiny_model: Path, data: Path, tmp_
     result = evaluate(tiny_model, "--data", data, "--styles", "2", "--json", file, "--plot", plot)
     assert result.exit_code == 0, result.stderr
     assert f"wrote {plot}" in result.stderr
-    with Image.open(plot) as picture:
-        assert (picture.format, picture.size) == ("PNG", (1296, 348))
+    with Image.open(plot) as image:
+        assert (image.format, image.size) == ("PNG", (1296, 348))
     assert "5b.png is not a supported image" in result.stderr
     assert f"wrote {file}" in result.stderr
     report = EvaluationReport.model_validate_json(file.read_text(encoding="utf-8"))
@@ -61,13 +61,14 @@ def test_both_directions_of_an_exported_model(tiny_model: Path, data: Path, tmp_
     for row in report.directions:
         assert f"{row.style_use:.3f}" in shown
     assert re.search(r"translations +a2b +b2a", shown)
-    told = report.propositions
-    assert list(told.styles) == ["a", "b"]
-    assert f"{told.content_probe.accuracy:.3f}  0.5: content does not show the domain" in shown
-    assert told.joint is not None
+    propositions = report.propositions
+    assert list(propositions.styles) == ["a", "b"]
+    accuracy = propositions.content_probe.accuracy
+    assert f"{accuracy:.3f}  0.5: content does not show the domain" in shown
+    assert propositions.joint is not None
     # Noise comes out of an untrained model smooth: the pairs cannot be alike.
-    assert told.joint.p_value < 0.05
-    assert f"its p-value{told.joint.p_value:>23.3f}  below 0.05: they differ" in shown
+    assert propositions.joint.p_value < 0.05
+    assert f"its p-value{propositions.joint.p_value:>23.3f}  below 0.05: they differ" in shown
 
 
 def test_a_checkpoint_gives_the_numbers_of_its_export(
@@ -84,10 +85,10 @@ def test_a_checkpoint_gives_the_numbers_of_its_export(
     assert trained.engine == "torch"
     assert [row.direction for row in exported.directions] == ["b2a"]
     np.testing.assert_allclose(numbers(exported), numbers(trained), rtol=0.01)
-    told, other = exported.propositions, trained.propositions
-    assert told.joint is None
-    assert list(told.translations) == ["b2a"]
-    means = [found.styles["b"].mean for found in (told, other)]
+    propositions, other = exported.propositions, trained.propositions
+    assert propositions.joint is None
+    assert list(propositions.translations) == ["b2a"]
+    means = [found.styles["b"].mean for found in (propositions, other)]
     np.testing.assert_allclose(*means, atol=1e-3)
 
 
@@ -129,10 +130,10 @@ def test_what_cannot_be_measured(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file.txt").touch()
-    for folder, pictures in {"half": 10, "empty": 0, "few": 9, "broken": 9}.items():
+    for folder, images in {"half": 10, "empty": 0, "few": 9, "broken": 9}.items():
         for test in ("testA",) if folder == "half" else ("testA", "testB"):
             (tmp_path / folder / test).mkdir(parents=True)
-            for i in range(pictures):
+            for i in range(images):
                 (tmp_path / folder / test / f"{i}.png").symlink_to(data / "testB" / "1.png")
     Path("broken/testB/10.png").touch()
     Path("broken/testA/10.png").symlink_to(data / "testB" / "1.png")
@@ -223,7 +224,7 @@ def test_networks_that_cannot_be_used(
     assert words in result.stderr
 
 
-def test_names_and_files_that_are_no_pictures(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+def test_names_and_files_that_are_no_images(tiny_model: Path, data: Path, tmp_path: Path) -> None:
     """Names that are not UTF-8 go into the report, and other kinds of files are counted."""
     folder = shutil.copytree(data, tmp_path / os.fsdecode(b"d\xe4ta"))
     (folder / "testA" / "5b.png").rename(folder / "testA" / os.fsdecode(b"br\xf6ken.png"))
@@ -236,8 +237,8 @@ def test_names_and_files_that_are_no_pictures(tiny_model: Path, data: Path, tmp_
     report = EvaluationReport.model_validate_json(file.read_text(encoding="utf-8"))
     assert real_name(report.data) == str(folder)
     assert report.left_out == "1 JPEG XL, 1 video (translate it by itself)"
-    told = " ".join(report.unreadable)
+    faults = " ".join(report.unreadable)
     assert len(report.unreadable) == 2
-    assert r"br\xf6ken.png is not a supported image" in told
-    assert "pipe.png is a pipe" in told
+    assert r"br\xf6ken.png is not a supported image" in faults
+    assert "pipe.png is a pipe" in faults
     assert f"warning: left out: {report.left_out}\n" in result.stderr

@@ -75,7 +75,7 @@ def test_a_run_that_has_no_checkpoint_yet_has_a_configuration(tmp_path: Path) ->
     assert (data["kind"], data["model"]["width"]) == ("configuration", 5)
 
 
-def test_padding_is_told() -> None:
+def test_padding_is_reported() -> None:
     result = info("--recipe", "paper", "--size", "30x31")
     assert "for one image of 30 x 31, padded to 32 x 32 pixels:" in result.stdout
 

@@ -10,7 +10,7 @@ from training_runs import tiny_config
 from munit_edge.trainer.run.folder import RunFolder
 
 
-def test_the_page_of_a_run_is_made_anew(tmp_path: Path) -> None:
+def test_the_page_of_a_run_is_made_again(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.begin(tiny_config(), replace=True)
     folder.curve_file.write_text('{"iteration":3,"loss/image_a":0.25}\n')

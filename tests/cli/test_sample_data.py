@@ -8,7 +8,7 @@ from command_line import outcome
 run = partial(outcome, "sample-data")
 
 
-def test_writes_pictures_and_says_what_to_do_next(tmp_path: Path) -> None:
+def test_writes_images_and_prints_what_to_do_next(tmp_path: Path) -> None:
     code, out, err = run(tmp_path / "d", "--size", 16, "--count", 12)
     assert (code, err) == (0, "")
     assert f"{tmp_path / 'd' / 'trainA'}: 12 outlines, 16 x 16 pixels" in out

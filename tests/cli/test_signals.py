@@ -51,7 +51,7 @@ def unfinished(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "said"),
+    ("number", "code", "last"),
     [
         (signal.SIGINT, 130, "error: interrupted: files already complete are kept"),
         (signal.SIGTERM, 143, "error: ended by SIGTERM: files already complete are kept"),
@@ -59,7 +59,7 @@ def unfinished(folder: Path) -> list[str]:
     ],
 )
 def test_a_signal_ends_a_command_and_leaves_nothing(
-    number: signal.Signals, code: int, said: str, tmp_path: Path
+    number: signal.Signals, code: int, last: str, tmp_path: Path
 ) -> None:
     with started(MANY, tmp_path) as process:
         wait_for(tmp_path, f"{HIDDEN_PREFIX}partial-*/trainA/*.png")
@@ -67,7 +67,7 @@ def test_a_signal_ends_a_command_and_leaves_nothing(
         process.send_signal(number)  # as a launcher passes on what the terminal has sent already
         out, err = process.communicate(timeout=HANG_S)
     assert (process.returncode, out) == (code, "")
-    assert err.splitlines()[-1] == said
+    assert err.splitlines()[-1] == last
     assert "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["tmp"]
     assert unfinished(tmp_path) == []
@@ -84,7 +84,7 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
-def test_the_second_of_two_is_told_and_the_killed_first_is_cleared(tmp_path: Path) -> None:
+def test_the_second_of_two_is_refused_and_the_killed_first_is_cleared(tmp_path: Path) -> None:
     with started(MANY, tmp_path) as first:
         wait_for(tmp_path, f"{HIDDEN_PREFIX}partial-*/trainA/*.png")
         with started(MANY, tmp_path) as second:

@@ -41,10 +41,10 @@ def code(model: Path, name: str) -> Any:
 
 
 def encoded(model: Path, *paths: Path) -> Any:
-    """Codes of domain b, float32 [pictures, 8]."""
+    """Codes of domain b, float32 [images, 8]."""
     with Translator.open(model) as translator:
-        pictures = [np.asarray(Image.open(path)) for path in paths]
-        return np.concatenate([translator.encode_style(p[None], "b") for p in pictures])
+        images = [np.asarray(Image.open(path)) for path in paths]
+        return np.concatenate([translator.encode_style(p[None], "b") for p in images])
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_seed_saves_what_translate_draws(model: Path, tmp_path: Path) -> None:
     assert same[0] == same[1]
 
 
-def test_pictures_are_averaged(model: Path, tmp_path: Path) -> None:
+def test_images_are_averaged(model: Path, tmp_path: Path) -> None:
     paths = [save_noise(tmp_path / "p" / f"{seed}.png", seed=seed) for seed in range(3)]
     result = saved(model, "mean", "--from", tmp_path / "p")
     assert "mean: mean of 3 images: 0.png, 1.png, 2.png; length" in result.stderr
@@ -122,7 +122,7 @@ def test_overwrite(model: Path) -> None:
     assert style.origin == SpreadOrigin(seed=0, index=1)
 
 
-def test_a_reference_far_outside_is_told(
+def test_a_reference_far_outside_is_reported(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Translator, "encode_style", lambda *_: np.full((1, 8), 2, np.float32))
@@ -227,9 +227,7 @@ def test_the_sheet_shows_every_style(model: Path, tmp_path: Path) -> None:
     assert invoke(*words, "--overwrite").exit_code == 0
 
 
-def test_a_sheet_without_a_picture_shows_references_and_numbers(
-    model: Path, tmp_path: Path
-) -> None:
+def test_a_sheet_without_a_image_shows_references_and_numbers(model: Path, tmp_path: Path) -> None:
     """No engine is needed for it, and styles of both domains may stand there."""
     red = tmp_path / "red.png"
     Image.new("RGB", (40, 24), (200, 0, 0)).save(red)
@@ -243,7 +241,7 @@ def test_a_sheet_without_a_picture_shows_references_and_numbers(
     assert result.exit_code == 0, result.output
     pixels = np.asarray(Image.open(sheet)).astype(int)
     first, second, third = (pixels[20:116, 20 + 104 * i :][:, :96] for i in range(3))
-    assert np.abs(first[48, 48] - (200, 0, 0)).max() < 8, "the picture, as JPEG"
+    assert np.abs(first[48, 48] - (200, 0, 0)).max() < 8, "the image, as JPEG"
     assert tuple(first[2, 48]) == (255, 255, 255), "in its proportions"
     assert np.array_equal(second, draw_code(code(model, "b_red")))
     assert np.array_equal(third, draw_code(code(model, "c_seed")))
@@ -252,7 +250,7 @@ def test_a_sheet_without_a_picture_shows_references_and_numbers(
     assert origin.thumbnail is None
 
 
-def test_a_sheet_of_grey_pictures_and_of_transparent_ones(
+def test_a_sheet_of_grey_images_and_of_transparent_ones(
     tiny_sn_model: Path, tmp_path: Path
 ) -> None:
     """Domain a of this model is grey, b has alpha."""

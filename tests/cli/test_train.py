@@ -24,7 +24,7 @@ from munit_edge.trainer.config_files import recipe_names
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with tiny.yaml and pictures in data/."""
+    """The working folder, with tiny.yaml and images in data/."""
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_settings()))
     write_data(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
@@ -37,7 +37,7 @@ def train(*arguments: str) -> Result:
     return result
 
 
-def test_a_run_says_what_it_does_and_what_comes_next(here: Path) -> None:
+def test_a_run_prints_what_it_does_and_what_comes_next(here: Path) -> None:
     result = train("--data", "data", "-o", "run")
     assert result.exit_code == 0, result.stderr
     for line in (
@@ -81,7 +81,7 @@ def test_a_recipe_by_name(here: Path) -> None:
     assert (here / "runs" / "demo" / "checkpoints" / "00000001").is_dir()
 
 
-def test_broken_pictures_are_named_and_counted(here: Path) -> None:
+def test_broken_images_are_named_and_counted(here: Path) -> None:
     (here / "data" / "trainA" / "01.png").write_bytes(b"")
     result = train("--data", "data", "-o", "run")
     assert result.exit_code == 0
@@ -101,7 +101,7 @@ def test_animations_are_named_once_and_counted(here: Path) -> None:
     assert "2 images have more than one frame or page, such as data/trainA/" in result.stderr
 
 
-def test_large_pictures_and_pictures_of_one_colour_are_named(here: Path) -> None:
+def test_large_images_and_images_of_one_colour_are_named(here: Path) -> None:
     Image.new("RGB", (3000, 2)).save(here / "data" / "trainA" / "01.png")
     Image.new("RGB", (20, 24)).save(here / "data" / "trainB" / "01.png")
     result = train("--data", "data", "-o", "run", "--max-megapixels", "0.1")

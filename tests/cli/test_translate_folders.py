@@ -1,5 +1,5 @@
 """`munit-edge translate` on folders: the same results with any number of threads, after faults,
-after a run that was killed, and while pictures still come in."""
+after a run that was killed, and while images still come in."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def without_seconds(lines: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
-    """Pictures of several sizes, some of one padded size, and a broken one in their middle."""
+    """Images of several sizes, some of one padded size, and a broken one in their middle."""
     folder = tmp_path / "mixed"
     sizes = [(24, 32), (24, 32), (22, 31), (21, 30), (40, 24), (24, 32), (8, 8), (7, 5), (24, 32)]
     for index, size in enumerate(sizes):
         save_noise(folder / f"{index}.png", *size, 4 if index == 2 else 3, seed=index)
-    (folder / "3b.png").write_bytes(b"no picture")
+    (folder / "3b.png").write_bytes(b"no image")
     return folder
 
 
@@ -82,9 +82,9 @@ def test_results_do_not_depend_on_threads_and_batches(
     encoded: list[int] = []
     encode = Translator.encode_padded
 
-    def counting(self: Translator, pictures: Any, domain: Any) -> Any:
-        encoded.append(len(pictures))
-        return encode(self, pictures, domain)
+    def counting(self: Translator, images: Any, domain: Any) -> Any:
+        encoded.append(len(images))
+        return encode(self, images, domain)
 
     monkeypatch.setattr(Translator, "encode_padded", counting)
     kept = {}
@@ -204,7 +204,9 @@ def test_resume_makes_only_what_is_missing(
 
 
 @pytest.mark.parametrize("change", [["--seed", "1"], ["--size", "16"], ["--styles", "1"]])
-def test_other_settings_are_made_anew(change: list[str], tiny_model: Path, tmp_path: Path) -> None:
+def test_results_of_other_settings_are_made_again(
+    change: list[str], tiny_model: Path, tmp_path: Path
+) -> None:
     folder = save_noise(tmp_path / "in" / "x.png").parent
     out, fresh = tmp_path / "out", tmp_path / "fresh"
     assert run(tiny_model, folder, out).exit_code == 0
@@ -292,7 +294,7 @@ def test_watch_takes_what_comes_until_ctrl_c(tiny_model: Path, tmp_path: Path) -
         next_result = process.stdout.readline
         try:
             written.append(without_hanging(next_result))
-            (tmp_path / "b.png").write_bytes(b"no picture")
+            (tmp_path / "b.png").write_bytes(b"no image")
             (tmp_path / "b.png").rename(folder / "b.png")
             save_noise(tmp_path / "c.png", seed=1).rename(folder / "c.png")
             written.append(without_hanging(next_result))
@@ -312,7 +314,7 @@ def test_watch_takes_what_comes_until_ctrl_c(tiny_model: Path, tmp_path: Path) -
     assert "3 images skipped" in again.stderr
 
 
-def test_watch_begins_before_the_first_picture(tiny_model: Path, tmp_path: Path) -> None:
+def test_watch_begins_before_the_first_image(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     with start(tiny_model, tmp_path / "in", tmp_path / "out", "--watch") as process:
         assert process.stderr is not None
@@ -358,8 +360,8 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> None:
-    """380 more pictures of 200 x 300 pixels are 65 MB, and their results 196 MB."""
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
+    """380 more images of 200 x 300 pixels are 65 MB, and their results 196 MB."""
     source = tmp_path / "x.ppm"
     Image.new("RGB", (300, 200), (200, 100, 50)).save(source)
     peaks = {}

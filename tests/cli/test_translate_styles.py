@@ -100,7 +100,7 @@ def test_a_style_of_another_model_is_refused(model: Path, tmp_path: Path) -> Non
     assert "munit-edge styles save" in result.stderr
 
 
-def test_a_reference_far_outside_the_prior_is_told(
+def test_a_reference_far_outside_the_prior_is_reported(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded = np.full((1, 8), 3, np.float32)

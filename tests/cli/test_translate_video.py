@@ -113,7 +113,7 @@ def test_the_style_moves_along_keys(tiny_model: Path, tmp_path: Path) -> None:
             np.testing.assert_array_equal(clips.frames(out)[index], expected)
 
 
-def test_a_damaged_frame_is_told_and_left_out(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_damaged_frame_is_reported_and_left_out(tiny_model: Path, tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 12)
     stamps = clips.shown(clip)
     clips.damage(clip, 8)
@@ -133,7 +133,9 @@ def test_a_damaged_frame_is_told_and_left_out(tiny_model: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".flv"])
-def test_a_cut_file_is_translated_and_told(tiny_model: Path, tmp_path: Path, suffix: str) -> None:
+def test_a_cut_file_is_translated_and_reported(
+    tiny_model: Path, tmp_path: Path, suffix: str
+) -> None:
     clip = clips.make_clip(tmp_path / f"clip{suffix}", 40)
     data = clip.read_bytes()
     clip.write_bytes(data[: len(data) * 6 // 10])
@@ -312,7 +314,7 @@ def test_a_stream_is_translated_until_the_duration(
     assert clips.shown(Path(summary["outputs"][0])) == [Fraction(i, 25) for i in range(25)]
 
 
-def test_without_pyav_the_mend_is_named(
+def test_without_pyav_the_fix_is_named(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)

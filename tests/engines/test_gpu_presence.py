@@ -1,4 +1,4 @@
-"""Without a GPU the error says so, and names no package to install."""
+"""Without a GPU the error reports that, and names no package to install."""
 
 from __future__ import annotations
 

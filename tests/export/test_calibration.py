@@ -52,9 +52,9 @@ def test_two_folders_are_shared_out(tmp_path: Path) -> None:
     assert _levels(found.calibration["b"]) == _levels(found.gate["b"]) == [9]
 
 
-def test_broken_pictures_are_passed_over(tmp_path: Path) -> None:
+def test_broken_images_are_passed_over(tmp_path: Path) -> None:
     folder = _fill(tmp_path / "x", range(4))
-    (folder / "000.png").write_bytes(b"no picture")
+    (folder / "000.png").write_bytes(b"no image")
     found = _read(folder, _fill(tmp_path / "y", range(2)))
     assert _levels(found.calibration["a"]) == [2]
 
@@ -99,7 +99,7 @@ def test_an_empty_domain(tmp_path: Path) -> None:
         _read(tmp_path)
 
 
-def test_only_broken_pictures(tmp_path: Path) -> None:
+def test_only_broken_images(tmp_path: Path) -> None:
     folders = [_fill(tmp_path / name, range(1)) for name in "xy"]
     (folders[1] / "000.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"none of the 1 images of domain b.* can be read"):
@@ -156,9 +156,9 @@ def test_the_operator_set_follows_the_precision(
     assert ExportOptions(precision=precision, calibration=folders, opset=22).opset == 22
 
 
-def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
+def test_what_is_passed_over_is_reported(tmp_path: Path) -> None:
     first, second = _fill(tmp_path / "x", range(4)), _fill(tmp_path / "y", range(2))
-    (first / "000.png").write_bytes(b"no picture")
+    (first / "000.png").write_bytes(b"no image")
     (first / "a.jxl").touch()
     (second / "b.mov").touch()
     (second / "link").symlink_to(first, target_is_directory=True)

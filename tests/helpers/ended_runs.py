@@ -89,7 +89,7 @@ class _Failing(TrainingBatches):
         raise MemoryError("no memory for an image")
 
 
-def run_without_memory_for_pictures(data: Path, path: Path) -> None:
+def run_without_memory_for_images(data: Path, path: Path) -> None:
     """An unexpected error in a process that prepares images."""
     run = prepared(data, path, "data.workers=1")
     run._batches = _Failing(run.sets, run.config)

@@ -52,7 +52,7 @@ def start_leaving(
 
 
 def ending(path: Path, rank: int) -> str:
-    """How the process `rank` of the run in `path` said that it ended."""
+    """How the process `rank` of the run in `path` ended."""
     return path.with_name(f"ending_{rank}.txt").read_text()
 
 

@@ -50,7 +50,7 @@ def tiny_config(*overrides: str) -> TrainConfig:
     return TrainConfig.model_validate(tiny_settings(*overrides))
 
 
-def write_pictures(
+def write_images(
     folder: Path, count: int = 5, size_hw: tuple[int, int] = (20, 24), seed: int = 0
 ) -> Path:
     """`count` images of smooth noise."""
@@ -65,7 +65,7 @@ def write_pictures(
 def write_data(root: Path, count: int = 5) -> Path:
     """A data folder with trainA and trainB."""
     for name in ("trainA", "trainB"):
-        write_pictures(root / name, count)
+        write_images(root / name, count)
     return root
 
 

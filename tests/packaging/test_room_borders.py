@@ -15,7 +15,7 @@ BANNED = {"click", "engines", "export", "trainer"}
 
 GROUND = {"ground", "files"}
 """What every room may import; among themselves they may import each other."""
-# Room -> rooms that its modules may import besides the ground.
+# Room -> rooms that its modules may import in addition to the ground.
 EAGER: dict[str, set[str]] = {
     "munit_edge": set(),
     "ground": set(),
@@ -48,7 +48,7 @@ ENGINE_DOORS = {
     "munit_edge.engines.base",
     "munit_edge.engines.devices",
     "munit_edge.engines.factory",
-    "munit_edge.engines.probe",  # what a backend says of itself; opens nothing
+    "munit_edge.engines.probe",  # what a backend reports of itself; opens nothing
 }
 # Optional packages, each with the rooms that may import it inside functions.
 OPTIONAL = {
@@ -62,7 +62,7 @@ TORCH_DOOR = "munit_edge.trainer.torch_api"
 ALLOWED = {
     ("munit_edge.engines.torch.runner", "trainer"),  # runs a checkpoint without an export
     ("munit_edge.engines.torch.runner", "torch"),
-    ("munit_edge.doctor.examine", "munit_edge.engines.tensorrt.cache"),  # says where plans are
+    ("munit_edge.doctor.examine", "munit_edge.engines.tensorrt.cache"),  # names where plans are
     ("munit_edge.doctor.selftest_child", "munit_edge.engines.tensorrt.cache"),  # tries to build
     ("munit_edge.doctor.selftest_child", "munit_edge.engines.tensorrt.builder"),
     ("munit_edge.evaluation.onnx_network", "munit_edge.engines.onnxruntime.session"),

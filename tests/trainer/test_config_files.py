@@ -260,13 +260,13 @@ DATA_DEFAULTS = TrainConfig().data.model_dump()
 
 
 def test_munit_files_with_lists_and_two_sizes(tmp_path: Path) -> None:
-    folders = {f"data_folder_train_{d}": f"pictures/{d}" for d in "ab"}
+    folders = {f"data_folder_train_{d}": f"images/{d}" for d in "ab"}
     lists = {f"data_list_train_{d}": f"{d}.txt" for d in "ab"}
     sizes = {"new_size_a": 72, "new_size_b": 80}
     config = read_munit(tmp_path, folders | lists | sizes, "data_root", "new_size").data
     assert (config.resize, config.resize_b, config.root) == (72, 80, None)
     assert config.train_b is not None
-    assert (config.train_b.folder, config.train_b.list) == (Path("pictures/b"), Path("b.txt"))
+    assert (config.train_b.folder, config.train_b.list) == (Path("images/b"), Path("b.txt"))
     assert config.test_a is None
 
 

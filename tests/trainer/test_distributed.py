@@ -120,7 +120,7 @@ def test_two_processes_with_batch_1_are_one_with_batch_2(
 
 
 def test_a_signal_to_one_process_stops_both(data: Path, tmp_path: Path) -> None:
-    (data / "trainA" / "02.png").write_bytes(b"no picture")
+    (data / "trainA" / "02.png").write_bytes(b"no image")
     run = tmp_path / "run"
     settings = ("batch_size=3", "image_interval=1")
     processes = start_processes(2, data, run, settings, stop_second_process)

@@ -16,7 +16,7 @@ from ended_runs import (
     run_until_a_file_is_too_large,
     run_until_half_a_checkpoint_is_free,
     run_until_nothing_is_free,
-    run_without_memory_for_pictures,
+    run_without_memory_for_images,
     start,
 )
 from hang_guard import wait_until
@@ -68,7 +68,7 @@ def test_processes_that_prepare_images_end_with_a_run_that_is_killed(
 def test_an_unforeseen_error_where_images_are_prepared_ends_the_run(
     data: Path, tmp_path: Path
 ) -> None:
-    assert exit_code(start(run_without_memory_for_pictures, data, tmp_path / "run")) == 1
+    assert exit_code(start(run_without_memory_for_images, data, tmp_path / "run")) == 1
     assert "no memory for an image" in (data / "error.txt").read_text()
 
 

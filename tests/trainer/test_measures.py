@@ -52,5 +52,5 @@ def test_the_device_of_one_of_several_processes(tmp_path: Path) -> None:
     steps: list[int] = []
     evaluation = Evaluation(config, sets, torch.device("cpu", 0))
     found = evaluation.measure(tmp_path / "checkpoint", lambda: steps.append(1))
-    assert len(steps) == 2 * (10 + 10)  # pictures, and their translations
+    assert len(steps) == 2 * (10 + 10)  # images, and their translations
     assert all(np.isfinite(list(found.values())))

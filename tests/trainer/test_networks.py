@@ -101,11 +101,11 @@ def summaries() -> dict[str, Any]:
         for name, config in GENERATORS.items():
             generator = fill(Generator(config, 3))
             content, style = generator.encode(image(32, 48))  # type: ignore[operator]
-            picture = generator.decoder(content, style)  # type: ignore[operator]
+            decoded = generator.decoder(content, style)  # type: ignore[operator]
             results[name] = {
                 "content": summary(content),
                 "style": summary(style),
-                "image": summary(picture),
+                "image": summary(decoded),
             }
         for name, config in DISCRIMINATORS.items():
             outputs = fill(build_discriminator(config, 3))(image(64, 96))
@@ -114,7 +114,7 @@ def summaries() -> dict[str, Any]:
 
 
 def test_golden() -> None:
-    """Any numeric change of the networks shows here; MUNIT_EDGE_WRITE_GOLDEN=1 writes it anew."""
+    """Any numeric change of the networks shows here; MUNIT_EDGE_WRITE_GOLDEN=1 writes it again."""
     found = summaries()
     if os.environ.get("MUNIT_EDGE_WRITE_GOLDEN"):
         GOLDEN.write_text(json.dumps(found, indent=1) + "\n")

@@ -252,7 +252,7 @@ def test_options_that_a_target_lacks_are_errors(fields: dict[str, Any], message:
 
 
 @needs_rtx
-def test_the_log_is_heard_only_while_someone_listens() -> None:
+def test_the_log_is_passed_on_only_while_someone_listens() -> None:
     api = tensorrt_api.load("tensorrt-rtx")
     node = helper.make_node("Frobnicate", ["x"], ["y"], domain="ours")
     with api.log.listen() as messages:
@@ -272,7 +272,7 @@ def test_a_missing_tensorrt_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> No
         tensorrt_api.load("tensorrt")
 
 
-def test_a_tensorrt_that_does_not_load_says_why(
+def test_a_tensorrt_that_does_not_load_gives_the_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "half_installed.py").write_text(

@@ -321,7 +321,7 @@ def test_a_cancelled_build_leaves_nothing(
     assert [path.name for path in (cache / "engines").iterdir()] == ["locks"]
 
 
-def test_no_gpu_is_told_before_tensorrt_is_touched(
+def test_a_missing_gpu_is_reported_before_tensorrt_is_touched(
     ask: Asker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_gpu(index: int) -> DeviceFacts:

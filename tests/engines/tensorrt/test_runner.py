@@ -389,7 +389,7 @@ def _other_plan(machine: Machine) -> None:
         (_other_plan, "other inputs and outputs than its graph .*engines prune"),
     ],
 )
-def test_failures_say_how_to_fix_them(
+def test_failures_name_the_fix(
     fault: Callable[[Machine], None], message: str, machine: Machine
 ) -> None:
     fault(machine)

@@ -74,6 +74,6 @@ def test_translations_that_look_like_no_real_image(grey: Images) -> None:
     assert joint is None
 
 
-def test_pooled_content_has_means_and_deviations() -> None:
+def test_pooled_content_has_means_and_stds() -> None:
     codes = np.array([[[[1, 3]], [[5, 5]]]], np.float32)
     np.testing.assert_array_equal(pooled_content(codes), [2, 5, 1, 0])

@@ -151,7 +151,7 @@ def test_a_file_that_appears_meanwhile_stays(
         (errno.EACCES, "permission denied"),
     ],
 )
-def test_errors_say_the_fix(number: int, message: str, tmp_path: Path) -> None:
+def test_errors_name_the_fix(number: int, message: str, tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match=f"cannot write .*file: .*{message}"),
         output_errors(tmp_path / "file"),
@@ -168,7 +168,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_full_disk_is_said() -> None:
+def test_a_full_disk_is_reported() -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full on this system")

@@ -41,7 +41,7 @@ with {block} as held:
 
 @contextlib.contextmanager
 def holder(block: str, then: str = "pass") -> Iterator[subprocess.Popen[str]]:
-    """A process within the block `with {block} as held`; it says `held` and waits."""
+    """A process within the block `with {block} as held`; it prints `held` and waits."""
     program = HOLD.format(block=block, then=then)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", program], text=True, **pipes) as process:
@@ -67,7 +67,7 @@ def hidden(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("function", [writing_into, writing_to])
-def test_the_second_is_reported_who_has_it(
+def test_the_second_is_refused_with_the_name_of_the_holder(
     function: Callable[[Path], contextlib.AbstractContextManager[None]], tmp_path: Path
 ) -> None:
     target = tmp_path / "deep" / "target"
@@ -172,7 +172,7 @@ def test_a_process_that_outlives_its_parent_holds_nothing(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("process", "free"), [(os.getppid(), False), (2**22 + 1, True)])
-def test_without_flock_the_file_tells(
+def test_without_flock_the_file_decides(
     process: int, free: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def flock(descriptor: int, how: int) -> None:

@@ -1,4 +1,4 @@
-"""What is said of paths that the system refuses."""
+"""Messages about paths that the system refuses."""
 
 from __future__ import annotations
 

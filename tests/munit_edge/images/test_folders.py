@@ -161,12 +161,12 @@ def test_what_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
         left_out = LeftOut()
         found = find_images([tmp_path], left_out=left_out)
     assert [file.path.name for file in found] == ["a.png", "linked.png"]
-    told = {path.name: text for path, text in left_out.faults.items()}
-    assert told.keys() == {f"{n}.png" for n in ("pipe", "device", "broken", "loop", "socket")}
+    faults = {path.name: text for path, text in left_out.faults.items()}
+    assert faults.keys() == {f"{n}.png" for n in ("pipe", "device", "broken", "loop", "socket")}
     for name, word in (("pipe", "a pipe"), ("device", "a device"), ("socket", "a socket")):
-        assert f"{name}.png is {word}, not an image" in told[f"{name}.png"]
-    assert "link to nothing" in told["broken.png"]
-    assert "loop" in told["loop.png"]
+        assert f"{name}.png is {word}, not an image" in faults[f"{name}.png"]
+    assert "link to nothing" in faults["broken.png"]
+    assert "loop" in faults["loop.png"]
 
 
 @pytest.mark.parametrize(

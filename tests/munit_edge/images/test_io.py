@@ -53,10 +53,10 @@ def encoded(kind: str, image: Image.Image | None = None, **options: object) -> b
 def test_every_format_is_read(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "an image with ünïcode \U0001f600 and no suffix"
     path.write_bytes(encoded(kind))
-    picture = read_image(path, 3)
-    assert picture.pixels.shape == (40, 60, 3)
+    image = read_image(path, 3)
+    assert image.pixels.shape == (40, 60, 3)
     tolerance = {"JPEG": 25, "WEBP": 25, "GIF": 40}.get(kind, 0)
-    assert np.abs(picture.pixels.astype(int) - scene()).max() <= tolerance
+    assert np.abs(image.pixels.astype(int) - scene()).max() <= tolerance
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_exif_orientation_turns_alpha_too() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded("PNG", Image.fromarray(noise(5, 9, 4)), exif=exif)
-    picture = decode_image(data, 3, name="x")
-    assert picture.alpha is not None
-    np.testing.assert_array_equal(picture.alpha, np.rot90(noise(5, 9, 4)[..., 3], -1))
+    image = decode_image(data, 3, name="x")
+    assert image.alpha is not None
+    np.testing.assert_array_equal(image.alpha, np.rot90(noise(5, 9, 4)[..., 3], -1))
 
 
 @pytest.mark.parametrize("value", [0, 9, 255])
@@ -153,10 +153,10 @@ def test_damaged_bytes_never_give_another_error(kind: str) -> None:
         where = random.integers(0, min(len(data), 600), 3)
         data[where] = random.integers(0, 256, 3)
         try:
-            picture = decode_image(data.tobytes(), 3, name="x", max_megapixels=1)
+            image = decode_image(data.tobytes(), 3, name="x", max_megapixels=1)
         except InputError:
             continue
-        assert picture.pixels.ndim == 3
+        assert image.pixels.ndim == 3
 
 
 # ----------------------------------------------------------------------------------------------
@@ -219,11 +219,11 @@ def test_reading_in_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     sys.setswitchinterval(1e-5)
     try:
         with ThreadPoolExecutor(8) as pool:
-            pictures = list(pool.map(lambda data: decode_image(data, 3, name="x"), files))
+            images = list(pool.map(lambda data: decode_image(data, 3, name="x"), files))
     finally:
         sys.setswitchinterval(previous)
-    for seed, picture in enumerate(pictures):
-        np.testing.assert_array_equal(picture.pixels, noise(30, 30, seed=seed))
+    for seed, image in enumerate(images):
+        np.testing.assert_array_equal(image.pixels, noise(30, 30, seed=seed))
     assert Image.MAX_IMAGE_PIXELS == 100
 
 
@@ -261,11 +261,11 @@ def test_resize_averages_when_it_makes_smaller() -> None:
 
 
 def test_resize_takes_alpha_along() -> None:
-    picture = resize_picture(Picture(noise(20, 40), noise(20, 40, 1)[..., 0], b"profile"), 10)
-    assert picture.pixels.shape == (10, 20, 3)
-    assert picture.alpha is not None
-    assert picture.alpha.shape == (10, 20)
-    assert picture.icc_profile == b"profile"
+    image = resize_picture(Picture(noise(20, 40), noise(20, 40, 1)[..., 0], b"profile"), 10)
+    assert image.pixels.shape == (10, 20, 3)
+    assert image.alpha is not None
+    assert image.alpha.shape == (10, 20)
+    assert image.icc_profile == b"profile"
 
 
 @pytest.mark.parametrize(
@@ -330,8 +330,8 @@ def test_alpha_is_written(kind: ImageFormat, channels: int) -> None:
 def test_jpeg_lays_alpha_on_white(channels: int) -> None:
     colour = np.full((16, 16, min(channels, 3)), 100, np.uint8)
     alpha = np.repeat(np.array([[0] * 8 + [255] * 8], np.uint8), 16, axis=0)
-    picture = Picture(np.dstack([colour, alpha])) if channels == 4 else Picture(colour, alpha)
-    back = decode_image(encode_image(picture, "jpg"), 1, name="x")
+    image = Picture(np.dstack([colour, alpha])) if channels == 4 else Picture(colour, alpha)
+    back = decode_image(encode_image(image, "jpg"), 1, name="x")
     assert back.alpha is None
     assert abs(int(back.pixels[8, 3, 0]) - 255) <= 4
     assert abs(int(back.pixels[8, 12, 0]) - 100) <= 4

@@ -37,9 +37,9 @@ def encoded(kind: str, image: Image.Image | None = None, **options: Any) -> byte
 def assert_shows(data: bytes, expected: np.ndarray, tolerance: int = 0) -> None:
     """Colours where the image is not transparent."""
     expected = expected if expected.ndim == 3 else np.dstack([expected] * 3)
-    picture = decoded(data)
-    visible = np.full((HEIGHT, WIDTH), True) if picture.alpha is None else picture.alpha > 0
-    difference = np.abs(picture.pixels.astype(int) - expected)
+    image = decoded(data)
+    visible = np.full((HEIGHT, WIDTH), True) if image.alpha is None else image.alpha > 0
+    difference = np.abs(image.pixels.astype(int) - expected)
     assert difference[visible].max() <= tolerance
 
 
@@ -151,13 +151,13 @@ LONG = "x" * 3_000_000
         text(a=lambda info: info.add_itxt("XML:com.adobe.xmp", LONG, zip=True)),
         png(COLOURS, 8, RGB, after=chunk(b"zTXt", b"a\0\0" + zlib.compress(LONG.encode()))),
         png(COLOURS, 8, RGB, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(70_000_000))) * 3),
-        png(COLOURS, 8, RGB, chunk(b"tEXt", b"a\0b", sound=False)),
-        png(COLOURS, 8, RGB, after=chunk(b"tIME", b"1234567", sound=False)),
-        png(COLOURS, 8, RGB, chunk(b"gAMA", b"\0\1\x86\xa0", sound=False)),
+        png(COLOURS, 8, RGB, chunk(b"tEXt", b"a\0b", intact=False)),
+        png(COLOURS, 8, RGB, after=chunk(b"tIME", b"1234567", intact=False)),
+        png(COLOURS, 8, RGB, chunk(b"gAMA", b"\0\1\x86\xa0", intact=False)),
         png(COLOURS, 8, RGB, chunk(b"pHYs", b"\0")),
         png(COLOURS, 8, RGB, chunk(b"iCCP", b"a\0\7junk")),
-        png(COLOURS, 8, RGB, chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\0", sound=False)),
-        png(COLOURS, 8, RGB, chunk(b"prVt", b"anything", sound=False)),
+        png(COLOURS, 8, RGB, chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\0", intact=False)),
+        png(COLOURS, 8, RGB, chunk(b"prVt", b"anything", intact=False)),
     ],
     ids=lambda data: f"{len(data)} bytes",
 )
@@ -182,9 +182,9 @@ def test_texts_are_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
-        (png(COLOURS, 8, RGB, sound=False), "IDAT"),
-        (png(RAMP[..., None], 8, GREY, chunk(b"tRNS", b"\0\0", sound=False)), "tRNS"),
-        (png(COLOURS, 8, RGB, chunk(b"PLTE", b"abc", sound=False)), "PLTE"),
+        (png(COLOURS, 8, RGB, intact=False), "IDAT"),
+        (png(RAMP[..., None], 8, GREY, chunk(b"tRNS", b"\0\0", intact=False)), "tRNS"),
+        (png(COLOURS, 8, RGB, chunk(b"PLTE", b"abc", intact=False)), "PLTE"),
     ],
 )
 def test_a_wrong_checksum_of_what_decides_the_pixels(data: bytes, kind: str) -> None:
@@ -261,23 +261,23 @@ def test_tga_origins(origin: int) -> None:
 
 @pytest.mark.parametrize(("bits", "alpha"), [(0, 0), (0, 200), (8, 0)])
 def test_tga_whose_alpha_is_none(bits: int, alpha: int) -> None:
-    picture = decoded(tga(np.dstack([BGR, np.full_like(RAMP, alpha)]), 32, 2, 0x20 | bits))
-    assert picture.alpha is None
-    assert (picture.pixels == COLOURS).all()
+    image = decoded(tga(np.dstack([BGR, np.full_like(RAMP, alpha)]), 32, 2, 0x20 | bits))
+    assert image.alpha is None
+    assert (image.pixels == COLOURS).all()
 
 
 def test_tga_with_alpha() -> None:
-    picture = decoded(tga(np.dstack([BGR, RAMP]), 32, 2, 0x28))
-    assert (picture.alpha == RAMP).all()
+    image = decoded(tga(np.dstack([BGR, RAMP]), 32, 2, 0x28))
+    assert (image.alpha == RAMP).all()
 
 
 @pytest.mark.parametrize(("bit", "attribute"), [(0, 0), (0, 1), (1, 0), (1, 1)])
 def test_tga_of_16_bits(bit: int, attribute: int) -> None:
     five = COLOURS.astype(int) >> 3
     values = five[..., 0] << 10 | five[..., 1] << 5 | five[..., 2] | bit << 15
-    picture = decoded(tga(values.astype("<u2"), 16, 2, 0x20 | attribute))
-    assert picture.alpha is None or (picture.alpha == 255).all()
-    assert (picture.pixels == five * 255 // 31).all()
+    image = decoded(tga(values.astype("<u2"), 16, 2, 0x20 | attribute))
+    assert image.alpha is None or (image.alpha == 255).all()
+    assert (image.pixels == five * 255 // 31).all()
 
 
 def bmp(

@@ -148,10 +148,10 @@ def test_opaque_modes(image: Image.Image, grey: list[int], rgb: list[tuple[int, 
 )
 def test_modes_with_alpha(image: Image.Image, alpha: list[int], rgb: list[object]) -> None:
     """Alpha goes beside the pixels, and what nobody can see is white."""
-    picture = convert_image(image, 3)
-    assert picture.alpha is not None
-    assert picture.alpha.tolist() == [alpha]
-    assert picture.pixels.tolist() == [[list(pixel) for pixel in rgb]]  # type: ignore[call-overload]
+    converted = convert_image(image, 3)
+    assert converted.alpha is not None
+    assert converted.alpha.tolist() == [alpha]
+    assert converted.pixels.tolist() == [[list(pixel) for pixel in rgb]]  # type: ignore[call-overload]
     four = convert_image(image, 4)
     assert four.alpha is None
     assert four.pixels[0, :, 3].tolist() == alpha
@@ -162,8 +162,8 @@ def test_modes_with_alpha(image: Image.Image, alpha: list[int], rgb: list[object
 
 
 def test_rgba_domain_keeps_hidden_colours() -> None:
-    picture = convert_image(colours([(9, 8, 7, 0)], mode="RGBA"), 4)
-    assert picture.pixels.tolist() == [[[9, 8, 7, 0]]]
+    image = convert_image(colours([(9, 8, 7, 0)], mode="RGBA"), 4)
+    assert image.pixels.tolist() == [[[9, 8, 7, 0]]]
 
 
 @pytest.mark.parametrize("transparency", [1, bytes([255, 0])])
@@ -171,10 +171,10 @@ def test_palette_with_transparency(transparency: object) -> None:
     palette = Image.new("P", (2, 1))
     palette.putpalette([255, 0, 0, 0, 0, 255])
     palette.putpixel((1, 0), 1)
-    picture = through_file(palette, "PNG", transparency=transparency)
-    assert picture.alpha is not None
-    assert picture.alpha.tolist() == [[255, 0]]
-    assert picture.pixels.tolist() == [[[255, 0, 0], [255, 255, 255]]]
+    image = through_file(palette, "PNG", transparency=transparency)
+    assert image.alpha is not None
+    assert image.alpha.tolist() == [[255, 0]]
+    assert image.pixels.tolist() == [[[255, 0, 0], [255, 255, 255]]]
 
 
 @pytest.mark.parametrize(
@@ -188,10 +188,10 @@ def test_palette_with_transparency(transparency: object) -> None:
     ids=["grey", "rgb", "bits", "deep grey"],
 )
 def test_one_transparent_colour_in_png(image: Image.Image, transparency: object) -> None:
-    picture = through_file(image, "PNG", transparency=transparency)
-    assert picture.alpha is not None
-    assert picture.alpha.tolist() == [[255, 0]]
-    assert picture.pixels[0, 1].tolist() == [255, 255, 255]
+    converted = through_file(image, "PNG", transparency=transparency)
+    assert converted.alpha is not None
+    assert converted.alpha.tolist() == [[255, 0]]
+    assert converted.pixels[0, 1].tolist() == [255, 255, 255]
 
 
 # ----------------------------------------------------------------------------------------------
@@ -203,8 +203,8 @@ ROUNDED = np.rint(DEEP / 257).astype(np.uint8)
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_every_16_bit_grey_is_rounded_exactly(kind: str) -> None:
-    picture = through_file(Image.fromarray(DEEP), kind, channels=1)
-    np.testing.assert_array_equal(picture.pixels[..., 0], ROUNDED)
+    image = through_file(Image.fromarray(DEEP), kind, channels=1)
+    np.testing.assert_array_equal(image.pixels[..., 0], ROUNDED)
 
 
 def test_16_bit_grey_in_other_byte_orders_and_widths() -> None:
@@ -269,19 +269,17 @@ def srgb() -> bytes:
 
 def test_rgb_pixels_stay_and_their_profile_travels_along() -> None:
     image = colours([RED, (1, 2, 3)])
-    picture = through_file(image, "PNG", icc_profile=linear_rgb())
-    assert picture.pixels.tolist() == np.asarray(image).tolist()
-    assert picture.icc_profile == linear_rgb()
+    converted = through_file(image, "PNG", icc_profile=linear_rgb())
+    assert converted.pixels.tolist() == np.asarray(image).tolist()
+    assert converted.icc_profile == linear_rgb()
     rgba = through_file(image.convert("RGBA"), "PNG", channels=4, icc_profile=linear_rgb())
     assert rgba.icc_profile == linear_rgb()
 
 
 def test_grey_pixels_keep_a_grey_profile_in_a_grey_domain() -> None:
-    picture = through_file(
-        colours([9, 128], mode="L"), "PNG", channels=1, icc_profile=linear_grey()
-    )
-    assert picture.pixels[..., 0].tolist() == [[9, 128]]
-    assert picture.icc_profile == linear_grey()
+    image = through_file(colours([9, 128], mode="L"), "PNG", channels=1, icc_profile=linear_grey())
+    assert image.pixels[..., 0].tolist() == [[9, 128]]
+    assert image.icc_profile == linear_grey()
 
 
 @pytest.mark.parametrize(
@@ -295,21 +293,21 @@ def test_a_change_of_mode_goes_through_the_profile(
     image: Image.Image, profile: bytes, channels: int
 ) -> None:
     """128 proportional to light is sRGB 188."""
-    picture = through_file(image, "PNG", channels=channels, icc_profile=profile)
-    assert picture.pixels.tolist() == [[[188] * channels]]
-    assert picture.icc_profile is None
+    converted = through_file(image, "PNG", channels=channels, icc_profile=profile)
+    assert converted.pixels.tolist() == [[[188] * channels]]
+    assert converted.icc_profile is None
 
 
 def test_cmyk_goes_through_its_profile() -> None:
     image = colours([(0, 0, 0, 0), (0, 0, 0, 255), (255, 0, 0, 0)], mode="CMYK")
     plain = through_file(image, "TIFF").pixels[0].tolist()
     assert plain == [[255, 255, 255], [0, 0, 0], [0, 255, 255]]
-    picture = through_file(image, "TIFF", icc_profile=pale_cmyk())
-    paper, black, cyan = picture.pixels[0].tolist()
+    converted = through_file(image, "TIFF", icc_profile=pale_cmyk())
+    paper, black, cyan = converted.pixels[0].tolist()
     assert paper == [255, 255, 255]
     assert black == pytest.approx([92] * 3, abs=4)  # L* = 40
     assert cyan == pytest.approx([225] * 3, abs=4)  # L* = 90
-    assert picture.icc_profile is None
+    assert converted.icc_profile is None
 
 
 def test_inverted_cmyk_jpeg_is_the_right_way_round() -> None:
@@ -319,17 +317,17 @@ def test_inverted_cmyk_jpeg_is_the_right_way_round() -> None:
 
 
 def test_lab_without_a_profile() -> None:
-    picture = through_file(Image.new("LAB", (1, 1), (255, 128, 128)), "TIFF")
-    assert picture.pixels[0, 0].tolist() == pytest.approx([255, 255, 255], abs=1)
+    image = through_file(Image.new("LAB", (1, 1), (255, 128, 128)), "TIFF")
+    assert image.pixels[0, 0].tolist() == pytest.approx([255, 255, 255], abs=1)
 
 
 @pytest.mark.parametrize("profile", [b"", b"nonsense", b"\0" * 200, pale_cmyk(), linear_grey()])
 def test_profiles_that_do_not_fit_are_dropped(profile: bytes) -> None:
     image = colours([RED])
     image.info["icc_profile"] = profile
-    picture = convert_image(image, 3)
-    assert picture.pixels.tolist() == [[[255, 0, 0]]]
-    assert picture.icc_profile is None
+    converted = convert_image(image, 3)
+    assert converted.pixels.tolist() == [[[255, 0, 0]]]
+    assert converted.icc_profile is None
 
 
 def test_damaged_profile_of_the_right_kind_is_no_reason_to_refuse_the_image() -> None:
@@ -358,6 +356,6 @@ def test_profile_fits() -> None:
 @pytest.mark.parametrize("shape", [(1500, 2000, 3), (2000, 1500), (1, 3000, 3), (3000, 1)])
 def test_pixels_are_those_of_all_bands(shape: tuple[int, ...]) -> None:
     expected = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    picture = convert_image(Image.fromarray(expected), 1 if len(shape) == 2 else 3)
-    assert np.array_equal(picture.pixels.reshape(shape), expected)
-    assert picture.pixels.flags.writeable
+    image = convert_image(Image.fromarray(expected), 1 if len(shape) == 2 else 3)
+    assert np.array_equal(image.pixels.reshape(shape), expected)
+    assert image.pixels.flags.writeable

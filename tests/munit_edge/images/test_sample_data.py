@@ -37,9 +37,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_folder_holds_what_the_labels_say(tmp_path: Path) -> None:
     labels = write_sample_data(tmp_path / "data", size=32, count=20, seed=3)
-    pictures = {name for name in contents(tmp_path / "data") if name != LABELS_FILE}
-    assert pictures == set(labels.pictures)
-    assert {split: sum(n.startswith(split) for n in pictures) for split in SPLITS} == {
+    images = {name for name in contents(tmp_path / "data") if name != LABELS_FILE}
+    assert images == set(labels.pictures)
+    assert {split: sum(n.startswith(split) for n in images) for split in SPLITS} == {
         "trainA": 20,
         "trainB": 20,
         "testA": 2,
@@ -47,9 +47,9 @@ def test_folder_holds_what_the_labels_say(tmp_path: Path) -> None:
     }
     assert read_labels(tmp_path / "data") == labels
     for name, label in labels.pictures.items():
-        with Image.open(tmp_path / "data" / name) as picture:
-            assert picture.mode == "RGB"
-            np.testing.assert_array_equal(np.asarray(picture), draw(label, 32))
+        with Image.open(tmp_path / "data" / name) as image:
+            assert image.mode == "RGB"
+            np.testing.assert_array_equal(np.asarray(image), draw(label, 32))
 
 
 def test_same_seed_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
@@ -93,9 +93,9 @@ def test_every_kind_texture_and_colour_occurs() -> None:
 def test_filled_shape_covers_its_mask_and_nothing_else(kind: str, size: int) -> None:
     shape = Shape(kind=kind, **MIDDLE)
     mask = shape_mask(shape, size)
-    picture = draw(Label(shape=shape, style=RED), size).astype(float)
+    image = draw(Label(shape=shape, style=RED), size).astype(float)
     red = 255 * np.array(colorsys.hsv_to_rgb(0, 0.9, 0.9))
-    np.testing.assert_allclose(picture, 255 + mask[..., None] * (red - 255), atol=0.51)
+    np.testing.assert_allclose(image, 255 + mask[..., None] * (red - 255), atol=0.51)
 
 
 @pytest.mark.parametrize("kind", SHAPE_KINDS)

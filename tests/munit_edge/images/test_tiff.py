@@ -146,20 +146,20 @@ def combinations(photometric: int) -> Iterator[tuple[TiffKind, int]]:
 def check(kind: TiffKind, bits: int) -> bool:
     """Whether a kind is read; then it is right."""
     try:
-        picture = decode_image(file_of(kind, bits), 3, name="x.tif")
+        image = decode_image(file_of(kind, bits), 3, name="x.tif")
     except UnreadableImageError as exc:
         return _refused_by_name(str(exc))
     tolerance = 127.5 / (2 ** min(bits, 8) - 1) + 1.5 + 3 * (kind.photometric == YCBCR)
     expected, visible = shown(kind.photometric), np.full((HEIGHT, WIDTH), True)
     alpha = [extra for extra in kind.extra if extra]
     if alpha:
-        assert picture.alpha is not None
-        np.testing.assert_allclose(picture.alpha, ALPHA, atol=1)
+        assert image.alpha is not None
+        np.testing.assert_allclose(image.alpha, ALPHA, atol=1)
         visible = ALPHA > 80
         tolerance += 2 * (alpha == [1])  # what was multiplied has lost some
     else:
-        assert picture.alpha is None
-    difference = np.abs(picture.pixels - expected)[visible]
+        assert image.alpha is None
+    difference = np.abs(image.pixels - expected)[visible]
     assert difference.max() <= tolerance, f"off by {difference.max():.0f}"
     return True
 

@@ -92,7 +92,7 @@ def test_the_papers_networks() -> None:
     )
 
 
-def test_pictures_are_padded_as_for_translating() -> None:
+def test_images_are_padded_as_for_translating() -> None:
     config = CONFIGS["munit"]
     assert config.padded_size((30, 3)) == (32, 8)
     for kind in ("content_encoder", "decoder"):
@@ -102,7 +102,7 @@ def test_pictures_are_padded_as_for_translating() -> None:
     )
 
 
-def test_cost_for_each_pixel_of_a_large_picture() -> None:
+def test_cost_for_each_pixel_of_a_large_image() -> None:
     for kind in ("content_encoder", "decoder"):
         whole = graph_cost(ModelConfig(), kind, "a", (256, 256)).macs / 256**2  # type: ignore[arg-type]
         assert macs_per_pixel(ModelConfig(), kind, "a") == pytest.approx(whole, rel=1e-4)  # type: ignore[arg-type]

@@ -42,12 +42,12 @@ def test_joined_parts_are_the_whole() -> None:
     ("after", "change"),
     [
         ([[0.0, 4.0]], 0.0),
-        ([[1.0, 4.0]], 0.5),  # half a deviation
-        ([[0.0, 1.0]], 1.0),  # the deviation was 2 and is 1
+        ([[1.0, 4.0]], 0.5),  # half a std
+        ([[0.0, 1.0]], 1.0),  # the std was 2 and is 1
         ([[0.0, -1e-12]], 2e5),  # rounding below zero is no error
     ],
 )
-def test_largest_change_counts_in_deviations(after: list[list[float]], change: float) -> None:
+def test_largest_change_counts_in_stds(after: list[list[float]], change: float) -> None:
     before = np.array([[0.0, 4.0]], np.float32)
     found = largest_change(before, np.array(after, np.float32))
     assert found == pytest.approx(change, rel=1e-3)

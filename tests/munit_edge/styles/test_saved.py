@@ -57,13 +57,13 @@ def saved(tmp_path: Path) -> SavedStyles:
     saved = SavedStyles(tmp_path / "styles", MODEL, 2)
     saved.write(saved.path("red"), "b", [sampled_style("red", 2, 5)])
     saved.write(saved.path("blue"), "a", [sampled_style("blue", 2, 6)])
-    pictures = PicturesOrigin(pictures=(ReferencePicture(file="x.jpg", sha256="00"),))
-    saved.write(saved.path("mix"), "b", [named_style("mix", np.ones(2, np.float32), pictures)])
+    images = PicturesOrigin(pictures=(ReferencePicture(file="x.jpg", sha256="00"),))
+    saved.write(saved.path("mix"), "b", [named_style("mix", np.ones(2, np.float32), images)])
     saved.write(tmp_path / "two.json", "b", spread_named("two", 2, 2, seed=1))
     return saved
 
 
-def test_names_and_paths_are_told_apart(saved: SavedStyles, tmp_path: Path) -> None:
+def test_names_and_paths_are_distinguished(saved: SavedStyles, tmp_path: Path) -> None:
     assert saved.names() == ["blue", "mix", "red"]
     assert saved.find("red") == tmp_path / "styles" / "red.json"
     assert saved.find(str(tmp_path / "two.json")) == tmp_path / "two.json"

@@ -1,4 +1,4 @@
-"""Thumbnails of styles: small, readable again, and drawn where there is no picture."""
+"""Thumbnails of styles: small, readable again, and drawn where there is no image."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def flat(colour: tuple[int, int, int], height: int = 50, width: int = 100) -> Pi
     return Picture(np.broadcast_to(np.array(colour, np.uint8), (height, width, 3)).copy())
 
 
-def unpacked(*pictures: Picture) -> Images:
-    found = unpack_thumbnail(pack_thumbnail(pictures))
+def unpacked(*images: Picture) -> Images:
+    found = unpack_thumbnail(pack_thumbnail(images))
     assert found is not None
     return found
 
 
-def test_one_picture_keeps_its_proportions_and_colours() -> None:
+def test_one_image_keeps_its_proportions_and_colours() -> None:
     found = unpacked(flat((30, 120, 220)))
     assert found.shape == (SIDE // 2, SIDE, 3)
     assert np.abs(found.astype(int) - (30, 120, 220)).max() < 8

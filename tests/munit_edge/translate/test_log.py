@@ -100,13 +100,13 @@ def test_lines_that_cannot_be_read_are_passed_over(rest: bytes, tmp_path: Path) 
     assert is_done(tmp_path, sha256="new")
 
 
-def test_a_log_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / LOG_FILE).mkdir()
     with pytest.raises(OutputError, match=f"cannot write .*{LOG_FILE}"):
         TranslateLog(tmp_path, "s")
 
 
-def test_settings_hash_tells_settings_apart() -> None:
+def test_settings_hash_differs_with_the_settings() -> None:
     codes = np.ones((2, 8), np.float32)
     base = settings_hash("m", codes, {"size": 1, "format": "png"})
     assert base == settings_hash("m", codes.copy(), {"format": "png", "size": 1})

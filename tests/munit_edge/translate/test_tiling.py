@@ -40,9 +40,7 @@ def test_margins(config: ModelConfig, encoder: int, decoder: int) -> None:
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("size", [(1, 1), (227, 301), (512, 4000), (1003, 96)])
 @pytest.mark.parametrize("core", [96, 250])
-def test_cores_cover_the_picture_once(
-    config: ModelConfig, size: tuple[int, int], core: int
-) -> None:
+def test_cores_cover_the_image_once(config: ModelConfig, size: tuple[int, int], core: int) -> None:
     grid = cut(size, core, config)
     counts = np.zeros(grid.size_hw, int)
     for tile in grid.tiles:
@@ -75,7 +73,7 @@ def test_tiles_are_of_nearly_equal_size() -> None:
     assert len(cut((1030, 400), 512, PAPER).tiles) == 3
 
 
-def test_a_picture_that_fits_is_one_tile() -> None:
+def test_a_image_that_fits_is_one_tile() -> None:
     grid = cut((500, 510), 512, PAPER)
     assert len(grid.tiles) == 1
     assert grid.tiles[0].core == grid.tiles[0].image == Area(Span(0, 500), Span(0, 512))
@@ -88,13 +86,13 @@ def test_within_counts_in_content_pixels() -> None:
     assert core.within(outer, 4) == (slice(5, 15), slice(2, 4))
 
 
-def test_too_small_a_core_says_the_least() -> None:
+def test_too_small_a_core_names_the_least() -> None:
     with pytest.raises(ConfigError, match=r"--tile 39 is too small.* 84 pixels.* pass 40 pixels"):
         cut((512, 512), 39, PAPER)
     assert len(cut((100, 80), 40, PAPER).tiles) == 6
 
 
-def test_small_pictures_are_padded_to_what_the_networks_take() -> None:
+def test_small_images_are_padded_to_what_the_networks_take() -> None:
     assert PAPER.padded_size((1, 7)) == (8, 8)
     assert PAPER.padded_size((9, 12)) == (12, 12)
 

@@ -1,4 +1,4 @@
-"""Pictures kept in memory: they are the same, and no more of them than fit."""
+"""Images kept in memory: they are the same, and no more of them than fit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training_runs import tiny_config, write_data
 
 from munit_edge.errors import InputError
 from munit_edge.model.config import DOMAINS
-from munit_edge.trainer.data import cache as picture_cache
+from munit_edge.trainer.data import cache as image_cache
 from munit_edge.trainer.data.batches import TrainingBatches
 from munit_edge.trainer.data.cache import CACHED_SHARE, ImageCache, cache_size
 from munit_edge.trainer.data.image_sets import training_images
@@ -47,7 +47,7 @@ def test_processes_share_what_is_free(
     available: int | None, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert CACHED_SHARE == 0.5
-    monkeypatch.setattr(picture_cache, "available_memory", lambda: available)
+    monkeypatch.setattr(image_cache, "available_memory", lambda: available)
     assert cache_size(2) == size
 
 

@@ -98,7 +98,7 @@ def test_split_convolution_is_exact(padding_mode: str, outputs: int, size: tuple
     ],
     ids=["munit", "munit-zero", "munit-sn"],
 )
-def test_folded_decoders_give_the_same_picture(config: ModelConfig) -> None:
+def test_folded_decoders_give_the_same_image(config: ModelConfig) -> None:
     torch.manual_seed(2)
     generators = build_generators(config).eval()
     fold_spectral_norm(generators)

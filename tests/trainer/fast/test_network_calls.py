@@ -142,7 +142,7 @@ def test_a_compiled_run_goes_on_exactly_or_without(
     assert plain.iteration == 2
 
 
-def test_a_missing_compiler_is_told_before_anything_is_written(
+def test_a_missing_compiler_is_reported_before_anything_is_written(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from torch._inductor import config

@@ -1,4 +1,4 @@
-"""Picture grids."""
+"""Image grids."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_runs import tiny_config, write_data, write_pictures, write_vgg
+from training_runs import tiny_config, write_data, write_images, write_vgg
 
 from munit_edge.errors import ConfigError, InputError, ModelError, TrainingError
 from munit_edge.trainer.checkpoint import folded_state, open_checkpoint
@@ -79,7 +79,7 @@ def test_other_images_are_refused(tmp_path: Path) -> None:
     config = tiny_config(f"data.root={write_data(tmp_path)}")
     state = RunState(config, CPU)
     state.save(tmp_path / "checkpoint", training_images(config.data))
-    write_pictures(tmp_path / "trainB", 6)
+    write_images(tmp_path / "trainB", 6)
     with pytest.raises(InputError, match=r"domain b are not those .* \(5 then, 6 now"):
         state.restore(open_checkpoint(tmp_path / "checkpoint"), training_images(config.data))
 
