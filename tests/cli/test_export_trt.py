@@ -6,17 +6,14 @@ from typing import Any
 
 import pytest
 from command_line import invoke
+from tensorrt_rtx import needs_rtx
 
 from munit_edge.cli.build_progress import STEPS_OF_A_BUILD, BuildBar
 from munit_edge.cli.export_trt import _graphs
-from munit_edge.engines.tensorrt import api as tensorrt_api
 from munit_edge.engines.tensorrt import cache as plan_cache
 from munit_edge.errors import EngineError
 from munit_edge.model.manifest import read_manifest
 
-needs_rtx = pytest.mark.skipif(
-    not tensorrt_api.is_installed("tensorrt-rtx"), reason="TensorRT-RTX is not installed"
-)
 RTX = ("--target", "tensorrt-rtx", "--compute-capability", "8.6", "--optimization-level", "0")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import accelerate
 import torch
 from ended_runs import start
+from hang_guard import wait_until
 from torch.utils.hooks import RemovableHandle
 from training_runs import Recorder, prepared
 
@@ -160,9 +161,9 @@ def leave_during_an_exchange(processes: Processes, folder: Path) -> None:
         accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
         del processes, reducer
         gc.collect()
-        _wait_for(done)
+        wait_until(done.exists, "the other process does not get ready")
     else:
-        _wait_for(leaving)
+        wait_until(leaving.exists, "the first process does not leave")
         time.sleep(2)  # what the first one frees is free by then; if not, nothing is tried
         torch.distributed.all_reduce(torch.ones(1))
         done.touch()
@@ -173,11 +174,6 @@ def die_while_others_leave(processes: Processes, folder: Path) -> None:
     if not processes.is_first:
         os.kill(os.getpid(), signal.SIGKILL)
     processes.leave()
-
-
-def _wait_for(file: Path) -> None:
-    while not file.exists():
-        time.sleep(0.01)
 
 
 # ----------------------------------------------------------------------------------------------

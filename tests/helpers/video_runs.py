@@ -45,6 +45,13 @@ def file_job(
     return VideoJob(source, [sink], translate, STYLE, state=state), skip, sink
 
 
+def finish(job: VideoJob, skip: int = 0) -> None:
+    """Run a job to its end, with audio."""
+    for _ in job.run(skip, lambda: False):
+        pass
+    job.settle(audio=True)
+
+
 def translate_clip(clip: Path, out: Path, *, stop_at: int | None = None, **options: bool) -> int:
     """Run a job to its end, or until `stop_at` frames are written; how many frames it skipped."""
     job, skip, _ = file_job(clip, out, **options)

@@ -18,6 +18,7 @@ import pytest
 from hang_guard import wait_for
 from onnx import TensorProto, helper
 from pydantic import ValidationError
+from tensorrt_rtx import needs_rtx
 
 from munit_edge.engines.tensorrt import api as tensorrt_api
 from munit_edge.engines.tensorrt import builder as tensorrt_builder
@@ -31,10 +32,6 @@ from munit_edge.engines.tensorrt.profiles import (
 from munit_edge.errors import EngineError
 from munit_edge.model.manifest import GraphEntry, read_graph, read_manifest
 
-needs_rtx = pytest.mark.skipif(
-    not tensorrt_api.is_installed("tensorrt-rtx"),
-    reason="TensorRT-RTX is not installed (wheels for Linux on x86-64 and aarch64 only)",
-)
 RTX = BuildOptions(target="tensorrt-rtx", compute_capabilities=("8.6",), optimization_level=0)
 
 

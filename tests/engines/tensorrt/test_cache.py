@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 from hang_guard import HANG_S
+from tensorrt_rtx import needs_rtx
 
 from munit_edge.engines.cuda import DeviceFacts
-from munit_edge.engines.tensorrt import api as tensorrt_api
 from munit_edge.engines.tensorrt import cache as plan_cache
 from munit_edge.engines.tensorrt import listing as plan_list
 from munit_edge.engines.tensorrt.builder import BuildOptions, BuiltPlan
@@ -31,9 +31,6 @@ from munit_edge.engines.tensorrt.profiles import declare_profiles
 from munit_edge.errors import EngineError, ModelError, OutputError
 from munit_edge.model.manifest import GraphEntry, Precision, read_manifest
 
-needs_rtx = pytest.mark.skipif(
-    not tensorrt_api.is_installed("tensorrt-rtx"), reason="TensorRT-RTX is not installed"
-)
 ORIN = DeviceFacts("Orin", (8, 7), cuda_version=12060, driver_version=12060, integrated=True)
 
 

@@ -6,17 +6,12 @@ import socket
 from pathlib import Path, PurePath
 
 import pytest
+from empty_files import touch
 
 from munit_edge.errors import InputError
 from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.images.folders import find_images, unique_stems
 from munit_edge.images.left_out import LeftOut
-
-
-def touch(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
 
 
 def stems(*paths: str) -> list[str]:

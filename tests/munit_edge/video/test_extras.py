@@ -18,8 +18,7 @@ Disposition = av.stream.Disposition
 def translated(clip: Path, out: Path, codec: CodecName | None = None) -> Any:
     """The result of a job, opened."""
     job, skip, _ = video_runs.file_job(clip, out, codec=codec)
-    list(job.run(skip, lambda: False))
-    job.settle(audio=True)
+    video_runs.finish(job, skip)
     return av.open(str(out))
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from empty_files import touch
 from training_runs import write_data, write_images
 
 from munit_edge.errors import ConfigError, InputError
@@ -16,14 +17,6 @@ from munit_edge.trainer.data.image_sets import (
     find_images,
     training_images,
 )
-
-
-def touch(folder: Path, *names: str) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
 
 
 def test_folders_are_searched_deeply_in_a_fixed_order(tmp_path: Path) -> None:
