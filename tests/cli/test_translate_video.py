@@ -61,8 +61,8 @@ def test_frames_are_those_of_the_translator(tiny_model: Path, tmp_path: Path) ->
         images = np.stack(clips.frames(clip))
         expected = translator.translate(images, "a2b", styles=styles)[:, 0]
     np.testing.assert_array_equal(np.stack(clips.frames(tmp_path / "out.mkv")), expected)
-    sound, expected_sound = (clips.packets(path, "audio") for path in (tmp_path / "out.mkv", clip))
-    assert [(p.pts, p.data) for p in sound] == [(p.pts, p.data) for p in expected_sound]
+    audio, expected_audio = (clips.packets(path, "audio") for path in (tmp_path / "out.mkv", clip))
+    assert [(p.pts, p.data) for p in audio] == [(p.pts, p.data) for p in expected_audio]
 
 
 def test_several_styles_make_several_files(tiny_model: Path, tmp_path: Path) -> None:
@@ -95,8 +95,8 @@ def test_the_duration_cuts_video_and_audio(tiny_model: Path, tmp_path: Path) -> 
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["ended"] == "duration"
     assert clips.shown(out) == clips.shown(clip)[:5]
-    sound = clips.packets(out, "audio")
-    assert 0.1 < max(packet.pts for packet in sound) < 0.2
+    audio = clips.packets(out, "audio")
+    assert 0.1 < max(packet.pts for packet in audio) < 0.2
 
 
 def test_the_style_moves_along_keys(tiny_model: Path, tmp_path: Path) -> None:
@@ -190,8 +190,8 @@ def test_an_empty_pipe_leaves_nothing(tiny_model: Path, tmp_path: Path) -> None:
 
 def test_what_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 2)
-    sound_only = tmp_path / "sound.mp4"
-    with av.open(str(clip)) as source, av.open(str(sound_only), "w") as file:
+    audio_only = tmp_path / "audio.mp4"
+    with av.open(str(clip)) as source, av.open(str(audio_only), "w") as file:
         stream = file.add_stream_from_template(source.streams.audio[0])
         for packet in source.demux(source.streams.audio[0]):
             if packet.size:
@@ -202,7 +202,7 @@ def test_what_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
     out = tmp_path / "out.mp4"
     for words, message in {
-        (sound_only, "-o", out): "has no video: it holds audio",
+        (audio_only, "-o", out): "has no video: it holds audio",
         (text, "-o", out): "cannot be read as video",
         (tmp_path / "none.mp4", "-o", out): "does not exist",
         (clip, "-o", tmp_path / "out.webm"): "do not hold the audio",
