@@ -89,7 +89,7 @@ def test_one_image_is_skipped_and_the_rest_goes_on(
     assert [Path(n).stem for n in names(tmp_path / "stop")] == ["a_00"]
 
 
-def test_files_that_are_none_are_skipped(tiny_model: Path, tmp_path: Path) -> None:
+def test_files_that_are_no_images_are_skipped(tiny_model: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     save_noise(folder / "a.png")
     os.mkfifo(folder / "b.png")
@@ -156,7 +156,7 @@ def test_what_is_in_the_way_of_one_result(tiny_model: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ])
 @pytest.mark.parametrize("styles", [1, 2])
-def test_names_that_only_the_file_system_knows_it_lacks(
+def test_names_that_the_file_system_refuses_fail_alone(
     number: int, styles: int, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
@@ -259,7 +259,7 @@ def test_a_image_that_memory_does_not_hold_fails_alone(
 @pytest.mark.parametrize(
     "kind", ["too long", "a loop", pytest.param("below a loop", marks=pytest.mark.slow)]
 )
-def test_a_path_that_cannot_be_is_one_line(
+def test_an_impossible_path_is_one_line(
     words: tuple[str, ...],
     kind: str,
     tiny_model: Path,
@@ -376,7 +376,7 @@ def test_other_kinds_of_files_are_counted(tiny_model: Path, tmp_path: Path) -> N
     )
 
 
-def test_training_counts_them_for_each_domain(
+def test_training_counts_other_files_for_each_domain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -220,7 +220,7 @@ def test_a_signal_ends_with_a_checkpoint_and_the_way_on(
         ("iterations=" + "[" * 5000, "nested too deeply"),
     ],
 )
-def test_settings_that_cannot_be_are_one_line(override: str, words: str, here: Path) -> None:
+def test_impossible_settings_are_one_line(override: str, words: str, here: Path) -> None:
     result = train("--data", "data", "-o", "run", "--set", override)
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")

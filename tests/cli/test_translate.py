@@ -623,7 +623,7 @@ def test_full_standard_output_is_one_line(tiny_model: Path, tmp_path: Path) -> N
             assert "cannot write standard output: the disk is full" in line
 
 
-def test_a_reader_that_goes_away_is_no_fault(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_reader_that_goes_away_is_no_error(tiny_model: Path, tmp_path: Path) -> None:
     for index in range(300):
         save(tmp_path / "in" / f"{index:03d}.png", noise_image(16, 16))
     words = [tiny_model, tmp_path / "in", "-o", tmp_path / "out", "--styles", 1]

@@ -52,7 +52,7 @@ def test_unknown_keys_are_named_with_the_closest_one() -> None:
         ("data.train_a={folder: x}", "only train_a is given"),
     ],
 )
-def test_what_cannot_be_is_refused(override: str, words: str) -> None:
+def test_impossible_settings_are_refused(override: str, words: str) -> None:
     if "num_scales" in override:  # 16 pixels carry three scales of two layers
         assert words in refused(override, "model.discriminator.num_layers=3")
     else:

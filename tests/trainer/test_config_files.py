@@ -144,7 +144,7 @@ def test_overrides_and_data_folder(tmp_path: Path) -> None:
         ("data.max_megapixels=inf", "finite number"),
     ],
 )
-def test_overrides_that_cannot_be(override: str, words: str, tmp_path: Path) -> None:
+def test_impossible_overrides(override: str, words: str, tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("seed: 1")
     with pytest.raises(ConfigError) as caught:

@@ -231,7 +231,7 @@ def test_the_lean_runtime_builds_nothing(
     assert machine.built == built
 
 
-def test_host_arrays_are_taken_too(machine: Machine) -> None:
+def test_host_arrays_are_accepted_too(machine: Machine) -> None:
     """Content that was kept as a NumPy array, or comes from another engine."""
     images, styles = _images(2), np.ones((2, 8), np.float32)
     with machine.open() as translator:

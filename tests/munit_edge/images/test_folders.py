@@ -108,7 +108,7 @@ def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
 # What is passed over
 
 
-def test_what_people_take_for_images_is_counted_by_kind(
+def test_files_mistaken_for_images_are_counted_by_kind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("munit_edge.images.folders.can_read_heif", lambda: False)

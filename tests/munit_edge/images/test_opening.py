@@ -228,7 +228,7 @@ def test_the_orientation_in_a_text_counts() -> None:
 
 @pytest.mark.parametrize("most", [1, 15, 100, 255, 1000, 4095, 65535])
 @pytest.mark.parametrize("magic", [b"P2", b"P3", b"P5", b"P6"])
-def test_netpbm_with_any_white(magic: bytes, most: int) -> None:
+def test_netpbm_with_any_maximum(magic: bytes, most: int) -> None:
     samples = RAMP if magic in (b"P2", b"P5") else COLOURS
     values = np.rint(samples / 255 * most).astype(int)
     body = values.astype(">u2" if most > 255 else "u1").tobytes()

@@ -133,7 +133,7 @@ def test_one_style_by_name_file_or_seed(saved: SavedStyles, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("ends", "spherical"), [(("red", "7"), True), (("red", "mix"), False), (("mix", "7"), False)]
 )
-def test_the_way_depends_on_where_the_ends_are_from(
+def test_the_path_depends_on_where_the_ends_are_from(
     saved: SavedStyles, ends: tuple[str, str], spherical: bool
 ) -> None:
     start, end = (saved.read_one(name, "b") for name in ends)

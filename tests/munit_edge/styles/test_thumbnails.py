@@ -75,11 +75,11 @@ CUT = base64.b64decode(pack_thumbnail([flat((1, 2, 3))]))[:99]
     ],
     ids=["nothing", "a beginning", "cut", "no JPEG", "large"],
 )
-def test_damaged_ones_are_none(data: bytes) -> None:
+def test_damaged_thumbnails_give_none(data: bytes) -> None:
     assert unpack_thumbnail(base64.b64encode(data).decode()) is None
 
 
-def test_what_is_no_base64_is_none() -> None:
+def test_text_that_is_no_base64_gives_none() -> None:
     assert unpack_thumbnail("###") is None
 
 

@@ -433,7 +433,7 @@ REFUSED: dict[str, tuple[Callable[[Content], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_other_files_are_reported_apart(name: str, munit: Path, tmp_path: Path) -> None:
+def test_other_files_have_messages_of_their_own(name: str, munit: Path, tmp_path: Path) -> None:
     change, message = REFUSED[name]
     with pytest.raises(ModelError, match=message):
         passed_on(change(torch.load(munit, weights_only=True)), munit, tmp_path / "last.pt")

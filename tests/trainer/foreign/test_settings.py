@@ -138,7 +138,7 @@ def test_foreign_names_on_the_command_line(override: str, words: str) -> None:
         ('data.root="a\\0b"', "holds a NUL character"),
     ],
 )
-def test_settings_that_cannot_be(override: str, words: str) -> None:
+def test_impossible_settings(override: str, words: str) -> None:
     message = refused_setting(override)
     assert words in message
     assert len(message) < 1000
