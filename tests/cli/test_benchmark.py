@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import outcome
+from noise_images import save_noise
 from PIL import Image
 
 from munit_edge.benchmark.options import parse_numbers, parse_sizes
@@ -78,8 +79,7 @@ def measured(
 ) -> tuple[BenchmarkReport, Path, str]:
     """Two models and an engine that is not here, once: the report, the plot, standard error."""
     folder = tmp_path_factory.mktemp("benchmark")
-    noise = np.random.default_rng(0).integers(0, 256, (*PHOTO_HW, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(folder / "photo.png")
+    save_noise(folder / "photo.png", *PHOTO_HW)
     options = ["--sizes", "40x64", "--batch", "2", "--styles", "3", "--runs", "2"]
     options += ["--engine", "onnxruntime", "--engine", "tensorrt", "--device", "all", "--json"]
     options += ["--image", str(folder / "photo.png"), "--plot", str(folder / "plot.png")]

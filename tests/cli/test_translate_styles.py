@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import invoke
+from noise_images import noise
 from PIL import Image
 from typer.testing import Result
 
@@ -16,7 +17,7 @@ from munit_edge.styles.codes import Styles, interpolate_styles, sample_styles, s
 from munit_edge.styles.files import sampled_style
 from munit_edge.styles.saved import SavedStyles
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
+PIXELS = noise(24, 20)
 
 
 @pytest.fixture
