@@ -260,16 +260,11 @@ def test_a_image_that_memory_does_not_hold_fails_alone(
     "kind", ["too long", "a loop", pytest.param("below a loop", marks=pytest.mark.slow)]
 )
 def test_an_impossible_path_is_one_line(
-    words: tuple[str, ...],
-    kind: str,
-    tiny_model: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...], kind: str, tiny_model: Path, working_folder: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    save_noise(tmp_path / "x.png")
+    save_noise(working_folder / "x.png")
     for name in ("loop", "loop.mp4", "loop.yaml", "loop.json"):
-        (tmp_path / name).symlink_to(name)
+        (working_folder / name).symlink_to(name)
     bad = {"too long": LONG, "a loop": "loop", "below a loop": "loop/below"}[kind]
     arguments = [str(tiny_model) if w == "MODEL" else w.replace(LONG, bad) for w in words]
     result = invoke(*arguments)
@@ -315,16 +310,15 @@ def test_names_that_a_terminal_obeys_are_shown_escaped(tiny_model: Path, tmp_pat
     assert str(folder / EVIL) in [json.loads(line)["input"] for line in lines.splitlines()]
 
 
-def test_training_takes_names_that_are_not_utf8(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    data = write_data(tmp_path / os.fsdecode(b"d\xe4ta"))
+def test_training_takes_names_that_are_not_utf8(working_folder: Path) -> None:
+    data = write_data(working_folder / os.fsdecode(b"d\xe4ta"))
     first = next((data / "trainA").iterdir())
     first.rename(first.with_name(LATIN1))
     (data / "trainB" / os.fsdecode(b"br\xf6ken.png")).write_bytes(b"no image")
-    folder = tmp_path / os.fsdecode(b"r\xfcn")
-    result = invoke("train", tiny(tmp_path), "--data", data, "-o", folder, "--set", "iterations=3")
+    folder = working_folder / os.fsdecode(b"r\xfcn")
+    result = invoke(
+        "train", tiny(working_folder), "--data", data, "-o", folder, "--set", "iterations=3"
+    )
     assert result.exit_code == 0, result.output
     assert r"r\xfcn" in result.stdout
     more = invoke("train", folder / "train.yaml", "-o", folder, "--resume", "--set", "iterations=4")
@@ -337,7 +331,7 @@ def test_training_takes_names_that_are_not_utf8(
     for command in (["page", folder], ["info", folder], ["info", folder, "--json"]):
         shown = invoke(*command)
         assert shown.exit_code == 0, shown.output
-    model = tmp_path / os.fsdecode(b"m\xf6del")
+    model = working_folder / os.fsdecode(b"m\xf6del")
     fixed = ["--no-stats-graphs", "--batch", "1", "--height", "32", "--width", "32"]
     exported = invoke("export", "onnx", folder, "-o", model, *fixed)
     assert exported.exit_code == 0, exported.output
@@ -376,16 +370,13 @@ def test_other_kinds_of_files_are_counted(tiny_model: Path, tmp_path: Path) -> N
     )
 
 
-def test_training_counts_other_files_for_each_domain(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    data = write_data(tmp_path / "data")
+def test_training_counts_other_files_for_each_domain(working_folder: Path) -> None:
+    data = write_data(working_folder / "data")
     (data / "other").mkdir()
     (data / "trainA" / "link").symlink_to("../other", target_is_directory=True)
     (data / "trainB" / "x.jxl").touch()
     os.mkfifo(data / "trainB" / "x.png")
-    result = invoke("train", tiny(tmp_path), "--data", data, "--set", "iterations=1")
+    result = invoke("train", tiny(working_folder), "--data", data, "--set", "iterations=1")
     assert result.exit_code == 0, result.output
     assert "warning: left out of domain a: 1 linked folder (name the folders" in result.stderr
     assert "warning: left out of domain b: 1 JPEG XL\n" in result.stderr

@@ -121,20 +121,14 @@ def test_domains_of_other_channels_and_sample_data(tiny_sn_model: Path, tmp_path
     ],
 )
 def test_what_cannot_be_measured(
-    arguments: tuple[str, ...],
-    words: str,
-    tiny_model: Path,
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...], words: str, tiny_model: Path, data: Path, working_folder: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     Path("file.txt").touch()
     for folder, images in {"half": 10, "empty": 0, "few": 9, "broken": 9}.items():
         for test in ("testA",) if folder == "half" else ("testA", "testB"):
-            (tmp_path / folder / test).mkdir(parents=True)
+            (working_folder / folder / test).mkdir(parents=True)
             for i in range(images):
-                (tmp_path / folder / test / f"{i}.png").symlink_to(data / "testB" / "1.png")
+                (working_folder / folder / test / f"{i}.png").symlink_to(data / "testB" / "1.png")
     Path("broken/testB/10.png").touch()
     Path("broken/testA/10.png").symlink_to(data / "testB" / "1.png")
     shutil.copytree("broken", "thin", symlinks=True)
@@ -209,15 +203,9 @@ def test_feature_networks_and_their_names_beside_the_numbers(
     ],
 )
 def test_networks_that_cannot_be_used(
-    options: str,
-    words: str,
-    tiny_model: Path,
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    options: str, words: str, tiny_model: Path, data: Path, working_folder: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    network_files(tmp_path)
+    network_files(working_folder)
     Path("text.pth").write_text("no weights")
     result = evaluate(tiny_model, "--data", data, *options.split())
     assert (result.exit_code, result.stdout) == (2, "")

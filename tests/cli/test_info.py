@@ -107,9 +107,8 @@ def test_a_model_directory_needs_no_torch(tiny_sn_model: Path) -> None:
     ],
 )
 def test_what_cannot_be_looked_at(
-    arguments: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...], words: str, working_folder: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     result = info(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert words in result.stderr

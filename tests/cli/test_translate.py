@@ -496,22 +496,17 @@ def test_bombs_stop_what_skips_nothing(tiny_model: Path, tmp_path: Path) -> None
     ],
 )
 def test_one_line_and_no_results(
-    arguments: list[str],
-    fault: str,
-    tiny_model: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], fault: str, tiny_model: Path, working_folder: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     save(Path("x.png"))
     Path("empty").mkdir()
-    before = contents(tmp_path)
+    before = contents(working_folder)
     result = run(tiny_model, *arguments)
     assert result.exit_code == 2
     assert fault in result.stderr
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.output
-    assert contents(tmp_path) == before
+    assert contents(working_folder) == before
 
 
 def test_an_unreadable_reference_stops_at_once(tiny_model: Path, tmp_path: Path) -> None:

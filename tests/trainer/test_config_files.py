@@ -111,12 +111,11 @@ def test_a_file_or_a_recipe_is_named() -> None:
 
 
 def test_a_recipe_that_is_not_there_or_named_like_a_file_is_refused_with_the_fix(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    working_folder: Path,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"no recipe 'papr': did you mean 'paper'\?"):
         find_config(None, "papr")
-    (tmp_path / "paper").mkdir()  # such as the results of an earlier run
+    (working_folder / "paper").mkdir()  # such as the results of an earlier run
     with pytest.raises(ConfigError, match="no file paper; for the recipe use --recipe paper"):
         find_config(Path("paper"), None)
 

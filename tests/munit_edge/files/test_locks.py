@@ -94,15 +94,14 @@ def test_a_dead_holder_is_no_obstacle(tmp_path: Path) -> None:
     assert hidden(tmp_path) == []
 
 
-def test_all_names_of_a_folder_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "target").mkdir()
-    (tmp_path / "link").symlink_to("target")
-    monkeypatch.chdir(tmp_path)
-    with holder(f"writing_into(Path({str(tmp_path / 'target')!r}))"):
-        for name in ("target", "link", "./target/../link", str(tmp_path / "link")):
+def test_all_names_of_a_folder_are_one(working_folder: Path) -> None:
+    (working_folder / "target").mkdir()
+    (working_folder / "link").symlink_to("target")
+    with holder(f"writing_into(Path({str(working_folder / 'target')!r}))"):
+        for name in ("target", "link", "./target/../link", str(working_folder / "link")):
             with pytest.raises(OutputError, match="in use"), writing_into(Path(name)):
                 pass
-    with holder(f"writing_to(Path({str(tmp_path / 'link')!r}))"):
+    with holder(f"writing_to(Path({str(working_folder / 'link')!r}))"):
         with pytest.raises(OutputError, match="in use"), writing_to(Path("target")):
             pass
         with writing_to(Path("other")), writing_into(Path("target")):

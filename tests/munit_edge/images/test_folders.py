@@ -76,10 +76,9 @@ def test_one_name_in_two_places(tmp_path: Path) -> None:
     assert [str(file.stem) for file in found] == ["x_jpg", "x_jpg-2"]
 
 
-def test_each_file_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    touch(tmp_path, "x.png", "y.png")
-    monkeypatch.chdir(tmp_path)
-    found = find_images([Path("x.png"), tmp_path, Path(os.curdir, "y.png")])
+def test_each_file_counts_once(working_folder: Path) -> None:
+    touch(working_folder, "x.png", "y.png")
+    found = find_images([Path("x.png"), working_folder, Path(os.curdir, "y.png")])
     assert [str(file.stem) for file in found] == ["x", "y"]
     assert found[0].path == Path("x.png")
 

@@ -56,17 +56,16 @@ def test_the_seed_decides_the_first_weights_and_leaves_torchs_own_alone() -> Non
     "overrides", [(), SPECTRAL, MORE_LOSSES], ids=["munit", "munit-sn", "more losses"]
 )
 def test_a_restored_state_goes_on_bit_for_bit(
-    overrides: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    overrides: tuple[str, ...], working_folder: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_vgg(tmp_path / "vgg.pth")
-    config = tiny_config(f"data.root={write_data(tmp_path)}", *overrides)
+    write_vgg(working_folder / "vgg.pth")
+    config = tiny_config(f"data.root={write_data(working_folder)}", *overrides)
     sets = training_images(config.data)
     state = RunState(config, CPU)
     advance(state)
-    state.save(tmp_path / "checkpoint", sets)
+    state.save(working_folder / "checkpoint", sets)
     restored = RunState(config, CPU)
-    restored.restore(open_checkpoint(tmp_path / "checkpoint"), sets)
+    restored.restore(open_checkpoint(working_folder / "checkpoint"), sets)
     assert restored.iteration == 1
     for each in (state, restored):
         advance(each, seed=1)
