@@ -87,6 +87,13 @@ def _own_environment(
     monkeypatch.setenv("MUNIT_EDGE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+@pytest.fixture
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`tmp_path`, as the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 def make_checkpoint(path: Path, config: ModelConfig, seed: int = 0) -> Path:
     """A checkpoint of `config` with seeded random weights, every bias and scale non-zero."""
     import torch

@@ -333,7 +333,7 @@ def _make_inputs(work: Path, names: set[str]) -> None:
     if names & {"export", "translate", "video", "styles"}:
         _make_model(work)
     if names & {"translate", "styles"}:
-        runs.write_pictures(work / "photos", NUM_IMAGES, IMAGE_SIZE)
+        runs.write_images(work / "photos", NUM_IMAGES, IMAGE_SIZE)
     if "video" in names:
         importlib.import_module("clips").make_clip(work / "clip.mp4", 240)
 

@@ -81,10 +81,10 @@ def test_spread_is_within_groups(load: Load) -> None:
 def test_colours_of_real_images_are_those_they_were_drawn_in(load: Load, work: Path) -> None:
     colours = load("sample_colours")
     labels = _labels(work, "testB")
-    pictures = np.stack([draw(label, 32) for label in labels])
+    images = np.stack([draw(label, 32) for label in labels])
     wanted = np.array([_style(label).hue / 360 for label in labels])
     shapes = [label.shape for label in labels]
-    found = colours.mean_colours(pictures, shapes)
+    found = colours.mean_colours(images, shapes)
     assert colours.hue_errors(colours.hues(found), wanted).max() < 0.002
     shuffled = colours.hue_errors(colours.hues(found), np.roll(wanted, 1))
     assert shuffled.mean() == pytest.approx(0.25, abs=0.08)
@@ -106,12 +106,12 @@ def test_the_classifier_reads_shapes_and_not_colours(
     classifier = _classifier(load, classifiers, domain)
     assert classifier.held_out_accuracy >= 0.97
     labels = _labels(work, f"test{domain.upper()}")
-    pictures = np.stack([draw(label, 32) for label in labels])
+    images = np.stack([draw(label, 32) for label in labels])
     shapes = [label.shape for label in labels]
-    assert classifier.share_correct(pictures, shapes) >= 0.9
+    assert classifier.share_correct(images, shapes) >= 0.9
     # Another image's shape is right only by chance, and a blank image is one kind of five.
-    assert classifier.share_correct(np.roll(pictures, 1, axis=0), shapes) < 0.5
-    assert classifier.share_correct(np.full_like(pictures, 255), shapes) < 0.5
+    assert classifier.share_correct(np.roll(images, 1, axis=0), shapes) < 0.5
+    assert classifier.share_correct(np.full_like(images, 255), shapes) < 0.5
 
 
 class Oracle:
@@ -277,8 +277,8 @@ def _classifier(load: Load, classifiers: dict[str, Any], domain: str) -> Any:
 
 
 def _labels(work: Path, split: str) -> list[Label]:
-    pictures = read_labels(work / "data").pictures
-    return [label for name, label in pictures.items() if name.startswith(split)]
+    images = read_labels(work / "data").pictures
+    return [label for name, label in images.items() if name.startswith(split)]
 
 
 def _style(label: Label) -> Style:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmark_scripts import load_benchmark as load
+from noise_images import noise
 from PIL import Image
 
 from munit_edge.translator import Translator
@@ -19,7 +20,7 @@ def test_plain_torch_does_the_same_work_in_every_way(
     import torch
 
     plain = load("plain_torch_translate", monkeypatch)
-    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    pixels = noise()
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     with Translator.open(tiny_checkpoint, engine="torch", device="cpu") as translator:
         torch.manual_seed(0)
@@ -30,8 +31,8 @@ def test_plain_torch_does_the_same_work_in_every_way(
         arguments = [str(tiny_checkpoint), str(tmp_path / "photo.png"), str(out), "--styles", "3"]
         monkeypatch.setattr(sys, "argv", ["plain_torch_translate.py", *arguments, *ways])
         assert plain.main() == 0
-        pictures = [np.asarray(Image.open(path)) for path in sorted(out.iterdir())]
-        difference = np.abs(np.stack(pictures).astype(int) - expected.astype(int))
+        images = [np.asarray(Image.open(path)) for path in sorted(out.iterdir())]
+        difference = np.abs(np.stack(images).astype(int) - expected.astype(int))
         assert difference.max() <= 1
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import outcome
+from noise_images import save_noise
 from PIL import Image
-from typer.testing import CliRunner
 
 from munit_edge.benchmark.options import parse_numbers, parse_sizes
 from munit_edge.benchmark.report import BenchmarkReport, BenchmarkRow, as_markdown, as_text
-from munit_edge.cli.main import app
 from munit_edge.doctor import examine as doctor
 from munit_edge.engines.probe import SUBJECTS, Answer, ask
 from munit_edge.errors import ConfigError
@@ -45,9 +46,7 @@ def examined() -> doctor.Report:
     )
 
 
-def run(*arguments: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["benchmark", *arguments])
-    return result.exit_code, result.stdout, result.stderr
+run = partial(outcome, "benchmark")
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +79,13 @@ def measured(
 ) -> tuple[BenchmarkReport, Path, str]:
     """Two models and an engine that is not here, once: the report, the plot, standard error."""
     folder = tmp_path_factory.mktemp("benchmark")
-    noise = np.random.default_rng(0).integers(0, 256, (*PHOTO_HW, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(folder / "photo.png")
-    wishes = ["--sizes", "40x64", "--batch", "2", "--styles", "3", "--runs", "2"]
-    wishes += ["--engine", "onnxruntime", "--engine", "tensorrt", "--device", "all", "--json"]
-    wishes += ["--image", str(folder / "photo.png"), "--plot", str(folder / "plot.png")]
+    save_noise(folder / "photo.png", *PHOTO_HW)
+    options = ["--sizes", "40x64", "--batch", "2", "--styles", "3", "--runs", "2"]
+    options += ["--engine", "onnxruntime", "--engine", "tensorrt", "--device", "all", "--json"]
+    options += ["--image", str(folder / "photo.png"), "--plot", str(folder / "plot.png")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(doctor, "examine", lambda: examined)
-        code, out, err = run(str(tiny_model), str(other_decoder), *wishes)
+        code, out, err = run(str(tiny_model), str(other_decoder), *options)
     assert code == 0, err
     return BenchmarkReport.model_validate_json(out), folder, err
 
@@ -223,7 +221,7 @@ def test_a_damaged_graph_and_a_lack_of_time_are_rows(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_wishes_are_told_before_any_work(arguments: list[str], message: str) -> None:
+def test_bad_options_are_reported_before_any_work(arguments: list[str], message: str) -> None:
     code, out, err = run("model", *arguments)
     assert (code, out) == (2, "")
     assert message in " ".join(err.split())

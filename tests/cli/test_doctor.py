@@ -5,24 +5,21 @@ from __future__ import annotations
 import functools
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from command_line import outcome
 
 from munit_edge import __version__
-from munit_edge.cli.main import app
 from munit_edge.doctor import examine as doctor
 from munit_edge.doctor import selftest
 from munit_edge.doctor.examine import Report
 from munit_edge.doctor.selftest import SelftestReport
 from munit_edge.engines.probe import Answer
 
-
-def run(*arguments: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["doctor", *arguments])
-    return result.exit_code, result.stdout, result.stderr
+run = partial(outcome, "doctor")
 
 
 def test_json_has_facts_and_findings() -> None:
@@ -38,7 +35,7 @@ def test_json_has_facts_and_findings() -> None:
     assert {"Python", "GPU", "torch", "onnxruntime"} <= {f.subject for f in report.findings}
 
 
-def test_table_names_what_is_broken_and_its_mend(
+def test_table_names_what_is_broken_and_its_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "torch.py").write_text("import ctypes; ctypes.CDLL('libgone.so.7')")
@@ -101,7 +98,7 @@ def test_selftest_fails_when_an_output_differs(
     )
 
 
-def test_a_selftest_of_nothing_is_told(
+def test_a_selftest_of_nothing_is_reported(
     tmp_path: Path, only_onnxruntime: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = doctor.examine()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import cast
 
+import command_line
 import pytest
 import typer
 
@@ -121,7 +122,7 @@ def test_a_library_may_turn_an_interruption_into_its_own_error(
 # ---------------------------------------------------------------------------------------------
 # Standard streams that are closed, full or gone
 
-PROGRAM = f"{sys.executable} -m munit_edge"
+PROGRAM = shlex.join(command_line.PROGRAM)
 
 
 def shell(command: str, folder: Path) -> tuple[int, str]:

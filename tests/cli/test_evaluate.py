@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import invoke
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from munit_edge.cli.main import app
 from munit_edge.evaluation.report import EvaluationReport
 from munit_edge.files.atomic import sha256
 from munit_edge.files.names import real_name
@@ -33,8 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def evaluate(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+evaluate = partial(invoke, "evaluate")
 
 
 def numbers(report: EvaluationReport) -> list[float]:
@@ -62,13 +61,14 @@ def test_both_directions_of_an_exported_model(tiny_model: Path, data: Path, tmp_
     for row in report.directions:
         assert f"{row.style_use:.3f}" in shown
     assert re.search(r"translations +a2b +b2a", shown)
-    told = report.propositions
-    assert list(told.styles) == ["a", "b"]
-    assert f"{told.content_probe.accuracy:.3f}  0.5: content does not show the domain" in shown
-    assert told.joint is not None
+    propositions = report.propositions
+    assert list(propositions.styles) == ["a", "b"]
+    accuracy = propositions.content_probe.accuracy
+    assert f"{accuracy:.3f}  0.5: content does not show the domain" in shown
+    assert propositions.joint is not None
     # Noise comes out of an untrained model smooth: the pairs cannot be alike.
-    assert told.joint.p_value < 0.05
-    assert f"its p-value{told.joint.p_value:>23.3f}  below 0.05: they differ" in shown
+    assert propositions.joint.p_value < 0.05
+    assert f"its p-value{propositions.joint.p_value:>23.3f}  below 0.05: they differ" in shown
 
 
 def test_a_checkpoint_gives_the_numbers_of_its_export(
@@ -85,10 +85,10 @@ def test_a_checkpoint_gives_the_numbers_of_its_export(
     assert trained.engine == "torch"
     assert [row.direction for row in exported.directions] == ["b2a"]
     np.testing.assert_allclose(numbers(exported), numbers(trained), rtol=0.01)
-    told, other = exported.propositions, trained.propositions
-    assert told.joint is None
-    assert list(told.translations) == ["b2a"]
-    means = [found.styles["b"].mean for found in (told, other)]
+    propositions, other = exported.propositions, trained.propositions
+    assert propositions.joint is None
+    assert list(propositions.translations) == ["b2a"]
+    means = [found.styles["b"].mean for found in (propositions, other)]
     np.testing.assert_allclose(*means, atol=1e-3)
 
 
@@ -121,20 +121,14 @@ def test_domains_of_other_channels_and_sample_data(tiny_sn_model: Path, tmp_path
     ],
 )
 def test_what_cannot_be_measured(
-    arguments: tuple[str, ...],
-    words: str,
-    tiny_model: Path,
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...], words: str, tiny_model: Path, data: Path, working_folder: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     Path("file.txt").touch()
-    for folder, count in {"half": 10, "empty": 0, "few": 9, "broken": 9}.items():
+    for folder, images in {"half": 10, "empty": 0, "few": 9, "broken": 9}.items():
         for test in ("testA",) if folder == "half" else ("testA", "testB"):
-            (tmp_path / folder / test).mkdir(parents=True)
-            for i in range(count):
-                (tmp_path / folder / test / f"{i}.png").symlink_to(data / "testB" / "1.png")
+            (working_folder / folder / test).mkdir(parents=True)
+            for i in range(images):
+                (working_folder / folder / test / f"{i}.png").symlink_to(data / "testB" / "1.png")
     Path("broken/testB/10.png").touch()
     Path("broken/testA/10.png").symlink_to(data / "testB" / "1.png")
     shutil.copytree("broken", "thin", symlinks=True)
@@ -209,15 +203,9 @@ def test_feature_networks_and_their_names_beside_the_numbers(
     ],
 )
 def test_networks_that_cannot_be_used(
-    options: str,
-    words: str,
-    tiny_model: Path,
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    options: str, words: str, tiny_model: Path, data: Path, working_folder: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    network_files(tmp_path)
+    network_files(working_folder)
     Path("text.pth").write_text("no weights")
     result = evaluate(tiny_model, "--data", data, *options.split())
     assert (result.exit_code, result.stdout) == (2, "")
@@ -237,8 +225,8 @@ def test_names_and_files_that_are_no_images(tiny_model: Path, data: Path, tmp_pa
     report = EvaluationReport.model_validate_json(file.read_text(encoding="utf-8"))
     assert real_name(report.data) == str(folder)
     assert report.left_out == "1 JPEG XL, 1 video (translate it by itself)"
-    told = " ".join(report.unreadable)
+    faults = " ".join(report.unreadable)
     assert len(report.unreadable) == 2
-    assert r"br\xf6ken.png is not a supported image" in told
-    assert "pipe.png is a pipe" in told
+    assert r"br\xf6ken.png is not a supported image" in faults
+    assert "pipe.png is a pipe" in faults
     assert f"warning: left out: {report.left_out}\n" in result.stderr

@@ -1,27 +1,27 @@
-"""`munit-edge export onnx --precision`, from pictures to a model that translates."""
+"""`munit-edge export onnx --precision`, from images to a model that translates."""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from command_line import outcome
 from PIL import Image
-from typer.testing import CliRunner
 
 from munit_edge.cli import progress
-from munit_edge.cli.main import app
 from munit_edge.export import model_directory
 from munit_edge.model.manifest import read_manifest
 from munit_edge.translator import Translator
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder, three pictures of each domain."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder, three images of each domain."""
     root = tmp_path_factory.mktemp("data")
     for folder, seed in (("trainA", 0), ("trainB", 1)):
         (root / folder).mkdir()
@@ -33,13 +33,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _export(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["export", "onnx", *map(str, arguments)])
-    return result.exit_code, result.stdout, result.stderr
+_export = partial(outcome, "export", "onnx")
 
 
-def _translations(model: Path, pictures: Path, channels: int) -> np.ndarray:
-    with Image.open(pictures / "trainA" / "2.png") as file:
+def _translations(model: Path, images: Path, channels: int) -> np.ndarray:
+    with Image.open(images / "trainA" / "2.png") as file:
         image = np.asarray(file.convert("L" if channels == 1 else "RGB")).reshape(32, 40, channels)
     with Translator.open(model, device="cpu") as translator:
         styles = translator.sample_styles(2)
@@ -50,7 +48,7 @@ def _translations(model: Path, pictures: Path, channels: int) -> np.ndarray:
 def test_inputs_and_folders_of_the_user_are_never_replaced(
     overwrite: tuple[str, ...],
     tiny_checkpoint: Path,
-    pictures: Path,
+    images: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -59,7 +57,7 @@ def test_inputs_and_folders_of_the_user_are_never_replaced(
     run = tmp_path / "run"
     checkpoint = run / "checkpoints" / "00000007"
     shutil.copytree(tiny_checkpoint, checkpoint)
-    shutil.copytree(pictures, tmp_path / "photos")
+    shutil.copytree(images, tmp_path / "photos")
     (tmp_path / "link").symlink_to(run)
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
@@ -99,14 +97,14 @@ def test_two_exports_to_one_folder(
 def test_fp16(
     tiny_checkpoint: Path,
     tiny_model: Path,
-    pictures: Path,
+    images: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", 0.0)
     model = tmp_path / "model"
     code, out, err = _export(
-        *(tiny_checkpoint, "-o", model, "--precision", "fp16", "--calibration", pictures),
+        *(tiny_checkpoint, "-o", model, "--precision", "fp16", "--calibration", images),
         *("--keep-fp32", "decoder_?.to_image", "--no-stats-graphs"),
     )
     assert code == 0, err
@@ -127,17 +125,15 @@ def test_fp16(
     assert {"munit_edge.precision": "fp16"}.items() <= {
         item.key: item.value for item in graph.metadata_props
     }.items()
-    difference = np.abs(_translations(model, pictures, 3) - _translations(tiny_model, pictures, 3))
+    difference = np.abs(_translations(model, images, 3) - _translations(tiny_model, images, 3))
     assert 0 < difference.max() <= 4
 
 
-def test_int8(
-    tiny_sn_checkpoint: Path, tiny_sn_model: Path, pictures: Path, tmp_path: Path
-) -> None:
+def test_int8(tiny_sn_checkpoint: Path, tiny_sn_model: Path, images: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     code, out, err = _export(
         *(tiny_sn_checkpoint, "-o", model, "--precision", "int8"),
-        *("--calibration", pictures / "trainA", "--calibration", pictures / "trainB"),
+        *("--calibration", images / "trainA", "--calibration", images / "trainB"),
         *("--keep-fp32", "decoder_b.to_image", "--no-stats-graphs"),
     )
     assert code == 0, err
@@ -150,8 +146,8 @@ def test_int8(
     # The last layer is two convolutions; the second, which only moves its results, stays float32.
     for name, unquantised in {"decoder_a": 1, "decoder_b": 2, "content_encoder_a": 0}.items():
         _check_form(model / f"{name}.onnx", unquantised)
-    expected = _translations(tiny_sn_model, pictures, 1)
-    difference = np.abs(_translations(model, pictures, 1) - expected)
+    expected = _translations(tiny_sn_model, images, 1)
+    difference = np.abs(_translations(model, images, 1) - expected)
     assert 0 < difference.mean() < 8
 
 
@@ -186,10 +182,10 @@ def _check_form(path: Path, unquantised: int) -> None:
     assert pairs_of["DequantizeLinear"] == 2 * pairs_of["QuantizeLinear"]
 
 
-def test_a_gate_that_does_not_hold(tiny_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+def test_a_gate_that_does_not_hold(tiny_checkpoint: Path, images: Path, tmp_path: Path) -> None:
     code, out, err = _export(
         *(tiny_checkpoint, "-o", tmp_path / "model", "--precision", "fp16"),
-        *("--calibration", pictures, "--calibration-images", 1, "--min-psnr", 99),
+        *("--calibration", images, "--calibration-images", 1, "--min-psnr", 99),
     )
     assert code == 1
     assert out == ""
@@ -199,7 +195,7 @@ def test_a_gate_that_does_not_hold(tiny_checkpoint: Path, pictures: Path, tmp_pa
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_no_pictures(precision: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_no_images(precision: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
     code, _, err = _export(tiny_checkpoint, "-o", tmp_path / "model", "--precision", precision)
     assert code == 2
     assert err.count("\n") == 1
@@ -213,10 +209,10 @@ def test_no_pictures(precision: str, tiny_checkpoint: Path, tmp_path: Path) -> N
         ("trainA/*", "domain a has no images in"),
     ],
 )
-def test_pictures_of_one_domain(
-    removed: str, message: str, tiny_checkpoint: Path, pictures: Path, tmp_path: Path
+def test_images_of_one_domain(
+    removed: str, message: str, tiny_checkpoint: Path, images: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(pictures, tmp_path / "data")
+    shutil.copytree(images, tmp_path / "data")
     for path in (tmp_path / "data").glob(removed):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     code, _, err = _export(
@@ -229,10 +225,10 @@ def test_pictures_of_one_domain(
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-def test_a_layer_that_does_not_exist(tiny_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+def test_a_layer_that_does_not_exist(tiny_checkpoint: Path, images: Path, tmp_path: Path) -> None:
     code, _, err = _export(
         *(tiny_checkpoint, "-o", tmp_path / "model", "--precision", "fp16"),
-        *("--calibration", pictures, "--keep-fp32", "decoder_b.upp"),
+        *("--calibration", images, "--keep-fp32", "decoder_b.upp"),
     )
     assert code == 2
     assert "'decoder_b.upp' matches no layer of this model" in err

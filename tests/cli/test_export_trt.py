@@ -5,19 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from command_line import invoke
+from tensorrt_rtx import needs_rtx
 
 from munit_edge.cli.build_progress import STEPS_OF_A_BUILD, BuildBar
 from munit_edge.cli.export_trt import _graphs
-from munit_edge.cli.main import app
-from munit_edge.engines.tensorrt import api as tensorrt_api
 from munit_edge.engines.tensorrt import cache as plan_cache
 from munit_edge.errors import EngineError
 from munit_edge.model.manifest import read_manifest
 
-needs_rtx = pytest.mark.skipif(
-    not tensorrt_api.is_installed("tensorrt-rtx"), reason="TensorRT-RTX is not installed"
-)
 RTX = ("--target", "tensorrt-rtx", "--compute-capability", "8.6", "--optimization-level", "0")
 
 
@@ -25,10 +21,6 @@ RTX = ("--target", "tensorrt-rtx", "--compute-capability", "8.6", "--optimizatio
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MUNIT_EDGE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-def _run(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def test_stats_graphs_are_built_when_asked_for(tiny_model: Path) -> None:
@@ -43,7 +35,7 @@ def test_stats_graphs_are_built_when_asked_for(tiny_model: Path) -> None:
     whole = manifest.model_copy(update={"graphs": (*manifest.graphs, *twins)})
     added = [e.name for e in _graphs(whole, "a2b", stats_graphs=True) if e not in plain]
     assert added == ["content_encoder_a_stats", "decoder_b_stats"]
-    result = _run("export", "trt", tiny_model, *RTX, "--stats-graphs")
+    result = invoke("export", "trt", tiny_model, *RTX, "--stats-graphs")
     assert result.exit_code == 2
     assert "lists no content_encoder_a_stats: export the model again" in result.stderr
 
@@ -51,7 +43,7 @@ def test_stats_graphs_are_built_when_asked_for(tiny_model: Path) -> None:
 @needs_rtx
 def test_plans_are_built_listed_and_pruned(tiny_model: Path, cache: Path) -> None:
     build = ("export", "trt", tiny_model, *RTX, "--sizes", "32,64", "--directions", "a2b")
-    first = _run(*build)
+    first = invoke(*build)
     assert first.exit_code == 0, first.output
     for graph in ("content_encoder_a", "style_encoder_b", "decoder_b"):
         assert f"\n{graph} " in f"\n{first.stdout}"
@@ -61,12 +53,12 @@ def test_plans_are_built_listed_and_pruned(tiny_model: Path, cache: Path) -> Non
     assert "3 engines built and 0 found" in first.stdout
     assert "compute capability 8.6 with tensorrt-rtx 1." in first.stdout
 
-    again = _run(*build, "--json")
+    again = invoke(*build, "--json")
     lines = [json.loads(line) for line in again.stdout.splitlines()]
     assert [line["built"] for line in lines] == [False] * 3
     assert all(Path(line["path"]).is_file() for line in lines)
 
-    listed = _run("engines", "list", tiny_model)
+    listed = invoke("engines", "list", tiny_model)
     assert listed.exit_code == 0
     headings, *rows, total = listed.stdout.splitlines()
     assert len(rows) == 3
@@ -79,15 +71,15 @@ def test_plans_are_built_listed_and_pruned(tiny_model: Path, cache: Path) -> Non
     Path(lines[0]["path"]).write_bytes(b"short")
     (damaged,) = [
         plan
-        for plan in map(json.loads, _run("engines", "list", "--json").stdout.splitlines())
+        for plan in map(json.loads, invoke("engines", "list", "--json").stdout.splitlines())
         if plan["unusable"]
     ]
     assert damaged["path"] == lines[0]["path"]
-    pruned = _run("engines", "prune", tiny_model)
+    pruned = invoke("engines", "prune", tiny_model)
     assert "it has 5 bytes instead of" in pruned.stdout
     assert "removed 1 engine" in pruned.stdout
-    assert "removed 2 engines" in _run("engines", "prune", tiny_model, "--all").stdout
-    assert _run("engines", "list", "--json").stdout == ""
+    assert "removed 2 engines" in invoke("engines", "prune", tiny_model, "--all").stdout
+    assert invoke("engines", "list", "--json").stdout == ""
 
 
 def test_no_gpu_is_one_line(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +87,7 @@ def test_no_gpu_is_one_line(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -
         raise EngineError("there is no NVIDIA GPU here")
 
     monkeypatch.setattr(plan_cache.cuda_runtime, "device_facts", no_gpu)
-    result = _run("export", "trt", tiny_model)
+    result = invoke("export", "trt", tiny_model)
     assert result.exit_code == 2
     assert result.stderr == "error: there is no NVIDIA GPU here\n"
 
@@ -119,7 +111,7 @@ def test_no_gpu_is_one_line(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_bad_input_is_one_line(words: tuple[str, ...], message: str, tiny_model: Path) -> None:
-    result = _run("export", "trt", tiny_model, *words)
+    result = invoke("export", "trt", tiny_model, *words)
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stderr.startswith("error: ")
@@ -130,14 +122,14 @@ def test_bad_input_is_one_line(words: tuple[str, ...], message: str, tiny_model:
 @pytest.mark.parametrize("capability", ["1.0", "9.9,8.6"])
 def test_unknown_compute_capability(capability: str, tiny_model: Path) -> None:
     words = ("--target", "tensorrt-rtx", "--compute-capability", capability)
-    result = _run("export", "trt", tiny_model, *words)
+    result = invoke("export", "trt", tiny_model, *words)
     assert result.exit_code == 2
     assert f"{capability[:3]} is unknown; this TensorRT-RTX builds for 7.5,8.0" in result.stderr
 
 
 @pytest.mark.parametrize("command", [("export", "trt"), ("engines", "list"), ("engines", "prune")])
 def test_what_is_no_model_directory(command: tuple[str, ...], tmp_path: Path) -> None:
-    result = _run(*command, tmp_path)
+    result = invoke(*command, tmp_path)
     assert result.exit_code == 2
     assert "is no model directory" in result.stderr
 

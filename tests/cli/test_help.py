@@ -1,6 +1,6 @@
 """The help texts, word for word: a change of the command line is seen in the diff.
 
-`make golden` writes them anew.
+`make golden` writes them again.
 """
 
 from __future__ import annotations

@@ -6,20 +6,18 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner, Result
+from command_line import invoke
 
-from munit_edge.cli.main import app
 from munit_edge.model.config import ModelConfig
 from munit_edge.model.cost import model_costs
 
-
-def info(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, ["info", *map(str, arguments)])
+info = partial(invoke, "info")
 
 
 def info_json(*arguments: str | Path) -> dict[str, Any]:
@@ -77,7 +75,7 @@ def test_a_run_that_has_no_checkpoint_yet_has_a_configuration(tmp_path: Path) ->
     assert (data["kind"], data["model"]["width"]) == ("configuration", 5)
 
 
-def test_padding_is_told() -> None:
+def test_padding_is_reported() -> None:
     result = info("--recipe", "paper", "--size", "30x31")
     assert "for one image of 30 x 31, padded to 32 x 32 pixels:" in result.stdout
 
@@ -109,9 +107,8 @@ def test_a_model_directory_needs_no_torch(tiny_sn_model: Path) -> None:
     ],
 )
 def test_what_cannot_be_looked_at(
-    arguments: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...], words: str, working_folder: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     result = info(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert words in result.stderr

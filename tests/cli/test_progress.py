@@ -11,7 +11,7 @@ from munit_edge.cli import progress as module
     ("total", "line"),
     [(100, "training: 10/100, 0:01:30 left, D 0.5\n"), (None, "training: 10 D 0.5\n")],
 )
-def test_a_line_now_and_then_says_how_long_it_takes(
+def test_a_line_now_and_then_reports_the_time_left(
     total: int | None,
     line: str,
     monkeypatch: pytest.MonkeyPatch,

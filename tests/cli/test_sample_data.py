@@ -1,18 +1,14 @@
 """`munit-edge sample-data`."""
 
+from functools import partial
 from pathlib import Path
 
-from typer.testing import CliRunner
+from command_line import outcome
 
-from munit_edge.cli.main import app
-
-
-def run(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["sample-data", *map(str, arguments)])
-    return result.exit_code, result.stdout, result.stderr
+run = partial(outcome, "sample-data")
 
 
-def test_writes_pictures_and_says_what_to_do_next(tmp_path: Path) -> None:
+def test_writes_images_and_prints_what_to_do_next(tmp_path: Path) -> None:
     code, out, err = run(tmp_path / "d", "--size", 16, "--count", 12)
     assert (code, err) == (0, "")
     assert f"{tmp_path / 'd' / 'trainA'}: 12 outlines, 16 x 16 pixels" in out

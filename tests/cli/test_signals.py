@@ -7,19 +7,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import PROGRAM
+from hang_guard import HANG_S, wait_until
 from PIL import Image
 
 from munit_edge.files.held_locks import HIDDEN_PREFIX
 from munit_edge.translate.log import LOG_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = [sys.executable, "-m", "munit_edge"]
-DEADLINE_S = 300
 MANY = ["sample-data", "out", "--size", "512", "--count", "3000"]
 
 
@@ -43,10 +42,7 @@ def started(words: list[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_for(folder: Path, pattern: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not any(folder.glob(pattern)):
-        assert time.monotonic() < deadline, f"{pattern} does not come"
-        time.sleep(0.02)
+    wait_until(lambda: any(folder.glob(pattern)), f"{pattern} does not come")
 
 
 def unfinished(folder: Path) -> list[str]:
@@ -55,7 +51,7 @@ def unfinished(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "said"),
+    ("number", "code", "last"),
     [
         (signal.SIGINT, 130, "error: interrupted: files already complete are kept"),
         (signal.SIGTERM, 143, "error: ended by SIGTERM: files already complete are kept"),
@@ -63,15 +59,15 @@ def unfinished(folder: Path) -> list[str]:
     ],
 )
 def test_a_signal_ends_a_command_and_leaves_nothing(
-    number: signal.Signals, code: int, said: str, tmp_path: Path
+    number: signal.Signals, code: int, last: str, tmp_path: Path
 ) -> None:
     with started(MANY, tmp_path) as process:
         wait_for(tmp_path, f"{HIDDEN_PREFIX}partial-*/trainA/*.png")
         process.send_signal(number)
         process.send_signal(number)  # as a launcher passes on what the terminal has sent already
-        out, err = process.communicate(timeout=DEADLINE_S)
+        out, err = process.communicate(timeout=HANG_S)
     assert (process.returncode, out) == (code, "")
-    assert err.splitlines()[-1] == said
+    assert err.splitlines()[-1] == last
     assert "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["tmp"]
     assert unfinished(tmp_path) == []
@@ -88,21 +84,21 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
-def test_the_second_of_two_is_told_and_the_killed_first_is_cleared(tmp_path: Path) -> None:
+def test_the_second_of_two_is_refused_and_the_killed_first_is_cleared(tmp_path: Path) -> None:
     with started(MANY, tmp_path) as first:
         wait_for(tmp_path, f"{HIDDEN_PREFIX}partial-*/trainA/*.png")
         with started(MANY, tmp_path) as second:
-            out, err = second.communicate(timeout=DEADLINE_S)
+            out, err = second.communicate(timeout=HANG_S)
         assert (second.returncode, out, err.count("\n")) == (2, "", 1)
         assert f"out is in use by process {first.pid} on host " in err
         with started([*MANY[:1], "other", "--count", "10"], tmp_path) as other:
-            other.communicate(timeout=DEADLINE_S)
+            other.communicate(timeout=HANG_S)
         assert other.returncode == 0
         assert len(unfinished(tmp_path)) == 3  # the living one's folder and its two locks
         first.kill()
     assert len(unfinished(tmp_path)) == 3
     with started([*MANY[:1], "other", "--count", "10", "--overwrite"], tmp_path) as third:
-        third.communicate(timeout=DEADLINE_S)
+        third.communicate(timeout=HANG_S)
     assert third.returncode == 0
     assert unfinished(tmp_path) == []
 
@@ -115,12 +111,12 @@ def test_two_translations_into_one_folder(tiny_model: Path, tmp_path: Path) -> N
     with started([*words, "out", "--watch", "one"], tmp_path) as watching:
         wait_for(tmp_path, "out/one_00.png")
         with started([*words, "./two/../out", "two"], tmp_path) as second:
-            _, err = second.communicate(timeout=DEADLINE_S)
+            _, err = second.communicate(timeout=HANG_S)
         assert second.returncode == 2
         assert f"out is in use by process {watching.pid} on host " in err
         assert not (tmp_path / "out" / "two_00.png").exists()
         watching.send_signal(signal.SIGTERM)
-        _, err = watching.communicate(timeout=DEADLINE_S)
+        _, err = watching.communicate(timeout=HANG_S)
     assert watching.returncode == 0  # its ordinary end, as with Ctrl-C
     assert "1 image translated" in err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [LOG_FILE, "one_00.png"]
@@ -141,22 +137,19 @@ def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path)},
     )
     try:
-        deadline = time.monotonic() + DEADLINE_S
-        while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: pid_file.exists() and pid_file.read_text() != "", "no child begins")
     finally:
         parent.kill()
         parent.wait()
-    child = int(pid_file.read_text())
-    while time.monotonic() < deadline:
+    status = Path("/proc") / pid_file.read_text() / "status"
+
+    def ended() -> bool:
         try:
-            os.kill(child, 0)
-        except ProcessLookupError:
-            return
-        if "\nState:\tZ" in Path(f"/proc/{child}/status").read_text():
-            return  # ended; nobody has asked for its exit code
-        time.sleep(0.02)
-    pytest.fail("the child lives on")
+            return "\nState:\tZ" in status.read_text()  # ended, and not waited for by anything
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    wait_until(ended, "the child lives on")
 
 
 def test_ctrl_c_while_the_program_loads_is_quiet(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import invoke
+from noise_images import save_noise
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from munit_edge import Translator
-from munit_edge.cli.main import app
 from munit_edge.export import model_directory
 from munit_edge.files.atomic import sha256
 from munit_edge.images.contact_sheet import CELL, MIN_CELL
@@ -24,12 +25,8 @@ from munit_edge.styles.saved import SavedStyles
 from munit_edge.styles.thumbnails import draw_code
 
 
-def run(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
 def save(model: Path, name: str, *options: object, domain: str = "b") -> Result:
-    return run("styles", "save", model, name, "--domain", domain, *options)
+    return invoke("styles", "save", model, name, "--domain", domain, *options)
 
 
 def saved(model: Path, name: str, *options: object, domain: str = "b") -> Result:
@@ -43,18 +40,11 @@ def code(model: Path, name: str) -> Any:
     return code
 
 
-def photo(path: Path, height: int = 24, width: int = 40, seed: int = 0) -> Path:
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
 def encoded(model: Path, *paths: Path) -> Any:
-    """Codes of domain b, float32 [pictures, 8]."""
+    """Codes of domain b, float32 [images, 8]."""
     with Translator.open(model) as translator:
-        pictures = [np.asarray(Image.open(path)) for path in paths]
-        return np.concatenate([translator.encode_style(p[None], "b") for p in pictures])
+        images = [np.asarray(Image.open(path)) for path in paths]
+        return np.concatenate([translator.encode_style(p[None], "b") for p in images])
 
 
 @pytest.fixture
@@ -72,16 +62,16 @@ def test_a_seed_saves_what_translate_draws(model: Path, tmp_path: Path) -> None:
     assert result.stdout == f"{model / 'styles' / 'red.json'}\n"
     assert "red: seed 5, sample 2; length" in result.stderr
     np.testing.assert_array_equal(code(model, "red"), sample_styles(3, 8, 5)[2])
-    source = photo(tmp_path / "x.png")
+    source = save_noise(tmp_path / "x.png")
     for out, options in (("seed", ["--styles", 3, "--seed", 5]), ("name", ["--style", "red"])):
         words = ["translate", model, source, "-o", tmp_path / out, "--direction", "a2b", *options]
-        assert run(*words).exit_code == 0
+        assert invoke(*words).exit_code == 0
     same = [(tmp_path / name).read_bytes() for name in ("seed/x_02.png", "name/x_00.png")]
     assert same[0] == same[1]
 
 
-def test_pictures_are_averaged(model: Path, tmp_path: Path) -> None:
-    paths = [photo(tmp_path / "p" / f"{seed}.png", seed=seed) for seed in range(3)]
+def test_images_are_averaged(model: Path, tmp_path: Path) -> None:
+    paths = [save_noise(tmp_path / "p" / f"{seed}.png", seed=seed) for seed in range(3)]
     result = saved(model, "mean", "--from", tmp_path / "p")
     assert "mean: mean of 3 images: 0.png, 1.png, 2.png; length" in result.stderr
     codes = encoded(model, *paths)
@@ -94,7 +84,7 @@ def test_pictures_are_averaged(model: Path, tmp_path: Path) -> None:
 
 
 def test_size_resizes_references(model: Path, tmp_path: Path) -> None:
-    large = photo(tmp_path / "large.png", 60, 90)
+    large = save_noise(tmp_path / "large.png", 60, 90)
     small = tmp_path / "small.png"
     Image.open(large).resize((30, 20), Image.Resampling.BILINEAR).save(small)
     saved(model, "large", "--from", large, "--size", 20)
@@ -132,11 +122,11 @@ def test_overwrite(model: Path) -> None:
     assert style.origin == SpreadOrigin(seed=0, index=1)
 
 
-def test_a_reference_far_outside_is_told(
+def test_a_reference_far_outside_is_reported(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Translator, "encode_style", lambda *_: np.full((1, 8), 2, np.float32))
-    result = saved(model, "x", "--from", photo(tmp_path / "ref.png"))
+    result = saved(model, "x", "--from", save_noise(tmp_path / "ref.png"))
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
     assert "ref.png is far outside the prior N(0, I): its length is 5.66" in line
 
@@ -180,14 +170,14 @@ def test_only_model_directories(tmp_path: Path) -> None:
 
 
 def test_list(model: Path) -> None:
-    assert run("styles", "list", model).stdout == f"0 styles in {model / 'styles'}\n"
+    assert invoke("styles", "list", model).stdout == f"0 styles in {model / 'styles'}\n"
     saved(model, "red", "--seed", 5)
     saved(model, "blue", "--seed", 6, domain="a")
     (model / "styles" / "bad.json").write_text("{")
     red = (model / "styles" / "red.json").read_text()
     foreign = red.replace(read_manifest(model).checkpoint_sha256, "cd" * 32)
     (model / "styles" / "foreign.json").write_text(foreign)
-    lines = run("styles", "list", model).stdout.splitlines()
+    lines = invoke("styles", "list", model).stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["name", "blue", "red", "bad", "foreign", "2"]
     norm = np.linalg.norm(sample_styles(1, 8, 5)[0])
     assert lines[2].split()[1:3] == ["b", f"{norm:.2f}"]
@@ -195,7 +185,7 @@ def test_list(model: Path) -> None:
     assert "not used: " in lines[3]
     assert "not a style file" in lines[3]
     assert "saved for another model" in lines[4]
-    only = run("styles", "list", model, "--domain", "a").stdout
+    only = invoke("styles", "list", model, "--domain", "a").stdout
     assert "blue" in only
     assert "red " not in only
 
@@ -203,7 +193,7 @@ def test_list(model: Path) -> None:
 def test_list_as_json(model: Path) -> None:
     saved(model, "red", "--seed", 5)
     (model / "styles" / "bad.json").write_text("[]")
-    lines = run("styles", "list", model, "--json").stdout.splitlines()
+    lines = invoke("styles", "list", model, "--json").stdout.splitlines()
     bad, red = map(json.loads, lines)
     assert (bad["name"], bad["file"]) == ("bad", None)
     assert "not a style file" in bad["unusable"]
@@ -217,9 +207,9 @@ def test_list_as_json(model: Path) -> None:
 
 def test_the_sheet_shows_every_style(model: Path, tmp_path: Path) -> None:
     saved(model, "s", "--spread", 7)
-    source = photo(tmp_path / "x.png", CELL, CELL)  # as large as a cell: shown pixel by pixel
+    source = save_noise(tmp_path / "x.png", CELL, CELL)  # as large as a cell: shown pixel by pixel
     sheet = tmp_path / "sheet.png"
-    result = run("styles", "list", model, "--sheet", sheet, "--on", source)
+    result = invoke("styles", "list", model, "--sheet", sheet, "--on", source)
     assert result.exit_code == 0, result.output
     assert f"style sheet: {sheet}" in result.stderr
     pixels = np.asarray(Image.open(sheet))
@@ -232,14 +222,12 @@ def test_the_sheet_shows_every_style(model: Path, tmp_path: Path) -> None:
     for place, image in zip(places[1:8], images[0], strict=True):
         np.testing.assert_array_equal(place[:CELL, :CELL], image)
 
-    assert run("styles", "list", model, "--sheet", sheet, "--on", source).exit_code == 2
+    assert invoke("styles", "list", model, "--sheet", sheet, "--on", source).exit_code == 2
     words = ["styles", "list", model, "--sheet", sheet, "--on", source, "--size", MIN_CELL]
-    assert run(*words, "--overwrite").exit_code == 0
+    assert invoke(*words, "--overwrite").exit_code == 0
 
 
-def test_a_sheet_without_a_picture_shows_references_and_numbers(
-    model: Path, tmp_path: Path
-) -> None:
+def test_a_sheet_without_a_image_shows_references_and_numbers(model: Path, tmp_path: Path) -> None:
     """No engine is needed for it, and styles of both domains may stand there."""
     red = tmp_path / "red.png"
     Image.new("RGB", (40, 24), (200, 0, 0)).save(red)
@@ -249,11 +237,11 @@ def test_a_sheet_without_a_picture_shows_references_and_numbers(
     sheet = tmp_path / "sheet.png"
     for entry in model.glob("*.onnx"):
         entry.unlink()
-    result = run("styles", "list", model, "--sheet", sheet)
+    result = invoke("styles", "list", model, "--sheet", sheet)
     assert result.exit_code == 0, result.output
     pixels = np.asarray(Image.open(sheet)).astype(int)
     first, second, third = (pixels[20:116, 20 + 104 * i :][:, :96] for i in range(3))
-    assert np.abs(first[48, 48] - (200, 0, 0)).max() < 8, "the picture, as JPEG"
+    assert np.abs(first[48, 48] - (200, 0, 0)).max() < 8, "the image, as JPEG"
     assert tuple(first[2, 48]) == (255, 255, 255), "in its proportions"
     assert np.array_equal(second, draw_code(code(model, "b_red")))
     assert np.array_equal(third, draw_code(code(model, "c_seed")))
@@ -262,29 +250,29 @@ def test_a_sheet_without_a_picture_shows_references_and_numbers(
     assert origin.thumbnail is None
 
 
-def test_a_sheet_of_grey_pictures_and_of_transparent_ones(
+def test_a_sheet_of_grey_images_and_of_transparent_ones(
     tiny_sn_model: Path, tmp_path: Path
 ) -> None:
     """Domain a of this model is grey, b has alpha."""
     model = Path(shutil.copytree(tiny_sn_model, tmp_path / "model"))
     saved(model, "clear", "--seed", 1)
-    saved(model, "grey", "--from", photo(tmp_path / "x.png"), domain="a")
+    saved(model, "grey", "--from", save_noise(tmp_path / "x.png", 24, 40), domain="a")
     assert code(model, "grey").shape == (5,)
-    assert run("styles", "list", model, "--sheet", tmp_path / "kept.png").exit_code == 0
+    assert invoke("styles", "list", model, "--sheet", tmp_path / "kept.png").exit_code == 0
     for domain in "ab":
         sheet = tmp_path / f"{domain}.jpg"
         words = ["--sheet", sheet, "--on", tmp_path / "x.png", "--domain", domain]
-        result = run("styles", "list", model, *words)
+        result = invoke("styles", "list", model, *words)
         assert result.exit_code == 0, result.output
         with Image.open(sheet) as image:
             assert image.size == (2 * 20 + 2 * 160 + 8, 2 * 20 + 160 + 22)
 
 
 def test_sheets_that_cannot_be_drawn(model: Path, tmp_path: Path) -> None:
-    source = photo(tmp_path / "x.png")
+    source = save_noise(tmp_path / "x.png")
 
     def fault(*options: object) -> str:
-        result = run("styles", "list", model, *options)
+        result = invoke("styles", "list", model, *options)
         assert result.exit_code == 2
         return result.stderr
 
@@ -311,7 +299,7 @@ def test_sheets_that_cannot_be_drawn(model: Path, tmp_path: Path) -> None:
 def test_rename(model: Path) -> None:
     for name in ("red", "blue"):
         saved(model, name, "--seed", 5)
-    result = run("styles", "rename", model, "red", "rose")
+    result = invoke("styles", "rename", model, "red", "rose")
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{model / 'styles' / 'rose.json'}\n"
     assert SavedStyles.of(model).names() == ["blue", "rose"]
@@ -322,16 +310,16 @@ def test_rename(model: Path) -> None:
         (("red", "x"), "holds no style 'red' (saved there: blue, rose)"),
         (("rose", "7"), "'7' cannot be the name of a style"),
     ):
-        refused = run("styles", "rename", model, *words)
+        refused = invoke("styles", "rename", model, *words)
         assert refused.exit_code == 2
         assert message in " ".join(refused.stderr.split())
-    assert run("styles", "rename", model, "rose", "blue", "--overwrite").exit_code == 0
+    assert invoke("styles", "rename", model, "rose", "blue", "--overwrite").exit_code == 0
     assert SavedStyles.of(model).names() == ["blue"]
 
 
 def test_rename_of_several_in_one_file_keeps_their_names(model: Path) -> None:
     saved(model, "s", "--spread", 2, "-o", model / "styles" / "both.json")
-    assert run("styles", "rename", model, "both", "pair").exit_code == 0
+    assert invoke("styles", "rename", model, "both", "pair").exit_code == 0
     styles = SavedStyles.of(model).read("pair").styles
     assert [style.name for style in styles] == ["s_00", "s_01"]
 
@@ -339,10 +327,10 @@ def test_rename_of_several_in_one_file_keeps_their_names(model: Path) -> None:
 def test_delete(model: Path) -> None:
     for name in ("red", "blue", "green"):
         saved(model, name, "--seed", 5)
-    refused = run("styles", "delete", model, "red", "rad")
+    refused = invoke("styles", "delete", model, "red", "rad")
     assert refused.exit_code == 2
     assert "holds no style 'rad' (saved there: blue, green, red)" in refused.stderr
-    result = run("styles", "delete", model, "red", "blue")
+    result = invoke("styles", "delete", model, "red", "blue")
     assert result.exit_code == 0
     assert len(result.stdout.splitlines()) == 2
     assert SavedStyles.of(model).names() == ["green"]
@@ -361,16 +349,16 @@ def test_another_export_keeps_saved_styles(
 
     monkeypatch.setattr(model_directory, "_export_fp32", export)
     words = ["export", "onnx", tiny_checkpoint, "-o", model, "--overwrite"]
-    result = run(*words)
+    result = invoke(*words)
     assert result.exit_code == 0, result.output
     assert "saved styles" not in result.output
     saved(model, "red", "--seed", 5)
     before = (model / "styles" / "red.json").read_bytes()
-    result = run(*words)
+    result = invoke(*words)
     assert "kept the earlier model's saved styles (1)" in result.stdout
     assert "warning" not in result.stderr
     exported = ours.model_copy(update={"checkpoint_sha256": "cd" * 32})
-    result = run(*words)
+    result = invoke(*words)
     assert result.exit_code == 0, result.output
     assert "1 of them cannot be used with this model" in result.stderr
     assert (model / "styles" / "red.json").read_bytes() == before

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 import yaml
+from command_line import invoke
 from hang_guard import HANG_S, wait_until
 from PIL import Image
 from training_runs import tiny_settings, write_data
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from munit_edge.cli.main import app
 from munit_edge.trainer.checkpoint import newest_checkpoint
 from munit_edge.trainer.config_files import recipe_names
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with tiny.yaml and pictures in data/."""
+    """The working folder, with tiny.yaml and images in data/."""
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_settings()))
     write_data(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
@@ -32,12 +32,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def train(*arguments: str) -> Result:
-    result = CliRunner().invoke(app, ["train", "tiny.yaml", "--device", "cpu", *arguments])
+    result = invoke("train", "tiny.yaml", "--device", "cpu", *arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
 
-def test_a_run_says_what_it_does_and_what_comes_next(here: Path) -> None:
+def test_a_run_prints_what_it_does_and_what_comes_next(here: Path) -> None:
     result = train("--data", "data", "-o", "run")
     assert result.exit_code == 0, result.stderr
     for line in (
@@ -67,7 +67,7 @@ def test_the_run_folder_is_named_after_the_configuration(here: Path) -> None:
 def test_resume_goes_on_from_the_runs_own_configuration(here: Path) -> None:
     train("--data", "data", "-o", "run", "--set", "iterations=3")
     command = ["train", "run/train.yaml", "-o", "run", "--resume", "--set", "iterations=5"]
-    result = CliRunner().invoke(app, command)
+    result = invoke(*command)
     assert result.exit_code == 0, result.stderr
     assert "iterations: 5, 3 done already" in result.stderr
     assert "trained 5 iterations" in result.stdout
@@ -76,12 +76,12 @@ def test_resume_goes_on_from_the_runs_own_configuration(here: Path) -> None:
 def test_a_recipe_by_name(here: Path) -> None:
     small = ("iterations=1", "model.width=4", "model.discriminator.width=4", "batch_size=1")
     settings = [word for setting in small for word in ("--set", setting)]
-    result = CliRunner().invoke(app, ["train", "--recipe", "demo", "--data", "data", *settings])
+    result = invoke("train", "--recipe", "demo", "--data", "data", *settings)
     assert result.exit_code == 0, result.stderr
     assert (here / "runs" / "demo" / "checkpoints" / "00000001").is_dir()
 
 
-def test_broken_pictures_are_named_and_counted(here: Path) -> None:
+def test_broken_images_are_named_and_counted(here: Path) -> None:
     (here / "data" / "trainA" / "01.png").write_bytes(b"")
     result = train("--data", "data", "-o", "run")
     assert result.exit_code == 0
@@ -101,7 +101,7 @@ def test_animations_are_named_once_and_counted(here: Path) -> None:
     assert "2 images have more than one frame or page, such as data/trainA/" in result.stderr
 
 
-def test_large_pictures_and_pictures_of_one_colour_are_named(here: Path) -> None:
+def test_large_images_and_images_of_one_colour_are_named(here: Path) -> None:
     Image.new("RGB", (3000, 2)).save(here / "data" / "trainA" / "01.png")
     Image.new("RGB", (20, 24)).save(here / "data" / "trainB" / "01.png")
     result = train("--data", "data", "-o", "run", "--max-megapixels", "0.1")
@@ -145,13 +145,13 @@ def test_an_unknown_configuration() -> None:
         (["--recipe", "papre"], "there is no recipe 'papre': did you mean 'paper'?"),
         ([], "name either a configuration file or a recipe with --recipe"),
     ):
-        result = CliRunner().invoke(app, ["train", *words])
+        result = invoke("train", *words)
         assert result.exit_code == 2
         assert fault in result.stderr
 
 
 def test_help_names_every_recipe() -> None:
-    text = CliRunner().invoke(app, ["train", "--help"]).stdout
+    text = invoke("train", "--help").stdout
     assert [name for name in recipe_names() if name not in text] == []
 
 
@@ -220,7 +220,7 @@ def test_a_signal_ends_with_a_checkpoint_and_the_way_on(
         ("iterations=" + "[" * 5000, "nested too deeply"),
     ],
 )
-def test_settings_that_cannot_be_are_one_line(override: str, words: str, here: Path) -> None:
+def test_impossible_settings_are_one_line(override: str, words: str, here: Path) -> None:
     result = train("--data", "data", "-o", "run", "--set", override)
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
@@ -239,7 +239,7 @@ def test_a_damaged_training_state_is_one_line(values: bytes, here: Path) -> None
     assert checkpoint is not None
     (checkpoint / "training.json").write_bytes(values)
     command = ["train", "run/train.yaml", "-o", "run", "--resume", "--set", "iterations=9"]
-    result = CliRunner().invoke(app, [*command, "--device", "cpu"])
+    result = invoke(*command, "--device", "cpu")
     assert result.exit_code == 2
     last = result.stderr.splitlines()[-1]
     assert re.fullmatch(r"error: .*training\.json.*: the checkpoint is damaged.*", last)

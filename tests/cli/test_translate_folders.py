@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from command_line import PROGRAM, invoke
 from hang_guard import HANG_S, narrow_pipe, wait_until, without_hanging
+from noise_images import save_noise
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from munit_edge.cli.main import app
 from munit_edge.errors import EngineError, OutputError
 from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.images import io as images
@@ -27,22 +27,13 @@ from munit_edge.translate import reading, writing
 from munit_edge.translate.log import LOG_FILE, NOT_FINISHED, LogEntry
 from munit_edge.translator import Translator
 
-PROGRAM = [sys.executable, "-c", "from munit_edge.cli.main import main; main()"]
-
 
 def words(model: Path, folder: Path, out: Path, *options: object) -> list[str]:
     return ["translate", *map(str, (model, folder, "-o", out, "--direction", "a2b", *options))]
 
 
 def run(model: Path, folder: Path, out: Path, *options: object) -> Result:
-    return CliRunner().invoke(app, words(model, folder, out, *options))
-
-
-def save(path: Path, size: tuple[int, int] = (24, 32), seed: int = 0, channels: int = 3) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size, channels), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
+    return invoke(*words(model, folder, out, *options))
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -66,7 +57,7 @@ def mixed(tmp_path: Path) -> Path:
     folder = tmp_path / "mixed"
     sizes = [(24, 32), (24, 32), (22, 31), (21, 30), (40, 24), (24, 32), (8, 8), (7, 5), (24, 32)]
     for index, size in enumerate(sizes):
-        save(folder / f"{index}.png", size, index, 4 if index == 2 else 3)
+        save_noise(folder / f"{index}.png", *size, 4 if index == 2 else 3, seed=index)
     (folder / "3b.png").write_bytes(b"no image")
     return folder
 
@@ -114,7 +105,7 @@ def test_results_do_not_depend_on_threads_and_batches(
 
 
 def test_the_summary_says_how_busy_the_engine_was(tiny_model: Path, tmp_path: Path) -> None:
-    folder = save(tmp_path / "in" / "x.png").parent
+    folder = save_noise(tmp_path / "in" / "x.png").parent
     result = run(tiny_model, folder, tmp_path / "out")
     _, _, after = result.stderr.partition("engine busy ")
     assert 0 < int(after.partition("%")[0]) <= 100
@@ -130,7 +121,7 @@ def test_a_fault_ends_with_one_line_and_whole_files(
     stage: str, jobs: int, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for index in range(12):
-        save(tmp_path / "in" / f"{index:02d}.png", (24, 24 + 4 * (index % 2)), index)
+        save_noise(tmp_path / "in" / f"{index:02d}.png", 24, 24 + 4 * (index % 2), seed=index)
     whole = tmp_path / "whole"
     assert run(tiny_model, tmp_path / "in", whole, "--styles", 2).exit_code == 0
     calls = 0
@@ -183,7 +174,7 @@ def test_resume_makes_only_what_is_missing(
     before = results(out)
     assert len(log_of(out)) == 10
     (out / "4_01.png").unlink()
-    save(mixed / "5.png", seed=99)
+    save_noise(mixed / "5.png", seed=99)
     (mixed / "3b.png").unlink()
     translated: list[int] = []
     decode = Translator.decode
@@ -213,8 +204,10 @@ def test_resume_makes_only_what_is_missing(
 
 
 @pytest.mark.parametrize("change", [["--seed", "1"], ["--size", "16"], ["--styles", "1"]])
-def test_other_settings_are_made_anew(change: list[str], tiny_model: Path, tmp_path: Path) -> None:
-    folder = save(tmp_path / "in" / "x.png").parent
+def test_results_of_other_settings_are_made_again(
+    change: list[str], tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = save_noise(tmp_path / "in" / "x.png").parent
     out, fresh = tmp_path / "out", tmp_path / "fresh"
     assert run(tiny_model, folder, out).exit_code == 0
     again = run(tiny_model, folder, out, *change, "--resume")
@@ -224,9 +217,9 @@ def test_other_settings_are_made_anew(change: list[str], tiny_model: Path, tmp_p
 
 
 def test_results_that_no_log_knows_are_not_replaced(tiny_model: Path, tmp_path: Path) -> None:
-    folder = save(tmp_path / "in" / "x.png").parent
+    folder = save_noise(tmp_path / "in" / "x.png").parent
     out = tmp_path / "out"
-    save(out / "x_00.png").write_bytes(b"mine")
+    save_noise(out / "x_00.png").write_bytes(b"mine")
     result = run(tiny_model, folder, out, "--resume")
     assert result.exit_code == 2
     assert f"no {LOG_FILE} records how it was made" in result.stderr
@@ -245,7 +238,7 @@ def test_results_that_no_log_knows_are_not_replaced(tiny_model: Path, tmp_path: 
 def test_what_does_not_go_together(
     options: list[str], fault: str, tiny_model: Path, tmp_path: Path
 ) -> None:
-    folder = save(tmp_path / "in" / "x.png").parent
+    folder = save_noise(tmp_path / "in" / "x.png").parent
     result = run(tiny_model, folder, tmp_path / "out", *options)
     assert result.exit_code == 2
     assert fault in result.stderr
@@ -262,7 +255,7 @@ def start(
 def test_a_killed_run_resumed_gives_the_same_folder(tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     for index in range(60):
-        save(folder / f"{index:02d}.png", (48, 48), index)
+        save_noise(folder / f"{index:02d}.png", 48, 48, seed=index)
     out, fresh = tmp_path / "out", tmp_path / "fresh"
     with (
         narrow_pipe() as (reading, writing),
@@ -276,7 +269,7 @@ def test_a_killed_run_resumed_gives_the_same_folder(tiny_model: Path, tmp_path: 
     assert process.returncode == -signal.SIGKILL
     killed = log_of(out)
     assert 4 <= len(killed) < 60
-    leftover = save(out / f"{PARTIAL_PREFIX}0.png")  # as if killed in the middle of a file
+    leftover = save_noise(out / f"{PARTIAL_PREFIX}0.png")  # as if killed in the middle of a file
     result = run(tiny_model, folder, out, "--styles", 2, "--resume", "--jobs", 3)
     assert result.exit_code == 0, result.stderr
     assert f"{len(killed)} images skipped, done before" in result.stderr
@@ -294,7 +287,7 @@ def test_a_killed_run_resumed_gives_the_same_folder(tiny_model: Path, tmp_path: 
 
 def test_watch_takes_what_comes_until_ctrl_c(tiny_model: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
-    save(folder / "a.png")
+    save_noise(folder / "a.png")
     written = []
     with start(tiny_model, folder, out, "--styles", 1, "--watch") as process:
         assert process.stdout is not None
@@ -303,9 +296,9 @@ def test_watch_takes_what_comes_until_ctrl_c(tiny_model: Path, tmp_path: Path) -
             written.append(without_hanging(next_result))
             (tmp_path / "b.png").write_bytes(b"no image")
             (tmp_path / "b.png").rename(folder / "b.png")
-            save(tmp_path / "c.png", seed=1).rename(folder / "c.png")
+            save_noise(tmp_path / "c.png", seed=1).rename(folder / "c.png")
             written.append(without_hanging(next_result))
-            save(tmp_path / "b.png", seed=2).rename(folder / "b.png")  # now it is one
+            save_noise(tmp_path / "b.png", seed=2).rename(folder / "b.png")  # now it is one
             written.append(without_hanging(next_result))
         finally:
             process.send_signal(signal.SIGINT)

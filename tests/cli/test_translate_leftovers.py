@@ -8,30 +8,22 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
+from command_line import invoke
 from hang_guard import HANG_S
-from PIL import Image
-from typer.testing import CliRunner, Result
+from noise_images import save_noise
+from typer.testing import Result
 
-from munit_edge.cli.main import app
 from munit_edge.files.locks import writing_into
 from munit_edge.translate.log import LOG_FILE
 
 
 def run(model: Path, *arguments: object) -> Result:
     words = ["translate", str(model), *map(str, arguments)]
-    return CliRunner().invoke(app, [*words, *([] if "--direction" in words else DIRECTION)])
+    return invoke(*words, *([] if "--direction" in words else DIRECTION))
 
 
 DIRECTION = ["--direction", "a2b"]
-
-
-def save(path: Path, seed: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
 
 
 def results(folder: Path) -> list[str]:
@@ -41,7 +33,7 @@ def results(folder: Path) -> list[str]:
 @pytest.fixture
 def four(tiny_model: Path, tmp_path: Path) -> Path:
     """A folder of results: four styles of x.png, and a contact sheet."""
-    save(tmp_path / "x.png")
+    save_noise(tmp_path / "x.png")
     done = run(tiny_model, tmp_path / "x.png", "-o", tmp_path / "out", "--styles", 4, "--grid")
     assert done.exit_code == 0, done.output
     (tmp_path / "out" / "x_07.png").write_bytes(b"\x89PNG mine")
@@ -73,9 +65,9 @@ def test_what_the_log_cannot_prove_is_never_removed(tiny_model: Path, four: Path
     """A log is a file that anyone can write; and a result may have become something else."""
     source = four.parent / "x.png"
     precious = four.parent / "y_02.png"
-    save(precious)
-    save(four / "x_10.png")
-    save(four.parent / "elsewhere" / "x_11.png")
+    save_noise(precious)
+    save_noise(four / "x_10.png")
+    save_noise(four.parent / "elsewhere" / "x_11.png")
     (four / "link").symlink_to("../elsewhere")
     (four / "x_12.png").symlink_to("../y_02.png")
     (four / "x_02.png").write_text("notes")
@@ -101,7 +93,7 @@ def test_what_the_log_cannot_prove_is_never_removed(tiny_model: Path, four: Path
 
 
 def test_results_of_another_input_of_that_name_are_only_named(tiny_model: Path, four: Path) -> None:
-    save(four.parent / "other" / "x.png", seed=5)
+    save_noise(four.parent / "other" / "x.png", seed=5)
     words = [four.parent / "other" / "x.png", "-o", four, "--styles", 3, "--overwrite"]
     done = run(tiny_model, *words)
     assert done.exit_code == 0, done.output
@@ -126,7 +118,7 @@ def test_a_result_that_was_written_over_as_a_single_file_is_not_done(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     for number, name in enumerate(("in/x.png", "in/sub/x.png", "y.png")):
-        save(tmp_path / name, number)
+        save_noise(tmp_path / name, seed=number)
     out = tmp_path / "out"
     words = [tmp_path / "in", "-r", "-o", out, "--styles", 1]
     assert run(tiny_model, *words).exit_code == 0

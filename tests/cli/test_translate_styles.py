@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import invoke
+from noise_images import noise
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from munit_edge import Translator
-from munit_edge.cli.main import app
 from munit_edge.styles.codes import Styles, interpolate_styles, sample_styles, spread_styles
 from munit_edge.styles.files import sampled_style
 from munit_edge.styles.saved import SavedStyles
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
+PIXELS = noise(24, 20)
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def model(tiny_model: Path, tmp_path: Path) -> Path:
 def translate(model: Path, tmp_path: Path, *options: object) -> Result:
     Image.fromarray(PIXELS).save(tmp_path / "x.png")
     words = ["translate", model, tmp_path / "x.png", "-o", tmp_path / "out", "--direction", "a2b"]
-    return CliRunner().invoke(app, [str(word) for word in (*words, *options)])
+    return invoke(*words, *options)
 
 
 def assert_results(model: Path, folder: Path, styles: Styles) -> None:
@@ -100,7 +101,7 @@ def test_a_style_of_another_model_is_refused(model: Path, tmp_path: Path) -> Non
     assert "munit-edge styles save" in result.stderr
 
 
-def test_a_reference_far_outside_the_prior_is_told(
+def test_a_reference_far_outside_the_prior_is_reported(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded = np.full((1, 8), 3, np.float32)

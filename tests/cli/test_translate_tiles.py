@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import invoke
 from PIL import Image
-from typer.testing import CliRunner
 
 from munit_edge.cli import progress
-from munit_edge.cli.main import app
 from munit_edge.translate import images as image_translator
 from munit_edge.translate.tiles import TiledTranslation
 from munit_edge.translator import Translator
@@ -28,8 +27,8 @@ def photo(tmp_path: Path) -> Path:
 
 
 def translate(model: Path, photo: Path, *options: str) -> Any:
-    arguments = ["translate", str(model), str(photo), "-o", str(photo.parent / "out")]
-    return CliRunner().invoke(app, [*arguments, "--direction", "a2b", "--styles", "2", *options])
+    words = ["translate", model, photo, "-o", photo.parent / "out", "--direction", "a2b"]
+    return invoke(*words, "--styles", 2, *options)
 
 
 def test_tiles_and_their_cost(tiny_checkpoint: Path, photo: Path) -> None:
@@ -93,7 +92,7 @@ def test_sizes_that_cannot_be_used(
     assert message in done.stderr
 
 
-def test_a_model_without_the_graphs_says_the_mend(tiny_model: Path, photo: Path) -> None:
+def test_a_model_without_the_graphs_names_the_fix(tiny_model: Path, photo: Path) -> None:
     done = translate(tiny_model, photo, "--tile", "40")
     assert done.exit_code == 2
     assert "lists no content_encoder_a_stats: export the model again" in done.stderr
@@ -107,13 +106,13 @@ def logged(photo: Path) -> list[tuple[object, object]]:
 
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What --tile auto finds: the last number; it is looked up by every run anew."""
+    """What --tile auto finds: the last number; it is looked up again by every run."""
     found = [1 << 40]
     monkeypatch.setattr(image_translator, "memory_of", lambda device: found[-1])
     return found
 
 
-def test_the_choice_is_said(tiny_checkpoint: Path, photo: Path) -> None:
+def test_the_choice_is_reported(tiny_checkpoint: Path, photo: Path) -> None:
     """In the log, the summary and --json."""
     done = translate(tiny_checkpoint, photo, "--tile", "40", "--tile-stats", "exact", "--json")
     assert done.exit_code == 0, done.stderr
@@ -130,7 +129,7 @@ def test_the_choice_is_said(tiny_checkpoint: Path, photo: Path) -> None:
 def test_resuming_with_other_memory_mixes_nothing(
     tiny_checkpoint: Path, photo: Path, memory: list[int]
 ) -> None:
-    """What auto would do otherwise now is made anew; the wish itself does not count."""
+    """What auto would do otherwise now is made again; the option itself does not count."""
     out = photo.parent / "out" / "p_00.png"
     assert translate(tiny_checkpoint, photo).exit_code == 0
     whole = out.read_bytes()

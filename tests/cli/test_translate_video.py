@@ -9,19 +9,18 @@ import av
 import clips
 import numpy as np
 import pytest
+from command_line import invoke
 from hang_guard import HANG_S
 from rtsp_server import RtspServer
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from munit_edge import Translator
-from munit_edge.cli.main import app
 from munit_edge.video import live_source
 from munit_edge.video.parts import Parts
 
 
 def run(model: Path, *arguments: object, stdin: bytes | None = None) -> Result:
-    words = ["translate", str(model), *map(str, arguments), "--direction", "a2b"]
-    return CliRunner().invoke(app, words, input=stdin)
+    return invoke("translate", model, *arguments, "--direction", "a2b", stdin=stdin)
 
 
 def refused(model: Path, *arguments: object, stdin: bytes | None = None) -> str:
@@ -62,8 +61,8 @@ def test_frames_are_those_of_the_translator(tiny_model: Path, tmp_path: Path) ->
         images = np.stack(clips.frames(clip))
         expected = translator.translate(images, "a2b", styles=styles)[:, 0]
     np.testing.assert_array_equal(np.stack(clips.frames(tmp_path / "out.mkv")), expected)
-    sound, expected_sound = (clips.packets(path, "audio") for path in (tmp_path / "out.mkv", clip))
-    assert [(p.pts, p.data) for p in sound] == [(p.pts, p.data) for p in expected_sound]
+    audio, expected_audio = (clips.packets(path, "audio") for path in (tmp_path / "out.mkv", clip))
+    assert [(p.pts, p.data) for p in audio] == [(p.pts, p.data) for p in expected_audio]
 
 
 def test_several_styles_make_several_files(tiny_model: Path, tmp_path: Path) -> None:
@@ -96,8 +95,8 @@ def test_the_duration_cuts_video_and_audio(tiny_model: Path, tmp_path: Path) -> 
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["ended"] == "duration"
     assert clips.shown(out) == clips.shown(clip)[:5]
-    sound = clips.packets(out, "audio")
-    assert 0.1 < max(packet.pts for packet in sound) < 0.2
+    audio = clips.packets(out, "audio")
+    assert 0.1 < max(packet.pts for packet in audio) < 0.2
 
 
 def test_the_style_moves_along_keys(tiny_model: Path, tmp_path: Path) -> None:
@@ -114,7 +113,7 @@ def test_the_style_moves_along_keys(tiny_model: Path, tmp_path: Path) -> None:
             np.testing.assert_array_equal(clips.frames(out)[index], expected)
 
 
-def test_a_damaged_frame_is_told_and_left_out(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_damaged_frame_is_reported_and_left_out(tiny_model: Path, tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 12)
     stamps = clips.shown(clip)
     clips.damage(clip, 8)
@@ -134,7 +133,9 @@ def test_a_damaged_frame_is_told_and_left_out(tiny_model: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".flv"])
-def test_a_cut_file_is_translated_and_told(tiny_model: Path, tmp_path: Path, suffix: str) -> None:
+def test_a_cut_file_is_translated_and_reported(
+    tiny_model: Path, tmp_path: Path, suffix: str
+) -> None:
     clip = clips.make_clip(tmp_path / f"clip{suffix}", 40)
     data = clip.read_bytes()
     clip.write_bytes(data[: len(data) * 6 // 10])
@@ -189,8 +190,8 @@ def test_an_empty_pipe_leaves_nothing(tiny_model: Path, tmp_path: Path) -> None:
 
 def test_what_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     clip = clips.make_clip(tmp_path / "clip.mp4", 2)
-    sound_only = tmp_path / "sound.mp4"
-    with av.open(str(clip)) as source, av.open(str(sound_only), "w") as file:
+    audio_only = tmp_path / "audio.mp4"
+    with av.open(str(clip)) as source, av.open(str(audio_only), "w") as file:
         stream = file.add_stream_from_template(source.streams.audio[0])
         for packet in source.demux(source.streams.audio[0]):
             if packet.size:
@@ -201,7 +202,7 @@ def test_what_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
     out = tmp_path / "out.mp4"
     for words, message in {
-        (sound_only, "-o", out): "has no video: it holds audio",
+        (audio_only, "-o", out): "has no video: it holds audio",
         (text, "-o", out): "cannot be read as video",
         (tmp_path / "none.mp4", "-o", out): "does not exist",
         (clip, "-o", tmp_path / "out.webm"): "do not hold the audio",
@@ -313,7 +314,7 @@ def test_a_stream_is_translated_until_the_duration(
     assert clips.shown(Path(summary["outputs"][0])) == [Fraction(i, 25) for i in range(25)]
 
 
-def test_without_pyav_the_mend_is_named(
+def test_without_pyav_the_fix_is_named(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)

@@ -7,9 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from command_line import invoke
 
-from munit_edge.cli.main import app
 from munit_edge.model.manifest import MANIFEST_FILE
 
 
@@ -33,7 +32,7 @@ WORDS = {
 
 def refused(*words: str) -> str:
     before = {p: p.read_bytes() for p in Path().rglob("*") if p.is_file()}
-    result = CliRunner().invoke(app, words)
+    result = invoke(*words)
     assert (result.exit_code, result.stdout) == (2, ""), result.output
     assert result.stderr.count("\n") == 1
     assert {p: p.read_bytes() for p in Path().rglob("*") if p.is_file()} == before
@@ -87,7 +86,7 @@ def test_styles_are_replaced_by_styles_only(model: Path) -> None:
     assert "mine.json is not a style file" in refused(*words)
     Path("mine.json").unlink()
     for _ in range(2):
-        assert CliRunner().invoke(app, words).exit_code == 0
+        assert invoke(*words).exit_code == 0
     between = ["styles", "save", "model", "t", "--domain", "b", "--interpolate"]
     text = refused(*between, "./mine.json", "7", "-o", "mine.json", "--overwrite")
     assert "mine.json is an input and would be replaced" in text

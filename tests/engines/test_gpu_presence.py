@@ -1,14 +1,13 @@
-"""Without a GPU the error says so, and names no package to install."""
+"""Without a GPU the error reports that, and names no package to install."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from command_line import invoke
 
 from munit_edge import errors, extras
-from munit_edge.cli.main import app
 from munit_edge.engines import gpu_presence
 from munit_edge.engines.gpu_presence import require_gpu
 from munit_edge.engines.probe import Answer, Facts
@@ -68,15 +67,15 @@ def test_translate_names_the_gpu_before_a_package(
 ) -> None:
     nothing_is_installed(monkeypatch)
     (tmp_path / "x.png").touch()
-    words = ["translate", str(tiny_model), str(tmp_path / "x.png"), "-o", str(tmp_path / "out")]
+    words = ["translate", tiny_model, tmp_path / "x.png", "-o", tmp_path / "out"]
     words += ["--direction", "a2b", *options]
     driver_is(NO_DRIVER, monkeypatch)
-    result = CliRunner().invoke(app, words)
+    result = invoke(*words)
     assert result.exit_code == 2
     assert "there is no usable NVIDIA driver" in result.stderr
     assert "pip install" not in result.stderr
     driver_is(GPU, monkeypatch)
-    result = CliRunner().invoke(app, words)
+    result = invoke(*words)
     assert result.exit_code == 2
     assert "pip install 'munit-edge[" in result.stderr
 
@@ -90,7 +89,7 @@ def test_export_trt_names_the_gpu_before_a_package(
         (GPU, "pip install 'munit-edge[trt]'"),
     ):
         driver_is(answer, monkeypatch)
-        result = CliRunner().invoke(app, ["export", "trt", str(tiny_model)])
+        result = invoke("export", "trt", tiny_model)
         assert result.exit_code == 2
         assert words in result.stderr
         assert ("pip install" in result.stderr) == (answer is GPU)

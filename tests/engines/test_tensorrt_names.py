@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from tensorrt_rtx import needs_rtx
 
 from munit_edge.engines.tensorrt import api as tensorrt_api
 
@@ -257,9 +258,7 @@ def test_a_guarded_name_passes() -> None:
     assert not list(_faults(_read(source).uses))
 
 
-@pytest.mark.skipif(
-    not tensorrt_api.is_installed("tensorrt-rtx"), reason="TensorRT-RTX is not installed"
-)
+@needs_rtx
 def test_the_table_is_true_of_the_binding_that_is_here() -> None:
     api = tensorrt_api.load("tensorrt-rtx")
     label = f"tensorrt-rtx {api.version}"

@@ -156,7 +156,7 @@ def test_the_operator_set_follows_the_precision(
     assert ExportOptions(precision=precision, calibration=folders, opset=22).opset == 22
 
 
-def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
+def test_what_is_passed_over_is_reported(tmp_path: Path) -> None:
     first, second = _fill(tmp_path / "x", range(4)), _fill(tmp_path / "y", range(2))
     (first / "000.png").write_bytes(b"no image")
     (first / "a.jxl").touch()

@@ -9,11 +9,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from command_line import invoke
 from PIL import Image
 from tiny_graphs import TinyGraph
-from typer.testing import CliRunner
 
-from munit_edge.cli.main import app
 from munit_edge.errors import ConfigError, GateError
 from munit_edge.export.calibration import UserImages
 from munit_edge.export.choose_layers import Reference, choose_half
@@ -188,7 +187,7 @@ def test_bf16_needs_a_gpu_to_run(bf16_model: Path, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     Image.new("L", (40, 32), 99).save(photo)
     arguments = ["translate", bf16_model, photo, "-o", tmp_path / "out", "--direction", "a2b"]
-    result = CliRunner().invoke(app, [*map(str, arguments), "--engine", "onnxruntime"])
+    result = invoke(*arguments, "--engine", "onnxruntime")
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert "is in bf16, and ONNX Runtime has no bf16 convolutions on the CPU" in result.stderr

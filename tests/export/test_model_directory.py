@@ -94,7 +94,7 @@ def test_nothing_is_left_to_compute_beforehand(model: str, request: pytest.Fixtu
 
 
 @pytest.mark.parametrize("fold", [True, False])
-def test_decoders_are_folded_unless_told_not_to(
+def test_decoders_are_folded_unless_switched_off(
     fold: bool, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Seen in the weights that would be exported: as trained the kernels are 5 x 5 and 7 x 7."""

@@ -14,10 +14,10 @@ import onnx
 import pytest
 import torch
 from shared_files import shared_folder
+from tensorrt_rtx import needs_rtx
 
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime.runner import OnnxRuntimeRunner
-from munit_edge.engines.tensorrt import api as tensorrt_api
 from munit_edge.engines.tensorrt.builder import BuildOptions, build_plan
 from munit_edge.engines.tensorrt.profiles import declare_profiles, graph_profiles
 from munit_edge.export.half_precision import in_half
@@ -148,9 +148,7 @@ def test_only_the_core_is_measured(exported: Exported) -> None:
     assert np.abs(everything[0, :first] - before[0, :first]).max() > 1e-3
 
 
-@pytest.mark.skipif(
-    not tensorrt_api.is_installed("tensorrt-rtx"), reason="TensorRT-RTX is not installed"
-)
+@needs_rtx
 def test_tensorrt_builds_them(exported: Exported, request: pytest.FixtureRequest) -> None:
     """With a fixed and a dynamic profile, which are those of the model."""
     fixture = "tiny_model" if exported.precision == "fp32" else "tiny_sn_model"

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tensorrt_rtx import needs_rtx
 from tiny_graphs import CalibratedModel, TinyGraph
 
-from munit_edge.engines.tensorrt import api as tensorrt_api
 from munit_edge.engines.tensorrt.builder import BuildOptions, build_plan
 from munit_edge.engines.tensorrt.profiles import GraphProfile, declare_profiles, graph_profiles
 from munit_edge.errors import EngineError
@@ -29,9 +29,7 @@ from munit_edge.model.manifest import Precision, graph_tensors, read_manifest
 from munit_edge.trainer.checkpoint import open_checkpoint
 from munit_edge.trainer.fast.folding import fold_decoders
 
-pytestmark = pytest.mark.skipif(
-    not tensorrt_api.is_installed("tensorrt-rtx"), reason="TensorRT-RTX is not installed"
-)
+pytestmark = needs_rtx
 # The earliest with fp8, so that nothing is refused for the GPU's sake.
 OPTIONS = BuildOptions(target="tensorrt-rtx", compute_capabilities=("8.9",), optimization_level=0)
 MODELS = {

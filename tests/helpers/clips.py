@@ -53,7 +53,7 @@ def make_clip(
     """Write a clip of `colour_bars`, width x height pixels, in a time base of 1/12800 s.
 
     Args:
-        path: the suffix says the container.
+        path: the suffix names the container.
         num_frames: how many.
         size: width and height.
         codec: FFmpeg's encoder.
@@ -75,9 +75,9 @@ def make_clip(
         video.codec_context.time_base = time_base
         if aspect is not None:
             video.codec_context.sample_aspect_ratio = aspect
-        sound: Any = None
+        tone: Any = None
         if audio is not None:
-            sound = file.add_stream(audio, rate=SAMPLE_RATE, layout="mono")
+            tone = file.add_stream(audio, rate=SAMPLE_RATE, layout="mono")
         pts = first
         for index in range(num_frames):
             frame = av.VideoFrame.from_ndarray(colour_bars(index, height, width), format="rgb24")
@@ -88,8 +88,8 @@ def make_clip(
             pts += steps[index % len(steps)]
             file.mux(video.encode(frame))
         file.mux(video.encode(None))
-        if sound is not None:
-            _add_tone(file, sound, float(pts * time_base))
+        if tone is not None:
+            _add_tone(file, tone, float(pts * time_base))
     return path
 
 

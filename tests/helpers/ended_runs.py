@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from hang_guard import HANG_S
-from training_runs import Recorder, tiny_config
+from training_runs import Recorder, prepared, train
 
 from munit_edge.errors import OutputError
 from munit_edge.trainer import checkpoint as checkpoints
 from munit_edge.trainer.data.batches import RawBatch, TrainingBatches
-from munit_edge.trainer.prepare import prepare_run
 from munit_edge.trainer.run import view as run_view
 from munit_edge.trainer.step import Losses, TrainingStep
 
@@ -69,7 +68,7 @@ def run_killed_in_an_iteration(data: Path, path: Path, overrides: tuple[str, ...
 
     TrainingStep.update_generators = dying  # type: ignore[method-assign]
     run_view.PAGE_INTERVAL_S = math.inf  # only grids and checkpoints update the page
-    run = prepare_run(tiny_config(f"data.root={data}", *overrides), path, device="cpu")
+    run = prepared(data, path, *overrides)
     run.train(Recorder())
 
 
@@ -82,8 +81,7 @@ def run_killed_with_workers(data: Path, path: Path, pids: Path) -> None:
             pids.write_text(" ".join(str(c.pid) for c in multiprocessing.active_children()))
             _die()
 
-    config = tiny_config(f"data.root={data}", "data.workers=2", "iterations=1000")
-    prepare_run(config, path, device="cpu").train(Dying())
+    train(data, path, "data.workers=2", "iterations=1000", display=Dying())
 
 
 class _Failing(TrainingBatches):
@@ -91,11 +89,10 @@ class _Failing(TrainingBatches):
         raise MemoryError("no memory for an image")
 
 
-def run_without_memory_for_pictures(data: Path, path: Path) -> None:
+def run_without_memory_for_images(data: Path, path: Path) -> None:
     """An unexpected error in a process that prepares images."""
-    config = tiny_config(f"data.root={data}", "data.workers=1")
-    run = prepare_run(config, path, device="cpu")
-    run._batches = _Failing(run.sets, config)
+    run = prepared(data, path, "data.workers=1")
+    run._batches = _Failing(run.sets, run.config)
     try:
         run.train(Recorder())
     except MemoryError as exc:
@@ -114,7 +111,7 @@ def run_killed_while_saving(data: Path, path: Path, overrides: tuple[str, ...], 
             _die()
 
     checkpoints._write_tensors = dying
-    run = prepare_run(tiny_config(f"data.root={data}", *overrides), path, device="cpu")
+    run = prepared(data, path, *overrides)
     run.train(Recorder())
 
 
@@ -183,7 +180,7 @@ def run_until_a_file_is_too_large(data: Path, path: Path, copy: Path) -> None:
 
 
 def _train_and_note(data: Path, path: Path, display: Recorder) -> None:
-    run = prepare_run(tiny_config(f"data.root={data}"), path, device="cpu")
+    run = prepared(data, path)
     try:
         run.train(display)
     except OutputError as exc:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 # Table 1 of the Inception-v3 paper, as torchvision builds and names it: inputs, then each
-# convolution behind the one before it ("name outputs kernel"); ">" goes back to the block's input,
+# convolution after the one before it ("name outputs kernel"); ">" goes back to the block's input,
 # "=" to the input of the convolution before.
 STEM = (
     "Conv2d_1a_3x3 32 3x3, Conv2d_2a_3x3 32 3x3, Conv2d_2b_3x3 64 3x3, "
@@ -83,7 +83,7 @@ def random_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Ten
         if name.endswith("num_batches_tracked"):
             tensors[name] = torch.tensor(1)
             continue
-        values = random.random(shape, np.float32) - 0.5  # deviation 0.29
+        values = random.random(shape, np.float32) - 0.5  # std 0.29
         if len(shape) > 1:
             values *= 5 / math.sqrt(math.prod(shape[1:]))  # as much out as in, through ReLU
         elif name.endswith("running_var") or (".bn." in name and name.endswith("weight")):

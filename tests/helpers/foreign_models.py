@@ -278,7 +278,7 @@ def write_munit_case(
 
     Args:
         folder: where to; made if need be.
-        settings: what config.yaml says.
+        settings: what config.yaml holds.
         shape: batch, height and width of the images.
         seed: of weights and images.
         discriminators: also write their file.
@@ -461,7 +461,7 @@ def write_imaginaire_case(
 
     Args:
         folder: where to; made if need be.
-        settings: what config.yaml says; settings may be left out as that program allows.
+        settings: what config.yaml holds; settings may be left out as that program allows.
         shape: batch, height and width of the images.
         seed: of weights and images.
         average: "folded", "spectral" (spectral norm kept in it) or None for no EMA.

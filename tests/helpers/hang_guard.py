@@ -16,7 +16,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-HANG_S = 600.0
+HANG_S = 300.0
 """Seconds after which something hangs."""
 
 

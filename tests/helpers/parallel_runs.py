@@ -15,13 +15,14 @@ from pathlib import Path
 import accelerate
 import torch
 from ended_runs import start
+from hang_guard import wait_until
 from torch.utils.hooks import RemovableHandle
-from training_runs import Recorder, tiny_config
+from training_runs import Recorder, prepared
 
 from munit_edge.errors import MunitEdgeError
 from munit_edge.trainer.distributed import Processes
 from munit_edge.trainer.loop import TrainingRun
-from munit_edge.trainer.prepare import open_accelerator, prepare_run
+from munit_edge.trainer.prepare import open_accelerator
 
 OnStep = Callable[[TrainingRun, int], None]
 
@@ -52,7 +53,7 @@ def start_leaving(
 
 
 def ending(path: Path, rank: int) -> str:
-    """How the process `rank` of the run in `path` said that it ended."""
+    """How the process `rank` of the run in `path` ended."""
     return path.with_name(f"ending_{rank}.txt").read_text()
 
 
@@ -93,7 +94,7 @@ def _take_part(
     _join(rank, count, port)
     note = path.with_name(f"ending_{rank}.txt")
     try:
-        run = prepare_run(tiny_config(f"data.root={data}", *overrides), path, device="cpu")
+        run = prepared(data, path, *overrides)
         result = run.train(_Calling(run, on_step))
     except MunitEdgeError as exc:
         note.write_text(f"{type(exc).__name__}: {exc}")
@@ -160,9 +161,9 @@ def leave_during_an_exchange(processes: Processes, folder: Path) -> None:
         accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
         del processes, reducer
         gc.collect()
-        _wait_for(done)
+        wait_until(done.exists, "the other process does not get ready")
     else:
-        _wait_for(leaving)
+        wait_until(leaving.exists, "the first process does not leave")
         time.sleep(2)  # what the first one frees is free by then; if not, nothing is tried
         torch.distributed.all_reduce(torch.ones(1))
         done.touch()
@@ -173,11 +174,6 @@ def die_while_others_leave(processes: Processes, folder: Path) -> None:
     if not processes.is_first:
         os.kill(os.getpid(), signal.SIGKILL)
     processes.leave()
-
-
-def _wait_for(file: Path) -> None:
-    while not file.exists():
-        time.sleep(0.01)
 
 
 # ----------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
 
 
-def chunk(kind: bytes, data: bytes, *, sound: bool = True) -> bytes:
-    """One chunk; with a wrong checksum where it is not sound."""
-    checksum = zlib.crc32(kind + data) ^ (not sound)
+def chunk(kind: bytes, data: bytes, *, intact: bool = True) -> bytes:
+    """One chunk; with a wrong checksum where it is not intact."""
+    checksum = zlib.crc32(kind + data) ^ (not intact)
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 
 
@@ -23,7 +23,7 @@ def png(
     colour: int,
     *before: bytes,
     after: bytes = b"",
-    sound: bool = True,
+    intact: bool = True,
 ) -> bytes:
     """A PNG file.
 
@@ -32,8 +32,8 @@ def png(
         depth: bits of a sample.
         colour: colour type.
         before: chunks before the pixels.
-        after: chunks behind them.
-        sound: whether the checksum of the pixels is right.
+        after: chunks after them.
+        intact: whether the checksum of the pixels is right.
     """
     height, width = samples.shape[:2]
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
@@ -43,7 +43,7 @@ def png(
     else:
         lines = [_packed(row, depth) for row in rows]
     pixels = zlib.compress(b"".join(b"\0" + line for line in lines))
-    parts = [chunk(b"IHDR", header), *before, chunk(b"IDAT", pixels, sound=sound), after]
+    parts = [chunk(b"IHDR", header), *before, chunk(b"IDAT", pixels, intact=intact), after]
     return SIGNATURE + b"".join(parts) + chunk(b"IEND", b"")
 
 

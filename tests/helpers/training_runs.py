@@ -12,6 +12,8 @@ from PIL import Image
 
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.config_files import set_key
+from munit_edge.trainer.loop import TrainingResult, TrainingRun
+from munit_edge.trainer.prepare import prepare_run
 
 TINY: dict[str, Any] = {
     "model": {
@@ -48,7 +50,7 @@ def tiny_config(*overrides: str) -> TrainConfig:
     return TrainConfig.model_validate(tiny_settings(*overrides))
 
 
-def write_pictures(
+def write_images(
     folder: Path, count: int = 5, size_hw: tuple[int, int] = (20, 24), seed: int = 0
 ) -> Path:
     """`count` images of smooth noise."""
@@ -63,7 +65,7 @@ def write_pictures(
 def write_data(root: Path, count: int = 5) -> Path:
     """A data folder with trainA and trainB."""
     for name in ("trainA", "trainB"):
-        write_pictures(root / name, count)
+        write_images(root / name, count)
     return root
 
 
@@ -99,6 +101,12 @@ def write_vgg(path: Path, seed: int = 0) -> Path:
     return path
 
 
+def prepared(data: Path, path: Path, *overrides: str, resume: bool = False) -> TrainingRun:
+    """A tiny run on the images of `data`, on the CPU."""
+    config = tiny_config(f"data.root={data}", *overrides)
+    return prepare_run(config, path, device="cpu", resume=resume)
+
+
 class Recorder:
     """A `Display` that remembers."""
 
@@ -113,3 +121,14 @@ class Recorder:
 
     def message(self, text: str) -> None:
         self.messages.append(text)
+
+
+def train(
+    data: Path,
+    path: Path,
+    *overrides: str,
+    resume: bool = False,
+    display: Recorder | None = None,
+) -> TrainingResult:
+    """Train a tiny run to its end."""
+    return prepared(data, path, *overrides, resume=resume).train(display or Recorder())

@@ -45,8 +45,15 @@ def file_job(
     return VideoJob(source, [sink], translate, STYLE, state=state), skip, sink
 
 
+def finish(job: VideoJob, skip: int = 0) -> None:
+    """Run a job to its end, with audio."""
+    for _ in job.run(skip, lambda: False):
+        pass
+    job.settle(audio=True)
+
+
 def translate_clip(clip: Path, out: Path, *, stop_at: int | None = None, **options: bool) -> int:
-    """Run a job to its end, or until so many frames are written; how many frames it skipped."""
+    """Run a job to its end, or until `stop_at` frames are written; how many frames it skipped."""
     job, skip, _ = file_job(clip, out, **options)
     for _ in job.run(skip, lambda: stop_at is not None and job.num_frames >= stop_at):
         pass
@@ -79,7 +86,7 @@ def translate_to(clip: Path, outs: list[Path], *, resume: bool = False) -> int |
 
 
 def main(clip: str, out: str) -> None:
-    """For a process that will be killed: says each frame, and goes on when a line comes in."""
+    """For a process that will be killed: print each count of frames, then wait for a line."""
     job, skip, _ = file_job(Path(clip), Path(out))
     for count in job.run(skip, lambda: False):
         print(count, flush=True)  # noqa: T201

@@ -171,9 +171,9 @@ def test_damaged_files(kind: str, tmp_path: Path) -> None:
         try:
             read(kind, tmp_path, content)
         except (MunitEdgeError, SidecarError) as exc:
-            told = str(exc)
-            assert "\n" not in told, name
-            assert len(told) < 4000, name
+            message = str(exc)
+            assert "\n" not in message, name
+            assert len(message) < 4000, name
         except Exception as exc:
             raise AssertionError(f"{kind}, {name}: {exc!r}") from exc
 

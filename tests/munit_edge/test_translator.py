@@ -20,7 +20,7 @@ from munit_edge.trainer.graphs import build_graph
 from munit_edge.translator import Content
 
 
-def some_images(count: int, height: int, width: int, channels: int = 3) -> np.ndarray:  # type: ignore[type-arg]
+def noise_images(count: int, height: int, width: int, channels: int = 3) -> np.ndarray:  # type: ignore[type-arg]
     shape = (count, height, width, channels)
     return np.random.default_rng(height * width).integers(0, 256, shape, dtype=np.uint8)
 
@@ -32,7 +32,7 @@ def some_images(count: int, height: int, width: int, channels: int = 3) -> np.nd
 def test_same_size_out_as_in_on_both_engines(
     height: int, width: int, tiny_model: Path, tiny_checkpoint: Path
 ) -> None:
-    images = some_images(2, height, width)
+    images = noise_images(2, height, width)
     with Translator.open(tiny_model) as exported, Translator.open(tiny_checkpoint) as reference:
         assert (exported.engine, reference.engine) == ("onnxruntime", "torch")
         assert exported.model_id == reference.model_id
@@ -48,18 +48,18 @@ def test_same_size_out_as_in_on_both_engines(
 def test_channels_per_domain(tiny_sn_model: Path) -> None:
     with Translator.open(tiny_sn_model) as translator:
         styles = translator.sample_styles(1)
-        assert translator.translate(some_images(1, 8, 8, 1), "a2b", styles=styles).shape[-1] == 4
-        assert translator.translate(some_images(1, 8, 8, 4), "b2a", styles=styles).shape[-1] == 1
+        assert translator.translate(noise_images(1, 8, 8, 1), "a2b", styles=styles).shape[-1] == 4
+        assert translator.translate(noise_images(1, 8, 8, 4), "b2a", styles=styles).shape[-1] == 1
         with pytest.raises(InputError, match=r"domain a takes uint8 \[N, height, width, 1\]"):
-            translator.translate(some_images(1, 8, 8, 3), "a2b", styles=styles)
+            translator.translate(noise_images(1, 8, 8, 3), "a2b", styles=styles)
 
 
 def test_content_is_kept_and_decoded_again(tiny_model: Path) -> None:
-    images = some_images(2, 20, 36)
+    images = noise_images(2, 20, 36)
     with Translator.open(tiny_model) as translator:
         content = translator.encode_content(images, "a")
         assert content.codes.shape == (2, 32, 5, 9)
-        guided = translator.encode_style(some_images(3, 50, 31), "b")
+        guided = translator.encode_style(noise_images(3, 50, 31), "b")
         assert guided.shape == (3, 8)
         first = translator.decode(content, guided, "b")
         assert first.shape == (2, 3, 20, 36, 3)
@@ -70,7 +70,7 @@ def test_content_is_kept_and_decoded_again(tiny_model: Path) -> None:
 def test_only_needed_graphs_are_opened(tiny_model: Path) -> None:
     with Translator.open(tiny_model) as translator:
         assert translator.opened_graphs == []
-        translator.translate(some_images(1, 16, 16), "b2a", styles=translator.sample_styles(1))
+        translator.translate(noise_images(1, 16, 16), "b2a", styles=translator.sample_styles(1))
         assert sorted(translator.opened_graphs) == ["content_encoder_b", "decoder_a"]
 
 
@@ -106,7 +106,7 @@ def test_each_content_is_decoded_in_all_styles_in_batches(
 
         monkeypatch.setattr(decoder, "run", watched)
         styles = translator.sample_styles(3)
-        content = translator.encode_content(some_images(3, 16, 24), "a")
+        content = translator.encode_content(noise_images(3, 16, 24), "a")
         got = translator.decode(content, styles, "b")
         assert given == batches
         for i in range(3):
@@ -117,7 +117,7 @@ def test_each_content_is_decoded_in_all_styles_in_batches(
 
 
 def test_threads_give_the_same_bytes(tiny_model: Path) -> None:
-    batches = [some_images(1, 16 + 4 * i, 32) for i in range(6)]
+    batches = [noise_images(1, 16 + 4 * i, 32) for i in range(6)]
     with Translator.open(tiny_model) as translator:
         styles = translator.sample_styles(2)
 
@@ -135,7 +135,7 @@ def test_output_is_clipped_not_wrapped(tiny_sn_model: Path, tiny_sn_checkpoint: 
     generators = open_checkpoint(tiny_sn_checkpoint).generators()
     decoder = build_graph(generators, "decoder", "b", "float32")
     with Translator.open(tiny_sn_model) as translator:
-        content = translator.encode_content(some_images(1, 16, 16, 1), "a")
+        content = translator.encode_content(noise_images(1, 16, 16, 1), "a")
         styles = 100 * translator.sample_styles(1)
         got = translator.decode(content, styles, "b")[0, 0]
     with torch.inference_mode():
@@ -167,19 +167,19 @@ def test_sampled_styles_are_the_same_everywhere(tiny_model: Path, tiny_checkpoin
 )
 def test_bad_styles(styles: np.ndarray, message: str, tiny_model: Path) -> None:  # type: ignore[type-arg]
     with Translator.open(tiny_model) as translator, pytest.raises(InputError, match=message):
-        translator.translate(some_images(1, 16, 16), "a2b", styles=styles)
+        translator.translate(noise_images(1, 16, 16), "a2b", styles=styles)
 
 
 def test_bad_images(tiny_model: Path) -> None:
     with Translator.open(tiny_model) as translator:
-        for images in (some_images(1, 8, 8)[0], some_images(1, 8, 8).astype(np.float32)):
+        for images in (noise_images(1, 8, 8)[0], noise_images(1, 8, 8).astype(np.float32)):
             with pytest.raises(InputError, match="takes"):
                 translator.encode_content(images, "a")
         with pytest.raises(InputError, match="nothing to translate"):
-            translator.encode_content(some_images(1, 8, 8)[:0], "a")
+            translator.encode_content(noise_images(1, 8, 8)[:0], "a")
 
 
-def test_torch_engine_names_the_mend_for_a_model_directory(tiny_model: Path) -> None:
+def test_torch_engine_names_the_fix_for_a_model_directory(tiny_model: Path) -> None:
     with pytest.raises(EngineError, match="name the checkpoint"):
         Translator.open(tiny_model, engine="torch")
 

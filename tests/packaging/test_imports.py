@@ -119,7 +119,7 @@ def _base_distributions() -> set[str]:
 
 @functools.cache
 def _optional() -> str:
-    """Top-level import names of everything that is installed besides, with commas between."""
+    """Top-level import names of everything that is installed in addition, with commas between."""
     base = _base_distributions()
     return ",".join(
         module

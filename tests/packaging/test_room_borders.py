@@ -15,7 +15,7 @@ BANNED = {"click", "engines", "export", "trainer"}
 
 GROUND = {"ground", "files"}
 """What every room may import; among themselves they may import each other."""
-# Room -> rooms that its modules may import besides the ground.
+# Room -> rooms that its modules may import in addition to the ground.
 EAGER: dict[str, set[str]] = {
     "munit_edge": set(),
     "ground": set(),
@@ -49,7 +49,7 @@ ENGINE_DOORS = {
     "munit_edge.engines.batches",
     "munit_edge.engines.devices",
     "munit_edge.engines.factory",
-    "munit_edge.engines.probe",  # what a backend says of itself; opens nothing
+    "munit_edge.engines.probe",  # what a backend reports of itself; opens nothing
 }
 # Optional packages, each with the rooms that may import it inside functions.
 OPTIONAL = {

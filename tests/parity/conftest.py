@@ -118,7 +118,7 @@ QUICK_EXPORTS = (
     "own-prelu_replicate_layer_norm",
     "own-narrow_global_spectral_average-average",
 )
-"""Cases of our own that `make test` exports, besides one reference case of each release."""
+"""Cases of our own that `make test` exports, with one reference case of each release."""
 
 
 @pytest.hookimpl(tryfirst=True)

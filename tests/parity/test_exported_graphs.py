@@ -78,10 +78,10 @@ def check_translations(graphs: GraphSet, arrays: dict[str, np.ndarray], prefix: 
         image = bytes_from_floats(arrays[f"x_{source}"])
         content = graphs.runner("content_encoder", source).run({"image": image})["content"]
         feeds = {"content": content, "style": arrays[style][:, :, 0, 0]}
-        translated = graphs.runner("decoder", target).run(feeds)["image"]
+        decoded = graphs.runner("decoder", target).run(feeds)["image"]
         expected = bytes_from_floats(arrays[prefix + name])
-        assert translated.shape == expected.shape
-        worst = np.abs(translated.astype(int) - expected.astype(int)).max()
+        assert decoded.shape == expected.shape
+        worst = np.abs(decoded.astype(int) - expected.astype(int)).max()
         assert worst <= LEVEL_TOLERANCE, f"{prefix}{name}: {worst} levels"
         checked.append(name)
     assert {"x_ab", "x_ba"} <= set(checked)

@@ -67,7 +67,7 @@ def test_average_is_taken_by_default(tiny_configs: dict[str, ModelConfig], tmp_p
     assert checkpoint.weights_sha256() != checkpoint.weights_sha256("live")
 
 
-def test_missing_average_says_the_fix(tiny_checkpoint: Path) -> None:
+def test_a_missing_average_names_the_fix(tiny_checkpoint: Path) -> None:
     with pytest.raises(ModelError, match="--weights live"):
         open_checkpoint(tiny_checkpoint).generators("average")
 

@@ -52,7 +52,7 @@ def test_unknown_keys_are_named_with_the_closest_one() -> None:
         ("data.train_a={folder: x}", "only train_a is given"),
     ],
 )
-def test_what_cannot_be_is_refused(override: str, words: str) -> None:
+def test_impossible_settings_are_refused(override: str, words: str) -> None:
     if "num_scales" in override:  # 16 pixels carry three scales of two layers
         assert words in refused(override, "model.discriminator.num_layers=3")
     else:
@@ -96,10 +96,15 @@ def test_schedule_counts_iterations_from_1(settings: dict[str, Any], factors: li
 
 
 DISCRIMINATORS = [
-    {"kind": "multiscale-patch", "padding": padding, "norm": norm}
-    for padding in ("reflect", "zero")
-    for norm in ("none", "instance", "layer")
-] + [{"kind": kind, "padding": "zero"} for kind in ("multiresolution-patch", "global-residual")]
+    *(
+        {"kind": "multiscale-patch", "padding": padding, "norm": norm}
+        for padding in ("reflect", "zero")
+        for norm in ("none", "instance", "layer")
+    ),
+    {"kind": "multiscale-patch", "padding": "replicate", "norm": "layer"},
+    {"kind": "multiresolution-patch", "padding": "zero"},
+    {"kind": "global-residual", "padding": "zero"},
+]
 
 
 @pytest.mark.parametrize("settings", DISCRIMINATORS, ids=lambda s: "-".join(s.values()))

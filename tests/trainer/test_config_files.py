@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from foreign_models import IMAGINAIRE_SETTINGS
+from foreign_models import IMAGINAIRE_SETTINGS, MUNIT_SETTINGS, changed
 
 from munit_edge.errors import ConfigError
 from munit_edge.model.config import ModelConfig
@@ -111,12 +111,11 @@ def test_a_file_or_a_recipe_is_named() -> None:
 
 
 def test_a_recipe_that_is_not_there_or_named_like_a_file_is_refused_with_the_fix(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    working_folder: Path,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"no recipe 'papr': did you mean 'paper'\?"):
         find_config(None, "papr")
-    (tmp_path / "paper").mkdir()  # such as the results of an earlier run
+    (working_folder / "paper").mkdir()  # such as the results of an earlier run
     with pytest.raises(ConfigError, match="no file paper; for the recipe use --recipe paper"):
         find_config(Path("paper"), None)
 
@@ -144,7 +143,7 @@ def test_overrides_and_data_folder(tmp_path: Path) -> None:
         ("data.max_megapixels=inf", "finite number"),
     ],
 )
-def test_overrides_that_cannot_be(override: str, words: str, tmp_path: Path) -> None:
+def test_impossible_overrides(override: str, words: str, tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("seed: 1")
     with pytest.raises(ConfigError) as caught:
@@ -173,7 +172,6 @@ MUNIT: dict[str, Any] = {
     "beta1": 0.4,
     "beta2": 0.99,
     "init": "xavier",
-    "lr": 0.0002,
     "lr_policy": "step",
     "step_size": 300,
     "gamma": 0.25,
@@ -183,26 +181,17 @@ MUNIT: dict[str, Any] = {
     "recon_c_w": 4,
     "recon_x_cyc_w": 5,
     "vgg_w": 0,
-    "gen": {
-        "dim": 8,
-        "mlp_dim": 16,
-        "style_dim": 4,
-        "activ": "relu",
-        "n_downsample": 2,
-        "n_res": 1,
-        "pad_type": "reflect",
-    },
-    "dis": {
-        "dim": 8,
-        "norm": "none",
-        "activ": "lrelu",
-        "n_layer": 3,
-        "gan_type": "nsgan",
-        "num_scales": 2,
-        "pad_type": "reflect",
-    },
-    "input_dim_a": 1,
-    "input_dim_b": 3,
+    **changed(
+        MUNIT_SETTINGS,
+        {
+            "lr": 0.0002,
+            "gen.style_dim": 4,
+            "gen.n_res": 1,
+            "dis.n_layer": 3,
+            "dis.gan_type": "nsgan",
+            "input_dim_a": 1,
+        },
+    ),
     "num_workers": 6,
     "new_size": 72,
     "crop_image_height": 64,
@@ -270,13 +259,13 @@ DATA_DEFAULTS = TrainConfig().data.model_dump()
 
 
 def test_munit_files_with_lists_and_two_sizes(tmp_path: Path) -> None:
-    folders = {f"data_folder_train_{d}": f"pictures/{d}" for d in "ab"}
+    folders = {f"data_folder_train_{d}": f"images/{d}" for d in "ab"}
     lists = {f"data_list_train_{d}": f"{d}.txt" for d in "ab"}
     sizes = {"new_size_a": 72, "new_size_b": 80}
     config = read_munit(tmp_path, folders | lists | sizes, "data_root", "new_size").data
     assert (config.resize, config.resize_b, config.root) == (72, 80, None)
     assert config.train_b is not None
-    assert (config.train_b.folder, config.train_b.list) == (Path("pictures/b"), Path("b.txt"))
+    assert (config.train_b.folder, config.train_b.list) == (Path("images/b"), Path("b.txt"))
     assert config.test_a is None
 
 

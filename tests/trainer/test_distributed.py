@@ -23,12 +23,12 @@ from parallel_runs import (
     stop_second_process,
 )
 from safetensors.torch import load_file
-from training_runs import Recorder, tiny_config, tiny_settings, write_data
+from training_runs import Recorder, prepared, tiny_settings, write_data
 
 from munit_edge.errors import ConfigError
 from munit_edge.trainer.checkpoint import saved_checkpoints
 from munit_edge.trainer.loop import TrainingResult, TrainingRun
-from munit_edge.trainer.prepare import LONGEST_WAIT, prepare_run
+from munit_edge.trainer.prepare import LONGEST_WAIT
 
 CASES = {
     "munit": (),
@@ -50,11 +50,6 @@ TOLERANCE = 1e-3
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return write_data(tmp_path / "data")
-
-
-def prepared(data: Path, path: Path, *overrides: str, resume: bool = False) -> TrainingRun:
-    config = tiny_config(f"data.root={data}", *overrides)
-    return prepare_run(config, path, device="cpu", resume=resume)
 
 
 def relative_distance(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> float:
@@ -125,7 +120,7 @@ def test_two_processes_with_batch_1_are_one_with_batch_2(
 
 
 def test_a_signal_to_one_process_stops_both(data: Path, tmp_path: Path) -> None:
-    (data / "trainA" / "02.png").write_bytes(b"no picture")
+    (data / "trainA" / "02.png").write_bytes(b"no image")
     run = tmp_path / "run"
     settings = ("batch_size=3", "image_interval=1")
     processes = start_processes(2, data, run, settings, stop_second_process)

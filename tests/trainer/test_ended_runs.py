@@ -16,14 +16,13 @@ from ended_runs import (
     run_until_a_file_is_too_large,
     run_until_half_a_checkpoint_is_free,
     run_until_nothing_is_free,
-    run_without_memory_for_pictures,
+    run_without_memory_for_images,
     start,
 )
 from hang_guard import wait_until
-from training_runs import Recorder, assert_same, tiny_config, write_data
+from training_runs import assert_same, train, write_data
 
 from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint, saved_checkpoints
-from munit_edge.trainer.prepare import prepare_run
 
 TWENTY = ("iterations=20", "checkpoint_interval=10", "image_interval=20")
 
@@ -33,14 +32,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("ended") / "data")
 
 
-def train(data: Path, path: Path, *overrides: str, resume: bool = False) -> Path:
-    config = tiny_config(f"data.root={data}", *overrides)
-    return prepare_run(config, path, device="cpu", resume=resume).train(Recorder()).checkpoint
-
-
 @pytest.fixture(scope="module")
 def twenty_straight(data: Path) -> Path:
-    return train(data, data.parent / "straight", *TWENTY)
+    return train(data, data.parent / "straight", *TWENTY).checkpoint
 
 
 @pytest.mark.parametrize(
@@ -54,7 +48,7 @@ def test_10_then_kill_9_then_10_are_20(
     run = tmp_path / "run"
     assert exit_code(start(ending, data, run, TWENTY, at)) == -signal.SIGKILL
     assert saved_checkpoints(run) == [run / "checkpoints" / "00000010"]
-    resumed = train(data, run, *TWENTY, resume=True)
+    resumed = train(data, run, *TWENTY, resume=True).checkpoint
     assert resumed.name == "00000020"
     assert_same(twenty_straight, resumed)
     assert sorted(p.name for p in resumed.parent.iterdir()) == ["00000010", "00000020"]
@@ -74,7 +68,7 @@ def test_processes_that_prepare_images_end_with_a_run_that_is_killed(
 def test_an_unforeseen_error_where_images_are_prepared_ends_the_run(
     data: Path, tmp_path: Path
 ) -> None:
-    assert exit_code(start(run_without_memory_for_pictures, data, tmp_path / "run")) == 1
+    assert exit_code(start(run_without_memory_for_images, data, tmp_path / "run")) == 1
     assert "no memory for an image" in (data / "error.txt").read_text()
 
 
@@ -107,4 +101,5 @@ def test_a_full_disk_leaves_the_previous_checkpoint_whole(
     assert words in (data / "error.txt").read_text()
     assert [p.name for p in (copy / "checkpoints").iterdir()] == ["00000003"]
     assert newest_checkpoint(copy) == open_checkpoint(copy).path
-    assert_same(train(data, tmp_path / "straight"), train(data, copy, resume=True))
+    straight, resumed = train(data, tmp_path / "straight"), train(data, copy, resume=True)
+    assert_same(straight.checkpoint, resumed.checkpoint)

@@ -14,7 +14,7 @@ from munit_edge.trainer.config import Initialisation
 from munit_edge.trainer.initialise import initialise
 
 FAN_IN = 48 * 9
-DEVIATIONS: dict[Initialisation, float] = {
+STDS: dict[Initialisation, float] = {
     "kaiming": math.sqrt(2 / FAN_IN),
     "xavier": math.sqrt(2) * math.sqrt(2 / (FAN_IN + 64 * 9)),
     "orthogonal": math.sqrt(2 / FAN_IN),
@@ -22,7 +22,7 @@ DEVIATIONS: dict[Initialisation, float] = {
 }
 
 
-@pytest.mark.parametrize("kind", DEVIATIONS)
+@pytest.mark.parametrize("kind", STDS)
 def test_spread_of_the_weights(kind: Initialisation) -> None:
     torch.manual_seed(0)
     networks = nn.Sequential(nn.Conv2d(48, 64, 3), nn.Linear(48 * 9, 64))
@@ -30,7 +30,7 @@ def test_spread_of_the_weights(kind: Initialisation) -> None:
     for module in networks:
         assert module.bias is not None
         assert not module.bias.any()
-    assert networks[0].weight.std().item() == pytest.approx(DEVIATIONS[kind], rel=0.03)
+    assert networks[0].weight.std().item() == pytest.approx(STDS[kind], rel=0.03)
 
 
 def test_default_changes_nothing() -> None:

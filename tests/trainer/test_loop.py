@@ -21,8 +21,9 @@ from training_runs import (
     all_tensors,
     assert_same,
     tiny_config,
+    train,
     write_data,
-    write_pictures,
+    write_images,
 )
 
 from munit_edge.errors import ConfigError, EngineError, InputError, ModelError, TrainingError
@@ -33,7 +34,6 @@ from munit_edge.images.io import read_image
 from munit_edge.trainer import loop
 from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint, saved_checkpoints
 from munit_edge.trainer.config import BestBy
-from munit_edge.trainer.loop import TrainingResult
 from munit_edge.trainer.measures import Evaluation
 from munit_edge.trainer.prepare import prepare_run
 from munit_edge.trainer.step import Losses, TrainingStep
@@ -43,18 +43,6 @@ from munit_edge.translator import Translator
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return write_data(tmp_path / "data")
-
-
-def train(
-    data: Path,
-    path: Path,
-    *overrides: str,
-    resume: bool = False,
-    display: Recorder | None = None,
-) -> TrainingResult:
-    config = tiny_config(f"data.root={data}", *overrides)
-    run = prepare_run(config, path, device="cpu", resume=resume)
-    return run.train(display or Recorder())
 
 
 def test_a_run_leaves_checkpoints_images_and_curves(data: Path, tmp_path: Path) -> None:
@@ -147,9 +135,7 @@ def test_a_damaged_checkpoint_is_named_with_the_one_before(data: Path, tmp_path:
     assert_same(train(data, tmp_path / "straight").checkpoint, resumed.checkpoint)
 
 
-def test_a_checkpoint_that_does_not_say_what_it_is_is_not_passed_over(
-    data: Path, tmp_path: Path
-) -> None:
+def test_a_checkpoint_without_a_format_is_not_passed_over(data: Path, tmp_path: Path) -> None:
     newest = train(data, tmp_path / "run").checkpoint
     (newest / "checkpoint.json").unlink()
     with pytest.raises(ModelError, match=r"00000006 is damaged.* away to continue from .*00000003"):
@@ -220,7 +206,7 @@ def test_the_best_checkpoint_stays_too(
 def tested(data: Path) -> Path:
     """The data with test images of the size of the crop."""
     for name in ("testA", "testB"):
-        write_pictures(data / name, MIN_IMAGES, (16, 16))
+        write_images(data / name, MIN_IMAGES, (16, 16))
     return data
 
 
@@ -444,7 +430,7 @@ def test_images_of_one_colour_are_named_once_and_do_no_harm(data: Path, tmp_path
 def test_a_domain_without_a_readable_image_stops_the_run(
     workers: int, data: Path, tmp_path: Path
 ) -> None:
-    write_pictures(data / "testB", 1)
+    write_images(data / "testB", 1)
     for file in (data / "trainB").iterdir():
         file.write_bytes(b"")
     with pytest.raises(InputError, match=r"no image of domain b in .*trainB can be read: .*empty"):

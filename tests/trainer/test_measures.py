@@ -38,7 +38,7 @@ def test_each_term_is_that_of_the_training_objective(term: str) -> None:
     assert error == pytest.approx(2 * float(losses[f"{term}_a"] + losses[f"{term}_b"]), rel=1e-4)
 
 
-def test_styles_go_round() -> None:
+def test_a_few_styles_are_used_in_turn() -> None:
     generators = RunState(CONFIG, torch.device("cpu")).generators
     one = reconstruction_error(generators, IMAGES, STYLES[:1], LossConfig())
     assert one == reconstruction_error(generators, IMAGES, STYLES[:1].expand(3, -1), LossConfig())

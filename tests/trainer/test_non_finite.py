@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from training_runs import Recorder, all_tensors, tiny_config, write_data
+from training_runs import Recorder, all_tensors, tiny_config, train, write_data
 
 from munit_edge.errors import TrainingError
 from munit_edge.trainer import loop
 from munit_edge.trainer.checkpoint import newest_checkpoint
 from munit_edge.trainer.loop import TrainingResult
-from munit_edge.trainer.prepare import prepare_run
 from munit_edge.trainer.run.state import RunState
 from munit_edge.trainer.step import Losses, Pair, TrainingStep
 
@@ -116,16 +115,18 @@ def broken_iterations(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     return iterations
 
 
-def train(data: Path, *overrides: str, resume: bool = False, display: Recorder) -> TrainingResult:
-    config = tiny_config(f"data.root={data}", "average_decay=null", *overrides)
-    return prepare_run(config, data.parent / "run", device="cpu", resume=resume).train(display)
+def train_plain(
+    data: Path, *overrides: str, resume: bool = False, display: Recorder | None = None
+) -> TrainingResult:
+    run, settings = data.parent / "run", ("average_decay=null", *overrides)
+    return train(data, run, *settings, resume=resume, display=display)
 
 
 def test_an_infinite_gradient_stops_the_run(data: Path, broken_iterations: set[int]) -> None:
     broken_iterations.add(5)
     saved = data.parent / "run" / "checkpoints" / "00000003"
     with pytest.raises(TrainingError) as caught:
-        train(data, display=Recorder())
+        train_plain(data)
     assert (
         "training diverged in iteration 5: generator_gradient_norm is inf "
         f"(last checkpoint: {saved})"
@@ -137,7 +138,7 @@ def test_an_infinite_gradient_stops_the_run(data: Path, broken_iterations: set[i
 def test_a_stopped_run_may_go_on_and_skip(data: Path, broken_iterations: set[int]) -> None:
     broken_iterations.update({2, 4})
     display = Recorder()
-    result = train(data, SKIP, display=display)
+    result = train_plain(data, SKIP, display=display)
     assert (result.iteration, result.skipped_updates) == (6, 2)
     assert display.messages == [
         f"iteration {i}: update of the generator skipped: generator_gradient_norm is inf"
@@ -145,7 +146,9 @@ def test_a_stopped_run_may_go_on_and_skip(data: Path, broken_iterations: set[int
     ]
     # The count goes on with the run.
     broken_iterations.add(8)
-    assert train(data, SKIP, "iterations=9", resume=True, display=display).skipped_updates == 3
+    assert (
+        train_plain(data, SKIP, "iterations=9", resume=True, display=display).skipped_updates == 3
+    )
 
 
 def test_a_run_that_only_skips_ends(
@@ -154,4 +157,4 @@ def test_a_run_that_only_skips_ends(
     monkeypatch.setattr(loop, "MAX_SKIPPED_IN_A_ROW", 2)
     broken_iterations.update({1, 2, 4, 5, 6})
     with pytest.raises(TrainingError, match="diverged in iteration 6: generator_gradient_norm"):
-        train(data, SKIP, display=Recorder())
+        train_plain(data, SKIP)

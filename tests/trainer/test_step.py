@@ -254,7 +254,7 @@ def test_processes_draw_their_own_part_of_the_augmentation() -> None:
     "setting",
     ["speed.fold_up_sampling=false", "speed.fused_adam=false", "speed.channels_last=true"],
 )
-def test_a_faster_way_gives_the_same(setting: str) -> None:
+def test_faster_settings_give_the_same(setting: str) -> None:
     results = []
     for settings in ((), (setting,)):
         config = tiny_config(*settings)

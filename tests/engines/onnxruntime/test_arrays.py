@@ -103,7 +103,7 @@ def test_results_outlive_session_and_later_runs(
     np.testing.assert_array_equal(np.asarray(kept), before)
 
 
-def test_what_goes_wrong_is_told_once(tiny_model: Path) -> None:
+def test_what_goes_wrong_is_reported_once(tiny_model: Path) -> None:
     """An integer array is no content, and the message stays as it was."""
     with _graphs(tiny_model, keep=True) as graphs:
         runner = graphs.runner("decoder", "b")

@@ -88,7 +88,7 @@ def test_missing_path(tmp_path: Path) -> None:
         open_graphs(tmp_path / "nothing")
 
 
-def test_auto_says_what_it_took(tiny_model: Path) -> None:
+def test_auto_reports_what_it_took(tiny_model: Path) -> None:
     with open_graphs(tiny_model) as graphs:
         assert graphs.engine == "onnxruntime"
         assert graphs.device in {"cpu", "cuda:0"}

@@ -157,7 +157,7 @@ def test_auto_takes_the_cpu_when_cuda_does_not_load(
     assert cuda_that_does_not_load, "CUDA was tried"
 
 
-def test_words_of_cuda_are_told() -> None:
+def test_words_of_cuda_are_reported() -> None:
     text = (
         "/src/info.cc:63 static Foo Parse(const T&) [ONNXRuntimeError] : 1 : FAIL : Failed: "
         "CUDA failure 35: CUDA driver version is insufficient ; GPU=-1 ; hostname=vm"

@@ -18,6 +18,7 @@ import pytest
 from hang_guard import wait_for
 from onnx import TensorProto, helper
 from pydantic import ValidationError
+from tensorrt_rtx import needs_rtx
 
 from munit_edge.engines.tensorrt import api as tensorrt_api
 from munit_edge.engines.tensorrt import builder as tensorrt_builder
@@ -31,10 +32,6 @@ from munit_edge.engines.tensorrt.profiles import (
 from munit_edge.errors import EngineError
 from munit_edge.model.manifest import GraphEntry, read_graph, read_manifest
 
-needs_rtx = pytest.mark.skipif(
-    not tensorrt_api.is_installed("tensorrt-rtx"),
-    reason="TensorRT-RTX is not installed (wheels for Linux on x86-64 and aarch64 only)",
-)
 RTX = BuildOptions(target="tensorrt-rtx", compute_capabilities=("8.6",), optimization_level=0)
 
 
@@ -252,7 +249,7 @@ def test_options_that_a_target_lacks_are_errors(fields: dict[str, Any], message:
 
 
 @needs_rtx
-def test_the_log_is_heard_only_while_someone_listens() -> None:
+def test_the_log_is_passed_on_only_while_someone_listens() -> None:
     api = tensorrt_api.load("tensorrt-rtx")
     node = helper.make_node("Frobnicate", ["x"], ["y"], domain="ours")
     with api.log.listen() as messages:
@@ -272,7 +269,7 @@ def test_a_missing_tensorrt_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> No
         tensorrt_api.load("tensorrt")
 
 
-def test_a_tensorrt_that_does_not_load_says_why(
+def test_a_tensorrt_that_does_not_load_gives_the_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "half_installed.py").write_text(

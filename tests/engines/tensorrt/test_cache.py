@@ -19,21 +19,18 @@ from typing import Any
 
 import pytest
 from hang_guard import HANG_S
+from tensorrt_rtx import needs_rtx
 
 from munit_edge.engines.cuda import DeviceFacts
-from munit_edge.engines.tensorrt import api as tensorrt_api
 from munit_edge.engines.tensorrt import cache as plan_cache
 from munit_edge.engines.tensorrt import listing as plan_list
 from munit_edge.engines.tensorrt.builder import BuildOptions, BuiltPlan
 from munit_edge.engines.tensorrt.cache import BuildRequest, Plan, find_or_build
 from munit_edge.engines.tensorrt.listing import list_plans, prune_plans
 from munit_edge.engines.tensorrt.profiles import declare_profiles
-from munit_edge.errors import ConfigError, EngineError, ModelError, OutputError
+from munit_edge.errors import EngineError, ModelError, OutputError
 from munit_edge.model.manifest import GraphEntry, Precision, read_manifest
 
-needs_rtx = pytest.mark.skipif(
-    not tensorrt_api.is_installed("tensorrt-rtx"), reason="TensorRT-RTX is not installed"
-)
 ORIN = DeviceFacts("Orin", (8, 7), cuda_version=12060, driver_version=12060, integrated=True)
 
 
@@ -321,7 +318,7 @@ def test_a_cancelled_build_leaves_nothing(
     assert [path.name for path in (cache / "engines").iterdir()] == ["locks"]
 
 
-def test_no_gpu_is_told_before_tensorrt_is_touched(
+def test_a_missing_gpu_is_reported_before_tensorrt_is_touched(
     ask: Asker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_gpu(index: int) -> DeviceFacts:
@@ -450,12 +447,6 @@ def test_a_real_plan_is_found_again(tiny_model: Path, cache: Path) -> None:
     assert not ask(**RTX).built
     text = first.path.with_suffix(".json").read_text()
     assert json.loads(text)["key"]["gpu"] is None
-
-
-@needs_rtx
-def test_unknown_compute_capability(ask: Asker) -> None:
-    with pytest.raises(ConfigError, match=r"--compute-capability: 1\.0 is unknown; .*8\.6"):
-        ask("64", target="tensorrt-rtx", compute_capabilities=("1.0",))
 
 
 @pytest.mark.parametrize(

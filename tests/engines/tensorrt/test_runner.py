@@ -231,7 +231,7 @@ def test_the_lean_runtime_builds_nothing(
     assert machine.built == built
 
 
-def test_host_arrays_are_taken_too(machine: Machine) -> None:
+def test_host_arrays_are_accepted_too(machine: Machine) -> None:
     """Content that was kept as a NumPy array, or comes from another engine."""
     images, styles = _images(2), np.ones((2, 8), np.float32)
     with machine.open() as translator:
@@ -389,7 +389,7 @@ def _other_plan(machine: Machine) -> None:
         (_other_plan, "other inputs and outputs than its graph .*engines prune"),
     ],
 )
-def test_failures_say_how_to_fix_them(
+def test_failures_name_the_fix(
     fault: Callable[[Machine], None], message: str, machine: Machine
 ) -> None:
     fault(machine)

@@ -141,7 +141,7 @@ def test_export_passes() -> None:
     assert {check.name for check in result.checks} == OUTPUTS
 
 
-def test_export_in_fp16_is_judged_by_the_shipped_pictures(
+def test_export_in_fp16_is_judged_by_the_shipped_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The export itself takes half a minute, and tests/export runs it."""

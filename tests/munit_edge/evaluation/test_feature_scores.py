@@ -74,8 +74,8 @@ def test_everything_at_once(images: dict[Domain, Images]) -> None:
     assert found.fid is not None
     assert found.kid is not None
     greys = np.arange(0, 240, 20)
-    means, deviations = zip(*((g.mean(), g.std(ddof=1)) for g in (greys[:10], greys)), strict=True)
-    expected = (means[0] - means[1]) ** 2 + (deviations[0] - deviations[1]) ** 2
+    means, stds = zip(*((g.mean(), g.std(ddof=1)) for g in (greys[:10], greys)), strict=True)
+    expected = (means[0] - means[1]) ** 2 + (stds[0] - stds[1]) ** 2
     assert found.fid.value == pytest.approx(expected)
     assert (found.fid.pictures, found.kid.subset_size) == ((10, 12), 5)
 

@@ -19,7 +19,7 @@ def test_styles_of_the_prior() -> None:
     np.testing.assert_allclose(found.mean, styles.mean(axis=0), atol=1e-6)
 
 
-def test_styles_that_all_but_agree_and_lie_aside() -> None:
+def test_styles_of_little_spread_around_another_mean() -> None:
     styles = 2 + 0.1 * np.random.default_rng(6).standard_normal((100, 4), dtype=np.float32)
     found = style_distribution(styles)
     assert found.mean_length == pytest.approx(2, abs=0.05)
@@ -28,7 +28,7 @@ def test_styles_that_all_but_agree_and_lie_aside() -> None:
     assert found.test.p_value == 0.001
 
 
-def test_styles_that_say_one_thing_in_every_number() -> None:
+def test_styles_whose_numbers_repeat_each_other() -> None:
     one = np.random.default_rng(7).standard_normal((300, 1), dtype=np.float32)
     found = style_distribution(np.repeat(one, 4, axis=1))
     assert found.spread == pytest.approx(1, abs=0.1)
@@ -74,6 +74,6 @@ def test_translations_that_look_like_no_real_image(grey: Images) -> None:
     assert joint is None
 
 
-def test_pooled_content_has_means_and_deviations() -> None:
+def test_pooled_content_has_means_and_stds() -> None:
     codes = np.array([[[[1, 3]], [[5, 5]]]], np.float32)
     np.testing.assert_array_equal(pooled_content(codes), [2, 5, 1, 0])

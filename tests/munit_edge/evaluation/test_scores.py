@@ -28,12 +28,12 @@ def white(count: int, dimensions: int, seed: int) -> Features:
 def test_fid_of_known_normal_distributions(counts: tuple[int, int]) -> None:
     """Of diagonal covariances it is |m1 - m2|^2 + the sum of (s1 - s2)^2."""
     means = np.array([[1.0, -2, 0, 3, 5], [0.0, 1, 2, 3, -1]])
-    deviations = np.array([[1.0, 2, 3, 0.5, 1], [2.0, 2, 1, 0.1, 4]])
+    stds = np.array([[1.0, 2, 3, 0.5, 1], [2.0, 2, 1, 0.1, 4]])
     first, second = (
-        white(count, 5, seed) * deviation + mean
-        for count, seed, deviation, mean in zip(counts, (0, 1), deviations, means, strict=True)
+        white(count, 5, seed) * std + mean
+        for count, seed, std, mean in zip(counts, (0, 1), stds, means, strict=True)
     )
-    expected = ((means[0] - means[1]) ** 2).sum() + ((deviations[0] - deviations[1]) ** 2).sum()
+    expected = ((means[0] - means[1]) ** 2).sum() + ((stds[0] - stds[1]) ** 2).sum()
     assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-10)
     assert frechet_distance(second, first) == pytest.approx(expected, rel=1e-10)
 
@@ -73,10 +73,10 @@ def test_kid_is_what_loops_give() -> None:
         within_y = sum(kernel(y[i], y[j]) for i in range(4) for j in range(4) if i != j) / 12
         across = sum(kernel(x[i], y[j]) for i in range(4) for j in range(4)) / 16
         expected.append(within_x + within_y - 2 * across)
-    mean, deviation, size = kernel_distance(first, second, seed=7)
+    mean, std, size = kernel_distance(first, second, seed=7)
     assert size == 4
     assert mean == pytest.approx(np.mean(expected))
-    assert deviation == pytest.approx(np.std(expected))
+    assert std == pytest.approx(np.std(expected))
 
 
 def test_kid_of_one_distribution_is_0_with_few_samples_too() -> None:

@@ -17,6 +17,14 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*"))
 
 
+def old_model(folder: Path) -> Path:
+    """A folder that is there already, with a file."""
+    path = folder / "model"
+    path.mkdir()
+    (path / "old").touch()
+    return path
+
+
 def test_file_appears_whole(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "file.txt"
     with atomic_file(path) as partial:
@@ -42,9 +50,7 @@ def test_failed_file_leaves_the_earlier_one(error: BaseException, tmp_path: Path
 
 
 def test_failed_folder_leaves_the_earlier_one(tmp_path: Path) -> None:
-    path = tmp_path / "model"
-    path.mkdir()
-    (path / "old").touch()
+    path = old_model(tmp_path)
     with (
         pytest.raises(ValueError, match="x"),
         atomic_folder(path, replacing=lambda old, new: None) as partial,
@@ -55,9 +61,7 @@ def test_failed_folder_leaves_the_earlier_one(tmp_path: Path) -> None:
 
 
 def test_folder_is_replaced_only_when_asked(tmp_path: Path) -> None:
-    path = tmp_path / "model"
-    path.mkdir()
-    (path / "old").touch()
+    path = old_model(tmp_path)
     with pytest.raises(OutputError, match="--overwrite"), atomic_folder(path):
         pass
     with atomic_folder(path, replacing=lambda old, new: None) as partial:
@@ -94,9 +98,7 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
 
 
 def test_what_may_not_be_replaced_stays(tmp_path: Path) -> None:
-    path = tmp_path / "model"
-    path.mkdir()
-    (path / "old").touch()
+    path = old_model(tmp_path)
 
     def refuse(old: Path, new: Path) -> None:
         assert (old, list(new.iterdir())) == (path, [new / "new"])
@@ -113,9 +115,7 @@ def test_folders_change_places_with_and_without_the_systems_help(
 ) -> None:
     if not exchange:
         monkeypatch.setattr(files, "_exchange", lambda path, other: False)
-    path = tmp_path / "model"
-    path.mkdir()
-    (path / "old").touch()
+    path = old_model(tmp_path)
     with atomic_folder(path, replacing=lambda old, new: None) as partial:
         (partial / "new").touch()
     assert leftovers(tmp_path) == ["model", "new"]
@@ -178,7 +178,7 @@ def test_a_file_that_appears_meanwhile_stays(
         (errno.EACCES, "permission denied"),
     ],
 )
-def test_errors_say_the_fix(number: int, message: str, tmp_path: Path) -> None:
+def test_errors_name_the_fix(number: int, message: str, tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match=f"cannot write .*file: .*{message}"),
         output_errors(tmp_path / "file"),
@@ -195,7 +195,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_full_disk_is_said() -> None:
+def test_a_full_disk_is_reported() -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full on this system")

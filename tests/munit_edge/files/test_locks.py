@@ -41,7 +41,7 @@ with {block} as held:
 
 @contextlib.contextmanager
 def holder(block: str, then: str = "pass") -> Iterator[subprocess.Popen[str]]:
-    """A process within the block `with {block} as held`; it says `held` and waits."""
+    """A process within the block `with {block} as held`; it prints `held` and waits."""
     program = HOLD.format(block=block, then=then)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", program], text=True, **pipes) as process:
@@ -67,7 +67,7 @@ def hidden(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("function", [writing_into, writing_to])
-def test_the_second_is_reported_who_has_it(
+def test_the_second_is_refused_with_the_name_of_the_holder(
     function: Callable[[Path], contextlib.AbstractContextManager[None]], tmp_path: Path
 ) -> None:
     target = tmp_path / "deep" / "target"
@@ -94,15 +94,14 @@ def test_a_dead_holder_is_no_obstacle(tmp_path: Path) -> None:
     assert hidden(tmp_path) == []
 
 
-def test_all_names_of_a_folder_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "target").mkdir()
-    (tmp_path / "link").symlink_to("target")
-    monkeypatch.chdir(tmp_path)
-    with holder(f"writing_into(Path({str(tmp_path / 'target')!r}))"):
-        for name in ("target", "link", "./target/../link", str(tmp_path / "link")):
+def test_all_names_of_a_folder_are_one(working_folder: Path) -> None:
+    (working_folder / "target").mkdir()
+    (working_folder / "link").symlink_to("target")
+    with holder(f"writing_into(Path({str(working_folder / 'target')!r}))"):
+        for name in ("target", "link", "./target/../link", str(working_folder / "link")):
             with pytest.raises(OutputError, match="in use"), writing_into(Path(name)):
                 pass
-    with holder(f"writing_to(Path({str(tmp_path / 'link')!r}))"):
+    with holder(f"writing_to(Path({str(working_folder / 'link')!r}))"):
         with pytest.raises(OutputError, match="in use"), writing_to(Path("target")):
             pass
         with writing_to(Path("other")), writing_into(Path("target")):
@@ -172,7 +171,7 @@ def test_a_process_that_outlives_its_parent_holds_nothing(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("process", "free"), [(os.getppid(), False), (2**22 + 1, True)])
-def test_without_flock_the_file_tells(
+def test_without_flock_the_file_decides(
     process: int, free: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def flock(descriptor: int, how: int) -> None:

@@ -1,4 +1,4 @@
-"""What is said of paths that the system refuses."""
+"""Messages about paths that the system refuses."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_answer_of_the_system_is_one_line(
         ask(Path("photo"))
 
 
-def test_what_is_not_there_is_no_error(tmp_path: Path) -> None:
+def test_missing_files_are_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "broken").symlink_to("nowhere")
     for path in ("nowhere", "broken", "file/below"):
@@ -52,7 +52,7 @@ def test_what_is_not_there_is_no_error(tmp_path: Path) -> None:
     assert is_folder(tmp_path)
 
 
-def test_names_that_cannot_be(tmp_path: Path) -> None:
+def test_impossible_names(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^x{80}\.\.\. \(300 characters\) .* too long"):
         exists(Path(LONG))
     with pytest.raises(InputError, match="no file can have this name"):

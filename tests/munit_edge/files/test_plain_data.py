@@ -181,10 +181,12 @@ def test_files_that_are_no_configuration(content: bytes, message: str, tmp_path:
         (".", "is a folder: name a file"),
         ("x" * 5000, "cannot be used: the name is too long"),
         ("a\0b", "cannot be used: no file can have this name"),
+        ("loop.yaml", "cannot be used: .*links form a loop"),
     ],
-    ids=["missing", "folder", "long", "NUL"],
+    ids=["missing", "folder", "long", "NUL", "loop"],
 )
 def test_files_that_cannot_be_read(read: Any, name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
     with pytest.raises(ConfigError, match=message):
         read(tmp_path / name)
 

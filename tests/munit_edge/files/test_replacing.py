@@ -56,7 +56,7 @@ def test_files_of_the_user_are_named_and_stay(name: str, model: Path) -> None:
     assert name in text
 
 
-def test_links_and_special_files_are_the_users(model: Path, tmp_path: Path) -> None:
+def test_links_and_special_files_belong_to_the_user(model: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (model / "decoder_a.onnx").symlink_to(tmp_path / "photos")
     os.mkfifo(model / "style_encoder_a.onnx")

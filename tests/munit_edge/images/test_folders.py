@@ -6,17 +6,12 @@ import socket
 from pathlib import Path, PurePath
 
 import pytest
+from empty_files import touch
 
 from munit_edge.errors import InputError
 from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.images.folders import find_images, unique_stems
 from munit_edge.images.left_out import LeftOut
-
-
-def touch(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
 
 
 def stems(*paths: str) -> list[str]:
@@ -81,10 +76,9 @@ def test_one_name_in_two_places(tmp_path: Path) -> None:
     assert [str(file.stem) for file in found] == ["x_jpg", "x_jpg-2"]
 
 
-def test_each_file_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    touch(tmp_path, "x.png", "y.png")
-    monkeypatch.chdir(tmp_path)
-    found = find_images([Path("x.png"), tmp_path, Path(os.curdir, "y.png")])
+def test_each_file_counts_once(working_folder: Path) -> None:
+    touch(working_folder, "x.png", "y.png")
+    found = find_images([Path("x.png"), working_folder, Path(os.curdir, "y.png")])
     assert [str(file.stem) for file in found] == ["x", "y"]
     assert found[0].path == Path("x.png")
 
@@ -113,7 +107,7 @@ def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
 # What is passed over
 
 
-def test_what_people_take_for_images_is_counted_by_kind(
+def test_files_mistaken_for_images_are_counted_by_kind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("munit_edge.images.folders.can_read_heif", lambda: False)
@@ -161,12 +155,12 @@ def test_what_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
         left_out = LeftOut()
         found = find_images([tmp_path], left_out=left_out)
     assert [file.path.name for file in found] == ["a.png", "linked.png"]
-    told = {path.name: text for path, text in left_out.faults.items()}
-    assert told.keys() == {f"{n}.png" for n in ("pipe", "device", "broken", "loop", "socket")}
+    faults = {path.name: text for path, text in left_out.faults.items()}
+    assert faults.keys() == {f"{n}.png" for n in ("pipe", "device", "broken", "loop", "socket")}
     for name, word in (("pipe", "a pipe"), ("device", "a device"), ("socket", "a socket")):
-        assert f"{name}.png is {word}, not an image" in told[f"{name}.png"]
-    assert "link to nothing" in told["broken.png"]
-    assert "loop" in told["loop.png"]
+        assert f"{name}.png is {word}, not an image" in faults[f"{name}.png"]
+    assert "link to nothing" in faults["broken.png"]
+    assert "loop" in faults["loop.png"]
 
 
 @pytest.mark.parametrize(

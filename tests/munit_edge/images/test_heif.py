@@ -12,7 +12,7 @@ from PIL import Image
 
 from munit_edge.errors import InputError, UnreadableImageError
 from munit_edge.images import heif
-from munit_edge.images import opening as picture_opening
+from munit_edge.images import opening as image_opening
 from munit_edge.images.folders import find_images
 from munit_edge.images.heif import can_read_heif, is_heif
 from munit_edge.images.io import count_pixels, read_image
@@ -79,7 +79,7 @@ def test_without_the_extra_it_is_named(
     tmp_path: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = heic(tmp_path / "photo", pixels)
-    monkeypatch.setattr(picture_opening, "can_read_heif", lambda: False)
+    monkeypatch.setattr(image_opening, "can_read_heif", lambda: False)
     with pytest.raises(UnreadableImageError, match=r"is a HEIC image: run `pip install .*heif"):
         read_image(path, 3)
 

@@ -151,13 +151,13 @@ LONG = "x" * 3_000_000
         text(a=lambda info: info.add_itxt("XML:com.adobe.xmp", LONG, zip=True)),
         png(COLOURS, 8, RGB, after=chunk(b"zTXt", b"a\0\0" + zlib.compress(LONG.encode()))),
         png(COLOURS, 8, RGB, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(70_000_000))) * 3),
-        png(COLOURS, 8, RGB, chunk(b"tEXt", b"a\0b", sound=False)),
-        png(COLOURS, 8, RGB, after=chunk(b"tIME", b"1234567", sound=False)),
-        png(COLOURS, 8, RGB, chunk(b"gAMA", b"\0\1\x86\xa0", sound=False)),
+        png(COLOURS, 8, RGB, chunk(b"tEXt", b"a\0b", intact=False)),
+        png(COLOURS, 8, RGB, after=chunk(b"tIME", b"1234567", intact=False)),
+        png(COLOURS, 8, RGB, chunk(b"gAMA", b"\0\1\x86\xa0", intact=False)),
         png(COLOURS, 8, RGB, chunk(b"pHYs", b"\0")),
         png(COLOURS, 8, RGB, chunk(b"iCCP", b"a\0\7junk")),
-        png(COLOURS, 8, RGB, chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\0", sound=False)),
-        png(COLOURS, 8, RGB, chunk(b"prVt", b"anything", sound=False)),
+        png(COLOURS, 8, RGB, chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\0", intact=False)),
+        png(COLOURS, 8, RGB, chunk(b"prVt", b"anything", intact=False)),
     ],
     ids=lambda data: f"{len(data)} bytes",
 )
@@ -182,9 +182,9 @@ def test_texts_are_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
-        (png(COLOURS, 8, RGB, sound=False), "IDAT"),
-        (png(RAMP[..., None], 8, GREY, chunk(b"tRNS", b"\0\0", sound=False)), "tRNS"),
-        (png(COLOURS, 8, RGB, chunk(b"PLTE", b"abc", sound=False)), "PLTE"),
+        (png(COLOURS, 8, RGB, intact=False), "IDAT"),
+        (png(RAMP[..., None], 8, GREY, chunk(b"tRNS", b"\0\0", intact=False)), "tRNS"),
+        (png(COLOURS, 8, RGB, chunk(b"PLTE", b"abc", intact=False)), "PLTE"),
     ],
 )
 def test_a_wrong_checksum_of_what_decides_the_pixels(data: bytes, kind: str) -> None:
@@ -228,7 +228,7 @@ def test_the_orientation_in_a_text_counts() -> None:
 
 @pytest.mark.parametrize("most", [1, 15, 100, 255, 1000, 4095, 65535])
 @pytest.mark.parametrize("magic", [b"P2", b"P3", b"P5", b"P6"])
-def test_netpbm_with_any_white(magic: bytes, most: int) -> None:
+def test_netpbm_with_any_maximum(magic: bytes, most: int) -> None:
     samples = RAMP if magic in (b"P2", b"P5") else COLOURS
     values = np.rint(samples / 255 * most).astype(int)
     body = values.astype(">u2" if most > 255 else "u1").tobytes()

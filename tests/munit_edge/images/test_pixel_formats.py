@@ -148,10 +148,10 @@ def test_opaque_modes(image: Image.Image, grey: list[int], rgb: list[tuple[int, 
 )
 def test_modes_with_alpha(image: Image.Image, alpha: list[int], rgb: list[object]) -> None:
     """Alpha goes beside the pixels, and what nobody can see is white."""
-    decoded = convert_image(image, 3)
-    assert decoded.alpha is not None
-    assert decoded.alpha.tolist() == [alpha]
-    assert decoded.pixels.tolist() == [[list(pixel) for pixel in rgb]]  # type: ignore[call-overload]
+    converted = convert_image(image, 3)
+    assert converted.alpha is not None
+    assert converted.alpha.tolist() == [alpha]
+    assert converted.pixels.tolist() == [[list(pixel) for pixel in rgb]]  # type: ignore[call-overload]
     four = convert_image(image, 4)
     assert four.alpha is None
     assert four.pixels[0, :, 3].tolist() == alpha
@@ -188,10 +188,10 @@ def test_palette_with_transparency(transparency: object) -> None:
     ids=["grey", "rgb", "bits", "deep grey"],
 )
 def test_one_transparent_colour_in_png(image: Image.Image, transparency: object) -> None:
-    decoded = through_file(image, "PNG", transparency=transparency)
-    assert decoded.alpha is not None
-    assert decoded.alpha.tolist() == [[255, 0]]
-    assert decoded.pixels[0, 1].tolist() == [255, 255, 255]
+    converted = through_file(image, "PNG", transparency=transparency)
+    assert converted.alpha is not None
+    assert converted.alpha.tolist() == [[255, 0]]
+    assert converted.pixels[0, 1].tolist() == [255, 255, 255]
 
 
 # ----------------------------------------------------------------------------------------------
@@ -269,9 +269,9 @@ def srgb() -> bytes:
 
 def test_rgb_pixels_stay_and_their_profile_travels_along() -> None:
     image = colours([RED, (1, 2, 3)])
-    decoded = through_file(image, "PNG", icc_profile=linear_rgb())
-    assert decoded.pixels.tolist() == np.asarray(image).tolist()
-    assert decoded.icc_profile == linear_rgb()
+    converted = through_file(image, "PNG", icc_profile=linear_rgb())
+    assert converted.pixels.tolist() == np.asarray(image).tolist()
+    assert converted.icc_profile == linear_rgb()
     rgba = through_file(image.convert("RGBA"), "PNG", channels=4, icc_profile=linear_rgb())
     assert rgba.icc_profile == linear_rgb()
 
@@ -293,21 +293,21 @@ def test_a_change_of_mode_goes_through_the_profile(
     image: Image.Image, profile: bytes, channels: int
 ) -> None:
     """128 proportional to light is sRGB 188."""
-    decoded = through_file(image, "PNG", channels=channels, icc_profile=profile)
-    assert decoded.pixels.tolist() == [[[188] * channels]]
-    assert decoded.icc_profile is None
+    converted = through_file(image, "PNG", channels=channels, icc_profile=profile)
+    assert converted.pixels.tolist() == [[[188] * channels]]
+    assert converted.icc_profile is None
 
 
 def test_cmyk_goes_through_its_profile() -> None:
     image = colours([(0, 0, 0, 0), (0, 0, 0, 255), (255, 0, 0, 0)], mode="CMYK")
     plain = through_file(image, "TIFF").pixels[0].tolist()
     assert plain == [[255, 255, 255], [0, 0, 0], [0, 255, 255]]
-    decoded = through_file(image, "TIFF", icc_profile=pale_cmyk())
-    paper, black, cyan = decoded.pixels[0].tolist()
+    converted = through_file(image, "TIFF", icc_profile=pale_cmyk())
+    paper, black, cyan = converted.pixels[0].tolist()
     assert paper == [255, 255, 255]
     assert black == pytest.approx([92] * 3, abs=4)  # L* = 40
     assert cyan == pytest.approx([225] * 3, abs=4)  # L* = 90
-    assert decoded.icc_profile is None
+    assert converted.icc_profile is None
 
 
 def test_inverted_cmyk_jpeg_is_the_right_way_round() -> None:
@@ -325,9 +325,9 @@ def test_lab_without_a_profile() -> None:
 def test_profiles_that_do_not_fit_are_dropped(profile: bytes) -> None:
     image = colours([RED])
     image.info["icc_profile"] = profile
-    decoded = convert_image(image, 3)
-    assert decoded.pixels.tolist() == [[[255, 0, 0]]]
-    assert decoded.icc_profile is None
+    converted = convert_image(image, 3)
+    assert converted.pixels.tolist() == [[[255, 0, 0]]]
+    assert converted.icc_profile is None
 
 
 def test_damaged_profile_of_the_right_kind_is_no_reason_to_refuse_the_image() -> None:

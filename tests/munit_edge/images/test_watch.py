@@ -91,16 +91,13 @@ def test_files_cannot_be_watched(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["in", "in/", "./in", "in/../in", "alias"])
-def test_the_watched_folder_takes_no_results(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_the_watched_folder_takes_no_results(name: str, working_folder: Path) -> None:
     Path("in").mkdir()
     Path("alias").symlink_to("in")
     with pytest.raises(InputError, match=r"is the watched folder .*: results would be translated"):
-        FolderWatch([tmp_path / "in"], Path(name))
+        FolderWatch([working_folder / "in"], Path(name))
     with pytest.raises(InputError, match="is the watched folder"):
-        FolderWatch([Path("alias")], tmp_path / "in")
+        FolderWatch([Path("alias")], working_folder / "in")
 
 
 def test_results_below_are_no_inputs_through_links(tmp_path: Path) -> None:

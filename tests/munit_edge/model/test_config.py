@@ -9,7 +9,6 @@ import pytest
 
 from munit_edge.errors import ConfigError
 from munit_edge.files.names import real_name
-from munit_edge.files.plain_data import read_yaml
 from munit_edge.model import layers
 from munit_edge.model.config import ModelConfig, split_direction
 from munit_edge.settings import StrictModel, validate
@@ -67,18 +66,6 @@ def test_direction() -> None:
     assert split_direction("b2a") == ("b", "a")
     with pytest.raises(ConfigError, match="use 'a2b' or 'b2a'"):
         split_direction("ab")
-
-
-def test_files_that_the_system_refuses(tmp_path: Path) -> None:
-    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
-    for name, words in (("x" * 300, "too long"), ("loop.yaml", "links form a loop")):
-        with pytest.raises(ConfigError, match=f"cannot be used: .*{words}"):
-            read_yaml(tmp_path / name)
-
-
-def test_a_byte_order_mark_is_no_part_of_a_key(tmp_path: Path) -> None:
-    (tmp_path / "x.yaml").write_bytes(b"\xef\xbb\xbfseed: 3\n")
-    assert read_yaml(tmp_path / "x.yaml") == {"seed": 3}
 
 
 def test_json_of_names_that_are_not_utf8() -> None:

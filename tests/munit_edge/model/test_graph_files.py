@@ -67,7 +67,7 @@ def in_training() -> onnx.ModelProto:
 
 
 def undeclared() -> onnx.ModelProto:
-    """With the name of a file, and a location that is not said to be external."""
+    """With the name of a file, and a location that is not marked as external."""
     made = model(initializer=[tensor()])
     made.graph.initializer[0].data_location = TensorProto.DEFAULT
     return made

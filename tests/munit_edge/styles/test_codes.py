@@ -107,7 +107,7 @@ def test_linear() -> None:
     ],
     ids=["opposite", "one direction", "the same", "from zero", "zeros", "one number"],
 )
-def test_without_a_great_circle_the_way_is_straight(start: Styles, end: Styles) -> None:
+def test_without_a_great_circle_the_path_is_straight(start: Styles, end: Styles) -> None:
     codes = interpolate_styles(start, end, 5)
     np.testing.assert_array_equal(codes, interpolate_styles(start, end, 5, spherical=False))
     assert np.isfinite(codes).all()

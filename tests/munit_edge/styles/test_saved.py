@@ -63,7 +63,7 @@ def saved(tmp_path: Path) -> SavedStyles:
     return saved
 
 
-def test_names_and_paths_are_told_apart(saved: SavedStyles, tmp_path: Path) -> None:
+def test_names_and_paths_are_distinguished(saved: SavedStyles, tmp_path: Path) -> None:
     assert saved.names() == ["blue", "mix", "red"]
     assert saved.find("red") == tmp_path / "styles" / "red.json"
     assert saved.find(str(tmp_path / "two.json")) == tmp_path / "two.json"
@@ -133,7 +133,7 @@ def test_one_style_by_name_file_or_seed(saved: SavedStyles, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("ends", "spherical"), [(("red", "7"), True), (("red", "mix"), False), (("mix", "7"), False)]
 )
-def test_the_way_depends_on_where_the_ends_are_from(
+def test_the_path_depends_on_where_the_ends_are_from(
     saved: SavedStyles, ends: tuple[str, str], spherical: bool
 ) -> None:
     start, end = (saved.read_one(name, "b") for name in ends)

@@ -7,6 +7,7 @@ import io
 
 import numpy as np
 import pytest
+from noise_images import noise
 from PIL import Image
 
 from munit_edge.images.io import ImageData, Images
@@ -29,7 +30,7 @@ def unpacked(*images: ImageData) -> Images:
     return found
 
 
-def test_one_picture_keeps_its_proportions_and_colours() -> None:
+def test_one_image_keeps_its_proportions_and_colours() -> None:
     found = unpacked(flat((30, 120, 220)))
     assert found.shape == (SIDE // 2, SIDE, 3)
     assert np.abs(found.astype(int) - (30, 120, 220)).max() < 8
@@ -45,8 +46,7 @@ def test_several_lie_side_by_side_and_the_fifth_is_left_out() -> None:
 
 
 def test_noise_is_small_too() -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
-    assert len(base64.b64decode(pack_thumbnail([ImageData(noise)]))) <= MAX_BYTES
+    assert len(base64.b64decode(pack_thumbnail([ImageData(noise(300, 300))]))) <= MAX_BYTES
 
 
 def _png() -> bytes:
@@ -75,11 +75,11 @@ CUT = base64.b64decode(pack_thumbnail([flat((1, 2, 3))]))[:99]
     ],
     ids=["nothing", "a beginning", "cut", "no JPEG", "large"],
 )
-def test_damaged_ones_are_none(data: bytes) -> None:
+def test_damaged_thumbnails_give_none(data: bytes) -> None:
     assert unpack_thumbnail(base64.b64encode(data).decode()) is None
 
 
-def test_what_is_no_base64_is_none() -> None:
+def test_text_that_is_no_base64_gives_none() -> None:
     assert unpack_thumbnail("###") is None
 
 

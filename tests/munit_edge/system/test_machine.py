@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from shell_programs import write_program
 
 from munit_edge.system.machine import look_at_machine, power_modes
 
@@ -20,11 +21,6 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
     return folder
-
-
-def write_program(path: Path, lines: str) -> None:
-    path.write_text(f"#!/bin/sh\n{lines}\n")
-    path.chmod(0o755)
 
 
 def write_system(root: Path, release: str = RELEASE, board: str = "Jetson AGX Orin\0") -> Path:

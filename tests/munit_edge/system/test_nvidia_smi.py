@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from shell_programs import write_program
 
 from munit_edge.system import child, nvidia_smi
 from munit_edge.system.nvidia_smi import query_gpus
@@ -15,11 +16,6 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Path of the only program that is found; /bin/sh needs no search."""
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path / "nvidia-smi"
-
-
-def write_program(path: Path, lines: str) -> None:
-    path.write_text(f"#!/bin/sh\n{lines}\n")
-    path.chmod(0o755)
 
 
 def test_no_program_gives_no_answers(program: Path) -> None:
@@ -41,23 +37,14 @@ def test_gpus(program: Path) -> None:
 
 
 def test_memory_of_one_gpu(program: Path) -> None:
-    answer = 'case "$*" in --id=1*memory.free*) echo 2048;; --id=1*memory.used*) echo 5;; esac'
-    write_program(program, answer)
+    free, used = ("--id=1*memory.free*) echo 2048", "--id=1*memory.used*) echo 5")
+    write_program(program, f'case "$*" in {free};; {used};; *memory.free*) exit 6;; esac')
     assert nvidia_smi.free_memory_bytes(1) == 2 << 30
     assert nvidia_smi.used_memory_bytes(1) == 5 << 20
+    assert nvidia_smi.free_memory_bytes(7) is None
     assert nvidia_smi.used_memory_bytes(7) is None
     write_program(program, "echo '[N/A]'")
     assert nvidia_smi.used_memory_bytes(1) is None
-
-
-def test_free_memory_by_the_index_of_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert nvidia_smi.free_memory_bytes(1) is None
-    program = tmp_path / "nvidia-smi"
-    program.write_text('#!/bin/sh\n[ "$1" = --id=1 ] && echo 2048 || exit 6\n')
-    program.chmod(0o755)
-    assert nvidia_smi.free_memory_bytes(1) == 2 << 30
-    assert nvidia_smi.free_memory_bytes(7) is None
 
 
 def test_power_limits_of_the_gpus_that_have_them(program: Path) -> None:

@@ -139,16 +139,18 @@ def test_results_before_an_error_are_yielded_first() -> None:
     assert got == [0, 1, 2]
 
 
+def thousand(closed: threading.Event) -> Iterator[int]:
+    """Numbers; `closed` is set when no more are taken."""
+    try:
+        yield from range(1000)
+    finally:
+        closed.set()
+
+
 def test_closing_drops_what_has_not_begun_and_waits_for_what_has() -> None:
     begun: list[int] = []
     ended: list[int] = []
     closed, go_on = threading.Event(), threading.Event()
-
-    def items() -> Iterator[int]:
-        try:
-            yield from range(1000)
-        finally:
-            closed.set()
 
     def work(item: int) -> int:
         begun.append(item)
@@ -157,7 +159,7 @@ def test_closing_drops_what_has_not_begun_and_waits_for_what_has() -> None:
         ended.append(item)
         return item
 
-    stage = in_threads(work, items(), workers=2, limit=50, settle=True, name="closing")
+    stage = in_threads(work, thousand(closed), workers=2, limit=50, settle=True, name="closing")
     next(stage)
     wait_until(lambda: len(begun) == 3, "two workers take two items")
     closing = threading.Thread(target=stage.close, daemon=True)
@@ -276,14 +278,7 @@ def test_waiting_for_a_silent_source_can_be_stopped() -> None:
 
 def test_a_closed_prefetch_closes_its_source() -> None:
     closed = threading.Event()
-
-    def items() -> Iterator[int]:
-        try:
-            yield from range(1000)
-        finally:
-            closed.set()
-
-    ahead = Prefetch(items(), 1)
+    ahead = Prefetch(thousand(closed), 1)
     without_hanging(ahead.close)
     wait_for(closed)
     assert list(ahead) == []

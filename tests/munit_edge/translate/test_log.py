@@ -99,7 +99,7 @@ def test_lines_that_cannot_be_read_are_passed_over(rest: bytes, tmp_path: Path) 
     assert is_done(tmp_path, sha256="new")
 
 
-def test_a_log_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / LOG_FILE).mkdir()
     with pytest.raises(OutputError, match=f"cannot write .*{LOG_FILE}"):
         TranslateLog(tmp_path, "s")

@@ -30,7 +30,7 @@ def test_number_of_random_styles() -> None:
     assert num_styles(STREAM, styles=7, grid=True) == 7
 
 
-def test_folders_skip_and_files_stop_unless_told_otherwise(tmp_path: Path) -> None:
+def test_folders_skip_and_files_stop_unless_set_otherwise(tmp_path: Path) -> None:
     assert not options(FILES).skips_unreadable
     assert options(FILES, inputs=["x.png", tmp_path]).skips_unreadable
     assert options(FILES, on_error="skip").skips_unreadable

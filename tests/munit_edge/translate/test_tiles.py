@@ -46,8 +46,8 @@ def opened_sn(tiny_sn_checkpoint: Path) -> Iterator[Translator]:
         yield translator
 
 
-def tiled(translator: Translator, image: np.ndarray, statistics: Any, **wishes: Any) -> np.ndarray:
-    job = TiledTranslation(translator, "a2b", statistics=statistics, **wishes)
+def tiled(translator: Translator, image: np.ndarray, statistics: Any, **options: Any) -> np.ndarray:
+    job = TiledTranslation(translator, "a2b", statistics=statistics, **options)
     styles = translator.sample_styles(STYLES)
     return np.stack(list(job.translate(image, styles, core=CORE)))
 
@@ -135,41 +135,41 @@ def test_several_styles_are_those_of_one_at_a_time(
     assert psnr(together[0], together[1]) < 40
 
 
-def test_the_cost_is_said_before_the_work(opened: Translator) -> None:
-    said: list[str] = []
-    job = TiledTranslation(opened, "a2b", statistics="exact", notify=said.append)
+def test_the_cost_is_reported_before_the_work(opened: Translator) -> None:
+    notes: list[str] = []
+    job = TiledTranslation(opened, "a2b", statistics="exact", notify=notes.append)
     results = job.translate(photo(100, 90, 3), opened.sample_styles(1), core=CORE, name="x.png")
     next(results)
-    (line,) = said
+    (line,) = notes
     assert line.startswith("x.png: 90 x 100 pixels in 6 tiles with exact statistics: ")
     assert "TMAC in total" in line
 
 
 @pytest.mark.parametrize("statistics", ["thumbnail", "exact"])
 @pytest.mark.parametrize("result_bytes", [1 << 26, 1], ids=["together", "each style"])
-def test_every_tile_is_told(
+def test_every_tile_is_reported(
     statistics: Any, result_bytes: int, opened: Translator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("munit_edge.translate.tiles.RESULT_BYTES", result_bytes)
     job = TiledTranslation(opened, "a2b", statistics=statistics)
-    told: list[tuple[float, str]] = []
+    reported: list[tuple[float, str]] = []
     list(
         job.translate(
             photo(100, 90, 3),
             opened.sample_styles(STYLES),
             core=CORE,
-            on_part=lambda part, note: told.append((part, note)),
+            on_part=lambda part, note: reported.append((part, note)),
         )
     )
-    parts = [part for part, _ in told]
+    parts = [part for part, _ in reported]
     assert parts == sorted(set(parts)), "it never goes back"
     assert parts[-1] == 1
-    assert [note for _, note in told[-6:]] == [f"tile {number} of 6" for number in range(1, 7)]
-    passes = len(told) // 6
+    assert [note for _, note in reported[-6:]] == [f"tile {number} of 6" for number in range(1, 7)]
+    passes = len(reported) // 6
     if statistics == "thumbnail":
         assert passes == (1 if result_bytes > 1 else STYLES)
     else:
-        assert told[6 + 1][1] == "measuring pass 2, tile 2 of 6"
+        assert reported[6 + 1][1] == "measuring pass 2, tile 2 of 6"
         assert passes > 2
 
 
@@ -179,14 +179,16 @@ def test_a_core_that_is_too_small(opened: Translator) -> None:
         next(job.translate(photo(100, 90, 3), opened.sample_styles(1), core=8))
 
 
-def test_a_model_of_one_size_says_so(opened: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_of_one_size_is_refused_with_the_reason(
+    opened: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Translator, "padded_size", lambda *args: (256, 256))
     job = TiledTranslation(opened, "a2b")
     with pytest.raises(InputError, match=r"exported for one size.* without --height and --width"):
         next(job.translate(photo(100, 90, 3), opened.sample_styles(1), core=CORE))
 
 
-def test_a_model_without_stats_graphs_says_so(tiny_model: Path) -> None:
+def test_a_model_without_stats_graphs_is_refused_with_the_fix(tiny_model: Path) -> None:
     with Translator.open(tiny_model, device="cpu") as translator:
         job = TiledTranslation(translator, "a2b")
         with pytest.raises(ModelError, match="lists no content_encoder_a_stats: export the model"):
@@ -205,14 +207,14 @@ def test_measured_statistics_fed_back_change_nothing(opened: Translator) -> None
     assert np.abs(np.asarray(swapped.codes) - np.asarray(plain.codes)).max() > 0.1
     styles = opened.sample_styles(2)
     expected = opened.decode(plain, styles, "b")[[0, 1], [0, 1]].astype(int)
-    images, measured = opened.decode_measured(content, styles, "b")
-    assert np.abs(images - expected).max() <= 1
-    images, _ = opened.decode_measured(content, styles, "b", measured)
-    assert np.abs(images - expected).max() <= 1
+    decoded, measured = opened.decode_measured(content, styles, "b")
+    assert np.abs(decoded - expected).max() <= 1
+    decoded, _ = opened.decode_measured(content, styles, "b", measured)
+    assert np.abs(decoded - expected).max() <= 1
 
 
 @pytest.mark.parametrize(
-    ("wishes", "message"),
+    ("options", "message"),
     [
         ({"norm_stats": np.ones((1, 3, 2), np.float32)}, r"norm_stats have shape \(1, 3, 2\)"),
         ({"core": np.ones((3, 3), np.float32)}, r"core has shape \(3, 3\)"),
@@ -220,10 +222,10 @@ def test_measured_statistics_fed_back_change_nothing(opened: Translator) -> None
     ],
 )
 def test_statistics_of_a_wrong_shape(
-    wishes: dict[str, Any], message: str, opened: Translator
+    options: dict[str, Any], message: str, opened: Translator
 ) -> None:
     with pytest.raises(InputError, match=message):
-        opened.encode_measured(photo(40, 40, 3)[None], "a", **wishes)
+        opened.encode_measured(photo(40, 40, 3)[None], "a", **options)
 
 
 @pytest.mark.parametrize("size", [(9, 13), (1, 7), (300, 5000)])

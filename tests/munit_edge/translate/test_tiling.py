@@ -86,7 +86,7 @@ def test_within_counts_in_content_pixels() -> None:
     assert core.within(outer, 4) == (slice(5, 15), slice(2, 4))
 
 
-def test_too_small_a_core_says_the_least() -> None:
+def test_too_small_a_core_names_the_least() -> None:
     with pytest.raises(ConfigError, match=r"--tile 39 is too small.* 84 pixels.* pass 40 pixels"):
         cut((512, 512), 39, PAPER)
     assert len(cut((100, 80), 40, PAPER).tiles) == 6

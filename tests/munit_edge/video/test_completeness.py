@@ -38,10 +38,10 @@ def blank(path: Path, share: float, num_bytes: int) -> Path:
 
 CUT: dict[str, dict[str, object]] = {
     "clip.mkv": {"audio": None},
-    "sound.mkv": {},
+    "audio.mkv": {},
     "clip.webm": WEBM,
     "clip.flv": {"audio": None},
-    "sound.flv": {},
+    "audio.flv": {},
     "clip.mp4": {"index_first": True},
     "clip.mov": {"index_first": True, "audio": None},
 }
@@ -91,7 +91,7 @@ def test_an_avi_file_whose_frames_are_stored_in_another_order(tmp_path: Path) ->
     assert (count, source.num_missing, reported) == (40, 0, [])
 
 
-@pytest.mark.parametrize("name", ["clip.mkv", "sound.mkv", "clip.webm"])
+@pytest.mark.parametrize("name", ["clip.mkv", "audio.mkv", "clip.webm"])
 def test_damage_after_which_nothing_is_found_in_a_short_file(tmp_path: Path, name: str) -> None:
     clip = clips.make_clip(tmp_path / name, 40, keyframe_every=50, **CUT[name])  # type: ignore[arg-type]
     source, count, reported = read(blank(clip, 0.5, 400))
@@ -136,7 +136,7 @@ def test_a_transport_stream_that_is_cut_inside_a_packet(tmp_path: Path) -> None:
     assert "at least 88 bytes are missing at its end" in reported[-1]
 
 
-@pytest.mark.parametrize("name", ["clip.mkv", "sound.mkv", "clip.webm", "clip.flv"])
+@pytest.mark.parametrize("name", ["clip.mkv", "audio.mkv", "clip.webm", "clip.flv"])
 def test_frames_lost_in_damage_are_counted(tmp_path: Path, name: str) -> None:
     clip = clips.make_clip(tmp_path / name, 100, keyframe_every=10, **CUT[name])  # type: ignore[arg-type]
     source, count, reported = read(blank(clip, 0.5, 1500))
@@ -189,21 +189,22 @@ def test_alpha_beside_the_packets_is_no_loss(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------------
 # Whole files
 
-UNEVEN = (512, 64, 3200, 512, 13_000, 512, 18_000)
+CONSTANT, UNEVEN = (512,), (512, 64, 3200, 512, 13_000, 512, 18_000)
+WITH_TIME_STAMPS = ("mkv", "webm", "mp4", "mov", "flv", "ts")
 
 
 @pytest.mark.parametrize(
-    "name", ["clip.mkv", "clip.webm", "clip.mp4", "clip.mov", "clip.flv", "clip.ts", "clip.avi"]
+    ("name", "steps"),
+    [
+        *((f"clip.{suffix}", steps) for suffix in WITH_TIME_STAMPS for steps in (CONSTANT, UNEVEN)),
+        ("clip.avi", CONSTANT),
+    ],
 )
-@pytest.mark.parametrize("steps", [(512,), UNEVEN], ids=["constant", "variable"])
 def test_whole_files_are_not_suspected(tmp_path: Path, name: str, steps: Sequence[int]) -> None:
     codec = {".webm": "libvpx-vp9", ".avi": "mpeg4"}.get(Path(name).suffix, "libx264")
-    sound = {".webm": "libopus", ".ts": "mp2", ".avi": "mp2"}.get(Path(name).suffix, "aac")
-    rates = {} if sound != "libopus" else {"audio": None}
-    options = {"codec": codec, "audio": sound, "steps": steps, **rates}
-    if name == "clip.avi":
-        options["steps"] = (512,)  # it has no time stamps
-    source, count, reported = read(clips.make_clip(tmp_path / name, 24, **options))
+    audio = {".webm": None, ".ts": "mp2", ".avi": "mp2"}.get(Path(name).suffix, "aac")
+    clip = clips.make_clip(tmp_path / name, 24, codec=codec, audio=audio, steps=steps)
+    source, count, reported = read(clip)
     assert (count, reported, source.broke_off, source.num_missing) == (24, [], False, 0)
 
 
@@ -284,7 +285,7 @@ def test_a_video_shorter_than_its_audio_is_whole(tmp_path: Path) -> None:
         with av.open(str(path), "w") as file:
             video = file.add_stream("libx264", rate=25)
             video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-            sound = file.add_stream("aac", rate=16_000, layout="mono")
+            audio = file.add_stream("aac", rate=16_000, layout="mono")
             for index in range(10):
                 pixels = clips.colour_bars(index, 48, 64)
                 file.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
@@ -293,7 +294,7 @@ def test_a_video_shorter_than_its_audio_is_whole(tmp_path: Path) -> None:
                 tone = np.zeros((1, 1024), np.int16)
                 frame = av.AudioFrame.from_ndarray(tone, format="s16", layout="mono")
                 frame.sample_rate, frame.pts = 16_000, start
-                file.mux(sound.encode(frame))
-            file.mux(sound.encode(None))
+                file.mux(audio.encode(frame))
+            file.mux(audio.encode(None))
         source, count, reported = read(path)
         assert (count, reported, source.broke_off) == (10, [], False)

@@ -60,12 +60,11 @@ def test_segments_of_every_codec_are_muxed(tmp_path: Path, name: str, codec: Cod
         assert np.abs(255 - frame.astype(int) - original).mean() < 12
 
 
-def test_names_that_look_like_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    clips.make_clip(tmp_path / "plain.mp4", 6).rename("take:2.mp4")
+def test_names_that_look_like_addresses(working_folder: Path) -> None:
+    clips.make_clip(working_folder / "plain.mp4", 6).rename("take:2.mp4")
     video_runs.translate_clip(Path("take:2.mp4"), Path("out:2.mp4"))
-    (tmp_path / "out:2.mp4").rename("out.mp4")
-    assert len(clips.frames(tmp_path / "out.mp4")) == 6
+    (working_folder / "out:2.mp4").rename("out.mp4")
+    assert len(clips.frames(working_folder / "out.mp4")) == 6
 
 
 class Counting:

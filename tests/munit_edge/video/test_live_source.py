@@ -75,9 +75,8 @@ def test_a_source_that_is_lost_and_comes_back(stream: bytes, tmp_path: Path) -> 
     reported: list[str] = []
     source = open_live(server.address, reported)
     job = live_job(source, tmp_path / "out.mp4")
-    count = list(job.run(0, lambda: False))[-1]
-    job.settle(audio=True)
-    assert count == 24
+    video_runs.finish(job)
+    assert job.num_frames == 24
     assert reported == [
         f"lost the connection to {server.address}: trying again",
         f"connected to {server.address} again",
@@ -100,8 +99,7 @@ def test_audio_is_copied_across_a_break(tmp_path: Path) -> None:
     source = open_live(Server([clip.read_bytes()] * 2).address, [])
     job = live_job(source, tmp_path / "out.mp4")
     source.record_audio(Parts(tmp_path / "out.mp4").audio_path)
-    list(job.run(0, lambda: False))
-    job.settle(audio=True)
+    video_runs.finish(job)
     expected, found = (clips.packets(path, "audio") for path in (clip, tmp_path / "out.mp4"))
     begins = clips.shown(clip)[0]
     heard = [packet for packet in expected if packet.pts >= begins]
@@ -128,12 +126,11 @@ def test_rtsp_that_breaks_and_comes_back(tmp_path: Path) -> None:
     reported: list[str] = []
     source = open_live(server.address, reported)
     job = live_job(source, tmp_path / "out.mp4")
-    count = list(job.run(0, lambda: False))[-1]
-    job.settle(audio=True)
+    video_runs.finish(job)
     assert [transport.partition(";")[0] for transport in server.plays] == ["RTP/AVP/TCP"] * 2
     assert reported[1] == f"connected to {server.address} again"
     shown = clips.shown(tmp_path / "out.mp4")
-    assert len(shown) == count > 100
+    assert len(shown) == job.num_frames > 100
     assert shown == sorted(set(shown))
     index = round(shown[20] * 25)
     expected = 255 - clips.colour_bars(index, 24, 32).astype(int)
@@ -147,8 +144,7 @@ def test_old_frames_are_dropped_rather_than_lagging(stream: bytes, tmp_path: Pat
 
     source = open_live(Server([stream]).address, [], keep_all=False, retries=0)
     job = live_job(source, tmp_path / "out.mp4", slow)
-    list(job.run(0, lambda: False))
-    job.settle(audio=True)
+    video_runs.finish(job)
     summary = job.summary()
     assert summary.dropped >= 1
     assert summary.frames + summary.dropped == 12

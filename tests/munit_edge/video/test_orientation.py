@@ -32,8 +32,13 @@ def first_frame(path: Path) -> tuple[Images, list[str], tuple[int, int]]:
     return next(source.frames()).pixels, reported, source.clip.size_hw
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
-@pytest.mark.parametrize("name", ORIENTATIONS)
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        *((name, suffix) for name in ORIENTATIONS for suffix in (".mp4", ".mkv")),
+        ("transpose", ".mov"),
+    ],
+)
 def test_all_eight_orientations(tmp_path: Path, name: str, suffix: str) -> None:
     matrix, shown = ORIENTATIONS[name]
     clip = clips.make_clip(tmp_path / "stored.mp4", 2, size=(64, 32), audio=None)

@@ -49,7 +49,7 @@ def test_the_style_moves_as_interpolation_does() -> None:
         np.testing.assert_allclose(track.at(seconds), code[number][None], rtol=1e-6)
 
 
-def test_between_codes_of_unknown_origin_the_way_is_straight() -> None:
+def test_between_codes_of_unknown_origin_the_path_is_straight() -> None:
     codes = {"a": (2.0, 0.0), "b": (0.0, 2.0)}
     track = MovingStyle(parse_keys("0:a,2:b"), lambda name: NamedStyle(name=name, code=codes[name]))
     np.testing.assert_allclose(track.at(1), [[1, 1]])

@@ -1,4 +1,4 @@
-"""Images kept in memory: they are the same, and no more are kept than fit."""
+"""Images kept in memory: they are the same, and no more of them than fit."""
 
 from __future__ import annotations
 

@@ -28,10 +28,14 @@ def listed(folder: Path, data: bytes) -> tuple[str, ...]:
     return listed_names(folder, file)
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize(
-    "encoding",
-    ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "latin-1"],
+    ("encoding", "end"),
+    [
+        ("utf-8", "\n"),
+        ("utf-8", "\r"),
+        *((encoding, "\r\n") for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le")),
+        *((encoding, "\r\n") for encoding in ("utf-16-be", "utf-32", "cp1252", "latin-1")),
+    ],
 )
 def test_any_encoding_and_any_line_ends(encoding: str, end: str, folder: Path) -> None:
     text = end.join(("", *NAMES, "  ", ""))

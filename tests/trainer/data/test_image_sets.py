@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from training_runs import write_data, write_pictures
+from empty_files import touch
+from training_runs import write_data, write_images
 
 from munit_edge.errors import ConfigError, InputError
 from munit_edge.trainer.config import DataConfig, ImageSource
@@ -16,14 +17,6 @@ from munit_edge.trainer.data.image_sets import (
     find_images,
     training_images,
 )
-
-
-def touch(folder: Path, *names: str) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
 
 
 def test_folders_are_searched_deeply_in_a_fixed_order(tmp_path: Path) -> None:
@@ -85,8 +78,8 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_grids_show_test_images_where_there_are_any(tmp_path: Path) -> None:
     write_data(tmp_path)
-    write_pictures(tmp_path / "testA", 1)
-    other = write_pictures(tmp_path / "other", 1)
+    write_images(tmp_path / "testA", 1)
+    other = write_images(tmp_path / "other", 1)
     config = DataConfig(root=tmp_path)
     training = training_images(config)
     shown = display_images(config, training)

@@ -72,8 +72,7 @@ def test_phases_are_interleaved_like_pixels() -> None:
     assert torch.equal(interleave(phases), nn.functional.pixel_shuffle(by_channel, 2))
 
 
-@pytest.mark.parametrize("size", [(4, 4), (5, 9), (16, 7)])
-@pytest.mark.parametrize("outputs", [1, 3, 4])
+@pytest.mark.parametrize(("outputs", "size"), [(1, (4, 4)), (3, (5, 9)), (4, (16, 7))])
 @pytest.mark.parametrize("padding_mode", PADDINGS)
 def test_split_convolution_is_exact(padding_mode: str, outputs: int, size: tuple[int, int]) -> None:
     torch.manual_seed(1)

@@ -12,13 +12,11 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from training_runs import Recorder, assert_same, tiny_config, write_data
+from training_runs import assert_same, tiny_config, train, write_data
 
 from munit_edge.errors import EngineError
 from munit_edge.trainer.config import TrainConfig
 from munit_edge.trainer.fast import network_calls
-from munit_edge.trainer.loop import TrainingResult
-from munit_edge.trainer.prepare import prepare_run
 from munit_edge.trainer.run.state import RunState
 from munit_edge.trainer.step import Losses, Pair
 
@@ -125,29 +123,27 @@ def test_compiled_calls_refresh_spectral_norms(monkeypatch: pytest.MonkeyPatch) 
 # Runs
 
 
-def train(path: Path, *overrides: str, resume: bool = False) -> TrainingResult:
-    data = path.parent / "data"
-    if not data.exists():
-        write_data(data)
-    config = tiny_config(f"data.root={data}", *overrides)
-    return prepare_run(config, path, device="cpu", resume=resume).train(Recorder())
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_data(tmp_path / "data")
 
 
 def test_a_compiled_run_goes_on_exactly_or_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network_calls, "BACKEND", "eager")
     settings = ("speed.compile=true", "loss.cycle_weight=0", "iterations=2")
-    straight = train(tmp_path / "straight", *settings)
-    train(tmp_path / "run", *settings, "iterations=1")
+    straight = train(data, tmp_path / "straight", *settings)
+    train(data, tmp_path / "run", *settings, "iterations=1")
     shutil.copytree(tmp_path / "run", tmp_path / "other")
-    assert_same(straight.checkpoint, train(tmp_path / "run", *settings, resume=True).checkpoint)
-    plain = train(tmp_path / "other", *settings, "speed.compile=false", resume=True)
+    resumed = train(data, tmp_path / "run", *settings, resume=True)
+    assert_same(straight.checkpoint, resumed.checkpoint)
+    plain = train(data, tmp_path / "other", *settings, "speed.compile=false", resume=True)
     assert plain.iteration == 2
 
 
-def test_a_missing_compiler_is_told_before_anything_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_missing_compiler_is_reported_before_anything_is_written(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from torch._inductor import config
 
@@ -159,12 +155,12 @@ def test_a_missing_compiler_is_told_before_anything_is_written(
             r"install a C\+\+ compiler, .* or set speed.compile to false$",
         ),
     ):
-        train(tmp_path / "run", "speed.compile=true")
+        train(data, tmp_path / "run", "speed.compile=true")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_network_that_cannot_be_compiled_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(graph: torch.fx.GraphModule, inputs: Any) -> Any:
         if any("weight" in node.name for node in graph.graph.nodes):
@@ -175,7 +171,7 @@ def test_a_network_that_cannot_be_compiled_is_one_line(
     with pytest.raises(
         EngineError, match=r"failed on a network \(NotImplementedError: no such kernel\): set"
     ):
-        train(tmp_path / "run", "speed.compile=true")
+        train(data, tmp_path / "run", "speed.compile=true")
 
 
 def test_other_errors_are_left_alone() -> None:

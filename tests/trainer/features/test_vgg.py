@@ -79,7 +79,7 @@ def test_grey_is_a_colour_and_transparency_is_not_looked_at(tmp_path: Path) -> N
     assert torch.equal(features(rgba), features(rgba[:, :3]))
 
 
-def test_the_loss_ignores_each_channels_mean_and_deviation() -> None:
+def test_the_loss_ignores_each_channels_mean_and_std() -> None:
     features = torch.randn(2, 3, 6, 5, dtype=torch.float64)
     factor = torch.tensor([0.5, 2.0, 7.0], dtype=torch.float64)[:, None, None]
     assert perceptual_loss(features * factor + 3, features).item() < 1e-8

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from munit_edge.errors import ModelError
 from munit_edge.trainer.checkpoint import MAX_LISTED, Checkpoint, open_checkpoint
-from munit_edge.trainer.foreign.convert import convert_checkpoint
+from munit_edge.trainer.foreign.convert import Conversion, convert_checkpoint
 from munit_edge.trainer.foreign.hints import implied_pre_activation
 
 SMALL = (1, 32, 32)
@@ -54,6 +54,12 @@ def altered(file: Path, folder: Path, alter: Callable[[Content], Content | None]
 def converted(file: Path, out: Path, **options: Any) -> Checkpoint:
     convert_checkpoint(file, file.with_name("config.yaml"), out, **options)
     return open_checkpoint(out)
+
+
+def passed_on(content: Any, munit: Path, file: Path) -> Conversion:
+    """Save `content` as a file and convert it with the configuration of `munit`."""
+    torch.save(content, file)
+    return convert_checkpoint(file, munit.with_name("config.yaml"), file.with_name("found"))
 
 
 def conversion_error(file: Path, out: Path, **options: Any) -> str:
@@ -351,10 +357,7 @@ PASSED_ON: dict[str, Callable[[Content], Any]] = {
 def test_other_ways_to_save_the_same_networks(name: str, munit: Path, tmp_path: Path) -> None:
     content = torch.load(munit, weights_only=True)
     expected = convert_checkpoint(munit, munit.parent / "config.yaml", tmp_path / "expected")
-    torch.save(PASSED_ON[name](content), tmp_path / "gen_7.pt")
-    found = convert_checkpoint(
-        tmp_path / "gen_7.pt", munit.parent / "config.yaml", tmp_path / "found"
-    )
+    found = passed_on(PASSED_ON[name](content), munit, tmp_path / "gen_7.pt")
     assert found.iteration == 7
     tolerance = 1e-3 if name == "half" else 0.0
     theirs = found.generators.state_dict()
@@ -365,10 +368,7 @@ def test_other_ways_to_save_the_same_networks(name: str, munit: Path, tmp_path: 
 def test_what_lies_beside_the_networks_is_named(munit: Path, tmp_path: Path) -> None:
     content = torch.load(munit, weights_only=True)
     extra = {"iteration": 5, "config": {"a": 1}, "gen_opt": {"state": {}, "param_groups": []}}
-    torch.save({**content, **extra}, tmp_path / "last.pt")
-    found = convert_checkpoint(
-        tmp_path / "last.pt", munit.parent / "config.yaml", tmp_path / "found"
-    )
+    found = passed_on({**content, **extra}, munit, tmp_path / "last.pt")
     assert found.iteration == 5
     assert found.notes == ["left out of last.pt: 'iteration', 'config', 'gen_opt'"]
 
@@ -376,10 +376,7 @@ def test_what_lies_beside_the_networks_is_named(munit: Path, tmp_path: Path) -> 
 def test_a_moving_average_beside_the_live_weights(munit: Path, tmp_path: Path) -> None:
     content = torch.load(munit, weights_only=True)
     average = {d: {n: v + 1 for n, v in t.items()} for d, t in content.items()}
-    torch.save({"gen": content, "gen_ema": average}, tmp_path / "last.pt")
-    found = convert_checkpoint(
-        tmp_path / "last.pt", munit.parent / "config.yaml", tmp_path / "found"
-    )
+    found = passed_on({"gen": content, "gen_ema": average}, munit, tmp_path / "last.pt")
     assert found.average is not None
     live, moved = found.generators.state_dict(), found.average.state_dict()
     assert all(bool((moved[name] == value + 1).all()) for name, value in live.items())
@@ -390,10 +387,7 @@ def test_discriminators_in_the_same_file(munit: Path, tmp_path: Path) -> None:
         "gen": torch.load(munit, weights_only=True),
         "dis": torch.load(munit.with_name("dis_00000010.pt"), weights_only=True),
     }
-    torch.save(both, tmp_path / "all.pt")
-    found = convert_checkpoint(
-        tmp_path / "all.pt", munit.parent / "config.yaml", tmp_path / "found"
-    )
+    found = passed_on(both, munit, tmp_path / "all.pt")
     assert found.discriminators is not None
 
 
@@ -410,8 +404,7 @@ def test_safetensors_whatever_the_name(munit: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [f"gen_{'9' * 44}.pt", "last.pt"])
 def test_numbers_that_are_no_iteration(name: str, munit: Path, tmp_path: Path) -> None:
     content = torch.load(munit, weights_only=True) | {"iteration": 2**200}
-    torch.save(content, tmp_path / name)
-    found = convert_checkpoint(tmp_path / name, munit.parent / "config.yaml", tmp_path / "found")
+    found = passed_on(content, munit, tmp_path / name)
     assert found.iteration is None
     assert open_checkpoint(tmp_path / "found").info.iteration == 0
 
@@ -440,11 +433,10 @@ REFUSED: dict[str, tuple[Callable[[Content], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_other_files_are_reported_apart(name: str, munit: Path, tmp_path: Path) -> None:
+def test_other_files_have_messages_of_their_own(name: str, munit: Path, tmp_path: Path) -> None:
     change, message = REFUSED[name]
-    torch.save(change(torch.load(munit, weights_only=True)), tmp_path / "last.pt")
     with pytest.raises(ModelError, match=message):
-        convert_checkpoint(tmp_path / "last.pt", munit.parent / "config.yaml", tmp_path / "out")
+        passed_on(change(torch.load(munit, weights_only=True)), munit, tmp_path / "last.pt")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
@@ -453,9 +445,8 @@ def test_weights_that_are_not_finite(value: float, munit: Path, tmp_path: Path) 
     for domain in "ab":
         tensors = content[domain]
         tensors["mlp.model.0.fc.bias"] = tensors["mlp.model.0.fc.bias"].double() * 0 + value
-    torch.save(content, tmp_path / "last.pt")
     with pytest.raises(ModelError) as caught:
-        convert_checkpoint(tmp_path / "last.pt", munit.parent / "config.yaml", tmp_path / "out")
+        passed_on(content, munit, tmp_path / "last.pt")
     message = str(caught.value)
     assert (
         "not finite in 2 of 100 tensors (a.mlp.model.0.fc.bias, b.mlp.model.0.fc.bias)" in message
@@ -473,6 +464,8 @@ OTHER_BYTES = {
     "cut zip": (b"PK\x03\x04" + bytes(100), "a zip archive whose end is missing"),
     "tar": (bytes(257) + b"ustar" + bytes(300), "a tar archive"),
     "noise": (bytes(range(7, 255)), "damaged or something else"),
+    "PNG": (b"\x89PNG\r\n\x1a\n", "damaged or something else"),
+    "cut pickle": (b"\x80\x02}", "a pickle that torch did not write"),
 }
 
 
@@ -480,5 +473,5 @@ OTHER_BYTES = {
 def test_files_of_other_kinds(name: str, munit: Path, tmp_path: Path) -> None:
     content, message = OTHER_BYTES[name]
     (tmp_path / "gen.pt").write_bytes(content)
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelError, match=f"gen.pt cannot be read as a torch file.*{message}"):
         convert_checkpoint(tmp_path / "gen.pt", munit.parent / "config.yaml", tmp_path / "out")

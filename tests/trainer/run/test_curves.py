@@ -76,7 +76,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line", ["", "[1]", '{"x": 1}', '{"iteration": "y"}', "\x00\x00", '{"iteration": null}']
 )
-def test_lines_that_are_none_are_passed_over(line: str, tmp_path: Path) -> None:
+def test_lines_without_numbers_are_passed_over(line: str, tmp_path: Path) -> None:
     path = tmp_path / "curves.jsonl"
     path.write_text(f'{{"iteration":1,"x":5,"y":"words"}}\n{line}\n')
     found = read_curves(path).by_name

@@ -47,7 +47,7 @@ def test_other_folders_are_never_taken(overwrite: bool, tmp_path: Path) -> None:
     RunFolder(tmp_path / "new").check_free(overwrite=overwrite)
 
 
-def test_beginning_anew_removes_the_run_and_nothing_else(tmp_path: Path) -> None:
+def test_beginning_again_removes_the_run_and_nothing_else(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     (tmp_path / "notes.txt").touch()
     folder.checkpoint(3).mkdir(parents=True)
@@ -57,7 +57,7 @@ def test_beginning_anew_removes_the_run_and_nothing_else(tmp_path: Path) -> None
     assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "train.yaml"]
 
 
-def test_beginning_anew_keeps_files_of_the_user_in_the_runs_folders(tmp_path: Path) -> None:
+def test_beginning_again_keeps_files_of_the_user_in_the_runs_folders(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     ours = [
         folder.checkpoint(3) / "checkpoint.json",
@@ -190,7 +190,7 @@ def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     assert sorted(p.name for p in kept.iterdir()) == ["00000020", "00000100"]
 
 
-def test_the_best_checkpoint_is_kept_besides(tmp_path: Path) -> None:
+def test_the_best_checkpoint_is_kept_too(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     kept = with_checkpoints(folder, 5, 100, 20)
     folder.prune(1, best=folder.checkpoint(5))

@@ -223,7 +223,9 @@ def test_a_run_that_has_not_begun(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("convention", ["paper", "improved"])
 @pytest.mark.parametrize(("gan", "answer"), [("lsgan", 0.5), ("nsgan", 0.0), ("hinge", 0.0)])
-def test_levels_are_the_losses_of_who_cannot_tell(gan: str, answer: float, convention: str) -> None:
+def test_levels_are_the_losses_of_an_undecided_discriminator(
+    gan: str, answer: float, convention: str
+) -> None:
     loss = LossConfig.model_validate({"gan": gan, "gan_convention": convention})
     outputs = [torch.full((2, 1, side, side), answer) for side in (4, 2, 1)]
     of_d, of_g = undecided_losses(loss, 3)

@@ -43,7 +43,7 @@ def test_a_session_that_never_ended_was_killed() -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"sessions": 5}', '{"other": 1}'])
-def test_a_damaged_record_says_what_to_do(text: str, tmp_path: Path) -> None:
+def test_a_damaged_record_names_the_fix(text: str, tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text(text)
     with pytest.raises(ModelError, match=r"run\.json is damaged .*: delete it, only the run"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_runs import tiny_config, write_data, write_pictures, write_vgg
+from training_runs import tiny_config, write_data, write_images, write_vgg
 
 from munit_edge.errors import ConfigError, InputError, ModelError, TrainingError
 from munit_edge.trainer.checkpoint import folded_state, open_checkpoint
@@ -56,17 +56,16 @@ def test_the_seed_decides_the_first_weights_and_leaves_torchs_own_alone() -> Non
     "overrides", [(), SPECTRAL, MORE_LOSSES], ids=["munit", "munit-sn", "more losses"]
 )
 def test_a_restored_state_goes_on_bit_for_bit(
-    overrides: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    overrides: tuple[str, ...], working_folder: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_vgg(tmp_path / "vgg.pth")
-    config = tiny_config(f"data.root={write_data(tmp_path)}", *overrides)
+    write_vgg(working_folder / "vgg.pth")
+    config = tiny_config(f"data.root={write_data(working_folder)}", *overrides)
     sets = training_images(config.data)
     state = RunState(config, CPU)
     advance(state)
-    state.save(tmp_path / "checkpoint", sets)
+    state.save(working_folder / "checkpoint", sets)
     restored = RunState(config, CPU)
-    restored.restore(open_checkpoint(tmp_path / "checkpoint"), sets)
+    restored.restore(open_checkpoint(working_folder / "checkpoint"), sets)
     assert restored.iteration == 1
     for each in (state, restored):
         advance(each, seed=1)
@@ -79,7 +78,7 @@ def test_other_images_are_refused(tmp_path: Path) -> None:
     config = tiny_config(f"data.root={write_data(tmp_path)}")
     state = RunState(config, CPU)
     state.save(tmp_path / "checkpoint", training_images(config.data))
-    write_pictures(tmp_path / "trainB", 6)
+    write_images(tmp_path / "trainB", 6)
     with pytest.raises(InputError, match=r"domain b are not those .* \(5 then, 6 now"):
         state.restore(open_checkpoint(tmp_path / "checkpoint"), training_images(config.data))
 

@@ -114,7 +114,7 @@ def test_what_accelerate_does_not_know_is_named(
         Trackers(("wandb",), tmp_path)
 
 
-def test_a_name_that_nobody_knows() -> None:
+def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(ValidationError, match="tensorboard"):
         tiny_config("trackers=[tensorbord]")
 

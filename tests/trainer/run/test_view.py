@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 from ended_runs import exit_code, run_killed_in_an_iteration, start
-from training_runs import Recorder, tiny_config, write_data
+from training_runs import Recorder, train, write_data
 
 from munit_edge.errors import TrainingError
-from munit_edge.trainer.prepare import prepare_run
 from munit_edge.trainer.run import view as run_view
 from munit_edge.trainer.run.curves import read_curves
 from munit_edge.trainer.run.folder import RunFolder
@@ -26,9 +25,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("view") / "data")
 
 
-def train(data: Path, path: Path, *overrides: str, resume: bool = False) -> RunFolder:
-    config = tiny_config(f"data.root={data}", *overrides)
-    prepare_run(config, path, device="cpu", resume=resume).train(Recorder())
+def trained(data: Path, path: Path, *overrides: str, resume: bool = False) -> RunFolder:
+    train(data, path, *overrides, resume=resume)
     return RunFolder(path)
 
 
@@ -37,7 +35,7 @@ def iterations(folder: RunFolder, name: str = "loss/gan_a") -> list[float]:
 
 
 def test_a_run_leaves_a_page_of_everything(data: Path, tmp_path: Path) -> None:
-    folder = train(data, tmp_path / "run", "image_interval=4", "log_interval=2")
+    folder = trained(data, tmp_path / "run", "image_interval=4", "log_interval=2")
     assert iterations(folder) == [2, 4, 6]
     assert iterations(folder, "measure/reconstruction") == [3, 6]
     record = read_record(folder.record_file)
@@ -53,30 +51,10 @@ def test_a_run_leaves_a_page_of_everything(data: Path, tmp_path: Path) -> None:
     assert "best checkpoint" in page
 
 
-def test_a_page_is_there_before_the_first_iteration_and_grows(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run_view, "PAGE_INTERVAL_S", 0.0)
-    folder = RunFolder(tmp_path / "run")
-    seen: list[str] = []
-
-    class Looking(Recorder):
-        def advance(self, steps: int = 1, note: str = "") -> None:
-            super().advance(steps, note)
-            (words,) = re.findall(r"<p>(\d+ of 6 iterations)", folder.page.read_text())
-            seen.append(words)
-
-    config = tiny_config(f"data.root={data}", "checkpoint_interval=6")
-    display = Looking()
-    prepare_run(config, folder.path, device="cpu").train(display)
-    assert seen == [f"{done} of 6 iterations" for done in range(6)]
-    assert re.fullmatch(r"D -?[\d.]+ G -?[\d.]+ [\d.e+]+ images/s, .+ left", display.notes[-1])
-
-
 def test_terminal_and_page_show_the_same_numbers(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Speed, time left and iterations, while it trains and at its end."""
+    """Speed, time left and iterations, from before the first iteration to the end."""
     monkeypatch.setattr(run_view, "PAGE_INTERVAL_S", 0.0)
     folder = RunFolder(tmp_path / "run")
     pages: list[str] = []
@@ -87,8 +65,10 @@ def test_terminal_and_page_show_the_same_numbers(
             pages.append(folder.page.read_text())
 
     display = Looking()
-    config = tiny_config(f"data.root={data}", "checkpoint_interval=6")
-    result = prepare_run(config, folder.path, device="cpu").train(display)
+    result = train(data, folder.path, "checkpoint_interval=6", display=display)
+    done = [re.findall(r"<p>(\d) of 6 iterations", page) for page in pages]
+    assert done == [[str(iteration)] for iteration in range(6)]
+    assert re.fullmatch(r"D -?[\d.]+ G -?[\d.]+ [\d.e+]+ images/s, .+ left", display.notes[-1])
     # The page of an iteration is written when its note has been shown.
     for note, page in zip(display.notes, pages[1:], strict=False):
         speed, left = re.search(r" ([\d.e+]+ images/s), (.*) left", note).groups()  # type: ignore[union-attr]
@@ -114,7 +94,7 @@ def test_kill_9_and_resume_leave_a_true_page(data: Path, tmp_path: Path) -> None
 
     train(data, path, *settings, resume=True)
     assert iterations(folder) == [1, 2, 3, 4, 5, 6, 7, 8]
-    straight = train(data, tmp_path / "straight", *settings)
+    straight = trained(data, tmp_path / "straight", *settings)
     assert folder.curve_file.read_text() == straight.curve_file.read_text()
     sessions = read_record(folder.record_file).sessions
     assert [(s.state, s.first_iteration) for s in sessions] == [("killed", 0), ("finished", 4)]
@@ -145,7 +125,7 @@ def test_broken_images_stay_on_the_page_of_a_resumed_run(tmp_path: Path) -> None
     broken = data / "trainA" / "02.png"
     whole = broken.read_bytes()
     broken.write_bytes(b"")
-    folder = train(data, tmp_path / "run", "iterations=3")
+    folder = trained(data, tmp_path / "run", "iterations=3")
     broken.write_bytes(whole)
     train(data, tmp_path / "run", resume=True)
     (fault,) = read_record(folder.record_file).broken_images
@@ -154,7 +134,7 @@ def test_broken_images_stay_on_the_page_of_a_resumed_run(tmp_path: Path) -> None
 
 
 def test_no_tracker_is_needed(data: Path, tmp_path: Path) -> None:
-    folder = train(data, tmp_path / "run", "trackers=[]", "iterations=1")
+    folder = trained(data, tmp_path / "run", "trackers=[]", "iterations=1")
     assert folder.page.is_file()
     assert not (folder.path / "tensorboard").exists()
 
