@@ -61,6 +61,16 @@ def matching(names: Sequence[str], patterns: Sequence[str]) -> frozenset[str]:
     return frozenset(found)
 
 
+def alike_in_both_domains(names: Collection[str]) -> bool:
+    """Whether layers of `layers` are the same ones in domain A as in domain B."""
+    parts = [name.partition(".") for name in names]
+    of = {
+        domain: {(graph[:-1], rest) for graph, _, rest in parts if graph.endswith(f"_{domain}")}
+        for domain in DOMAINS
+    }
+    return of["a"] == of["b"]
+
+
 HalfPrecision = Literal["fp16", "bf16"]
 
 

@@ -21,7 +21,12 @@ from munit_edge.export.choose_layers import (
     measure_files,
 )
 from munit_edge.export.emulated_half import HalfGraphs
-from munit_edge.export.half_precision import HalfPrecision, in_half, round_weights
+from munit_edge.export.half_precision import (
+    HalfPrecision,
+    alike_in_both_domains,
+    in_half,
+    round_weights,
+)
 from munit_edge.export.onnx_graph import as_float32, export_graph, graph_entry
 from munit_edge.export.options import ExportOptions
 from munit_edge.export.other_domain import with_weights_of
@@ -196,7 +201,9 @@ def _write_half(
     choice = choose_half(reference, precision, export.options)
     typed = in_half(reference.generators, precision, choice.gate.kept_fp32)
     # A layer kept in one domain alone gives its graph other casts, which no weight shows.
-    entries = _write_graphs(export, typed, domains_alike=not choice.gate.kept_fp32)
+    entries = _write_graphs(
+        export, typed, domains_alike=alike_in_both_domains(choice.gate.kept_fp32)
+    )
     return choice, typed, _manifest(export, entries)
 
 

@@ -17,7 +17,13 @@ from munit_edge.errors import ConfigError, GateError
 from munit_edge.export.calibration import UserImages
 from munit_edge.export.choose_layers import Reference, choose_half
 from munit_edge.export.emulated_half import HalfArithmetic
-from munit_edge.export.half_precision import HalfPrecision, in_half, layers, matching
+from munit_edge.export.half_precision import (
+    HalfPrecision,
+    alike_in_both_domains,
+    in_half,
+    layers,
+    matching,
+)
 from munit_edge.export.onnx_graph import as_float32, export_graph
 from munit_edge.export.options import ExportOptions
 from munit_edge.model.config import GRAPH_KINDS, GraphKind, ModelConfig
@@ -85,6 +91,20 @@ KEPT = ("*.residual.0.block_1", "decoder_b.up")
 @pytest.mark.parametrize("kind", GRAPH_KINDS)
 def test_types_in_the_graph(kind: GraphKind, checkpoint: str, fp16_graph: TinyGraph) -> None:
     _check_types(fp16_graph(checkpoint, kind, "b"), kind, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("names", "alike"),
+    [
+        ([], True),
+        (["decoder_a.to_image", "decoder_b.to_image"], True),
+        (["decoder_a.to_image"], False),
+        (["decoder_a.to_image", "content_encoder_b.stem"], False),
+        (["decoder_a.up.0", "decoder_b.up.1"], False),
+    ],
+)
+def test_layers_that_are_kept_in_one_domain_alone(names: list[str], alike: bool) -> None:
+    assert alike_in_both_domains(names) is alike
 
 
 @pytest.mark.parametrize(

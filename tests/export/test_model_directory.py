@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,11 @@ import pytest
 import torch
 
 from munit_edge.errors import ConfigError, OutputError, ParityError
-from munit_edge.export import model_directory, onnx_graph
+from munit_edge.export import model_directory
 from munit_edge.export.model_directory import export_model
 from munit_edge.export.options import ExportOptions
 from munit_edge.files.atomic import sha256
-from munit_edge.model.config import ModelConfig
+from munit_edge.model.config import Domain, GraphKind, ModelConfig, graph_name
 from munit_edge.model.manifest import read_manifest
 from munit_edge.trainer.checkpoint import open_checkpoint
 from munit_edge.translate.tiles import TiledTranslation
@@ -177,38 +176,29 @@ def _check_tiles(exported: Translator, reference: Translator) -> None:
 
 
 def test_failed_parity_lists_every_failure_and_leaves_nothing(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_checkpoint: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Graphs of other weights must be caught, and not be left behind."""
-    build: Callable[..., Any] = onnx_graph.build_graph
 
-    def spoilt(generators: Any, kind: Any, domain: Any, io: Any) -> Any:
-        module = build(generators, kind, domain, io)
-        if (kind, domain) in {("content_encoder", "a"), ("decoder", "b")}:
-            with torch.no_grad():
-                next(module.parameters()).add_(0.5)
-        return module
+    def with_two_spoilt(
+        generators: Any, config: Any, kind: GraphKind, domain: Domain, *_: Any
+    ) -> Any:
+        model = onnx.load(tiny_model / f"{graph_name(kind, domain)}.onnx")
+        if (kind, domain) in {("content_encoder", "a"), ("decoder", "a")}:
+            weight = next(t for t in model.graph.initializer if t.name.endswith("conv.weight"))
+            spoilt = onnx.numpy_helper.to_array(weight) + np.float32(0.5)
+            weight.CopyFrom(onnx.numpy_helper.from_array(spoilt, weight.name))
+        return model
 
-    monkeypatch.setattr(onnx_graph, "build_graph", spoilt)
-    monkeypatch.setattr(model_directory, "build_graph", spoilt)
-    # The reference must not share the spoilt tensors.
-    generators = open_checkpoint(tiny_checkpoint).generators
-
-    def write_graphs(checkpoint: Any, *args: Any) -> Any:
-        object.__setattr__(checkpoint, "generators", generators)
-        return original(checkpoint, *args)
-
-    original = model_directory._write_graphs
-    monkeypatch.setattr(model_directory, "_write_graphs", write_graphs)
+    monkeypatch.setattr(model_directory, "export_graph", with_two_spoilt)
     with pytest.raises(ParityError) as caught:
-        export_model(
-            tiny_checkpoint, tmp_path / "model", ExportOptions(batch=1, stats_graphs=False)
-        )
+        export_model(tiny_checkpoint, tmp_path / "model", ExportOptions(stats_graphs=False))
     message = str(caught.value)
-    for check in ("content_encoder_a", "decoder_b", "a2b"):
-        assert f"{check} at batch 1, 64 x 64" in message
-        assert f"{check} at batch 1, 64 x 96" in message
-    for check in ("content_encoder_b ", "style_encoder_a ", "style_encoder_b "):
+    for check in ("content_encoder_a", "decoder_a", "a2b", "b2a"):
+        for batch in (1, 2):
+            assert f"{check} at batch {batch}, 64 x 64" in message
+            assert f"{check} at batch {batch}, 64 x 96" in message
+    for check in ("content_encoder_b ", "style_encoder_a ", "style_encoder_b ", "decoder_b "):
         assert check not in message
     assert list(tmp_path.iterdir()) == []
 

@@ -39,19 +39,17 @@ MODELS = {
 FIXED_HW = (64, 96)
 
 
-def _builds(*architectures: str, fixed: bool = False, slow_b: bool = False) -> pytest.MarkDecorator:
+def _builds(*architectures: str, quick: Sequence[str]) -> pytest.MarkDecorator:
     """Parameters for one build of each graph with free sizes, and one with fixed sizes.
 
     `munit` has the same graphs in both domains: `test_the_domains_of_munit_have_the_same_graphs`.
-    Fixed sizes are built by default only where `fixed` is set, for domain A, and domain B of
-    `munit-sn` unless `slow_b` is set.
+    By default those of domain A with free sizes are built, of the architectures in `quick`.
     """
     builds = []
     for architecture, domain, kind in itertools.product(architectures, DOMAINS, GRAPH_KINDS):
-        again = domain == "b" and (slow_b or architecture == "munit")
         for sizes in ("free", "fixed"):
-            slow = again or (sizes == "fixed" and not (fixed and domain == "a"))
-            marks = [pytest.mark.slow] if slow else []
+            is_quick = architecture in quick and domain == "a" and sizes == "free"
+            marks = [] if is_quick else [pytest.mark.slow]
             builds.append(pytest.param(architecture, kind, domain, sizes, marks=marks))
     return pytest.mark.parametrize(("architecture", "kind", "domain", "sizes"), builds)
 
@@ -116,7 +114,7 @@ def _without_weights(onnx: Any) -> bytes:
     return bytes(graph.SerializeToString(deterministic=True))
 
 
-@_builds("munit", "munit-sn", fixed=True)
+@_builds("munit", "munit-sn", quick=["munit", "munit-sn"])
 def test_fp32_graphs_build(
     architecture: str,
     kind: GraphKind,
@@ -131,7 +129,7 @@ def test_fp32_graphs_build(
     _build(model, kind, domain, sizes, graph)
 
 
-@_builds("munit", "munit-sn")
+@_builds("munit", "munit-sn", quick=["munit"])
 def test_fp16_graphs_build(
     architecture: str,
     kind: GraphKind,
@@ -165,7 +163,7 @@ def test_graphs_exported_with_fixed_sizes_build(
     assert _plan(f"{kind}_a", graph, ())[:4] == b"vtrt"
 
 
-@_builds("munit-sn")
+@_builds("munit-sn", quick=["munit-sn"])
 def test_bf16_graphs_build(
     architecture: str, kind: GraphKind, domain: Domain, sizes: str, bf16_model: Path
 ) -> None:
@@ -194,7 +192,7 @@ def build_quantised(
     return build
 
 
-@_builds("munit", "munit-sn")
+@_builds("munit", "munit-sn", quick=["munit"])
 def test_int8_graphs_build(
     architecture: str,
     kind: GraphKind,
@@ -205,7 +203,7 @@ def test_int8_graphs_build(
     build_quantised(architecture, kind, domain, sizes, "int8")
 
 
-@_builds("munit", "munit-sn", slow_b=True)
+@_builds("munit", "munit-sn", quick=["munit-sn"])
 def test_fp8_graphs_build(
     architecture: str,
     kind: GraphKind,

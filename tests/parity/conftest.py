@@ -114,16 +114,12 @@ OWN_CASES: dict[str, dict[str, Callable[[Path], Path]]] = {
 }
 
 
-QUICK_EXPORTS = (
-    "own-prelu_replicate_layer_norm",
-    "own-narrow_global_spectral_average-average",
-)
-"""Cases of our own that `make test` exports, with one reference case of each release."""
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Most exports are `slow`: the networks of every case are compared in test_networks.py."""
+    """One reference case of each release is exported by `make test`; the others are `slow`.
+
+    The networks of every case are compared in test_networks.py.
+    """
     seen = set()
     for item in items:
         if not isinstance(item, pytest.Function) or item.path.name != "test_exported_graphs.py":
@@ -131,7 +127,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         case = item.callspec.id
         is_first = case.startswith("reference") and item.originalname not in seen
         seen.add(item.originalname)
-        if not is_first and case not in QUICK_EXPORTS:
+        if not is_first:
             item.add_marker("slow")
 
 

@@ -82,7 +82,14 @@ def one(found: Report, name: str, folder: Path = FOLDER) -> Result:
     return planned if isinstance(planned, Result) else run_trial(planned, folder)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8", "fp8"])
+@pytest.mark.parametrize(
+    "precision",
+    [
+        pytest.param("fp32", marks=pytest.mark.slow),
+        "int8",
+        pytest.param("fp8", marks=pytest.mark.slow),
+    ],
+)
 def test_plans_are_built_without_a_gpu(precision: Precision) -> None:
     if ask("tensorrt-rtx").facts is None:
         pytest.skip("TensorRT-RTX is not installed")
