@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from command_line import invoke
-from tensorrt_rtx import needs_rtx
+from needs_rtx import needs_rtx
 
 from munit_edge.cli.build_progress import STEPS_OF_A_BUILD, BuildBar
 from munit_edge.cli.export_trt import _graphs

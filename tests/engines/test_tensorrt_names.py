@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tensorrt_rtx import needs_rtx
+from needs_rtx import needs_rtx
 
 from munit_edge.engines.tensorrt import api as tensorrt_api
 

@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from needs_rtx import needs_rtx
 from shared_files import shared_folder
-from tensorrt_rtx import needs_rtx
 
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime.runner import OnnxRuntimeRunner

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tensorrt_rtx import needs_rtx
+from needs_rtx import needs_rtx
 from tiny_graphs import CalibratedModel, TinyGraph
 
 from munit_edge.engines.tensorrt.builder import BuildOptions, build_plan

@@ -16,9 +16,9 @@ from typing import Any
 import onnx
 import pytest
 from hang_guard import wait_for
+from needs_rtx import needs_rtx
 from onnx import TensorProto, helper
 from pydantic import ValidationError
-from tensorrt_rtx import needs_rtx
 
 from munit_edge.engines.tensorrt import api as tensorrt_api
 from munit_edge.engines.tensorrt import builder as tensorrt_builder

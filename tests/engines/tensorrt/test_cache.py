@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from hang_guard import HANG_S
-from tensorrt_rtx import needs_rtx
+from needs_rtx import needs_rtx
 
 from munit_edge.engines.cuda import DeviceFacts
 from munit_edge.engines.tensorrt import cache as plan_cache
