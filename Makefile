@@ -27,7 +27,7 @@ help:  ## show this list
 demo: $(INSTALLED)  ## draw sample data, train, export and translate: results after some minutes
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/demo.sh
 
-test: $(INSTALLED)  ## run the tests, without those that repeat others with more values
+test: $(INSTALLED)  ## run the tests, without the slow ones: five minutes on 2 cores
 	@$(BIN)/python -m pytest $(TEST_OPTIONS) -m "not slow"
 
 test-all: $(INSTALLED)  ## run all tests

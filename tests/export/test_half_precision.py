@@ -112,6 +112,7 @@ def test_layers_that_are_kept_in_one_domain_alone(names: list[str], alike: bool)
     [("tiny_checkpoint", "decoder"), ("tiny_sn_checkpoint", "content_encoder")],
     indirect=["checkpoint"],
 )
+@pytest.mark.slow
 def test_types_in_a_mixed_graph(kind: GraphKind, checkpoint: Checkpoint) -> None:
     generators = checkpoint.generators()
     kept = matching([name for name, _ in layers(generators)], KEPT)

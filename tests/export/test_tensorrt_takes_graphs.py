@@ -148,6 +148,7 @@ def test_fp16_graphs_build(
     ("architecture", "kind", "precision"),
     [("munit", "decoder", "fp16"), ("munit-sn", "content_encoder", "fp32")],
 )
+@pytest.mark.slow
 def test_graphs_exported_with_fixed_sizes_build(
     architecture: str, kind: GraphKind, precision: Precision, request: pytest.FixtureRequest
 ) -> None:

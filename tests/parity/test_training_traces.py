@@ -207,6 +207,7 @@ def test_every_term_of_the_trace_is_compared(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow
 def test_bounds_from_float64_let_the_right_step_pass(name: str) -> None:
     assert faults(name, right_replay(name), derived_bounds(name)) == []
 
@@ -245,6 +246,7 @@ def _generators_first(
 
 @pytest.mark.parametrize("wrong", WRONG_SETTINGS)
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow
 def test_wrong_settings_fail(name: str, wrong: str) -> None:
     config = read_train_config(REFERENCE / name / "config.yaml", [WRONG_SETTINGS[wrong]])
     ours = replay(REFERENCE / name, config)

@@ -141,6 +141,7 @@ def test_export_needs_its_packages() -> None:
     assert (result.status, result.detail) == ("not tested", "not installed: onnx, onnxscript")
 
 
+@pytest.mark.slow
 def test_export_passes() -> None:
     found = report("onnxruntime", "torch", packages=("onnx", "onnxscript"))
     result = one(found, "export fp32")
