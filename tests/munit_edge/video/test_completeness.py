@@ -23,8 +23,19 @@ def read(path: Path) -> tuple[FileSource, int, list[str]]:
 
 def cut(path: Path, share: float) -> Path:
     data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
+    end = int(len(data) * share)
+    # Nothing shows that others followed a whole tag, and where tags end depends on the encoder.
+    path.write_bytes(data[: _inside_a_tag(data, end) if path.suffix == ".flv" else end])
     return path
+
+
+def _inside_a_tag(data: bytes, position: int) -> int:
+    """One byte after the header of the FLV tag that `position` lies in."""
+    following = 13
+    while following <= position:
+        tag = following
+        following += 15 + int.from_bytes(data[tag + 1 : tag + 4], "big")
+    return tag + 12
 
 
 def blank(path: Path, share: float, num_bytes: int) -> Path:
