@@ -16,7 +16,7 @@ from munit_edge.files.held_locks import let_go
 from munit_edge.files.locks import writing_to
 from munit_edge.files.paths import open_file
 from munit_edge.files.system_errors import output_errors
-from munit_edge.files.unfinished import new_partial_file, new_partial_folder
+from munit_edge.files.unfinished import new_partial_file, new_partial_folder, remove_folder
 from munit_edge.interrupts import uninterrupted
 
 BeforeReplacing = Callable[[Path, Path], None]
@@ -145,9 +145,8 @@ def _swap(partial: Path, path: Path, replacing: BeforeReplacing | None) -> None:
     except OSError:
         earlier.rename(path)
         raise
-    aside = new_partial_folder(path.parent)
-    earlier.rename(aside / path.name)
-    let_go(aside)
+    _sync_names(path.parent)
+    remove_folder(earlier)
 
 
 def _unused(path: Path) -> Path:
