@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from munit_edge.engines.base import GraphSet
 from munit_edge.engines.gpu_presence import gpu_first
+from munit_edge.engines.table import ENGINE_FACTS, OPTIONS, EngineName, engines_with, function
 from munit_edge.errors import ConfigError, InputError
 from munit_edge.files.paths import exists, is_file, is_folder
 from munit_edge.model.manifest import MANIFEST_FILE, is_model_directory
-
-if TYPE_CHECKING:
-    from munit_edge.engines.tensorrt.api import Flavour
-
-Engine = Literal["auto", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch"]
-ENGINES: tuple[Engine, ...] = get_args(Engine)
-_GPU_ENGINES = ("tensorrt", "tensorrt-rtx")
 
 
 def open_graphs(
@@ -32,9 +25,9 @@ def open_graphs(
 
     Args:
         path: model directory; for torch a checkpoint or run folder.
-        engine: one of `ENGINES`. "auto" takes ONNX Runtime for a model directory and torch for a
-            checkpoint or run folder. TensorRT is taken only by name, since it may have to build its
-            engines first, which takes minutes.
+        engine: a name in `munit_edge.engines.table`, or "auto": ONNX Runtime for a model directory
+            and torch for a checkpoint or run folder. TensorRT is taken only by name, since it may
+            have to build its engines first, which takes minutes.
         device: "cpu", "cuda", "cuda:N" or "auto".
         tf32: see `munit_edge.engines.devices.Device`; GPUs only.
         cuda_graph: see `munit_edge.engines.tensorrt.runner.TensorRTRunner`; TensorRT only.
@@ -46,51 +39,37 @@ def open_graphs(
         ModelError: the model is damaged.
         EngineError: the backend is not installed, or cannot use the device.
     """
-    if engine not in ENGINES:
-        raise ConfigError(f"engine '{engine}' is unknown: use {', '.join(ENGINES)}")
+    asked = _name(engine)
     if not exists(path):
         raise InputError(
             f"model {path} does not exist: name a model directory (`munit-edge export onnx` makes "
             "one)"
         )
-    if engine == "auto":
-        engine = "torch" if _looks_like_checkpoint(path) else "onnxruntime"
+    name = asked or ("torch" if _looks_like_checkpoint(path) else "onnxruntime")
+    facts = ENGINE_FACTS[name]
+    options = {"tf32": tf32, "cuda_graph": cuda_graph, "warm_up": warm_up}
+    for option, value in options.items():
+        if value and option not in facts.options:
+            others = " or ".join(engines_with(option))
+            raise ConfigError(
+                f"engine {name} does not support {OPTIONS[option]}: leave it out, or use "
+                f"--engine {others}"
+            )
     # Where the GPU is missing, report that rather than a missing package.
-    with gpu_first(engine in _GPU_ENGINES or device.startswith("cuda")):
-        return _open(path, engine, device, tf32=tf32, cuda_graph=cuda_graph, warm_up=warm_up)
+    with gpu_first("cpu" not in facts.devices or device.startswith("cuda")):
+        opener = function(facts.opener)
+        graphs: GraphSet = opener(path, device, **{key: options[key] for key in facts.options})
+        return graphs
 
 
-def _open(
-    path: Path, engine: str, device: str, *, tf32: bool, cuda_graph: bool, warm_up: bool
-) -> GraphSet:
-    if engine in ("tensorrt", "tensorrt-rtx"):
-        from munit_edge.engines.tensorrt.runner import open_tensorrt
-
-        flavour: Flavour = "tensorrt" if engine == "tensorrt" else "tensorrt-rtx"
-        return open_tensorrt(
-            path, device, flavour, tf32=tf32, cuda_graph=cuda_graph, warm_up=warm_up
-        )
-    if cuda_graph or warm_up:
-        option = "a CUDA graph" if cuda_graph else "a warm-up"
-        raise ConfigError(
-            f"engine {engine} does not support {option}: leave it out, or use --engine tensorrt"
-        )
-    return _opener(engine)(path, device, tf32=tf32)
-
-
-class _Opener(Protocol):
-    def __call__(self, path: Path, device: str, /, *, tf32: bool) -> GraphSet:
-        """Open a model on a device."""
-
-
-def _opener(engine: str) -> _Opener:
-    if engine == "torch":
-        from munit_edge.engines.torch.runner import open_torch
-
-        return open_torch
-    from munit_edge.engines.onnxruntime.runner import open_onnxruntime
-
-    return open_onnxruntime
+def _name(engine: str) -> EngineName | None:
+    """The engine of this name; None: "auto"."""
+    if engine == "auto":
+        return None
+    for name in ENGINE_FACTS:
+        if name == engine:
+            return name
+    raise ConfigError(f"engine '{engine}' is unknown: use {', '.join(['auto', *ENGINE_FACTS])}")
 
 
 def _looks_like_checkpoint(path: Path) -> bool:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from munit_edge.errors import UnsupportedGraphError
-from munit_edge.model.manifest import GraphEntry, Precision
-
-_OLDEST_CAPABILITY: dict[Precision, tuple[int, int]] = {"bf16": (8, 0), "fp8": (8, 9)}
-"""First GPUs with the type: bfloat16 came with Ampere, float8 with Ada."""
+from munit_edge.model.manifest import GraphEntry
+from munit_edge.model.precision import PRECISION_FACTS
 
 
 def check_types(entry: GraphEntry, capabilities: Iterable[tuple[int, int]]) -> None:
@@ -21,7 +19,7 @@ def check_types(entry: GraphEntry, capabilities: Iterable[tuple[int, int]]) -> N
     Raises:
         UnsupportedGraphError: one of them does not.
     """
-    oldest = _OLDEST_CAPABILITY.get(entry.precision)
+    oldest = PRECISION_FACTS[entry.precision].oldest_capability
     if oldest is None:
         return
     # All of them: a TensorRT-RTX engine may be built for several GPUs.

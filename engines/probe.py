@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from munit_edge.engines.table import EngineName
 from munit_edge.settings import StrictModel
 from munit_edge.system import child
 
-Subject = Literal["driver", "onnxruntime", "torch", "tensorrt", "tensorrt-rtx", "cuda-bindings"]
+Subject = Literal["driver", EngineName, "cuda-bindings"]
+"""The NVIDIA driver, an engine, or what TensorRT reaches the GPU's memory with."""
 SUBJECTS: tuple[Subject, ...] = get_args(Subject)
 
 TIMEOUT_S = 60.0
@@ -26,8 +28,10 @@ class Facts(StrictModel):
     """CUDA that it was built with; None: built without, or unknown."""
     providers: tuple[str, ...] = ()
     """ONNX Runtime's execution providers."""
+    devices: tuple[str, ...] = ("cpu",)
+    """Devices other than NVIDIA's GPUs that it can use now, as `--device` names them."""
     gpus: tuple[str, ...] = ()
-    """GPUs that it can use now, such as "NVIDIA H100 (9.0)"."""
+    """NVIDIA's GPUs that it can use now, such as "NVIDIA H100 (9.0)"."""
     gpu_fault: str | None = None
     """Why it cannot use a GPU, in its own words; None when it can, or is not made for one."""
 

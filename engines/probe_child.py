@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import importlib
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
-from munit_edge.engines.devices import Device
 from munit_edge.engines.gpu_types import cuda_version
-from munit_edge.engines.onnxruntime.arrays import picking_graph
-from munit_edge.engines.onnxruntime.session import CUDA_PROVIDER, open_session
 from munit_edge.engines.probe import Answer, Facts, Subject
+from munit_edge.engines.table import ENGINE_FACTS, function
 from munit_edge.system.child import words
-
-_MODULES: dict[Subject, tuple[str, ...]] = {
-    "onnxruntime": ("onnxruntime",),
-    "torch": ("torch",),
-    "tensorrt": ("tensorrt", "tensorrt_bindings"),
-    "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
-    "cuda-bindings": ("cuda.bindings.runtime",),
-}
-"""Names of each backend's module; the first one found is taken."""
 
 # Constants of cuda.h: CUDA_ERROR_NO_DEVICE, and the attributes
 # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
@@ -38,12 +23,20 @@ def answer(subject: Subject) -> str:
     """Ask the driver or a backend; returns an `Answer` as JSON."""
     if subject == "driver":
         return _ask_driver(ctypes.CDLL).model_dump_json()
-    return _ask_module(subject, _DETAILS[subject]).model_dump_json()
+    if subject == "cuda-bindings":
+        found = _ask_module(subject, ("cuda.bindings.runtime",), _cuda_bindings)
+    else:
+        engine = ENGINE_FACTS[subject]
+        found = _ask_module(subject, engine.modules, function(engine.facts))
+    return found.model_dump_json()
 
 
-def _ask_module(subject: Subject, details: Callable[[ModuleType], Facts]) -> Answer:
+def _ask_module(
+    subject: Subject, modules: Sequence[str], details: Callable[[ModuleType], Facts]
+) -> Answer:
+    """Ask the first of `modules` that is found."""
     faults = []
-    for name in _MODULES[subject]:
+    for name in modules:
         try:
             module = importlib.import_module(name)
             if module.__file__ is not None:  # else a folder that only has the name
@@ -56,53 +49,6 @@ def _ask_module(subject: Subject, details: Callable[[ModuleType], Facts]) -> Ans
             faults.append(words(exc))
     fault = "; ".join(faults) or None
     return Answer(subject=subject, installed=bool(faults), fault=fault)
-
-
-def _onnxruntime(module: ModuleType) -> Facts:
-    providers = tuple(module.get_available_providers())
-    with contextlib.suppress(ImportError):
-        importlib.import_module("onnxruntime.capi.build_and_package_info")
-    information = sys.modules.get("onnxruntime.capi.build_and_package_info")
-    gpus: tuple[str, ...] = ()
-    gpu_fault = None
-    if CUDA_PROVIDER in providers:
-        try:
-            # A provider that is listed may fail to load its libraries: only a session shows it.
-            open_session(picking_graph(np.dtype(np.float32)), "take", Device("cuda"))
-            gpus = ("cuda:0",)
-        except Exception as exc:  # the words are what counts
-            gpu_fault = words(exc)
-    return Facts(
-        version=module.__version__,
-        cuda=getattr(information, "cuda_version", None) or None,
-        providers=providers,
-        gpus=gpus,
-        gpu_fault=gpu_fault,
-    )
-
-
-def _torch(module: Any) -> Facts:
-    gpus: tuple[str, ...] = ()
-    gpu_fault = None
-    if module.version.cuda:
-        try:
-            module.cuda.init()
-            gpus = tuple(
-                f"{module.cuda.get_device_name(i)} "
-                f"({'.'.join(map(str, module.cuda.get_device_capability(i)))})"
-                for i in range(module.cuda.device_count())
-            )
-            module.zeros(1, device="cuda").add(1).cpu()  # this build has code for this GPU
-        except Exception as exc:  # the words are what counts
-            gpus, gpu_fault = (), words(exc)
-    return Facts(
-        version=module.__version__, cuda=module.version.cuda, gpus=gpus, gpu_fault=gpu_fault
-    )
-
-
-def _tensorrt(module: ModuleType) -> Facts:
-    # Nothing is created: a Runtime without a driver can end the process.
-    return Facts(version=module.__version__)
 
 
 def _cuda_bindings(runtime: Any) -> Facts:
@@ -120,15 +66,6 @@ def _cuda_bindings(runtime: Any) -> Facts:
         gpus=tuple(f"cuda:{i}" for i in range(count or 0)),
         gpu_fault=gpu_fault,
     )
-
-
-_DETAILS: dict[Subject, Callable[[ModuleType], Facts]] = {
-    "onnxruntime": _onnxruntime,
-    "torch": _torch,
-    "tensorrt": _tensorrt,
-    "tensorrt-rtx": _tensorrt,
-    "cuda-bindings": _cuda_bindings,
-}
 
 
 def _ask_driver(load: Callable[[str], Any]) -> Answer:

@@ -12,8 +12,6 @@ from munit_edge.errors import ConfigError
 from munit_edge.export.calibration import UserImages
 from munit_edge.export.emulated_half import HalfGraphs, Watch
 from munit_edge.export.half_precision import (
-    HalfPrecision,
-    half_type,
     in_half,
     layer_names,
     matching,
@@ -28,10 +26,11 @@ from munit_edge.export.quality_gate import (
     layer_losses,
     layers_to_keep,
 )
-from munit_edge.export.quantise import CalibratedGraph, EightBits, calibrate, quantised_graphs
+from munit_edge.export.quantise import CalibratedGraph, calibrate, quantised_graphs
 from munit_edge.model.config import ModelConfig
 from munit_edge.model.manifest import GateEntry, Manifest, TensorRange
-from munit_edge.trainer.torch_api import nn, torch
+from munit_edge.model.precision import PRECISION_FACTS, Precision
+from munit_edge.trainer.torch_api import nn
 
 NAMED_TENSORS = 8
 """Number of tensors whose range goes into the manifest."""
@@ -72,7 +71,7 @@ class Reference:
         self.bench = Bench(graphs, images.gate)
 
 
-def choose_half(model: Reference, precision: HalfPrecision, options: ExportOptions) -> Choice:
+def choose_half(model: Reference, precision: Precision, options: ExportOptions) -> Choice:
     """Which layers run in 16 bits.
 
     Raises:
@@ -80,8 +79,7 @@ def choose_half(model: Reference, precision: HalfPrecision, options: ExportOptio
         ConfigError: a layer to keep does not exist.
     """
     names = layer_names(model.generators)
-    # 65504 for float16; bfloat16 has float32's exponent and hardly overflows.
-    limit = float(torch.finfo(half_type(precision)).max)
+    limit = PRECISION_FACTS[precision].largest
 
     def measure(
         layers: Collection[str],
@@ -114,7 +112,7 @@ def choose_half(model: Reference, precision: HalfPrecision, options: ExportOptio
 
 def choose_eight_bits(
     model: Reference,
-    precision: EightBits,
+    precision: Precision,
     directory: Path,
     manifest: Manifest,
     exported: GraphSet,
@@ -196,9 +194,10 @@ def _entry(
     options: ExportOptions,
     ranges: tuple[TensorRange, ...],
 ) -> GateEntry:
+    facts = PRECISION_FACTS[options.precision]
     return GateEntry(
         precision=options.precision,
-        arithmetic="rounded-float32" if options.precision in {"fp16", "bf16"} else "onnxruntime",
+        arithmetic="rounded-float32" if facts.family == "half" else "onnxruntime",
         min_psnr_db=options.min_psnr,
         # The field's name is part of the manifest's format.
         pictures=min(len(images) for images in bench.images.values()),

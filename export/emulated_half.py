@@ -18,7 +18,7 @@ from munit_edge.engines.devices import Device
 from munit_edge.engines.torch.runner import TorchGraphs, TorchRunner
 from munit_edge.export.half_precision import layers
 from munit_edge.model.config import ModelConfig, TensorIO
-from munit_edge.model.manifest import Precision
+from munit_edge.model.precision import Precision
 from munit_edge.trainer.networks import ConvBlock
 from munit_edge.trainer.torch_api import Tensor, TorchDispatchMode, nn, torch, tree_map
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 import copy
 import fnmatch
 from collections.abc import Collection, Iterator, Sequence
-from typing import Literal
 
 from munit_edge.errors import ConfigError
 from munit_edge.model.config import DOMAINS, GRAPH_KINDS, graph_name
+from munit_edge.model.precision import PRECISION_FACTS, Precision
 from munit_edge.trainer.networks import ConvBlock, Decoder, ResidualBlock, StyleEncoder
 from munit_edge.trainer.torch_api import Tensor, nn, torch
 
@@ -71,16 +71,14 @@ def alike_in_both_domains(names: Collection[str]) -> bool:
     return of["a"] == of["b"]
 
 
-HalfPrecision = Literal["fp16", "bf16"]
-
-
-def half_type(precision: HalfPrecision) -> torch.dtype:
-    """The 16-bit type that a precision stands for."""
-    return torch.float16 if precision == "fp16" else torch.bfloat16
+def half_type(precision: Precision) -> torch.dtype:
+    """The 16-bit type that a precision of the family "half" stands for."""
+    found: torch.dtype = getattr(torch, PRECISION_FACTS[precision].dtype)
+    return found
 
 
 def in_half(
-    generators: nn.ModuleDict, precision: HalfPrecision, keep: Collection[str] = ()
+    generators: nn.ModuleDict, precision: Precision, keep: Collection[str] = ()
 ) -> nn.ModuleDict:
     """A copy of both generators with all layers in 16 bits except those in `keep`.
 
@@ -110,12 +108,12 @@ def in_half(
             _cast_output(network.down[-1] if len(network.down) else network.stem, torch.float32)
         elif graph.startswith("content_encoder"):
             # The border's type, whatever the last layer runs in (`munit_edge.model.manifest`).
-            _cast_output(network, torch.float16 if precision == "fp16" else torch.float32)
+            _cast_output(network, getattr(torch, PRECISION_FACTS[precision].content_dtype))
     return typed
 
 
 def round_weights(
-    generators: nn.ModuleDict, precision: HalfPrecision, keep: Collection[str] = ()
+    generators: nn.ModuleDict, precision: Precision, keep: Collection[str] = ()
 ) -> nn.ModuleDict:
     """A float32 copy of both generators with the weights that `in_half` would store.
 

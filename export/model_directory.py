@@ -10,6 +10,7 @@ from typing import Any
 from munit_edge.engines.base import GraphSet
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime.runner import OnnxRuntimeGraphs, directory_graphs
+from munit_edge.engines.table import ENGINE_FACTS
 from munit_edge.engines.torch.runner import TorchGraphs
 from munit_edge.errors import ParityError
 from munit_edge.export.calibration import read_user_images
@@ -22,7 +23,6 @@ from munit_edge.export.choose_layers import (
 )
 from munit_edge.export.emulated_half import HalfGraphs
 from munit_edge.export.half_precision import (
-    HalfPrecision,
     alike_in_both_domains,
     in_half,
     round_weights,
@@ -32,7 +32,6 @@ from munit_edge.export.options import ExportOptions
 from munit_edge.export.other_domain import with_weights_of
 from munit_edge.export.parity import check_parity, failures, num_cases
 from munit_edge.export.quality_gate import OnTrial
-from munit_edge.export.quantise import EightBits
 from munit_edge.extras import require
 from munit_edge.files.atomic import atomic_folder, sha256
 from munit_edge.files.replacing import FolderTarget
@@ -47,6 +46,7 @@ from munit_edge.model.manifest import (
     read_graph,
     size_rules,
 )
+from munit_edge.model.precision import PRECISION_FACTS, Precision
 from munit_edge.trainer.checkpoint import Checkpoint, open_checkpoint
 from munit_edge.trainer.fast.folding import fold_decoders
 from munit_edge.trainer.graphs import build_graph
@@ -150,42 +150,43 @@ def _export_fp32(export: _Export) -> Manifest:
 
 def _export_reduced(export: _Export, reference: Reference) -> Manifest:
     precision = export.options.precision
-    if precision == "fp16":
-        return _export_fp16(export, reference)
-    if precision == "bf16":
-        return _export_bf16(export, reference)
-    assert precision != "fp32"
-    return _export_eight_bits(export, reference, precision)
+    if PRECISION_FACTS[precision].family == "eight-bit":
+        return _export_eight_bits(export, reference, precision)
+    if precision in ENGINE_FACTS["onnxruntime"].lacks["cpu"]:
+        return _export_half_checked_as_float32(export, reference, precision)
+    return _export_half(export, reference, precision)
 
 
-def _export_fp16(export: _Export, reference: Reference) -> Manifest:
-    choice, typed, manifest = _write_half(export, reference, "fp16")
+def _export_half(export: _Export, reference: Reference, precision: Precision) -> Manifest:
+    choice, typed, manifest = _write_half(export, reference, precision)
     config, options = export.checkpoint.config, export.options
     with (
         directory_graphs(export.directory, manifest, Device("cpu")) as exported,
-        HalfGraphs(typed, config, precision="fp16", io=options.io) as networks,
+        HalfGraphs(typed, config, precision=precision, io=options.io) as networks,
     ):
         parity = _check(exported, networks, export)
         files = measure_files(reference, exported, choice)
     return manifest.model_copy(update={"parity": parity, "gate": (choice.gate, files)})
 
 
-def _export_bf16(export: _Export, reference: Reference) -> Manifest:
-    """ONNX Runtime has no bf16 convolutions on the CPU: the files are checked as float32 copies.
+def _export_half_checked_as_float32(
+    export: _Export, reference: Reference, precision: Precision
+) -> Manifest:
+    """For bf16, which ONNX Runtime does not run on a CPU: copies of the files are checked.
 
     The networks that they are compared with have the same rounded weights, so that the tolerance is
     that of fp32. What rounding every result costs is measured by the quality gate.
     """
-    choice, _, manifest = _write_half(export, reference, "bf16")
+    choice, _, manifest = _write_half(export, reference, precision)
     config, device = export.checkpoint.config, Device("cpu")
-    onnx = require("onnx", "checking bf16 graphs")
+    onnx = require("onnx", f"checking {precision} graphs")
 
     def model_of(entry: GraphEntry) -> bytes:
         model = onnx.load_from_string(read_graph(export.directory, entry))
         copied: bytes = as_float32(model).SerializeToString()
         return copied
 
-    networks = round_weights(reference.generators, "bf16", choice.gate.kept_fp32)
+    networks = round_weights(reference.generators, precision, choice.gate.kept_fp32)
     with (
         OnnxRuntimeGraphs(manifest, device, model_of) as exported,
         TorchGraphs(networks, config, export.model_id, device, io=export.options.io) as expected,
@@ -195,7 +196,7 @@ def _export_bf16(export: _Export, reference: Reference) -> Manifest:
 
 
 def _write_half(
-    export: _Export, reference: Reference, precision: HalfPrecision
+    export: _Export, reference: Reference, precision: Precision
 ) -> tuple[Choice, nn.ModuleDict, Manifest]:
     """The quality gate comes first: it needs no graph, and decides which layers stay in float32."""
     choice = choose_half(reference, precision, export.options)
@@ -207,7 +208,7 @@ def _write_half(
     return choice, typed, _manifest(export, entries)
 
 
-def _export_eight_bits(export: _Export, reference: Reference, precision: EightBits) -> Manifest:
+def _export_eight_bits(export: _Export, reference: Reference, precision: Precision) -> Manifest:
     """Float32 graphs are written and checked as usual, and then quantised in place."""
     options = export.options
     # A copy is not validated again: the opset stays that of the 8-bit type.

@@ -9,22 +9,11 @@ from pydantic import Field, model_validator
 
 from munit_edge.errors import ConfigError
 from munit_edge.model.config import ModelConfig, TensorIO
-from munit_edge.model.manifest import Precision
+from munit_edge.model.precision import PRECISION_FACTS, Precision, reduced_precisions
 from munit_edge.settings import StrictModel
 
 OLDEST_OPSET, NEWEST_OPSET = 18, 22
 """Below 18 torch's exporter would have to rewrite its graphs; JetPack 6's parser reads up to 20."""
-OLDEST_OPSETS: dict[Precision, int] = {"bf16": 22, "fp8": 19}
-"""Types that ONNX has only since a later opset: Conv in bfloat16, Q/DQ in float8."""
-
-DEFAULT_MIN_PSNR_DB: dict[Precision, float] = {
-    "fp16": 45.0,
-    "bf16": 35.0,
-    "int8": 30.0,
-    "fp8": 30.0,
-}
-"""bf16 has 3 bits fewer than fp16, which cost 9 to 11 dB where it was measured (docs/precision.md).
-fp8 replaces int8, so it has the same threshold."""
 
 
 class ExportOptions(StrictModel):
@@ -66,8 +55,8 @@ class ExportOptions(StrictModel):
     def _choose_opset(cls, values: Any) -> Any:
         # Before the fields are validated: the default of one follows from another.
         if isinstance(values, dict) and values.get("opset") is None:
-            oldest = OLDEST_OPSETS.get(values.get("precision", "fp32"), OLDEST_OPSET)
-            return {**values, "opset": oldest}
+            facts = PRECISION_FACTS.get(values.get("precision", "fp32"))
+            return {**values, "opset": facts.oldest_opset if facts else OLDEST_OPSET}
         return values
 
     @model_validator(mode="after")
@@ -78,7 +67,8 @@ class ExportOptions(StrictModel):
         return self
 
     def _check_precision(self) -> None:
-        if self.precision == "fp32":
+        facts = PRECISION_FACTS[self.precision]
+        if facts.min_psnr_db is None:
             given = {
                 "--calibration": self.calibration,
                 "--min-psnr": self.min_psnr_db is not None,
@@ -88,18 +78,19 @@ class ExportOptions(StrictModel):
             for option, value in given.items():
                 if value:
                     raise ValueError(
-                        f"{option} has no effect on fp32: add --precision fp16 or int8"
+                        f"{option} has no effect on {self.precision}: add --precision "
+                        f"{' or '.join(reduced_precisions(OLDEST_OPSET))}"
                     )
         elif not self.calibration:
             raise ValueError(
                 f"--precision {self.precision} is judged by your own images, and none are given: "
                 "add --calibration DIR, a folder with trainA and trainB"
             )
-        oldest = OLDEST_OPSETS.get(self.precision, OLDEST_OPSET)
-        if self.opset < oldest:
+        if self.opset < facts.oldest_opset:
             raise ValueError(
-                f"--precision {self.precision} needs opset {oldest} or newer and --opset is "
-                f"{self.opset}: leave --opset out, or use --precision fp16 or int8"
+                f"--precision {self.precision} needs opset {facts.oldest_opset} or newer and "
+                f"--opset is {self.opset}: leave --opset out, or use --precision "
+                f"{' or '.join(reduced_precisions(self.opset))}"
             )
         if len(self.calibration) > 2:
             raise ValueError(
@@ -110,7 +101,9 @@ class ExportOptions(StrictModel):
     @property
     def min_psnr(self) -> float:
         """The gate's threshold in dB."""
-        return self.min_psnr_db or DEFAULT_MIN_PSNR_DB[self.precision]
+        default = PRECISION_FACTS[self.precision].min_psnr_db
+        assert default is not None, "fp32 has no gate"
+        return self.min_psnr_db or default
 
     @property
     def size_hw(self) -> tuple[int | None, int | None]:

@@ -23,28 +23,11 @@ from munit_edge.model.config import (
     graph_name,
     split_direction,
 )
-from munit_edge.model.manifest import ParityEntry, Precision
+from munit_edge.model.manifest import ParityEntry
 from munit_edge.model.norm_statistics import own_statistics
 from munit_edge.model.normalisation import floats_from_bytes
+from munit_edge.model.precision import PRECISION_FACTS, Tolerance
 from munit_edge.styles.codes import sample_styles
-
-LEVEL_TOLERANCE = 1.0
-"""Largest difference of an image, in 8-bit levels: a value near one half may round either way."""
-RELATIVE_TOLERANCE = 1e-4
-"""Largest difference of a code, relative to its largest value (at least 1)."""
-HALF_LEVEL_TOLERANCE = 4.0
-"""For an image in float16. ONNX Runtime's CPU provider computes in float32 between its casts, the
-networks in torch round after every operator. The quality gate measures how far either is from
-float32."""
-HALF_RELATIVE_TOLERANCE = 2.0**-7
-"""For a code in float16, whose numbers have 11 bits: 8 units in the last place."""
-TOLERANCES: dict[Precision, tuple[float, float]] = {
-    # int8 and fp8 have no row: their float32 graphs are checked before they are quantised.
-    "fp32": (LEVEL_TOLERANCE, RELATIVE_TOLERANCE),
-    "fp16": (HALF_LEVEL_TOLERANCE, HALF_RELATIVE_TOLERANCE),
-    "bf16": (LEVEL_TOLERANCE, RELATIVE_TOLERANCE),  # both sides compute in float32
-}
-"""For images (levels) and for codes (relative to the largest value), by precision."""
 
 Array = NDArray[Any]
 
@@ -123,7 +106,8 @@ def _check_case(
     exported: GraphSet, reference: GraphSet, case: Case, options: ExportOptions
 ) -> Iterator[ParityEntry]:
     config = reference.config
-    tolerances = TOLERANCES[options.precision]
+    tolerance = PRECISION_FACTS[options.precision].parity
+    assert tolerance is not None, "8-bit graphs are checked before they are quantised"
     style = sample_styles(case.batch, config.style_dim, seed=case.batch)
     images: dict[Domain, Array] = {
         domain: test_images(case, config.channels(domain), seed)
@@ -146,10 +130,10 @@ def _check_case(
                 contents["exported", domain] = got
                 contents["reference", domain] = expected
             unit: Literal["levels", "absolute"] = "levels" if kind == "decoder" else "absolute"
-            yield _entry(graph_name(kind, domain), case, got, expected, unit, tolerances)
+            yield _entry(graph_name(kind, domain), case, got, expected, unit, tolerance)
             twin: GraphKind = "decoder_stats" if kind == "decoder" else "content_encoder_stats"
             if options.stats_graphs and kind != "style_encoder":
-                yield from _check_twin(exported, twin, domain, case, feeds, expected, tolerances)
+                yield from _check_twin(exported, twin, domain, case, feeds, expected, tolerance)
     # Whole translations: each side decodes its own content.
     for direction in DIRECTIONS:
         source, target = split_direction(direction)
@@ -166,7 +150,7 @@ def _check_case(
             )
             for side, graphs in (("exported", exported), ("reference", reference))
         )
-        yield _entry(direction, case, got, expected, "levels", tolerances)
+        yield _entry(direction, case, got, expected, "levels", tolerance)
 
 
 def _check_twin(
@@ -176,7 +160,7 @@ def _check_twin(
     case: Case,
     feeds: dict[str, Array],
     expected: Array,
-    tolerances: tuple[float, float],
+    tolerance: Tolerance,
 ) -> Iterator[ParityEntry]:
     """A `*_stats` graph against the plain network in torch.
 
@@ -191,7 +175,7 @@ def _check_twin(
     for _ in range(2):
         got = runner.run({**feeds, "norm_stats": stats, "core": core})
         name = graph_name(kind, domain)
-        yield _entry(name, case, got[runner.outputs[0].name], expected, unit, tolerances)
+        yield _entry(name, case, got[runner.outputs[0].name], expected, unit, tolerance)
         stats = got["norm_stats_out"]
 
 
@@ -201,9 +185,8 @@ def _entry(
     got: Array,
     expected: Array,
     unit: Literal["levels", "absolute"],
-    tolerances: tuple[float, float],
+    tolerance: Tolerance,
 ) -> ParityEntry:
-    levels, relative = tolerances
     if got.shape != expected.shape:
         worst = float("inf")
     else:
@@ -211,15 +194,14 @@ def _entry(
     if unit == "levels":
         if got.dtype != np.uint8:
             worst *= 127.5  # floats in [-1, 1]
-        tolerance = levels
+        allowed = tolerance.levels
     else:
-        # At least `relative` itself: near zero a relative error means nothing.
-        tolerance = relative * max(1.0, float(np.abs(expected).max()))
+        allowed = tolerance.of_code(float(np.abs(expected).max()))
     return ParityEntry(
         check=check,
         batch=case.batch,
         size_hw=case.size_hw,
         worst=worst,
-        tolerance=tolerance,
+        tolerance=allowed,
         unit=unit,
     )

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from munit_edge.files.unfinished import scratch_folder
 from munit_edge.images.io import Images
 from munit_edge.model.config import DOMAINS, GRAPH_KINDS, Domain
 from munit_edge.model.manifest import GraphEntry, Manifest
+from munit_edge.model.precision import PRECISION_FACTS, Precision
 from munit_edge.styles.codes import sample_styles
 from munit_edge.trainer.torch_api import torch
 
@@ -36,12 +37,6 @@ _PURPOSE = "quantising graphs"
 _WEIGHT = ".conv."
 """Separates the layer's name from the parameter's in the names of weights."""
 _MOVES = ".conv.moves"
-
-EightBits = Literal["int8", "fp8"]
-
-LARGEST_INT8 = 127
-LARGEST_FP8 = 448
-"""Largest finite number of float8 E4M3FN."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class CalibratedGraph:
     nodes: dict[str, tuple[str, ...]]
     """Names of the Conv nodes by the name of their layer (`decoder_b.up.0`)."""
 
-    def quantised(self, layers: Collection[str], precision: EightBits) -> Any:
+    def quantised(self, layers: Collection[str], precision: Precision) -> Any:
         """The `onnx.ModelProto` with `layers` in 8 bits; layers of other graphs are ignored."""
         # A folded upsampling layer is up to three Conv nodes: the phases and the corrected edges.
         chosen = {name for layer, names in self.nodes.items() if layer in layers for name in names}
@@ -70,12 +65,12 @@ class CalibratedGraph:
 class _PairWriter:
     """Inserts Q/DQ pairs into one graph."""
 
-    def __init__(self, graph: Any, precision: EightBits, largest: dict[str, float]) -> None:
+    def __init__(self, graph: Any, precision: Precision, largest: dict[str, float]) -> None:
         self._onnx = require("onnx", _PURPOSE)
         self._graph = graph
-        self._precision = precision
+        self._facts = PRECISION_FACTS[precision]
         self._ranges = largest
-        self._limit = LARGEST_INT8 if precision == "int8" else LARGEST_FP8
+        self._limit = self._facts.largest
         self._weights = {tensor.name: tensor for tensor in graph.initializer}
         self._pairs: dict[str, str] = {}
 
@@ -121,7 +116,7 @@ class _PairWriter:
         # One scale for each output channel. In fp8, whose step grows with the number, one scale for
         # all was measured to be as good, and NVIDIA's Model Optimizer makes it by default.
         # Conv weights are [outputs, inputs / groups, height, width].
-        axes = tuple(range(1, weight.ndim)) if self._precision == "int8" else None
+        axes = tuple(range(1, weight.ndim)) if self._facts.dtype == "int8" else None
         largest = np.abs(weight).max(axis=axes)
         scale = _scale(largest, self._limit)
         spread = scale.reshape(-1, *(1,) * (weight.ndim - 1))
@@ -151,13 +146,13 @@ class _PairWriter:
 
     def _add(self, name: str, values: Array) -> None:
         """Store `values`, in units of their scale, in 8 bits each."""
-        if self._precision == "int8":
+        if self._facts.dtype == "int8":
             # As QuantizeLinear rounds: halves to even. -128 is not used: the scale is symmetric.
             rounded = np.rint(values).clip(-self._limit, self._limit).astype(np.int8)
             self._graph.initializer.append(self._onnx.numpy_helper.from_array(rounded, name))
             return
         clipped = torch.from_numpy(np.array(values, np.float32)).clamp(-self._limit, self._limit)
-        data = clipped.to(torch.float8_e4m3fn).view(torch.uint8).numpy().tobytes()
+        data = clipped.to(getattr(torch, self._facts.dtype)).view(torch.uint8).numpy().tobytes()
         kind = self._onnx.TensorProto.FLOAT8E4M3FN
         self._graph.initializer.append(
             self._onnx.helper.make_tensor(name, kind, values.shape, data, raw=True)
@@ -175,7 +170,7 @@ def quantised_graphs(
     graphs: Mapping[str, CalibratedGraph],
     manifest: Manifest,
     layers: Collection[str],
-    precision: EightBits,
+    precision: Precision,
 ) -> OnnxRuntimeGraphs:
     """Calibrated graphs with some layers in 8 bits, in ONNX Runtime on the CPU."""
 

@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 
 from munit_edge.doctor.examine import Report, examine
 from munit_edge.doctor.selftest import why_no_plans
-from munit_edge.doctor.selftest_child import CPU_TOLERANCE, GPU_TOLERANCE, largest_difference
+from munit_edge.doctor.selftest_child import largest_difference, tolerance
 from munit_edge.engines.base import GraphSet
-from munit_edge.engines.factory import ENGINES, open_graphs
+from munit_edge.engines.factory import open_graphs
 from munit_edge.engines.probe import Answer, ask
+from munit_edge.engines.table import ENGINE_FACTS
 from munit_edge.errors import ConfigError, MunitEdgeError
 from munit_edge.model.config import ModelConfig
 from munit_edge.model.manifest import read_manifest
@@ -284,15 +285,15 @@ def _requests(
     answers: dict[str, Answer] = {answer.subject: answer for answer in machine.answers}
     common = {"device": options.device, "runs": options.runs, "inputs": ""}
     on_gpu = options.device != "cpu"
-    for engine in ENGINES:
-        path = checkpoint if engine == "torch" else model
+    for engine, facts in ENGINE_FACTS.items():
+        path = checkpoint if facts.checkpoints else model
         answer = answers.get(engine)
         if path is None or answer is None or answer.facts is None:
             continue
-        if engine in ("onnxruntime", "torch"):
+        if not facts.builds_plans:
             if on_gpu and not answer.facts.gpus and not answer.facts.gpu_fault:
                 continue  # a build for the CPU
-        elif not on_gpu or why_no_plans(machine, answer.subject):
+        elif not on_gpu or why_no_plans(machine, engine):
             continue
         yield Request(engine=engine, model=str(path), **common)
         if engine == "torch" and on_gpu:
@@ -370,7 +371,7 @@ def _precisions(request: Request) -> dict[str, str]:
 def _tolerance(wanted: NDArray[Any], device: str, precision: str) -> float | None:
     if precision not in ("fp32", "tf32"):
         return None  # the export's own quality gate judges what the precision costs
-    return (CPU_TOLERANCE if device == "cpu" else GPU_TOLERANCE).of(wanted)
+    return tolerance("fp32", device, wanted)
 
 
 def _show(report: CheckReport) -> None:

@@ -23,9 +23,8 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from munit_edge.doctor.selftest import CHECKPOINT_FOLDER, FOLDER, PRECISIONS, graphs_folder
+from munit_edge.doctor.selftest import CHECKPOINT_FOLDER, FOLDER, graphs_folder
 from munit_edge.doctor.selftest_child import (
-    OWN_EXPECTED,
     Arrays,
     compute,
     directions,
@@ -35,6 +34,7 @@ from munit_edge.doctor.selftest_child import (
 )
 from munit_edge.engines.base import AnyArray, GraphSet, Runner, check_feeds
 from munit_edge.engines.factory import open_graphs
+from munit_edge.engines.table import ENGINE_FACTS
 from munit_edge.export.model_directory import export_model
 from munit_edge.export.options import ExportOptions
 from munit_edge.export.parity import Case, test_images
@@ -43,10 +43,10 @@ from munit_edge.model.manifest import (
     MANIFEST_FILE,
     GraphEntry,
     Manifest,
-    Precision,
     manifest_json,
     read_manifest,
 )
+from munit_edge.model.precision import PRECISION_FACTS, PRECISIONS, Precision
 from munit_edge.styles.codes import sample_styles
 from munit_edge.trainer.checkpoint import CheckpointInfo, build_generators, save_checkpoint
 from munit_edge.trainer.torch_api import torch
@@ -81,11 +81,13 @@ def main() -> int:
     with open_graphs(checkpoint, "torch", "cpu") as graphs:
         expected: Arrays = {**given, **compute(graphs, given)}
     np.savez_compressed(FOLDER / expected_file("fp32"), allow_pickle=False, **expected)
-    for precision in OWN_EXPECTED:
+    for precision, facts in PRECISION_FACTS.items():
+        if not facts.expected_exactly:
+            continue
         own = compute(DefinedGraphs(FOLDER / graphs_folder(precision)), given, precision)
         np.savez_compressed(FOLDER / expected_file(precision), allow_pickle=False, **own)
     for precision in PRECISIONS:
-        if precision != "bf16":  # ONNX Runtime has no bf16 convolutions on the CPU
+        if precision not in ENGINE_FACTS["onnxruntime"].lacks["cpu"]:
             _print_differences(precision, given)
 
     contents = [path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()]
@@ -183,10 +185,9 @@ def _print_differences(precision: Precision, given: Arrays) -> None:
     directory = FOLDER / graphs_folder(precision)
     with open_graphs(directory, "onnxruntime", "cpu") as graphs:
         found = compute(graphs, given, precision)
-    allowed = tolerance(precision, "cpu")
     for name, values in found.items():
         off, lost = (np.abs(values.astype(float) - e[name]).max() for e in (own, exact))
-        limit = allowed.of(own[name])
+        limit = tolerance(precision, "cpu", own[name])
         print(f"{precision} {name:<18} off by {off:.2g} of {limit:.2g}; from fp32 {lost:.2g}")
 
 

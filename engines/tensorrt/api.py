@@ -15,29 +15,13 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, get_args
 
+from munit_edge.engines.table import ENGINE_FACTS
 from munit_edge.errors import EngineError
 
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
 FLAVOURS: tuple[Flavour, ...] = get_args(Flavour)
 
-_MODULES: dict[Flavour, tuple[str, ...]] = {
-    # JetPack and the large wheels have the first, the wheels of the bindings alone the second.
-    "tensorrt": ("tensorrt", "tensorrt_bindings"),
-    "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
-}
 _LEAN_MODULES = ("tensorrt_lean", "tensorrt_lean_bindings")
-_FIXES: dict[Flavour, str] = {
-    "tensorrt": (
-        "on a Jetson it comes with JetPack: run `sudo apt install python3-libnvinfer` and create "
-        "the virtual environment with `python3 -m venv --system-site-packages`; elsewhere run "
-        "`pip install 'munit-edge[trt]'`"
-    ),
-    "tensorrt-rtx": (
-        "run `pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings` (Linux, x86-64 or "
-        "aarch64)"
-    ),
-}
-_TITLES: dict[Flavour, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 
 
 @dataclass(frozen=True)
@@ -106,7 +90,7 @@ class TensorRT:
     def title(self) -> str:
         """Name and version for messages, such as "TensorRT 10.3.0"."""
         lean = " (lean runtime)" if self.is_lean else ""
-        return f"{_TITLES[self.flavour]} {self.version}{lean}"
+        return f"{ENGINE_FACTS[self.flavour].title} {self.version}{lean}"
 
     @property
     def wheels(self) -> str:
@@ -166,17 +150,20 @@ def errors_of(messages: Sequence[Message]) -> str:
 
 
 def _import(flavour: Flavour) -> ModuleType:
-    module, reasons = _first_of(_MODULES[flavour])
+    facts = ENGINE_FACTS[flavour]
+    module, reasons = _first_of(facts.modules)
     # Only where TensorRT is missing: one that is there and broken is to be reported.
     if not module and not reasons and flavour == "tensorrt":
         module, reasons = _first_of(_LEAN_MODULES)
     if module:
         return module
-    title, fix = _TITLES[flavour], _FIXES[flavour]
+    fix = facts.install
+    if facts.install_on_jetson:
+        fix = f"on a Jetson it comes with JetPack: {facts.install_on_jetson}; elsewhere {fix}"
     if reasons:
         reason = " ".join("; ".join(reasons).split())
-        raise EngineError(f"{title} is installed but cannot be loaded ({reason}): {fix}")
-    raise EngineError(f"{title} is not installed: {fix}")
+        raise EngineError(f"{facts.title} is installed but cannot be loaded ({reason}): {fix}")
+    raise EngineError(f"{facts.title} is not installed: {fix}")
 
 
 def _first_of(names: tuple[str, ...]) -> tuple[ModuleType | None, list[str]]:

@@ -489,6 +489,11 @@ def open_tensorrt(
     )
 
 
+def open_tensorrt_rtx(directory: Path, device: str, **options: bool) -> TensorRTGraphs:
+    """As `open_tensorrt`, in TensorRT-RTX."""
+    return open_tensorrt(directory, device, "tensorrt-rtx", **options)
+
+
 def check_cuda_majors(wheels: str, facts: DeviceFacts) -> None:
     """Check that the wheels of TensorRT and cuda-bindings are for the same major version of CUDA.
 

@@ -15,7 +15,8 @@ from munit_edge.engines.devices import Device
 from munit_edge.errors import EngineError
 from munit_edge.extras import require
 from munit_edge.model.config import Domain, GraphKind, ModelConfig, TensorIO, graph_name
-from munit_edge.model.manifest import Precision, TensorEntry, graph_tensors, is_model_directory
+from munit_edge.model.manifest import TensorEntry, graph_tensors, is_model_directory
+from munit_edge.model.precision import Precision
 
 if TYPE_CHECKING:
     from munit_edge.trainer.torch_api import nn

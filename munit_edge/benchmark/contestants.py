@@ -9,8 +9,9 @@ from pathlib import Path
 from munit_edge.benchmark.options import BenchmarkOptions
 from munit_edge.benchmark.report import Subject
 from munit_edge.doctor.examine import Report
-from munit_edge.doctor.selftest import PLAN_ENGINES, why_no_plans
-from munit_edge.engines.factory import ENGINES, open_graphs
+from munit_edge.doctor.selftest import why_no_plans
+from munit_edge.engines.factory import open_graphs
+from munit_edge.engines.table import ENGINE_FACTS, MODEL_ENGINES, EngineName
 from munit_edge.errors import ConfigError, InputError
 from munit_edge.files.paths import exists
 from munit_edge.model.config import ModelConfig
@@ -45,9 +46,10 @@ def find_contestants(
     left_out: dict[str, None] = {}
     for path, label in zip(options.models, _labels(options.models), strict=True):
         precision, engines = _kind(path)
-        for engine in options.engines or engines:
-            if engine not in engines:
-                continue  # torch takes checkpoints, the others model directories
+        # torch takes checkpoints, the others model directories.
+        for engine in engines:
+            if options.engines and engine not in options.engines:
+                continue
             devices, reason = _devices(engine, options.device, examined)
             if reason and not options.engines:
                 left_out[f"{engine} is not measured: {reason}"] = None
@@ -113,19 +115,18 @@ def find_reference(options: BenchmarkOptions) -> Path | None:
 
 def _check_engines(options: BenchmarkOptions) -> None:
     for engine in options.engines:
-        if engine == "auto" or engine not in ENGINES:
-            known = ", ".join(name for name in ENGINES if name != "auto")
-            raise ConfigError(f"engine '{engine}' is not known: use {known}")
+        if engine not in ENGINE_FACTS:
+            raise ConfigError(f"engine '{engine}' is not known: use {', '.join(ENGINE_FACTS)}")
 
 
-def _kind(path: Path) -> tuple[str, tuple[str, ...]]:
+def _kind(path: Path) -> tuple[str, tuple[EngineName, ...]]:
     """Precision of a model, and the engines that can run it."""
     if not exists(path):
         raise InputError(f"model {path} does not exist: name a model directory or a checkpoint")
     if not is_model_directory(path):
-        return "fp32", ("torch",)
+        return "fp32", tuple(name for name in ENGINE_FACTS if name not in MODEL_ENGINES)
     manifest = read_manifest(path)
-    return _precision(manifest), tuple(e for e in ENGINES if e not in ("auto", "torch"))
+    return _precision(manifest), MODEL_ENGINES
 
 
 def _precision(manifest: Manifest) -> str:
@@ -134,23 +135,23 @@ def _precision(manifest: Manifest) -> str:
     return named[0] if named else "fp32"
 
 
-def _devices(engine: str, wanted: str, examined: Report) -> tuple[list[str], str]:
+def _devices(engine: EngineName, wanted: str, examined: Report) -> tuple[list[str], str]:
     """Devices on which an engine is measured, or why there is none."""
     answer = next((answer for answer in examined.answers if answer.subject == engine), None)
     if answer is None or not answer.installed:
         return [], f"{engine} is not installed"
     if answer.facts is None:
         return [], f"{engine} is broken: {answer.fault}"
-    if wanted == "cpu" and engine in PLAN_ENGINES:
-        return [], "it runs on GPUs only"
-    if answer.subject in PLAN_ENGINES:
-        reason = why_no_plans(examined, answer.subject)
+    if ENGINE_FACTS[engine].builds_plans:
+        if wanted == "cpu":
+            return [], "it runs on GPUs only"
+        reason = why_no_plans(examined, engine)
         return ([], reason) if reason else ([_gpu(wanted)], "")
     if wanted != "all":
-        return [_gpu(wanted) if wanted != "cpu" else "cpu"], ""
+        return [wanted if wanted == "cpu" else _gpu(wanted)], ""
     # A GPU build that cannot use this GPU is tried anyway: its row says why it fails.
     usable = answer.facts.gpus or answer.facts.gpu_fault
-    return (["cpu", "cuda:0"] if usable else ["cpu"]), ""
+    return [*answer.facts.devices, *(["cuda:0"] if usable else [])], ""
 
 
 def _gpu(wanted: str) -> str:

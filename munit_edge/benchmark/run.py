@@ -24,7 +24,7 @@ from munit_edge.benchmark.inputs import write_inputs
 from munit_edge.benchmark.options import BenchmarkOptions, SizeHW
 from munit_edge.benchmark.report import BenchmarkReport, BenchmarkRow, Case, Subject, graph_name
 from munit_edge.doctor.examine import Report
-from munit_edge.doctor.selftest import PLAN_ENGINES
+from munit_edge.engines.table import builds_plans
 from munit_edge.files.names import stored_name
 from munit_edge.files.unfinished import scratch_folder
 from munit_edge.images.difference import mean_squared_error, psnr_db
@@ -196,7 +196,7 @@ class _Bench:
 
     def _prepare(self, contestant: Contestant) -> str | None:
         """Build engines before the measurements; return why that failed, or None."""
-        if contestant.subject.engine not in PLAN_ENGINES:
+        if not builds_plans(contestant.subject.engine):
             return None
         key = contestant.subject.label
         if key not in self._prepared:

@@ -13,6 +13,7 @@ from munit_edge.cli.outputs import check_files
 from munit_edge.cli.parameters import checked, takes
 from munit_edge.cli.progress import Progress, progress
 from munit_edge.cli.streams import tell, warn, write_json, write_lines
+from munit_edge.engines.table import ENGINE_FACTS
 from munit_edge.errors import ConfigError
 from munit_edge.files.locks import writing_to
 
@@ -55,8 +56,7 @@ class Parameters:
         list[str] | None,
         typer.Option(
             "--engine",
-            help="Only this engine: onnxruntime, tensorrt, tensorrt-rtx or torch. Can be given "
-            "several times.",
+            help=f"Only this engine: {', '.join(ENGINE_FACTS)}. Can be given several times.",
             show_default="all that are found",
         ),
     ] = None

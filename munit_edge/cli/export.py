@@ -14,6 +14,7 @@ from munit_edge.cli.export_trt import trt
 from munit_edge.cli.parameters import checked, negated, takes
 from munit_edge.cli.progress import progress
 from munit_edge.cli.streams import warn, write_line
+from munit_edge.model.precision import PRECISION_FACTS, Precision
 
 if TYPE_CHECKING:
     from munit_edge.model.manifest import GateEntry, Manifest
@@ -66,7 +67,7 @@ class Parameters:
         ),
     ] = False
     precision: Annotated[
-        Literal["fp32", "fp16", "bf16", "int8", "fp8"],
+        Precision,
         typer.Option(
             help="Type of the convolutions. All but fp32 must pass a quality gate: their "
             "translations of your images are compared with those of fp32."
@@ -89,7 +90,11 @@ class Parameters:
         typer.Option(
             "--min-psnr",
             help="Minimum PSNR of the translations against fp32, in dB.",
-            show_default="fp16 45, bf16 35, int8 30, fp8 30",
+            show_default=", ".join(
+                f"{name} {facts.min_psnr_db:g}"
+                for name, facts in PRECISION_FACTS.items()
+                if facts.min_psnr_db is not None
+            ),
         ),
     ] = None
     keep_fp32: Annotated[

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from munit_edge.engines import table
+
 ModelDirectory = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Model directory of `munit-edge export`.")
 ]
@@ -45,7 +47,7 @@ MaxMegapixels = Annotated[
     float, typer.Option(help="Refuse larger images before decoding them (million pixels).")
 ]
 Engine = Annotated[
-    Literal["auto", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch"],
+    table.Engine,
     typer.Option(
         help="What runs the model. auto: ONNX Runtime for a model directory, torch for a "
         "checkpoint. TensorRT builds missing engines, which takes minutes (`munit-edge export "
@@ -53,7 +55,7 @@ Engine = Annotated[
     ),
 ]
 ExportedEngine = Annotated[
-    Literal["auto", "onnxruntime", "tensorrt", "tensorrt-rtx"],
+    Literal["auto", table.ModelEngine],
     typer.Option(help="What runs the model, as in `munit-edge translate`."),
 ]
 Device = Annotated[

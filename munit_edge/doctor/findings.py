@@ -11,6 +11,7 @@ from typing import Literal
 
 from munit_edge.doctor.engine_cache import CacheFacts
 from munit_edge.engines.probe import SUBJECTS, Answer, Subject
+from munit_edge.engines.table import ENGINE_FACTS, EngineFacts
 from munit_edge.settings import StrictModel
 from munit_edge.system.machine import Machine
 
@@ -20,10 +21,6 @@ _BOTH_WHEELS_FIX = (
     "run `pip uninstall -y onnxruntime onnxruntime-gpu` and then `pip install 'munit-edge[cpu]'` "
     "or, for an NVIDIA GPU, `pip install 'munit-edge[gpu]'`"
 )
-_JETSON_TENSORRT_FIX = (
-    "run `sudo apt install python3-libnvinfer` and create the virtual environment with "
-    "`python3 -m venv --system-site-packages`"
-)
 _DRIVER_FIX = (
     "run `nvidia-smi`: if it fails too, reinstall the driver and restart; in a container pass "
     "`--gpus all` (on a Jetson `--runtime nvidia`)"
@@ -31,12 +28,6 @@ _DRIVER_FIX = (
 _GPU_FIX = (
     "install the build for the driver's CUDA (see the row GPU); `--device cpu` works without it"
 )
-_GPU_FIXES: dict[Subject, str] = {
-    "onnxruntime": (
-        "do what the message says: `pip install 'munit-edge[gpu]'` installs the libraries of CUDA "
-        "and cuDNN for this build; `--device cpu` works without them"
-    ),
-}
 
 
 class Finding(StrictModel):
@@ -172,7 +163,8 @@ def _backend(
         parts.append(f"uses {', '.join(facts.gpus)}")
     if facts.gpu_fault and has_gpu:
         detail = "; ".join([*parts, f"cannot use the GPU: {facts.gpu_fault}"])
-        fix = _GPU_FIXES.get(subject, _GPU_FIX)
+        engine = _engine(subject)
+        fix = (engine and engine.gpu_fix) or _GPU_FIX
         return Finding(subject=subject, status="broken", detail=detail, fix=fix)
     if facts.gpu_fault:
         parts.append("no usable GPU")
@@ -193,21 +185,22 @@ def _version(subject: str, packages: Mapping[str, str]) -> str:
 
 def _install(subject: Subject, machine: Machine, *, has_gpu: bool) -> str:
     """How to install a backend on this machine."""
-    if subject == "onnxruntime":
-        if machine.jetson:
-            return "not needed with TensorRT; for the CPU run `pip install 'munit-edge[cpu]'`"
-        extra = "gpu" if has_gpu and machine.platform.machine == "x86_64" else "cpu"
-        return f"run `pip install 'munit-edge[{extra}]'`"
-    if subject == "torch":
-        return "only training and export need it: run `pip install 'munit-edge[train,export]'`"
-    if subject == "tensorrt" and machine.jetson:
-        return _JETSON_TENSORRT_FIX
-    if subject == "tensorrt-rtx":
-        return (
-            "only RTX cards use it: run `pip install tensorrt-rtx-cu13-libs "
-            "tensorrt-rtx-cu13-bindings`"
-        )
-    return "run `pip install 'munit-edge[trt]'`" if has_gpu else "needs an NVIDIA GPU"
+    engine = _engine(subject)
+    needs_gpu = engine is None or ("cpu" not in engine.devices and not engine.builds_without_gpu)
+    if machine.jetson and engine and engine.install_on_jetson:
+        return engine.install_on_jetson
+    if needs_gpu and not has_gpu:
+        return "needs an NVIDIA GPU"
+    if engine is None:
+        return ENGINE_FACTS["tensorrt"].install  # its extra brings cuda-bindings
+    if has_gpu and machine.platform.machine == "x86_64" and engine.install_for_gpu:
+        return engine.install_for_gpu
+    return f"{engine.purpose}: {engine.install}".removeprefix(": ")
+
+
+def _engine(subject: Subject) -> EngineFacts | None:
+    """The row of an engine; None for what is none."""
+    return next((facts for name, facts in ENGINE_FACTS.items() if name == subject), None)
 
 
 def _for_the_gpu(machine: Machine) -> str:
@@ -223,7 +216,8 @@ def _reinstall(subject: Subject, machine: Machine) -> str:
     if subject == "tensorrt" and machine.jetson:
         return (
             "the loader names the missing library: in a container use NVIDIA's image for this "
-            f"JetPack and start it with `--runtime nvidia`; otherwise {_JETSON_TENSORRT_FIX}"
+            "JetPack and start it with `--runtime nvidia`; otherwise "
+            f"{ENGINE_FACTS[subject].install_on_jetson}"
         )
     return (
         "install what the message names, or reinstall the package: "

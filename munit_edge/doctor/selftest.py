@@ -16,13 +16,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from munit_edge.doctor.examine import Report
 from munit_edge.engines.probe import Answer, Subject
+from munit_edge.engines.table import ENGINE_FACTS, EngineName
 from munit_edge.files.atomic import atomic_file
 from munit_edge.files.unfinished import scratch_folder
-from munit_edge.model.manifest import Precision
+from munit_edge.model.precision import PRECISION_FACTS, PRECISIONS, Precision
 from munit_edge.settings import StrictModel
 from munit_edge.system import child
 from munit_edge.system.latency import Latency
@@ -36,16 +37,8 @@ TIMEOUT_S = 600.0
 Status = Literal["ok", "failed", "not tested"]
 Task = Literal["run", "export", "build"]
 
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-"""Precisions of the shipped graphs."""
-PLAN_ENGINES: tuple[Subject, ...] = ("tensorrt", "tensorrt-rtx")
-"""Engines that build plans, and need a GPU to run them."""
-RTX_CAPABILITIES = tuple(f"({number})" for number in ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1"))
-"""Compute capabilities that TensorRT-RTX builds for, as they end the driver's answer."""
 EXPORTED: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 """Precisions that are exported; all but fp32 must also pass the export's own quality gate."""
-BF16_TENSORRT = (10, 9)
-"""First TensorRT that is documented for opsets above 20; bf16 graphs have opset 22."""
 
 
 class Check(StrictModel):
@@ -72,7 +65,7 @@ class Trial(StrictModel):
 
     name: str
     """Such as "onnxruntime cpu int8" or "export fp32"."""
-    engine: str
+    engine: EngineName
     """Engine that runs the graphs, or builds them."""
     device: str
     """Where: "cpu" or "cuda:0"."""
@@ -170,8 +163,8 @@ def run_trial(trial: Trial, folder: Path = FOLDER) -> Result:
 def trials(report: Report) -> Iterator[Trial | Result]:
     """The trials for this machine; instead of those that cannot be run a result with the reason."""
     for engine, device, reason in _places(report):
-        # torch runs the checkpoint, whose weights are float32.
-        precisions = PRECISIONS if engine != "torch" else PRECISIONS[:1]
+        # Weights of a checkpoint are float32.
+        precisions = PRECISIONS[:1] if ENGINE_FACTS[engine].checkpoints else PRECISIONS
         name = f"{engine} {device.partition(':')[0]}"
         for trial in _in_precisions(name, engine, device, "run", precisions):
             if reason is None and (old := _too_old_for(trial.precision, engine, report)):
@@ -185,14 +178,17 @@ def trials(report: Report) -> Iterator[Trial | Result]:
         yield Result(name="export", status="not tested", detail=reason)
     else:
         yield from _in_precisions("export", "onnxruntime", "cpu", "export", EXPORTED)
-    if reason := _unusable(answers, "tensorrt-rtx"):
-        yield Result(name="tensorrt-rtx build", status="not tested", detail=reason)
-    else:
-        yield from _in_precisions("tensorrt-rtx build", "tensorrt-rtx", "cpu", "build", PRECISIONS)
+    for name, engine_facts in ENGINE_FACTS.items():
+        if not engine_facts.builds_without_gpu:
+            continue
+        if reason := _unusable(answers, name):
+            yield Result(name=f"{name} build", status="not tested", detail=reason)
+        else:
+            yield from _in_precisions(f"{name} build", name, "cpu", "build", PRECISIONS)
 
 
 def _in_precisions(
-    name: str, engine: str, device: str, task: Task, precisions: Sequence[Precision]
+    name: str, engine: EngineName, device: str, task: Task, precisions: Sequence[Precision]
 ) -> Iterator[Trial]:
     for precision in precisions:
         yield Trial(
@@ -200,8 +196,8 @@ def _in_precisions(
         )
 
 
-def why_no_plans(report: Report, flavour: Subject) -> str | None:
-    """Why one of `PLAN_ENGINES` cannot be used on this machine; None if it can."""
+def why_no_plans(report: Report, flavour: EngineName) -> str | None:
+    """Why an engine that builds plans cannot be used on this machine; None if it can."""
     answers = _by_subject(report)
     return _unusable(answers, flavour, "cuda-bindings") or _no_gpu_for(flavour, answers["driver"])
 
@@ -219,7 +215,7 @@ def write_report(path: Path, report: SelftestReport, *, replace: bool = True) ->
 class _Place(NamedTuple):
     """An engine on a device."""
 
-    engine: str
+    engine: EngineName
     device: str
     reason: str | None
     """Why it cannot be used; None if it can."""
@@ -227,13 +223,16 @@ class _Place(NamedTuple):
 
 def _places(report: Report) -> Iterator[_Place]:
     answers = _by_subject(report)
-    for engine in ("onnxruntime", "torch"):
-        yield _Place(engine, "cpu", _unusable(answers, engine))
+    for engine, row in ENGINE_FACTS.items():
+        if row.builds_plans:
+            yield _Place(engine, "cuda:0", why_no_plans(report, engine))
+            continue
         facts = answers[engine].facts
+        reason = _unusable(answers, engine)
+        for device in facts.devices if facts else ("cpu",):
+            yield _Place(engine, device, reason)
         if facts and facts.gpus:
             yield _Place(engine, "cuda:0", None)
-    for flavour in PLAN_ENGINES:
-        yield _Place(flavour, "cuda:0", why_no_plans(report, flavour))
 
 
 def _by_subject(report: Report) -> dict[Subject, Answer]:
@@ -250,24 +249,30 @@ def _unusable(answers: dict[Subject, Answer], *subjects: Subject) -> str | None:
     return None
 
 
-def _no_gpu_for(engine: str, driver: Answer) -> str | None:
+def _no_gpu_for(engine: EngineName, driver: Answer) -> str | None:
     gpus = driver.facts.gpus if driver.facts else ()
     if not gpus:
         return "there is no usable NVIDIA GPU"
-    if engine == "tensorrt-rtx" and not gpus[0].endswith(RTX_CAPABILITIES):
-        return f"TensorRT-RTX is for RTX cards, not for {gpus[0]}"
+    row = ENGINE_FACTS[engine]
+    # The driver's answer ends with the capability, such as "NVIDIA H100 (9.0)".
+    if row.capabilities and not gpus[0].endswith(tuple(f"({c})" for c in row.capabilities)):
+        return f"{row.title} is for RTX cards, not for {gpus[0]}"
     return None
 
 
-def _too_old_for(precision: Precision, engine: str, report: Report) -> str | None:
+def _too_old_for(precision: Precision, engine: EngineName, report: Report) -> str | None:
     """Why this version of an engine does not run a precision; None if it does."""
-    if precision != "bf16" or engine != "tensorrt":
+    row, opset = ENGINE_FACTS[engine], PRECISION_FACTS[precision].oldest_opset
+    if row.old_versions is None or opset <= row.old_versions.opset:
         return None
-    facts = _by_subject(report)["tensorrt"].facts
+    facts = _by_subject(report)[engine].facts
     version = facts.version if facts else ""
-    if tuple(map(int, re.findall(r"\d+", version)[:2])) >= BF16_TENSORRT:
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) >= row.old_versions.before:
         return None
-    return f"TensorRT {version} is documented for opsets up to 20, and bf16 graphs have opset 22"
+    return (
+        f"{row.title} {version} is documented for opsets up to {row.old_versions.opset}, and "
+        f"{precision} graphs have opset {opset}"
+    )
 
 
 def _absent(report: Report) -> str | None:

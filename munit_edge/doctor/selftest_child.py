@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,77 +20,38 @@ from munit_edge.doctor.selftest import (
 )
 from munit_edge.engines.base import GraphSet
 from munit_edge.engines.factory import open_graphs
+from munit_edge.engines.table import ENGINE_FACTS
 from munit_edge.errors import ModelError, UnsupportedGraphError
 from munit_edge.files.atomic import atomic_file
 from munit_edge.files.unfinished import scratch_folder
 from munit_edge.model.config import DOMAINS, Direction, split_direction
-from munit_edge.model.manifest import Precision, read_manifest
+from munit_edge.model.manifest import read_manifest
+from munit_edge.model.precision import PRECISION_FACTS, Precision
 from munit_edge.system import child
 from munit_edge.system.latency import measure
 from munit_edge.translator import Translator
 
 Arrays = dict[str, NDArray[Any]]
 
-OWN_EXPECTED: frozenset[Precision] = frozenset({"int8", "fp8"})
-"""Precisions whose graphs define their outputs exactly, so that there are expected outputs of their
-own; fp16 and bf16 round as the engine chooses, and are compared with fp32."""
 _ALL_DIRECTIONS: tuple[Direction, ...] = ("a2b", "b2a")
 _REDUCED_DIRECTIONS: tuple[Direction, ...] = ("a2b",)
 BUILT_FOR = "8.9"
 """Compute capability for the engines that TensorRT-RTX builds and does not run: it has fp8."""
 
 
-class Tolerance(NamedTuple):
-    """How far an output may be from the expected one."""
-
-    levels: float
-    """Of an image, in 8-bit levels."""
-    part: float
-    """Of a code, relative to its largest value (at least 1)."""
-
-    def of(self, expected: NDArray[Any]) -> float:
-        """The largest difference that passes."""
-        if expected.dtype == np.uint8:
-            return self.levels
-        return self.part * max(1.0, float(np.abs(expected).max()))
-
-
-CPU_TOLERANCE = Tolerance(levels=1.0, part=1e-4)
-"""fp32 on a CPU: a value near one half may round either way."""
-GPU_TOLERANCE = Tolerance(levels=4.0, part=2e-2)
-"""fp32 on a GPU, where the order of sums differs: loose, because none was measured yet."""
-
-_ON_CPU: dict[Precision, Tolerance] = {
-    "fp32": CPU_TOLERANCE,
-    "fp16": Tolerance(levels=2.0, part=5e-3),
-    "bf16": Tolerance(levels=4.0, part=4e-2),
-    "int8": Tolerance(levels=3.0, part=2.5e-2),
-    "fp8": Tolerance(levels=4.0, part=2.5e-2),
-}
-"""Measured in ONNX Runtime: fp16 1 level and 1.2e-3; int8 and fp8 0 levels and 3e-7. bf16, which it
-cannot run on a CPU, 1 level and 9e-3 in copies of the files that round after every operator. 8-bit
-numbers jump where they are rounded: with all steps 1e-4 larger or smaller int8 moved by 3 levels
-and 1.8e-2, fp8 by 4 levels and 2e-5. The graphs in fp32 are 4 levels and 3e-2 from int8, 18 levels
-and 0.14 from fp8."""
-_ON_GPU: dict[Precision, Tolerance] = {
-    "fp32": GPU_TOLERANCE,
-    "fp16": GPU_TOLERANCE,
-    "bf16": Tolerance(levels=4.0, part=4e-2),
-    "int8": Tolerance(levels=6.0, part=5e-2),
-    "fp8": Tolerance(levels=16.0, part=0.15),
-}
-"""Of other kernels, some of which sum fp8 in less than float32: with all steps 1e-3 larger or
-smaller int8 moved by 4 levels and 2.3e-2, fp8 by 13 levels and 0.13."""
-
-
-def tolerance(precision: Precision, device: str) -> Tolerance:
-    """What an output may differ by.
+def tolerance(precision: Precision, device: str, expected: NDArray[Any]) -> float:
+    """How far an output may be from the expected one.
 
     Args:
         precision: of the graphs.
         device: where they run, such as "cpu" or "cuda:0".
+        expected: the output, uint8 if it is an image.
     """
-    return (_ON_CPU if device == "cpu" else _ON_GPU)[precision]
+    facts = PRECISION_FACTS[precision]
+    allowed = facts.on_cpu if device == "cpu" else facts.on_gpu
+    if expected.dtype == np.uint8:
+        return allowed.levels
+    return allowed.of_code(float(np.abs(expected).max()))
 
 
 def run_trial_here(request: str) -> str:
@@ -124,7 +85,7 @@ def read_expected(folder: Path, precision: Precision = "fp32") -> Arrays:
         ModelError: a file is missing or damaged.
     """
     files = ["expected.npz"]
-    if precision in OWN_EXPECTED:
+    if PRECISION_FACTS[precision].expected_exactly:
         files.append(expected_file(precision))
     found: Arrays = {}
     for name in files:
@@ -138,7 +99,8 @@ def read_expected(folder: Path, precision: Precision = "fp32") -> Arrays:
 
 def expected_file(precision: Precision) -> str:
     """Name of the file of expected outputs of one precision."""
-    return "expected.npz" if precision not in OWN_EXPECTED else f"expected_{precision}.npz"
+    own = PRECISION_FACTS[precision].expected_exactly
+    return f"expected_{precision}.npz" if own else "expected.npz"
 
 
 def write_images(given: Mapping[str, NDArray[Any]], folder: Path) -> tuple[Path, ...]:
@@ -206,18 +168,19 @@ def _model(trial: Trial, folder: Path, scratch: Path) -> Path:
         export_model(folder / CHECKPOINT_FOLDER, scratch / "model", options)
         return scratch / "model"
     return folder / (
-        CHECKPOINT_FOLDER if trial.engine == "torch" else graphs_folder(trial.precision)
+        CHECKPOINT_FOLDER
+        if ENGINE_FACTS[trial.engine].checkpoints
+        else graphs_folder(trial.precision)
     )
 
 
 def _checks(graphs: GraphSet, trial: Trial, folder: Path) -> Iterator[Check]:
     expected = read_expected(folder, trial.precision)
-    allowed = tolerance(trial.precision, graphs.device)
     for name, call in _calls(graphs, expected, trial.precision):
         yield Check(
             name=name,
             worst=largest_difference(call(), expected[name]),
-            tolerance=allowed.of(expected[name]),
+            tolerance=tolerance(trial.precision, graphs.device, expected[name]),
             latency=measure(call, max_s=0.5),
         )
 

@@ -36,6 +36,7 @@ from munit_edge.model.config import (
 )
 from munit_edge.model.graph_files import check_self_contained
 from munit_edge.model.norm_statistics import num_rows
+from munit_edge.model.precision import PRECISION_FACTS, Precision
 from munit_edge.settings import StrictModel, validate
 
 MANIFEST_FILE = "munit_edge.json"
@@ -44,8 +45,6 @@ STYLES_FOLDER = "styles"
 MAX_NAME = 255
 """Characters of a graph's file name."""
 FORMAT_VERSION: Literal[1] = 1
-
-Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 
 
 class TensorEntry(StrictModel):
@@ -287,7 +286,7 @@ def graph_tensors(
     )
     # Fixed sizes are multiples of the factor (`ExportOptions.check_size`), so nothing is lost.
     content_shape = (num, config.content_channels, *content_hw)
-    dtype: Literal["float16", "float32"] = "float16" if precision == "fp16" else "float32"
+    dtype = PRECISION_FACTS[precision].content_dtype
     content = TensorEntry(name="content", dtype=dtype, shape=content_shape)
     style = TensorEntry(name="style", dtype="float32", shape=(num, config.style_dim))
     if kind == "content_encoder":

@@ -17,6 +17,7 @@ import itertools
 import math
 from typing import Literal, NamedTuple, Union
 
+from munit_edge.engines.table import builds_plans
 from munit_edge.errors import ConfigError
 from munit_edge.model.config import ModelConfig
 from munit_edge.model.layers import content_encoder, decoder, receptive_margin
@@ -207,7 +208,7 @@ def choose_core(
     # A power of two, so that small changes of the free memory do not change the tiles.
     budget = 1 << max(0, int(TILE_SHARE * memory).bit_length() - 1)
     pixels = min(TILE_BYTES, budget) // per_pixel
-    if engine.startswith("tensorrt"):
+    if builds_plans(engine):
         pixels = min(pixels, ENGINE_PIXELS)
     return core_for(pixels, config)
 

@@ -10,7 +10,7 @@ from munit_edge.errors import ConfigError, InputError
 from munit_edge.export.calibration import UserImages, read_user_images
 from munit_edge.export.options import ExportOptions
 from munit_edge.model.config import ModelConfig
-from munit_edge.model.manifest import Precision
+from munit_edge.model.precision import Precision
 
 CONFIG = ModelConfig(width=8, num_res_blocks=1, mlp_dim=16)
 

@@ -18,7 +18,6 @@ from munit_edge.export.calibration import UserImages
 from munit_edge.export.choose_layers import Reference, choose_half
 from munit_edge.export.emulated_half import HalfArithmetic
 from munit_edge.export.half_precision import (
-    HalfPrecision,
     alike_in_both_domains,
     in_half,
     layers,
@@ -28,6 +27,7 @@ from munit_edge.export.onnx_graph import as_float32, export_graph
 from munit_edge.export.options import ExportOptions
 from munit_edge.model.config import GRAPH_KINDS, GraphKind, ModelConfig
 from munit_edge.model.manifest import read_manifest
+from munit_edge.model.precision import Precision
 from munit_edge.trainer.checkpoint import Checkpoint, open_checkpoint
 
 OVERFLOWING = "decoder_b.up.0"
@@ -46,7 +46,7 @@ def _image(config: ModelConfig, domain: str, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize(("precision", "bits"), [("fp16", 11), ("bf16", 8)])
 def test_rounded_arithmetic_is_that_of_true_half(
-    precision: HalfPrecision, bits: int, checkpoint: Checkpoint
+    precision: Precision, bits: int, checkpoint: Checkpoint
 ) -> None:
     typed = in_half(checkpoint.generators(), precision)
     image = _image(checkpoint.config, "a")

@@ -13,7 +13,7 @@ from munit_edge.export.onnx_graph import export_graph
 from munit_edge.export.options import ExportOptions
 from munit_edge.export.other_domain import with_weights_of
 from munit_edge.model.config import Domain
-from munit_edge.model.manifest import Precision
+from munit_edge.model.precision import Precision
 from munit_edge.trainer.checkpoint import open_checkpoint
 from munit_edge.trainer.fast.folding import fold_decoders
 from munit_edge.trainer.graphs import build_graph

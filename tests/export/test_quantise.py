@@ -16,21 +16,22 @@ from munit_edge.engines.onnxruntime.runner import directory_graphs, open_session
 from munit_edge.errors import ConfigError
 from munit_edge.export.choose_layers import Choice, Reference, choose_eight_bits
 from munit_edge.export.options import ExportOptions
-from munit_edge.export.quantise import CalibratedGraph, EightBits, quantised_graphs
+from munit_edge.export.quantise import CalibratedGraph, quantised_graphs
 from munit_edge.model.manifest import read_manifest
+from munit_edge.model.precision import PRECISION_FACTS, Precision
 from munit_edge.trainer.checkpoint import open_checkpoint
 
 KINDS = {"int8": TensorProto.INT8, "fp8": TensorProto.FLOAT8E4M3FN}
-PRECISIONS: tuple[EightBits, ...] = ("int8", "fp8")
+EIGHT_BITS = [name for name, facts in PRECISION_FACTS.items() if facts.family == "eight-bit"]
 
 
 def _constants(model: Any) -> dict[str, np.ndarray]:
     return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", EIGHT_BITS)
 def test_weights_are_stored_in_eight_bits(
-    precision: EightBits, calibrated: CalibratedModel
+    precision: Precision, calibrated: CalibratedModel
 ) -> None:
     graph = calibrated("tiny_model")["decoder_b"]
     model = graph.quantised(list(graph.nodes), precision)
@@ -64,9 +65,9 @@ def test_weights_are_stored_in_eight_bits(
     assert model.ByteSize() < 0.6 * graph.model.ByteSize()
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", EIGHT_BITS)
 def test_storing_weights_quantised_changes_no_result(
-    precision: EightBits, calibrated: CalibratedModel
+    precision: Precision, calibrated: CalibratedModel
 ) -> None:
     """Against the form that quantises float32 weights at run time, by ONNX Runtime's kernels."""
     graph = calibrated("tiny_model")["decoder_b"]
@@ -101,8 +102,8 @@ def test_storing_weights_quantised_changes_no_result(
     assert np.array_equal(found, expected)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_layer_of_several_convolutions(precision: EightBits) -> None:
+@pytest.mark.parametrize("precision", EIGHT_BITS)
+def test_a_layer_of_several_convolutions(precision: Precision) -> None:
     """Both are reduced, and what they share is quantised once; values beyond the range are cut."""
     random = np.random.default_rng(0)
     weights = {f"decoder.up.0.conv.{n}.weight": random.normal(size=(3, 2, 1, 1)) for n in "ab"}

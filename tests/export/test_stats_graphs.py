@@ -24,8 +24,9 @@ from munit_edge.export.half_precision import in_half
 from munit_edge.export.onnx_graph import export_graph, graph_entry
 from munit_edge.export.options import ExportOptions
 from munit_edge.model.config import Domain, GraphKind, ModelConfig
-from munit_edge.model.manifest import Precision, read_manifest
+from munit_edge.model.manifest import read_manifest
 from munit_edge.model.norm_statistics import own_statistics
+from munit_edge.model.precision import Precision
 from munit_edge.trainer.checkpoint import open_checkpoint
 from munit_edge.trainer.graphs import build_graph
 

@@ -23,9 +23,9 @@ from munit_edge.errors import EngineError
 from munit_edge.export.half_precision import in_half
 from munit_edge.export.onnx_graph import export_graph
 from munit_edge.export.options import ExportOptions
-from munit_edge.export.quantise import EightBits
 from munit_edge.model.config import DOMAINS, GRAPH_KINDS, Domain, GraphKind, ModelConfig
-from munit_edge.model.manifest import Precision, graph_tensors, read_manifest
+from munit_edge.model.manifest import graph_tensors, read_manifest
+from munit_edge.model.precision import Precision
 from munit_edge.trainer.checkpoint import open_checkpoint
 from munit_edge.trainer.fast.folding import fold_decoders
 
@@ -182,7 +182,7 @@ def build_quantised(
     """Builds a graph of a model in 8 bits, after a look at its weights."""
 
     def build(
-        architecture: str, kind: GraphKind, domain: Domain, sizes: str, to: EightBits
+        architecture: str, kind: GraphKind, domain: Domain, sizes: str, to: Precision
     ) -> None:
         model = MODELS[architecture][1]
         graph = calibrated(model)[f"{kind}_{domain}"]

@@ -7,9 +7,12 @@ import ast
 import pytest
 from import_graph import Import, all_imports, circles, imports, module_graph, room
 
+from munit_edge.engines.table import ENGINE_FACTS, MODEL_ENGINES
+
 HEAVY = {
     *("torch", "torchvision", "accelerate", "safetensors", "tensorboard"),
-    *("onnx", "onnxruntime", "onnxscript", "tensorrt", "cuda", "av", "pillow_heif"),
+    *("onnx", "onnxscript", "cuda", "av", "pillow_heif"),
+    *(module for facts in ENGINE_FACTS.values() for module in facts.modules),
 }
 BANNED = {"click", "engines", "export", "trainer"}
 
@@ -51,9 +54,11 @@ ENGINE_DOORS = {
     "munit_edge.engines.factory",
     "munit_edge.engines.probe",  # what a backend reports of itself; opens nothing
 }
+# Tables of names, which import nothing: the command line reads its choices from them.
+TABLES = {"munit_edge.engines.table", "munit_edge.model.precision"}
 # Optional packages, each with the rooms that may import it inside functions.
 OPTIONAL = {
-    "engines": {"onnxruntime", "tensorrt", "cuda"},
+    "engines": {"cuda", *(m for name in MODEL_ENGINES for m in ENGINE_FACTS[name].modules)},
     "trainer": {"torch", "accelerate", "safetensors", "tensorboard"},
     "export": {"torch", "onnx", "onnxruntime", "onnxscript"},
 }
@@ -95,6 +100,8 @@ def _fault(found: Import) -> str:
     if package != "munit_edge":
         return ""
     target, module = _top(found.imported), found.imported
+    if module.rpartition(".")[0] in TABLES or module in TABLES:
+        return ""
     if target == own or target in GROUND or target == "munit_edge":
         return ""
     allowed = {

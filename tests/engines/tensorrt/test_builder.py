@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from needs_rtx import needs_rtx
 from onnx import TensorProto, helper
 from pydantic import ValidationError
 
+from munit_edge.engines.table import ENGINE_FACTS
 from munit_edge.engines.tensorrt import api as tensorrt_api
 from munit_edge.engines.tensorrt import builder as tensorrt_builder
 from munit_edge.engines.tensorrt.builder import BuildOptions, BuiltPlan, build_plan
@@ -262,9 +264,15 @@ def test_the_log_is_passed_on_only_while_someone_listens() -> None:
     assert len(messages) == heard
 
 
+def _find_in(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    """Look for TensorRT under another name."""
+    changed = replace(ENGINE_FACTS["tensorrt"], modules=(module,))
+    monkeypatch.setitem(ENGINE_FACTS, "tensorrt", changed)
+
+
 def test_a_missing_tensorrt_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt_api, "_loaded", {})
-    monkeypatch.setattr(tensorrt_api, "_MODULES", {"tensorrt": ("no_tensorrt_at_all",)})
+    _find_in(monkeypatch, "no_tensorrt_at_all")
     with pytest.raises(EngineError, match=r"TensorRT is not installed: .*python3-libnvinfer.*pip"):
         tensorrt_api.load("tensorrt")
 
@@ -277,7 +285,7 @@ def test_a_tensorrt_that_does_not_load_gives_the_reason(
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(tensorrt_api, "_loaded", {})
-    monkeypatch.setattr(tensorrt_api, "_MODULES", {"tensorrt": ("half_installed",)})
+    _find_in(monkeypatch, "half_installed")
     with pytest.raises(EngineError, match=r"cannot be loaded \(half_installed: libnvinfer\.so\.10"):
         tensorrt_api.load("tensorrt")
 

@@ -29,7 +29,8 @@ from munit_edge.engines.tensorrt.cache import BuildRequest, Plan, find_or_build
 from munit_edge.engines.tensorrt.listing import list_plans, prune_plans
 from munit_edge.engines.tensorrt.profiles import declare_profiles
 from munit_edge.errors import EngineError, ModelError, OutputError
-from munit_edge.model.manifest import GraphEntry, Precision, read_manifest
+from munit_edge.model.manifest import GraphEntry, read_manifest
+from munit_edge.model.precision import Precision
 
 ORIN = DeviceFacts("Orin", (8, 7), cuda_version=12060, driver_version=12060, integrated=True)
 

@@ -14,7 +14,6 @@ from munit_edge.doctor.engine_cache import CacheFacts
 from munit_edge.doctor.examine import Report
 from munit_edge.doctor.selftest import (
     FOLDER,
-    PRECISIONS,
     Result,
     Trial,
     run_selftest,
@@ -23,9 +22,10 @@ from munit_edge.doctor.selftest import (
 )
 from munit_edge.doctor.selftest_child import _model, expected_file, read_expected
 from munit_edge.engines.probe import SUBJECTS, Answer, Facts, Subject, ask
+from munit_edge.engines.table import ENGINE_FACTS
 from munit_edge.export import model_directory
 from munit_edge.export.options import ExportOptions
-from munit_edge.model.manifest import Precision
+from munit_edge.model.precision import PRECISIONS, Precision
 from munit_edge.system.machine import look_at_machine
 
 OUTPUTS = {
@@ -228,7 +228,7 @@ def names(engine: str, *precisions: str) -> list[str]:
 
 def test_trials_follow_what_was_found() -> None:
     planned = list(trials(report()))
-    assert [p.name for p in planned][:3] == ["onnxruntime", "torch", "tensorrt"]
+    assert [p.name for p in planned][: len(ENGINE_FACTS)] == list(ENGINE_FACTS)
     assert all(isinstance(p, Result) for p in planned)
     found = report("onnxruntime", "torch", gpus=("H100",), packages=("onnx", "onnxscript"))
     assert [p.name for p in trials(found) if isinstance(p, Trial)] == [
