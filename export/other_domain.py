@@ -6,6 +6,7 @@ same layers unless their images have different numbers of channels.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from typing import Any
 
@@ -49,12 +50,13 @@ def with_weights_of(
 
 def _names_in_graph(model: Any, state: dict[str, Tensor]) -> dict[str, str] | None:
     """For each initializer that holds a tensor of `state`, possibly reshaped, that one's name."""
-    by_bytes = defaultdict(list)
+    # Hashes, so that the weights are not all held once more.
+    by_hash = defaultdict(list)
     for name, value in state.items():
-        by_bytes[_raw(value)].append(name)
+        by_hash[hashlib.sha256(_raw(value)).digest()].append(name)
     found = {}
     for tensor in model.graph.initializer:
-        same = by_bytes.get(tensor.raw_data, [])
+        same = by_hash.get(hashlib.sha256(tensor.raw_data).digest(), [])
         if tensor.name in same:
             found[tensor.name] = tensor.name
         elif tensor.name in state:

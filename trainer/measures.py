@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from munit_edge.errors import InputError
 from munit_edge.evaluation.feature_networks import NetworkFiles
-from munit_edge.evaluation.test_images import MIN_IMAGES
+from munit_edge.evaluation.images import MIN_IMAGES
 from munit_edge.images.io import Images
 from munit_edge.model.config import DIRECTIONS, Domain, split_direction
 from munit_edge.trainer.config import BestBy, LossConfig, TrainConfig

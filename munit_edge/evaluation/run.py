@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 
 from munit_edge.evaluation.feature_networks import Networks
 from munit_edge.evaluation.feature_scores import NetworkCounts, measure_direction, network_steps
+from munit_edge.evaluation.images import TestImages, read_test_images
 from munit_edge.evaluation.linear_probe import linear_probe
 from munit_edge.evaluation.measures import (
     EncodedDomain,
@@ -20,7 +21,6 @@ from munit_edge.evaluation.options import EvaluateOptions
 from munit_edge.evaluation.propositions import Propositions, compare_images, style_distribution
 from munit_edge.evaluation.report import DirectionMeasures, DomainMeasures, EvaluationReport
 from munit_edge.evaluation.scores import NetworkMeasures
-from munit_edge.evaluation.test_images import TestImages, read_test_images
 from munit_edge.files.names import stored_name
 from munit_edge.images.io import Images
 from munit_edge.model.config import DIRECTIONS, DOMAINS, Direction, Domain, split_direction

@@ -43,7 +43,10 @@ def broken_structure(path: Path, format_name: str) -> str | None:
         return None
     if isinstance(end, str):
         return end
-    return f"at least {end - size:,} bytes are missing at its end" if end > size else None
+    if end <= size:
+        return None
+    missing = f"{end - size:,} bytes are" if end - size > 1 else "1 byte is"
+    return f"at least {missing} missing at its end"
 
 
 def _matroska_end(file: IO[bytes], size: int) -> int:

@@ -27,9 +27,9 @@ from training_runs import (
 )
 
 from munit_edge.errors import ConfigError, EngineError, InputError, ModelError, TrainingError
+from munit_edge.evaluation.images import MIN_IMAGES
 from munit_edge.evaluation.options import EvaluateOptions
 from munit_edge.evaluation.run import evaluate
-from munit_edge.evaluation.test_images import MIN_IMAGES
 from munit_edge.images.io import read_image
 from munit_edge.trainer import loop
 from munit_edge.trainer.checkpoint import newest_checkpoint, open_checkpoint, saved_checkpoints
