@@ -14,7 +14,7 @@ from pathlib import Path
 
 from munit_edge.settings import StrictModel
 from munit_edge.system.child import ProgramTimeoutError, run_program
-from munit_edge.system.nvidia_smi import SmiFacts, power_limits, query_gpus
+from munit_edge.system.nvidia_smi import SmiFacts, clocks_mhz, power_limits, query_gpus
 from munit_edge.system.system_files import system_text
 
 JETPACK_OF_L4T = {"36.4": "6.1 or 6.2", "38.4": "7.1", "39.2": "7.2"}
@@ -112,6 +112,23 @@ def power_modes(root: Path = Path("/")) -> tuple[str, ...]:
         for index, (limit, highest) in power_limits().items()
     )
     return tuple(mode for mode in (_nvpmodel(), _governors(root), limits) if mode)
+
+
+def gpu_clock_mhz(name: str, root: Path = Path("/")) -> tuple[int, int | None] | None:
+    """Clock of a GPU now and its limit, in MHz; None where the system reports none.
+
+    Args:
+        name: product name of the GPU; a Jetson has only one.
+        root: where the system's files are looked up.
+    """
+    if clock := clocks_mhz(name):
+        return clock
+    # A Jetson: "17000000.gpu" on Orin; in hertz. `nvidia-smi` there has no clocks.
+    for folder in sorted((root / "sys/class/devfreq").glob("*gpu*")):
+        now, limit = (system_text(folder / file).strip() for file in ("cur_freq", "max_freq"))
+        if now.isdigit():
+            return int(now) // 10**6, int(limit) // 10**6 if limit.isdigit() else None
+    return None
 
 
 def _nvpmodel() -> str:

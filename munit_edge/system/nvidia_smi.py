@@ -68,6 +68,21 @@ def power_limits() -> dict[int, tuple[str, str]]:
     }
 
 
+def clocks_mhz(name: str) -> tuple[int, int | None] | None:
+    """Clock of the multiprocessors now and its limit, in MHz; None where there is no answer.
+
+    Args:
+        name: product name; of several such GPUs the fastest one counts, which is the busy one.
+    """
+    rows = _answers(("name", "clocks.sm", "clocks.max.sm"))
+    clocks = [
+        (int(row[1]), int(row[2]) if row[2].isdigit() else None)
+        for row in rows
+        if len(row) == 3 and row[0] == name and row[1].isdigit()
+    ]
+    return max(clocks, key=lambda clock: clock[0], default=None)
+
+
 def _memory_bytes(field: str, index: int) -> int | None:
     rows = _answers((field,), f"--id={index}")
     mebibytes = rows[0][0] if rows else ""

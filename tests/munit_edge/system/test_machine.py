@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from shell_programs import write_program
 
-from munit_edge.system.machine import look_at_machine, power_modes
+from munit_edge.system.machine import gpu_clock_mhz, look_at_machine, power_modes
 
 RELEASE = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
 
@@ -99,3 +99,19 @@ def test_power_modes_of_a_jetson_with_governors(tmp_path: Path, programs: Path) 
 
 def test_no_power_mode_without_programs_and_files(tmp_path: Path, programs: Path) -> None:
     assert power_modes(tmp_path) == ()
+
+
+def test_the_clock_of_a_jetson_is_in_its_files(tmp_path: Path, programs: Path) -> None:
+    write_program(programs / "nvidia-smi", "printf 'Orin (nvgpu), [N/A], [N/A]\\n'")
+    for name, now, limit in (
+        ("17000000.gpu", "918000000", "1020000000"),
+        ("13e40000.host1x", 1, 2),
+    ):
+        folder = tmp_path / "sys/class/devfreq" / name
+        folder.mkdir(parents=True)
+        (folder / "cur_freq").write_text(f"{now}\n")
+        (folder / "max_freq").write_text(f"{limit}\n")
+    assert gpu_clock_mhz("Orin", tmp_path) == (918, 1020)
+    write_program(programs / "nvidia-smi", "printf 'NVIDIA L4, 1980, 2040\\n'")
+    assert gpu_clock_mhz("NVIDIA L4", tmp_path / "empty") == (1980, 2040)
+    assert gpu_clock_mhz("another", tmp_path / "empty") is None

@@ -23,6 +23,7 @@ def test_no_program_gives_no_answers(program: Path) -> None:
     assert nvidia_smi.free_memory_bytes(0) is None
     assert nvidia_smi.used_memory_bytes(0) is None
     assert nvidia_smi.power_limits() == {}
+    assert nvidia_smi.clocks_mhz("NVIDIA L4") is None
 
 
 def test_gpus(program: Path) -> None:
@@ -50,6 +51,16 @@ def test_memory_of_one_gpu(program: Path) -> None:
 def test_power_limits_of_the_gpus_that_have_them(program: Path) -> None:
     write_program(program, "printf '[N/A], [N/A]\\n300.00, 350.00\\n'")
     assert nvidia_smi.power_limits() == {1: ("300.00", "350.00")}
+
+
+def test_the_clock_is_that_of_the_busy_one_of_equal_gpus(program: Path) -> None:
+    rows = "NVIDIA L4, 210, 2040\\nNVIDIA L4, 1980, 2040\\nNVIDIA A2, 2100, 2100\\n"
+    write_program(program, f'case "$*" in *name,clocks.sm,clocks.max.sm*) printf "{rows}";; esac')
+    assert nvidia_smi.clocks_mhz("NVIDIA L4") == (1980, 2040)
+    assert nvidia_smi.clocks_mhz("NVIDIA A2") == (2100, 2100)
+    assert nvidia_smi.clocks_mhz("NVIDIA H100") is None
+    write_program(program, "printf 'Orin (nvgpu), [N/A], [N/A]\\n'")
+    assert nvidia_smi.clocks_mhz("Orin (nvgpu)") is None
 
 
 def test_a_program_that_fails(program: Path) -> None:
