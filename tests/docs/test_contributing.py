@@ -12,7 +12,7 @@ from import_graph import GROUND
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CONTRIBUTING = CHECKOUT / "CONTRIBUTING.md"
-PAGES = [CONTRIBUTING, *sorted((CHECKOUT / "docs").glob("*.md"))]
+PAGES = [CONTRIBUTING, *sorted((CHECKOUT / "docs").rglob("*.md"))]
 TOP = (
     "benchmarks",
     "docker",

@@ -15,7 +15,7 @@ import typer
 from munit_edge.cli.main import app
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PAGES = sorted((CHECKOUT / "docs").glob("*.md"))
+PAGES = sorted((CHECKOUT / "docs").rglob("*.md"))
 DOCKERFILES = sorted((CHECKOUT / "docker").glob("Dockerfile.*"))
 
 
