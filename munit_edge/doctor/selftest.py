@@ -143,15 +143,21 @@ def run_selftest(
     return SelftestReport(doctor=report, results=tuple(results))
 
 
-def run_trial(trial: Trial, folder: Path = FOLDER) -> Result:
-    """Run one trial in a process of its own; whatever happens there, this returns."""
+def run_trial(trial: Trial, folder: Path = FOLDER, *, timeout_s: float = TIMEOUT_S) -> Result:
+    """Run one trial in a process of its own; whatever happens there, this returns.
+
+    Args:
+        trial: the task.
+        folder: the model and its expected outputs.
+        timeout_s: the process is ended after this many seconds, and the trial has failed.
+    """
     request = Request(trial=trial, folder=str(folder.resolve()))
     with scratch_folder() as cache:
         try:
             text = child.call(
                 "munit_edge.doctor.selftest_child.run_trial_here",
                 request.model_dump_json(),
-                timeout_s=TIMEOUT_S,
+                timeout_s=timeout_s,
                 # Engines built for the trial are removed with the folder.
                 environment={"MUNIT_EDGE_CACHE": str(cache)},
             )
