@@ -399,8 +399,8 @@ def pages(root: Path = CHECKOUT) -> list[Path]:
 
 
 def without_blocks(text: str) -> str:
-    """A page without its blocks of evidence."""
-    return _BLOCK.sub("", text)
+    """A page without its blocks of evidence; those without an end stay."""
+    return _BLOCK.sub(lambda match: "" if match[0].endswith(END) else match[0], text)
 
 
 def regenerated(
