@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from gpu_tests import GpuTests
 from shared_files import shared_folder
 
 from munit_edge.cli import progress
@@ -59,6 +60,11 @@ LONGEST_FILES = (
     "tools/test_kill_trial.py",
 )
 """Files that take longest, longest first. Begun last, one would keep one core alone busy."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Count the tests that need a GPU; the summary says how many of them were run."""
+    config.pluginmanager.register(GpuTests(), "gpu-tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -101,10 +101,12 @@ def write_vgg(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def prepared(data: Path, path: Path, *overrides: str, resume: bool = False) -> TrainingRun:
-    """A tiny run on the images of `data`, on the CPU."""
+def prepared(
+    data: Path, path: Path, *overrides: str, resume: bool = False, device: str = "cpu"
+) -> TrainingRun:
+    """A tiny run on the images of `data`."""
     config = tiny_config(f"data.root={data}", *overrides)
-    return prepare_run(config, path, device="cpu", resume=resume)
+    return prepare_run(config, path, device=device, resume=resume)
 
 
 class Recorder:

@@ -17,7 +17,7 @@ import gpu_measure
 import numpy as np
 import pytest
 from engine_code import CHECKOUT
-from evidence import Row, read_evidence
+from evidence import Row, keepable, read_evidence
 from evidence_files import a_row
 from gpu_check import Check, Clock
 from gpu_measure import Rows
@@ -213,6 +213,18 @@ def test_what_a_gpu_runs_and_the_file_that_it_gives(
     assert ending[0] == f"wrote {Path('build') / 'gpu-check' / file.name}"
     assert "Please send it" in ending[1]
     assert "docs/evidence/README.md" in ending[1]
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_gives_a_file_that_can_be_kept(working_folder: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "--size", "64", "--width", "8", "--runs", "5"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 2 and "no engine can use this device" in done.stderr:
+        pytest.skip("no engine can use the GPU")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (file,) = (working_folder / "build" / "gpu-check").iterdir()
+    assert keepable(file).card
+    assert str(file.name) in done.stderr
 
 
 def test_the_gpu_must_be_there(

@@ -20,6 +20,7 @@ from training_runs import (
     Recorder,
     all_tensors,
     assert_same,
+    prepared,
     tiny_config,
     train,
     write_data,
@@ -460,6 +461,27 @@ def test_a_missing_gpu_is_an_error_when_asked_for(data: Path, tmp_path: Path) ->
     with pytest.raises(EngineError, match=r"no CUDA GPU for --device cuda: use --device cpu"):
         prepare_run(config, tmp_path / "run", device="cuda")
     assert prepare_run(config, tmp_path / "run", device="auto").device == "cpu"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_on_a_gpu_leaves_a_checkpoint_and_resumes(
+    precision: str, data: Path, tmp_path: Path
+) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("torch cannot use the GPU")
+    path, settings = tmp_path / "run", (f"speed.precision={precision}", "iterations=3")
+    first = prepared(data, path, *settings, device="cuda").train(Recorder())
+    assert first.checkpoint == path / "checkpoints" / "00000003"
+    assert (first.iteration, first.skipped_updates) == (3, 0)
+    resumed = prepared(data, path, settings[0], "iterations=6", resume=True, device="cuda").train(
+        Recorder()
+    )
+    assert resumed.iteration == 6
+    assert all(
+        bool(tensor.isfinite().all())
+        for tensor in all_tensors(path / "checkpoints" / "00000006").values()
+    )
 
 
 def test_the_run_learns_to_reconstruct(data: Path, tmp_path: Path) -> None:
