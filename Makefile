@@ -7,8 +7,8 @@ DATA ?= ../shared/data/edges2handbags
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# The Python of `make gpu-check`: one that has munit-edge and the backends to be measured; of these,
-# .venv has torch only.
+# The Python of `make gpu-check`: one that has munit-edge and the engines to be measured; of these,
+# .venv has torch and TensorRT-RTX.
 GPU_PYTHON ?= $(BIN)/python
 GPU_CHECK_OPTIONS ?=
 # One process for each core. Each takes whole files, whose fixtures are the slow part, in the order of
@@ -59,7 +59,7 @@ bench-train: $(INSTALLED)  ## measure training against a plain step, on BENCH_TR
 bench-quality: $(INSTALLED)  ## train up to ten minutes on the sample data, and judge what comes out
 	@$(BIN)/python benchmarks/quality.py $(BENCH_QUALITY_OPTIONS)
 
-gpu-check: $(if $(filter $(BIN)/%,$(GPU_PYTHON)),$(INSTALLED))  ## on an NVIDIA GPU: parity and latency of every backend found there
+gpu-check: $(if $(filter $(BIN)/%,$(GPU_PYTHON)),$(INSTALLED))  ## on an NVIDIA GPU: parity and latency of every engine found there, as a file to send
 	@$(GPU_PYTHON) tools/gpu_check.py $(GPU_CHECK_OPTIONS)
 
 edges2handbags: $(INSTALLED)  ## the whole chain at 256 x 256 with the paper's sizes, on DATA=folder

@@ -58,6 +58,7 @@ LONGEST_FILES = (
     "cli/test_train.py",
     "cli/test_translate_leftovers.py",
     "tools/test_kill_trial.py",
+    "tools/test_gpu_tests.py",
 )
 """Files that take longest, longest first. Begun last, one would keep one core alone busy."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import munit_edge
+from munit_edge.engines.table import ENGINE_FACTS
 from munit_edge.system.child import ProgramTimeoutError, run_program
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -23,8 +24,6 @@ INSTALLED = Path(munit_edge.__file__).parent
 SHARED = "shared"
 """The files that lie beside the engines' folders and serve several of them."""
 UNKNOWN = "unknown"
-_FOLDERS = {"tensorrt-rtx": "tensorrt"}
-"""Folders of the engines whose folder has another name than they."""
 _ROOMS = ("munit_edge", "engines", "export", "trainer")
 
 
@@ -38,8 +37,12 @@ class Source(NamedTuple):
 
 
 def engine_folder(engine: str) -> str:
-    """Name of the folder of an engine's code."""
-    return _FOLDERS.get(engine, engine)
+    """Name of the folder of an engine's code; of an engine that is gone the engine's own name."""
+    for name, row in ENGINE_FACTS.items():
+        if name == engine:
+            module, _, _ = row.opener.partition(":")
+            return module.removeprefix("munit_edge.engines.").partition(".")[0]
+    return engine
 
 
 def engine_hashes(package: Path = INSTALLED) -> dict[str, str]:

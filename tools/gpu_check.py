@@ -115,12 +115,17 @@ class Check:
         """Whether it runs on a GPU; on the CPU the script is tried."""
         return bool(self.options.device != "cpu")
 
+    @property
+    def is_seeded(self) -> bool:
+        """Whether the model is made here."""
+        return not (self.options.model or self.options.checkpoint)
+
     # The model
 
     def models(self) -> tuple[Path | None, list[Model]]:
         """The checkpoint and the exports: those that the options name, or new ones."""
         options = self.options
-        if options.model or options.checkpoint:
+        if not self.is_seeded:
             models = [_opened(path) for path in options.model]
             _check_same(options.checkpoint, models)
             return options.checkpoint, models
@@ -179,21 +184,23 @@ class Check:
 
     def _tasks(self, inputs: Path, checkpoint: Path | None, models: list[Model]) -> Iterator[Task]:
         engines = list(self._usable_engines())
-        first: tuple[str, Path] | None = None
+        references: dict[str, tuple[str, Path]] = {}
         for model in models:
-            found = self._reference("onnxruntime", model.precision, model.path, inputs)
+            if found := self._reference("onnxruntime", model.precision, model.path, inputs):
+                references[model.precision] = found
             # bf16 has no kernels on the CPU: it is compared with the first precision.
-            reference = found or first
+            reference = found or next(iter(references.values()), None)
             if reference is None:
                 why = "there are no outputs of the CPU to compare with"
                 self._left_out("every engine", model.precision, why)
                 continue
-            first = first or reference
             for engine in engines:
                 if not ENGINE_FACTS[engine].checkpoints:
                     yield Task(engine, model.precision, model.path, *reference)
         if checkpoint and "torch" in engines:
-            reference = first or self._reference("torch", "fp32", checkpoint, inputs)
+            reference = references.get("fp32") or self._reference(
+                "torch", "fp32", checkpoint, inputs
+            )
             if reference:
                 yield Task("torch", "fp32", checkpoint, *reference)
                 if self.on_gpu:
@@ -267,7 +274,10 @@ class Check:
             return Rows(fault=self._late)
         try:
             text = child.call(
-                "gpu_measure.run_here", request.model_dump_json(), timeout_s=self.clock.left_s
+                "gpu_measure.run_here",
+                request.model_dump_json(),
+                timeout_s=self.clock.left_s,
+                environment=self._environment,
             )
         except child.ChildError as exc:
             return Rows(fault=str(exc) if self.clock.left_s else self._late)
@@ -287,6 +297,11 @@ class Check:
             rows=tuple(self.rows), selftest=tuple(self.selftest), failures=tuple(self.failures),
             not_run=tuple(self.not_run),
         )  # fmt: skip
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        """Engines built for a model that is removed at the end do not stay in the user's cache."""
+        return {"MUNIT_EDGE_CACHE": str(self.folder / "cache")} if self.is_seeded else {}
 
     @property
     def _late(self) -> str:
@@ -370,7 +385,7 @@ def _check(check: Check, load_before: float) -> Evidence:
     checkpoint, models = check.models()
     subject = None
     if checkpoint or models:
-        subject = _subject(checkpoint, models, seeded=not check.options.model)
+        subject = _subject(checkpoint, models, seeded=check.is_seeded)
         check.measure(subject.config, checkpoint, models)
     check.run_selftest()
     about = Code(

@@ -12,19 +12,21 @@ from munit_edge.doctor.examine import Report, examine
 from munit_edge.doctor.selftest import (
     CHECKPOINT_FOLDER,
     FOLDER,
-    PRECISIONS,
     Result,
     Trial,
     graphs_folder,
     run_trial,
     trials,
 )
-from munit_edge.doctor.selftest_child import GPU_TOLERANCE, largest_difference
+from munit_edge.doctor.selftest_child import largest_difference, tolerance
+from munit_edge.engines.table import ENGINE_FACTS, EngineName
+from munit_edge.model.precision import PRECISIONS
 from munit_edge.translator import Translator
 
 pytestmark = pytest.mark.gpu
 
-ENGINES = ("onnxruntime", "torch", "tensorrt", "tensorrt-rtx")
+ENGINES = [engine for engine, row in ENGINE_FACTS.items() if "cuda" in row.devices]
+WITH_GRAPHS = [engine for engine in ENGINES if "cuda_graph" in ENGINE_FACTS[engine].options]
 MODEL = FOLDER / graphs_folder("fp32")
 
 
@@ -54,7 +56,7 @@ def translated(translator: Translator, shape: tuple[int, ...]) -> NDArray[Any]:
     return translator.translate(np.ascontiguousarray(images), "a2b", styles=styles)
 
 
-def gpu_trial(found: Report, engine: str, precision: str) -> Trial:
+def gpu_trial(found: Report, engine: EngineName, precision: str) -> Trial:
     """The self-test's trial of an engine on the GPU; the test is skipped where there is none."""
     planned = {item.name: item for item in trials(found)}
     name = f"{engine} cuda {precision}"
@@ -73,11 +75,11 @@ def gpu_trial(found: Report, engine: str, precision: str) -> Trial:
     [
         (engine, precision)
         for engine in ENGINES
-        for precision in (PRECISIONS[:1] if engine == "torch" else PRECISIONS)
+        for precision in (PRECISIONS[:1] if ENGINE_FACTS[engine].checkpoints else PRECISIONS)
     ],
 )
 def test_the_shipped_graphs_give_their_expected_outputs(
-    engine: str, precision: str, found: Report
+    engine: EngineName, precision: str, found: Report
 ) -> None:
     result = run_trial(gpu_trial(found, engine, precision))
     if result.status == "not tested":
@@ -88,20 +90,20 @@ def test_the_shipped_graphs_give_their_expected_outputs(
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_batches_of_any_size_in_several_styles_are_those_of_the_cpu(
-    engine: str, found: Report, on_cpu: dict[tuple[int, ...], NDArray[Any]]
+    engine: EngineName, found: Report, on_cpu: dict[tuple[int, ...], NDArray[Any]]
 ) -> None:
     device = gpu_trial(found, engine, "fp32").device
-    path = FOLDER / CHECKPOINT_FOLDER if engine == "torch" else MODEL
+    path = FOLDER / CHECKPOINT_FOLDER if ENGINE_FACTS[engine].checkpoints else MODEL
     with Translator.open(path, engine=engine, device=device) as translator:
         assert translator.device == device
         for shape, expected in on_cpu.items():
             worst = largest_difference(translated(translator, shape), expected)
             assert worst is not None
-            assert worst <= GPU_TOLERANCE.levels, shape
+            assert worst <= tolerance("fp32", device, expected), shape
 
 
-@pytest.mark.parametrize("engine", ["tensorrt", "tensorrt-rtx"])
-def test_a_replayed_cuda_graph_gives_what_the_calls_gave(engine: str, found: Report) -> None:
+@pytest.mark.parametrize("engine", WITH_GRAPHS)
+def test_a_replayed_cuda_graph_gives_what_the_calls_gave(engine: EngineName, found: Report) -> None:
     device = gpu_trial(found, engine, "fp32").device
     with Translator.open(MODEL, engine=engine, device=device) as translator:
         expected = [translated(translator, shape) for shape in SHAPES]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from engine_code import CHECKOUT, INSTALLED, engine_folder, engine_hashes, source
 
-from munit_edge.engines.factory import ENGINES
+from munit_edge.engines.table import ENGINE_FACTS
 
 FILES = ("base.py", "torch/__init__.py", "torch/runner.py", "tensorrt/runner.py")
 
@@ -86,5 +86,7 @@ def test_without_git_pip_knows_the_commit(checkout: Path, tmp_path: Path) -> Non
 
 def test_every_engine_has_a_folder() -> None:
     hashes = engine_hashes(INSTALLED)
-    assert {engine_folder(engine) for engine in ENGINES if engine != "auto"} <= set(hashes)
+    assert {engine_folder(engine) for engine in ENGINE_FACTS} <= set(hashes)
+    assert engine_folder("tensorrt-rtx") == "tensorrt"
+    assert engine_folder("no longer there") == "no longer there"
     assert hashes == engine_hashes(CHECKOUT / "munit_edge"), "the tests import this checkout"

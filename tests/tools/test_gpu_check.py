@@ -23,10 +23,11 @@ from gpu_check import Check, Clock
 from gpu_measure import Rows
 
 from munit_edge.doctor.examine import Report, examine
-from munit_edge.doctor.selftest import CHECKPOINT_FOLDER, FOLDER, Result, graphs_folder
+from munit_edge.doctor.selftest import CHECKPOINT_FOLDER, FOLDER, Result, Trial, graphs_folder
 from munit_edge.engines.probe import Answer, Facts, ask
 from munit_edge.model.manifest import MANIFEST_FILE
 from munit_edge.system.nvidia_smi import SmiFacts, SmiGpu
+from munit_edge.version import __version__
 
 SCRIPT = CHECKOUT / "tools" / "gpu_check.py"
 MODEL = FOLDER / graphs_folder("fp32")
@@ -40,7 +41,7 @@ def machine() -> Report:
     return examine()
 
 
-def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=FOLDER)
 
@@ -55,11 +56,12 @@ def without_running(monkeypatch: pytest.MonkeyPatch, machine: Report, answer: Ro
     """No engine is run: each gives `answer`, and the self-test passes without a check."""
     monkeypatch.setattr(gpu_check, "examine", lambda: machine)
     monkeypatch.setattr(Check, "_ask", lambda self, request: Rows() if request.write_to else answer)
-    monkeypatch.setattr(
-        gpu_check,
-        "run_trial",
-        lambda trial, timeout_s: Result(name=trial.name, status="ok", detail=""),
-    )
+    monkeypatch.setattr(gpu_check, "run_trial", nothing_tried)
+
+
+def nothing_tried(trial: Trial, timeout_s: float) -> Result:
+    """In place of a trial of the self-test: it passes without a check."""
+    return Result(name=trial.name, status="ok", detail="")
 
 
 def with_gpu(machine: Report) -> Report:
@@ -84,13 +86,22 @@ def with_gpu(machine: Report) -> Report:
 # What is measured
 
 
-@pytest.mark.slow
-def test_every_engine_is_compared_and_timed(tmp_path: Path) -> None:
-    file = tmp_path / "result.json"
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """A run of the whole script on the CPU, and its file."""
+    file = tmp_path_factory.mktemp("real") / "result.json"
     fp16 = FOLDER / graphs_folder("fp16")
     checkpoint = FOLDER / CHECKPOINT_FOLDER
     done = run(*ON_CPU, "--model", fp16, "--checkpoint", checkpoint, "--json", file)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done, file
+
+
+@pytest.mark.slow
+def test_every_engine_is_compared_and_timed(
+    real: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    done, file = real
     evidence = read_evidence(file)
     subjects = [("onnxruntime", "fp32"), ("onnxruntime", "fp16"), ("torch", "fp32")]
     assert [(row.engine, row.precision, row.graph) for row in evidence.rows] == [
@@ -113,21 +124,29 @@ def test_every_engine_is_compared_and_timed(tmp_path: Path) -> None:
     assert not evidence.subject.seeded
     manifest = json.loads((MODEL / MANIFEST_FILE).read_text())
     assert evidence.subject.sha256 == manifest["checkpoint_sha256"]
-    assert evidence.code.version == manifest["versions"]["munit_edge"]
+    assert evidence.code.version == __version__
     assert f"wrote {file}" in done.stderr
     assert "Please send it" not in done.stderr, "it was made on the CPU"
 
 
 @pytest.mark.slow
-def test_a_model_is_made_and_exported(tmp_path: Path) -> None:
+def test_a_model_is_made_and_exported(
+    machine: Report, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     file = tmp_path / "result.json"
-    arguments = ("--device", "cpu", "--size", "32", "--width", "2", "--runs", "1")
-    done = run(*arguments, "--precision", "fp16", "--json", file)
-    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.setattr(gpu_check, "examine", lambda: machine)
+    monkeypatch.setattr(gpu_check, "run_trial", nothing_tried)
+    size = ("--size", "32", "--width", "2", "--runs", "1", "--precision", "fp16")
+    assert main(monkeypatch, "--device", "cpu", *size, "--json", str(file)) == 0
     evidence = read_evidence(file)
     assert {(row.engine, row.precision) for row in evidence.rows} == {
         ("onnxruntime", "fp16"),
         ("torch", "fp32"),
+    }
+    references = {row.engine: row.reference for row in evidence.rows}
+    assert references == {
+        "onnxruntime": "onnxruntime fp16 on the CPU",
+        "torch": "torch fp32 on the CPU",  # fp32 is judged, so not by fp16
     }
     assert evidence.subject
     assert (evidence.subject.config.width, evidence.subject.seeded) == (2, True)
@@ -286,7 +305,7 @@ def test_an_engine_that_hangs_is_ended_in_time(
     """Both the process that hangs and those that would come after it."""
     waited: list[float] = []
 
-    def hang(function: str, argument: str, *, timeout_s: float) -> str:
+    def hang(function: str, argument: str, *, timeout_s: float, environment: object) -> str:
         waited.append(timeout_s)
         clock._end = 0.0
         raise gpu_check.child.ChildError(f"it gave no answer within {timeout_s:g} s")
@@ -299,7 +318,8 @@ def test_an_engine_that_hangs_is_ended_in_time(
     assert len(waited) == 1
     assert 0 < waited[0] <= 30
     assert (check.rows, check.failures) == ([], [])
-    assert [item.why for item in check.not_run][-1] == "the 0.5 minutes were over (--minutes)"
+    late = [item for item in check.not_run if item.why == "the 0.5 minutes were over (--minutes)"]
+    assert [(item.engine, item.precision) for item in late] == [("onnxruntime on the CPU", "fp32")]
 
 
 def test_a_precision_without_a_reference_of_its_own_takes_the_first(
@@ -322,6 +342,22 @@ def test_a_precision_without_a_reference_of_its_own_takes_the_first(
     assert [(item.engine, item.why) for item in check.not_run if item.precision == "bf16"] == [
         ("onnxruntime on the CPU", "no bf16 convolutions")
     ]
+
+
+@pytest.mark.parametrize(("own", "kept"), [([], False), ([MODEL], True)], ids=["made", "own"])
+def test_engines_of_a_model_that_is_made_do_not_stay(
+    own: list[Path], kept: bool, machine: Report, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[dict[str, str]] = []
+
+    def call(function: str, argument: str, *, timeout_s: float, environment: dict[str, str]) -> str:
+        given.append(environment)
+        return Rows().model_dump_json()
+
+    monkeypatch.setattr(gpu_check.child, "call", call)
+    request = gpu_measure.Request(engine="torch", device="cpu", model="", inputs="")
+    Check(options(model=own), Clock(9), machine, tmp_path)._ask(request)
+    assert given == [{} if kept else {"MUNIT_EDGE_CACHE": str(tmp_path / "cache")}]
 
 
 def test_exports_of_different_models_are_refused(
@@ -380,10 +416,10 @@ def test_the_file_says_nothing_about_whose_machine_it_is(
 
 
 @pytest.mark.slow
-def test_a_real_file_has_no_name_and_no_path(tmp_path: Path) -> None:
-    file = tmp_path / "result.json"
-    assert run(*ON_CPU, "--json", file).returncode == 0
-    texts = [str(text) for text in _strings(json.loads(file.read_text()))]
+def test_a_real_file_has_no_name_and_no_path(
+    real: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    texts = [str(text) for text in _strings(json.loads(real[1].read_text()))]
     assert len(texts) > 100
     assert [text for text in texts if text.startswith("/") or " /" in text] == []
     own = {getpass.getuser(), socket.gethostname()}
