@@ -85,6 +85,29 @@ def test_a_cpu_has_no_tf32(engine: str) -> None:
         open_graphs(model, engine, "cpu", tf32=True)
 
 
+@pytest.mark.parametrize(
+    ("features", "exact"), [({"avx2"}, True), ({"avx2", "avx_vnni"}, False), (set(), True)]
+)
+def test_bytes_are_multiplied_exactly_without_vnni(
+    features: set[str], exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime's own choice there overflows: its sums of two products have 16 bits."""
+    options = onnxruntime.SessionOptions()
+    monkeypatch.setattr(onnxruntime, "SessionOptions", lambda: options)
+    monkeypatch.setattr(onnxruntime_session, "cpu_features", lambda: frozenset(features))
+    onnxruntime_session._multiplies_bytes_exactly.cache_clear()
+    try:
+        open_session(GRAPH, "take", Device("cpu"))
+    finally:
+        onnxruntime_session._multiplies_bytes_exactly.cache_clear()
+    name = "session.x64quantprecision"
+    if exact:
+        assert options.get_session_config_entry(name) == "1"
+    else:
+        with pytest.raises(RuntimeError):  # never set
+            options.get_session_config_entry(name)
+
+
 def test_a_graph_that_onnxruntime_has_no_code_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise RuntimeError(
