@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+import functools
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from munit_edge.export.quality_gate import (
     Bench,
     Measure,
     Measurement,
+    OnPart,
     OnTrial,
     gate_error,
     layer_losses,
@@ -52,6 +54,7 @@ class Reference:
         generators: both generators in float32, spectral norm folded in.
         images: of both domains.
         on_trial: called with the name of each layer that is about to be measured alone.
+        on_part: called after each image that all reduced layers together are measured with.
     """
 
     def __init__(
@@ -60,15 +63,30 @@ class Reference:
         generators: nn.ModuleDict,
         images: UserImages,
         on_trial: OnTrial = lambda layer: None,
+        on_part: OnPart = lambda part, note: None,
     ) -> None:
         self.on_trial = on_trial
+        self.on_part = on_part
         self.config = config
         self.generators = generators
         self.images = images
-        watched = copy.deepcopy(generators)  # hooks would be copied and exported with the weights
-        self.watch = Watch(watched)
-        graphs = HalfGraphs(watched, config)
-        self.bench = Bench(graphs, images.gate)
+
+    @property
+    def bench(self) -> Bench:
+        """Images, and their translations by torch."""
+        return self._watched[0]
+
+    @property
+    def watch(self) -> Watch:
+        """The largest values of the translations by torch."""
+        return self._watched[1]
+
+    @functools.cached_property
+    def _watched(self) -> tuple[Bench, Watch]:
+        watched = copy.deepcopy(self.generators)  # hooks would be exported with the weights
+        watch = Watch(watched)
+        graphs = HalfGraphs(watched, self.config)
+        return Bench(graphs, self.images.gate, self.on_part), watch
 
 
 def choose_half(model: Reference, precision: Precision, options: ExportOptions) -> Choice:
@@ -117,21 +135,25 @@ def choose_eight_bits(
     manifest: Manifest,
     exported: GraphSet,
     options: ExportOptions,
+    on_calibrated: Callable[[str], None] = lambda graph: None,
 ) -> tuple[Choice, dict[str, CalibratedGraph]]:
     """Which layers run in 8 bits, and the calibrated graphs to write them from.
 
     Args:
-        model: what to compare with.
+        model: the images, and what to call while they are translated.
         precision: which 8-bit type.
         directory: where the float32 graphs lie.
         manifest: what they are.
-        exported: the same graphs, opened.
+        exported: the same graphs, opened: what the gate compares with. They have passed the parity
+            check, and are faster than the networks in torch.
         options: threshold and layers to keep.
+        on_calibrated: called with the name of each graph once it is calibrated.
 
     Raises:
         GateError, ConfigError: as `choose_half`.
     """
-    graphs = calibrate(directory, manifest, exported, model.images.calibration)
+    graphs = calibrate(directory, manifest, model.images.calibration, on_calibrated, model.on_part)
+    bench = Bench(exported, model.images.gate, model.on_part)
     names = [layer for graph in graphs.values() for layer in graph.nodes]
 
     def measure(
@@ -140,10 +162,10 @@ def choose_eight_bits(
         count: int | None = None,
     ) -> Measurement:
         with quantised_graphs(graphs, manifest, layers, precision) as candidate:
-            return model.bench.measure(candidate, changed, count)
+            return bench.measure(candidate, changed, count)
 
     reduced, found = _choose(names, options, measure, model.on_trial)
-    return Choice(reduced, _entry(model.bench, names, reduced, found, options, ())), graphs
+    return Choice(reduced, _entry(bench, names, reduced, found, options, ())), graphs
 
 
 def measure_files(model: Reference, exported: GraphSet, choice: Choice) -> GateEntry:

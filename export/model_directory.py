@@ -54,6 +54,7 @@ from munit_edge.trainer.torch_api import nn
 from munit_edge.version import __version__
 
 OnStep = Callable[[str], None]
+OnPosition = Callable[[float, str], None]
 
 
 def graph_kinds(options: ExportOptions) -> tuple[GraphKind, ...]:
@@ -63,7 +64,39 @@ def graph_kinds(options: ExportOptions) -> tuple[GraphKind, ...]:
 
 def num_steps(options: ExportOptions) -> int:
     """How often an export calls its `on_step`."""
-    return len(DOMAINS) * len(graph_kinds(options)) + num_cases(options)
+    steps = len(DOMAINS) * len(graph_kinds(options)) + num_cases(options)
+    family = PRECISION_FACTS[options.precision].family
+    if family == "eight-bit":
+        return steps + len(DOMAINS) * len(GRAPH_KINDS) + 1  # calibrated graphs, quality gate
+    if family == "half":
+        return steps + (1 if _lacks_kernels(options.precision) else 2)  # gates
+    return steps
+
+
+def _lacks_kernels(precision: Precision) -> bool:
+    """Whether ONNX Runtime has no convolutions of this precision on a CPU."""
+    return precision in ENGINE_FACTS["onnxruntime"].lacks["cpu"]
+
+
+class _Steps:
+    """Counts the steps that are done, so that parts of the next one have a position.
+
+    Args:
+        on_step: called after each step.
+        on_position: called within a step.
+    """
+
+    def __init__(self, on_step: OnStep, on_position: OnPosition) -> None:
+        self._on_step = on_step
+        self._on_position = on_position
+        self._done = 0
+
+    def step(self, note: str) -> None:
+        self._done += 1
+        self._on_step(note)
+
+    def part(self, part: float, note: str) -> None:
+        self._on_position(self._done + part, note)
 
 
 @dataclass(frozen=True)
@@ -76,7 +109,7 @@ class _Export:
     directory: Path
     """Where the graphs are written."""
     options: ExportOptions
-    on_step: OnStep
+    steps: _Steps
 
 
 def export_model(
@@ -86,6 +119,7 @@ def export_model(
     *,
     overwrite: bool = False,
     on_step: OnStep = lambda step: None,
+    on_position: OnPosition = lambda position, note: None,
     on_trial: OnTrial = lambda layer: None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Manifest:
@@ -97,8 +131,10 @@ def export_model(
         options: opset, border types, weights, fixed sizes and precision.
         overwrite: replace an earlier model directory, once the new one has passed; its saved styles
             are kept.
-        on_step: called `num_steps` times: with the name of each graph when it is traced, and with a
-            description of each comparison with torch.
+        on_step: called `num_steps` times: with the name of each graph when it is traced or
+            calibrated, and with a description of each comparison with torch or with fp32.
+        on_position: called within steps that take long, with a position in steps, such as 14.25,
+            and what is being done.
         on_trial: called with the name of each layer that the quality gate is about to measure
             alone.
         warn: called with one line for each group of files that were passed over among the images.
@@ -120,13 +156,15 @@ def export_model(
     options.check_size(opened.config)
     model_id = opened.weights_sha256(options.weights)
     with atomic_folder(directory, replacing=target.replacing) as partial:
-        export = _Export(opened, model_id, partial, options, on_step)
+        steps = _Steps(on_step, on_position)
+        export = _Export(opened, model_id, partial, options, steps)
         if options.precision == "fp32":
             manifest = _export_fp32(export)
         else:
             images = read_user_images(opened.config, options, warn)
             manifest = _export_reduced(
-                export, Reference(opened.config, _generators(export), images, on_trial)
+                export,
+                Reference(opened.config, _generators(export), images, on_trial, steps.part),
             )
         # Last: a folder without a manifest is no model directory.
         (partial / MANIFEST_FILE).write_text(manifest_json(manifest), encoding="utf-8")
@@ -152,7 +190,7 @@ def _export_reduced(export: _Export, reference: Reference) -> Manifest:
     precision = export.options.precision
     if PRECISION_FACTS[precision].family == "eight-bit":
         return _export_eight_bits(export, reference, precision)
-    if precision in ENGINE_FACTS["onnxruntime"].lacks["cpu"]:
+    if _lacks_kernels(precision):
         return _export_half_checked_as_float32(export, reference, precision)
     return _export_half(export, reference, precision)
 
@@ -166,6 +204,7 @@ def _export_half(export: _Export, reference: Reference, precision: Precision) ->
     ):
         parity = _check(exported, networks, export)
         files = measure_files(reference, exported, choice)
+        export.steps.step("quality gate: the exported files")
     return manifest.model_copy(update={"parity": parity, "gate": (choice.gate, files)})
 
 
@@ -200,6 +239,7 @@ def _write_half(
 ) -> tuple[Choice, nn.ModuleDict, Manifest]:
     """The quality gate comes first: it needs no graph, and decides which layers stay in float32."""
     choice = choose_half(reference, precision, export.options)
+    export.steps.step("quality gate")
     typed = in_half(reference.generators, precision, choice.gate.kept_fp32)
     # A layer kept in one domain alone gives its graph other casts, which no weight shows.
     entries = _write_graphs(
@@ -216,8 +256,15 @@ def _export_eight_bits(export: _Export, reference: Reference, precision: Precisi
     manifest = _export_fp32(replace(export, options=before))
     with directory_graphs(export.directory, manifest, Device("cpu")) as exported:
         choice, graphs = choose_eight_bits(
-            reference, precision, export.directory, manifest, exported, options
+            reference,
+            precision,
+            export.directory,
+            manifest,
+            exported,
+            options,
+            lambda graph: export.steps.step(f"calibrated {graph}"),
         )
+    export.steps.step("quality gate")
     entries = [
         _write_graph(
             graphs[entry.name].quantised(choice.reduced, precision),
@@ -259,10 +306,11 @@ def _write_graphs(
             module = build_graph(generators, kind, domain, options.io)
             model = traced and with_weights_of(*traced, module, entry.name, metadata)
             if model is None:
+                export.steps.part(0, f"tracing {entry.name}")
                 model = export_graph(generators, config, kind, domain, options, metadata)
             traced = (model, module) if domains_alike else None
             entries[entry.name] = _write_graph(model, export.directory, entry)
-            export.on_step(entry.name)
+            export.steps.step(entry.name)
     return tuple(entries[graph_name(k, domain)] for domain in DOMAINS for k in graph_kinds(options))
 
 
@@ -320,7 +368,7 @@ def _manifest(export: _Export, entries: tuple[GraphEntry, ...]) -> Manifest:
 
 
 def _check(exported: GraphSet, reference: GraphSet, export: _Export) -> tuple[ParityEntry, ...]:
-    entries = check_parity(exported, reference, export.options, export.on_step)
+    entries = check_parity(exported, reference, export.options, export.steps.step)
     failed = failures(entries)
     if failed:
         raise ParityError(

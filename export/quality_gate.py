@@ -40,6 +40,9 @@ NAMED_LAYERS = 5
 
 Array = NDArray[Any]
 
+OnPart = Callable[[float, str], None]
+"""Called during a long step with the part of it that is done, 0 to 1, and with what was done."""
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -67,10 +70,12 @@ class Bench:
     Args:
         reference: the model in float32.
         images: of each domain, uint8 [1, H, W, C] each.
+        on_part: called after each image when all of them are measured.
     """
 
     reference: GraphSet
     images: dict[Domain, list[Images]]
+    on_part: OnPart = lambda part, note: None
     _codes: dict[tuple[GraphKind, Domain, int], Array] = field(default_factory=dict)
     _expected: dict[tuple[Direction, int, int], Images] = field(default_factory=dict)
 
@@ -106,7 +111,8 @@ class Bench:
         source, target = split_direction(direction)
         # A direction that no changed graph takes part in is compared with itself, without a run.
         involved = {f"content_encoder_{source}", f"style_encoder_{target}", f"decoder_{target}"}
-        for index in range(len(self.images[source][:count])):
+        num_images = len(self.images[source][:count])
+        for index in range(num_images):
             found = (
                 self._translations(candidate, changed, direction, index, faults)
                 if involved & set(changed)
@@ -115,6 +121,10 @@ class Bench:
             for got, expected in zip(found, self._expectations(direction, index), strict=True):
                 errors.append(mean_squared_error(got, expected))
                 similarities.append(ssim(got, expected))
+            # The few images of a layer's trial would hide the layer's name.
+            if count is None:
+                part = (DIRECTIONS.index(direction) + (index + 1) / num_images) / len(DIRECTIONS)
+                self.on_part(part, f"quality gate: image {index + 1} of {num_images}, {direction}")
         return GateResult(
             direction=direction,
             translations=len(errors),

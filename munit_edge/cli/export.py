@@ -146,6 +146,7 @@ def onnx(given: Parameters) -> None:
             options,
             overwrite=given.overwrite,
             on_step=lambda done: bar.advance(note=done),
+            on_position=bar.reach,
             on_trial=lambda layer: bar.advance(0, note=f"quality gate: {layer} alone"),
             warn=warn,
         )

@@ -108,9 +108,9 @@ def test_fp16(
         *("--keep-fp32", "decoder_?.to_image", "--no-stats-graphs"),
     )
     assert code == 0, err
-    steps = [line for line in err.splitlines() if line.startswith("exporting: ")]
-    assert [step.split(",")[0] for step in steps] == [f"exporting: {n}/10" for n in range(1, 11)]
-    assert steps[-1].endswith("comparison with torch: batch 2, 64 x 96 pixels")
+    _check_progress(err, 12)
+    assert ", comparison with torch: batch 2, 64 x 96 pixels\n" in err
+    assert ", quality gate: image 1 of 1, b2a\n" in err
     manifest = read_manifest(model)
     assert {entry.precision for entry in manifest.graphs} == {"fp16"}
     decoder = manifest.graph("decoder", "b")
@@ -129,7 +129,22 @@ def test_fp16(
     assert 0 < difference.max() <= 4
 
 
-def test_int8(tiny_sn_checkpoint: Path, tiny_sn_model: Path, images: Path, tmp_path: Path) -> None:
+def _check_progress(err: str, steps: int) -> None:
+    """Every step is counted, and long ones are reported while they run."""
+    lines = [line for line in err.splitlines() if line.startswith("exporting: ")]
+    counts = [line.split(",")[0] for line in lines]
+    assert list(dict.fromkeys(counts)) == [f"exporting: {n}/{steps}" for n in range(steps + 1)]
+    assert len(lines) > len(set(counts))
+
+
+def test_int8(
+    tiny_sn_checkpoint: Path,
+    tiny_sn_model: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", 0.0)
     model = tmp_path / "model"
     code, out, err = _export(
         *(tiny_sn_checkpoint, "-o", model, "--precision", "int8"),
@@ -138,6 +153,8 @@ def test_int8(tiny_sn_checkpoint: Path, tiny_sn_model: Path, images: Path, tmp_p
     )
     assert code == 0, err
     assert "int8 against fp32, ONNX Runtime, b2a: PSNR " in out
+    _check_progress(err, 17)
+    assert ", calibrating decoder_b: run 3 of 4\n" in err
     manifest = read_manifest(model)
     assert {entry.precision for entry in manifest.graphs} == {"int8"}
     assert all(entry.worst <= entry.tolerance for entry in manifest.parity)
@@ -157,7 +174,7 @@ def _check_form(path: Path, unquantised: int) -> None:
     makers = {output: node for node in graph.node for output in node.output}
     constants = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    plain = 0
+    plain = rounded = 0
     for conv in convolutions:
         pairs = [makers.get(name) for name in conv.input[:2]]
         if not any(pair is not None and pair.op_type == "DequantizeLinear" for pair in pairs):
@@ -176,10 +193,17 @@ def _check_form(path: Path, unquantised: int) -> None:
             assert zero.dtype == np.int8
             assert not zero.any()
         assert all(constants[bias].dtype == np.float32 for bias in conv.input[2:])
+        readers = [node.op_type for node in graph.node if conv.output[0] in node.input]
+        if readers == ["QuantizeLinear"]:
+            rounded += 1
+        outputs, inputs = stored.shape[:2]
+        assert (readers == ["QuantizeLinear"]) == (inputs % 4 == outputs % 16 == 0)
     assert plain == unquantised
+    assert rounded
     pairs_of = Counter(node.op_type for node in graph.node)
-    assert pairs_of["QuantizeLinear"] == len(convolutions) - plain
-    assert pairs_of["DequantizeLinear"] == 2 * pairs_of["QuantizeLinear"]
+    quantised = len(convolutions) - plain
+    assert pairs_of["QuantizeLinear"] == quantised + rounded
+    assert pairs_of["DequantizeLinear"] == 2 * quantised + rounded
 
 
 def test_a_gate_that_does_not_hold(tiny_checkpoint: Path, images: Path, tmp_path: Path) -> None:

@@ -12,8 +12,6 @@ from PIL import Image
 from shared_files import shared_folder
 from tiny_graphs import CalibratedModel, TinyGraph, soft_areas, soft_images
 
-from munit_edge.engines.devices import Device
-from munit_edge.engines.onnxruntime.runner import directory_graphs
 from munit_edge.export.half_precision import in_half
 from munit_edge.export.model_directory import export_model
 from munit_edge.export.onnx_graph import export_graph
@@ -86,8 +84,7 @@ def calibrated(request: pytest.FixtureRequest) -> CalibratedModel:
         directory: Path = request.getfixturevalue(name)
         manifest = read_manifest(directory)
         images = soft_images(manifest.model)
-        with directory_graphs(directory, manifest, Device("cpu")) as exported:
-            graphs = calibrate(directory, manifest, exported, images.calibration)
+        graphs = calibrate(directory, manifest, images.calibration)
         for graph in graphs.values():
             # Float8 Q/DQ begins there; what these graphs use has the same meaning in 18.
             graph.model.opset_import[0].version = 19

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    create_calibrator,
+)
 from tiny_graphs import CalibratedModel, soft_images
 
 from munit_edge.engines.devices import Device
@@ -16,7 +23,8 @@ from munit_edge.engines.onnxruntime.runner import directory_graphs, open_session
 from munit_edge.errors import ConfigError
 from munit_edge.export.choose_layers import Choice, Reference, choose_eight_bits
 from munit_edge.export.options import ExportOptions
-from munit_edge.export.quantise import CalibratedGraph, quantised_graphs
+from munit_edge.export.quantise import CalibratedGraph, Range, calibrate, quantised_graphs
+from munit_edge.model.config import DOMAINS, GRAPH_KINDS, graph_name
 from munit_edge.model.manifest import read_manifest
 from munit_edge.model.precision import PRECISION_FACTS, Precision
 from munit_edge.trainer.checkpoint import open_checkpoint
@@ -121,7 +129,8 @@ def test_a_layer_of_several_convolutions(precision: Precision) -> None:
         opset_imports=[helper.make_opsetid("", 19)],
         ir_version=10,
     )
-    graph = CalibratedGraph(model, {"x": 1.0}, {"decoder_b.up.0": ("conv_0", "conv_1")})
+    seen = {"x": Range(np.array([-1, 0], np.float32), np.array([0.5, 0.25], np.float32))}
+    graph = CalibratedGraph(model, seen, {"decoder_b.up.0": ("conv_0", "conv_1")})
     reduced = graph.quantised(["decoder_b.up.0"], precision)
     onnx.checker.check_model(reduced, full_check=True)
     kinds = [node.op_type for node in reduced.graph.node]
@@ -135,6 +144,108 @@ def test_a_layer_of_several_convolutions(precision: Precision) -> None:
     found = session.run(None, {"x": x})[0]
     assert np.allclose(found, expected, atol=0.02 if precision == "int8" else 0.2)
     assert not np.allclose(found, expected, atol=1e-4)
+
+
+def _optimised(model: Any, folder: Path) -> Any:
+    """The graph that ONNX Runtime's CPU provider makes of a model."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    return onnx.load(folder / "optimised.onnx").graph
+
+
+def test_onnxruntime_computes_int8_layers_in_integers(
+    calibrated: CalibratedModel, tmp_path: Path
+) -> None:
+    """All but those that its kernels do not take, and SplitConv2d's zeros and ones."""
+    graph = calibrated("tiny_model")["decoder_b"]
+    model = graph.quantised(list(graph.nodes), "int8")
+    before = {t.name: t.dims for t in graph.model.graph.initializer}
+    chosen = {name for names in graph.nodes.values() for name in names}
+    weights = [before[n.input[1]] for n in graph.model.graph.node if n.name in chosen]
+    taken = [dims for dims in weights if dims[1] % 4 == dims[0] % 16 == 0]
+    kinds = [node.op_type for node in _optimised(model, tmp_path).node]
+    assert kinds.count("QLinearConv") == len(taken) == len(weights) - 1 >= 8
+
+
+def test_rounded_outputs_before_a_norm_are_around_zero(calibrated: CalibratedModel) -> None:
+    graph = calibrated("tiny_model")["content_encoder_a"]
+    layer = "content_encoder_a.residual.0.block_0"
+    model = graph.quantised([layer], "int8")
+    constants, before = _constants(model), _constants(graph.model)
+    (conv,) = (node for node in model.graph.node if node.name in graph.nodes[layer])
+    (original,) = (node for node in graph.model.graph.node if node.name == conv.name)
+    (rounding,) = (node for node in model.graph.node if conv.output[0] in node.input)
+    (result,) = (node for node in model.graph.node if rounding.output[0] in node.input)
+    (norm,) = (node for node in model.graph.node if result.output[0] in node.input)
+    kinds = [node.op_type for node in (rounding, result, norm)]
+    assert kinds == ["QuantizeLinear", "DequantizeLinear", "InstanceNormalization"]
+    assert result.output[0] == original.output[0]
+    seen = graph.ranges[original.output[0]]
+    spread = (seen.largest - seen.smallest) / 2
+    assert constants[rounding.input[1]] == pytest.approx(spread.max() / 127)
+    assert spread.max() < seen.magnitude
+    moved = before[original.input[2]] - constants[conv.input[2]]
+    assert np.allclose(moved, (seen.largest + seen.smallest) / 2, atol=1e-6)
+
+
+def test_rounded_outputs_before_anything_else_keep_their_place(calibrated: CalibratedModel) -> None:
+    graph = calibrated("tiny_model")["style_encoder_a"]
+    layer = "style_encoder_a.down.0"
+    model = graph.quantised([layer], "int8")
+    (conv,) = (node for node in model.graph.node if node.name in graph.nodes[layer])
+    (original,) = (node for node in graph.model.graph.node if node.name == conv.name)
+    (rounding,) = (node for node in model.graph.node if conv.output[0] in node.input)
+    assert conv.input[2] == original.input[2]
+    magnitude = graph.ranges[original.output[0]].magnitude
+    assert _constants(model)[rounding.input[1]] == pytest.approx(magnitude / 127)
+
+
+def test_ranges_are_those_of_onnxruntimes_calibrator(
+    calibrated: CalibratedModel, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Which runs the graph without optimising it."""
+    images = soft_images(read_manifest(tiny_model).model).calibration["a"]
+    feeds = iter([{"image": image} for image in images])
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> Any:
+            return next(feeds, None)
+
+    calibrator = create_calibrator(
+        tiny_model / "content_encoder_a.onnx",
+        ["Conv"],
+        augmented_model_path=str(tmp_path / "augmented.onnx"),
+        calibrate_method=CalibrationMethod.MinMax,
+    )
+    calibrator.collect_data(Reader())
+    expected = {
+        name: max(abs(end).max() for end in found.range_value)
+        for name, found in calibrator.compute_data().data.items()
+    }
+    ranges = calibrated("tiny_model")["content_encoder_a"].ranges
+    found = {name: seen.magnitude for name, seen in ranges.items()}
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_calibration_tells_what_it_does(tiny_model: Path) -> None:
+    manifest = read_manifest(tiny_model)
+    told: list[tuple[float, str]] = []
+    calibrate(
+        tiny_model,
+        manifest,
+        soft_images(manifest.model).calibration,
+        lambda graph: told.append((2, graph)),
+        lambda part, note: told.append((part, note)),
+    )
+    ends = [note for part, note in told if part == 2]
+    assert sorted(ends) == sorted(graph_name(kind, d) for kind in GRAPH_KINDS for d in DOMAINS)
+    # Two images of each domain; decoders get those of both.
+    assert len(told) - len(ends) == 4 * 2 + 2 * 4
+    for (part, _), (later, _) in itertools.pairwise(told):
+        assert 0 < part < later or part == 2
+    assert (0.5, "calibrating decoder_b: run 2 of 4") in told
 
 
 def test_every_layer_has_its_convolution(calibrated: CalibratedModel) -> None:
@@ -155,8 +266,15 @@ class Gate:
     def __init__(self, checkpoint: Path, model: Path) -> None:
         self.tried: list[str] = []
         opened, self._directory = open_checkpoint(checkpoint), model
+        self.told: list[tuple[float, str]] = []
         images = soft_images(opened.config)
-        self._float32 = Reference(opened.config, opened.generators(), images, self.tried.append)
+        self._float32 = Reference(
+            opened.config,
+            opened.generators(),
+            images,
+            self.tried.append,
+            lambda part, note: self.told.append((part, note)),
+        )
 
     def __call__(self, **settings: Any) -> Choice:
         options = ExportOptions(precision="int8", calibration=(Path("unused"),), **settings)
@@ -180,6 +298,12 @@ def test_int8_keeps_the_worst_layers_until_the_gate_holds(gate: Gate) -> None:
     plain = gate(min_psnr_db=10)
     assert plain.gate.kept_fp32 == ()
     assert gate.tried == []
+    assert gate.told[-4:] == [
+        (0.25, "quality gate: image 1 of 2, a2b"),
+        (0.5, "quality gate: image 2 of 2, a2b"),
+        (0.75, "quality gate: image 1 of 2, b2a"),
+        (1.0, "quality gate: image 2 of 2, b2a"),
+    ]
     wanted = _psnr(plain) + 3
     mixed = gate(min_psnr_db=wanted, auto_mixed=True)
     assert gate.tried == list(plain.reduced), "every layer is measured, and reported"
