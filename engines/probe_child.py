@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from munit_edge.engines.gpu_types import cuda_version
 from munit_edge.engines.probe import Answer, Facts, Subject
 from munit_edge.engines.table import ENGINE_FACTS, function
+from munit_edge.extras import import_silently
 from munit_edge.system.child import words
 
 # Constants of cuda.h: CUDA_ERROR_NO_DEVICE, and the attributes
@@ -38,7 +38,7 @@ def _ask_module(
     faults = []
     for name in modules:
         try:
-            module = importlib.import_module(name)
+            module = import_silently(name)
             if module.__file__ is not None:  # else a folder that only has the name
                 return Answer(subject=subject, installed=True, facts=details(module))
         except ModuleNotFoundError as exc:

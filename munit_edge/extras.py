@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import sys
+import threading
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -15,12 +19,20 @@ EXTRAS = {
     "onnx": "export",
     "onnxruntime": "cpu",
     "onnxscript": "export",
+    "openvino": "openvino",
     "pillow_heif": "heif",
     "safetensors": "train",
     "tensorboard": "train",
     "torch": "train",
 }
 """The extra that installs each optional package."""
+
+SENDERS = {"openvino": "openvino_telemetry"}
+"""What packages send telemetry with, unasked, as soon as they are imported: OpenVINO writes an
+identity into the home folder and reports the import. Each has a stand-in for where it is not
+installed."""
+
+_importing = threading.Lock()
 
 
 def require(module: str, purpose: str, *, extra: str | None = None) -> ModuleType:
@@ -36,12 +48,37 @@ def require(module: str, purpose: str, *, extra: str | None = None) -> ModuleTyp
     """
     package = module.partition(".")[0]
     try:
-        return importlib.import_module(module)
+        return import_silently(module)
     except ModuleNotFoundError as exc:
         # Installed, but something that it imports is missing.
         if exc.name != package:
             raise
         raise MissingExtraError(package, extra or EXTRAS[package], purpose) from exc
+
+
+def import_silently(module: str) -> ModuleType:
+    """Import a module, without letting its package report that to anybody.
+
+    Args:
+        module: dotted name, such as "openvino".
+    """
+    sender = SENDERS.get(module.partition(".")[0])
+    with _without(None if module in sys.modules else sender):
+        return importlib.import_module(module)
+
+
+@contextlib.contextmanager
+def _without(sender: str | None) -> Iterator[None]:
+    """For the block the package `sender` is not there, unless it was imported before."""
+    if sender is None or sys.modules.get(sender) is not None:
+        yield
+        return
+    with _importing:
+        sys.modules[sender] = None  # type: ignore[assignment]  # for Python: there is none
+        try:
+            yield
+        finally:
+            del sys.modules[sender]
 
 
 class _Missing(type):
