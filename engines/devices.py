@@ -1,19 +1,25 @@
-"""Names of devices: "cpu", "cuda", "cuda:1"."""
+"""Names of devices: "cpu", "cuda", "cuda:1"; in OpenVINO also "gpu", "gpu:1" and "npu"."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 from munit_edge.errors import ConfigError
+
+DeviceKind = Literal["cpu", "cuda", "gpu", "npu"]
+"""`cuda` is a GPU of NVIDIA's, `gpu` and `npu` are Intel's."""
+
+_NUMBERED = ("cuda", "gpu")
 
 
 @dataclass(frozen=True)
 class Device:
     """A place to compute."""
 
-    kind: Literal["cpu", "cuda"]
+    kind: DeviceKind
     index: int = 0
     tf32: bool = False
     """Whether float32 convolutions may round what they multiply to TF32's 10 bits: faster on
@@ -21,25 +27,39 @@ class Device:
     libraries' own defaults differ."""
 
     def __post_init__(self) -> None:
-        if self.tf32 and self.kind == "cpu":
+        if self.tf32 and self.kind != "cuda":
+            what = "the CPU" if self.kind == "cpu" else f"'{self}'"
             raise ConfigError(
-                "TF32 is arithmetic of NVIDIA's GPUs, and the device is the CPU: leave out --tf32, "
+                f"TF32 is arithmetic of NVIDIA's GPUs, and the device is {what}: leave out --tf32, "
                 "or use --device cuda"
             )
 
     @staticmethod
-    def parse(name: str, *, tf32: bool = False) -> Device:
-        """Read "cpu", "cuda" or "cuda:N".
+    def parse(
+        name: str, *, tf32: bool = False, kinds: Collection[DeviceKind] = ("cpu", "cuda")
+    ) -> Device:
+        """Read "cpu", "cuda" or "cuda:N"; "gpu", "gpu:N" or "npu" where an engine has them.
+
+        Args:
+            name: what to read.
+            tf32: see `tf32`.
+            kinds: what the engine runs on.
 
         Raises:
-            ConfigError: `name` is none of them, or it is the CPU with TF32.
+            ConfigError: `name` is none of them, or it has no TF32 and that is asked for.
         """
-        if name == "cpu":
-            return Device("cpu", tf32=tf32)
-        match = re.fullmatch(r"cuda(?::(\d+))?", name)
-        if not match:
-            raise ConfigError(f"device '{name}' is not known: use auto, cpu, cuda or cuda:N")
-        return Device("cuda", int(match.group(1) or 0), tf32)
+        match = re.fullmatch(r"([a-z]+)(?::(\d+))?", name)
+        kind = next((kind for kind in kinds if match and match[1] == kind), None)
+        if match is None or kind is None or (match[2] and kind not in _NUMBERED):
+            known = [word for kind in kinds for word in _spellings(kind)]
+            raise ConfigError(
+                f"device '{name}' is not known: use auto, {', '.join(known[:-1])} or {known[-1]}"
+            )
+        return Device(kind, int(match[2] or 0), tf32)
 
     def __str__(self) -> str:
-        return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"
+        return f"{self.kind}:{self.index}" if self.kind in _NUMBERED else self.kind
+
+
+def _spellings(kind: DeviceKind) -> list[str]:
+    return [kind, f"{kind}:N"] if kind in _NUMBERED else [kind]
