@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from munit_edge.model.precision import Precision
 
-ModelEngine = Literal["onnxruntime", "tensorrt", "tensorrt-rtx"]
+ModelEngine = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
 """Engines that run the graphs of a model directory."""
 EngineName = Literal[ModelEngine, "torch"]
 """All engines; torch runs checkpoints."""
@@ -95,6 +95,16 @@ ENGINE_FACTS: dict[EngineName, EngineFacts] = {
         ),
         options=frozenset({"tf32"}),
         lacks={"cpu": frozenset({"bf16"})},  # no convolutions in bfloat16
+    ),
+    "openvino": EngineFacts(
+        title="OpenVINO",
+        opener="munit_edge.engines.openvino.runner:open_openvino",
+        facts="munit_edge.engines.openvino.facts:facts",
+        modules=("openvino",),
+        devices=("cpu", "gpu", "npu"),
+        install="run `pip install 'munit-edge[openvino]'`",
+        purpose="it is for CPUs, and for Intel's GPUs and NPUs",
+        lacks={"cpu": frozenset({"fp8"})},  # it emulates them, and rounds differently
     ),
     "tensorrt": EngineFacts(
         title="TensorRT",

@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON_VERSION = "3.10"
 GLIBC_MINOR = 35  # Ubuntu 22.04, on which JetPack 6 stands
 CASES = {  # machine -> extras; "" is the base, which every case has
-    "x86_64": ("", "cpu", "gpu", "trt", "video"),
-    "aarch64": ("", "cpu", "trt", "video"),
+    "x86_64": ("", "cpu", "gpu", "openvino", "trt", "video"),
+    "aarch64": ("", "cpu", "openvino", "trt", "video"),
 }
 NO_WHEEL = {"tensorrt": "its package is a source archive that fetches the vendor's wheel"}
 FOLLOW_THE_DRIVER = ("cuda-", "nvidia-")  # how packages begin that are not pinned

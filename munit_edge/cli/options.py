@@ -59,7 +59,11 @@ ExportedEngine = Annotated[
     typer.Option(help="What runs the model, as in `munit-edge translate`."),
 ]
 Device = Annotated[
-    str, typer.Option(help="auto, cpu, cuda or cuda:N. Only auto falls back to another.")
+    str,
+    typer.Option(
+        help="auto, cpu, cuda or cuda:N; in OpenVINO also gpu or gpu:N (Intel's) or npu. Only auto "
+        "falls back to another."
+    ),
 ]
 Tf32 = Annotated[
     bool,

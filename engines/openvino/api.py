@@ -1,0 +1,129 @@
+"""The package openvino: its devices, graphs and error messages."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from munit_edge.engines.devices import Device
+from munit_edge.errors import EngineError
+from munit_edge.extras import require
+from munit_edge.files.names import one_line
+from munit_edge.files.paths import utf8_name
+
+_PURPOSE = "running graphs in OpenVINO"
+
+_AROUND_REASONS = re.compile(
+    r"Exception from |Check '|FrontEnd API failed|Errors during |While validating |\s*$"
+)
+"""Beginnings of lines that have no reason: places in OpenVINO's sources, and headings."""
+_DRIVERS = {
+    "gpu": "install Intel's compute runtime for GPUs (in a container pass `--device /dev/dri`)",
+    "npu": "install Intel's driver for NPUs (in a container pass `--device /dev/accel`)",
+}
+
+
+class OpenVino:
+    """OpenVINO's core: reads graphs and compiles them for its devices.
+
+    Attributes:
+        version: such as "2026.4.1".
+
+    Raises:
+        EngineError: OpenVINO is not installed, or broken.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._openvino: Any = require("openvino", _PURPOSE)
+        except ImportError as exc:
+            raise EngineError(
+                f"openvino cannot be imported ({reason(exc)}): run "
+                "`pip install --force-reinstall openvino`"
+            ) from exc
+        self.version: str = self._openvino.__version__.partition("-")[0]
+        self._core: Any = self._openvino.Core()
+
+    def device_name(self, device: Device) -> str:
+        """What OpenVINO calls a device.
+
+        Raises:
+            EngineError: it is not there; the message lists the devices that are.
+        """
+        # The CPU is always there. Looking for others loads their libraries.
+        if device.kind == "cpu":
+            return "CPU"
+        kind = device.kind.upper()
+        # One GPU is "GPU", several are "GPU.0" and so on; the NPU may have its type behind the dot.
+        found = [name for name in self._core.available_devices if name.partition(".")[0] == kind]
+        if len(found) == 1 and device.index == 0:
+            return str(found[0])
+        if device.kind == "gpu" and f"{kind}.{device.index}" in found:
+            return f"{kind}.{device.index}"
+        raise EngineError(self._absent(device))
+
+    def _absent(self, device: Device) -> str:
+        """Why a device cannot be used, and what to do."""
+        kind = device.kind.upper()
+        names = ", ".join(self.devices)
+        fault = ""
+        try:
+            self._core.get_property(kind, "AVAILABLE_DEVICES")
+        except RuntimeError as exc:
+            # Only the loader's words explain something.
+            if "Cannot load library" in str(exc):
+                fault = f" ({reason(exc)})"
+        return (
+            f"device '{device}' cannot be used: OpenVINO {self.version} finds {names}{fault}: "
+            f"{_DRIVERS[device.kind]}, or use --device cpu"
+        )
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """All devices that it finds, as `--device` names them."""
+        return tuple(_our_name(name) for name in self._core.available_devices)
+
+    def capabilities(self, device_name: str) -> frozenset[str]:
+        """Types that a device computes in, such as "FP32", "BF16" and "INT8"; not emulated ones."""
+        return frozenset(self._core.get_property(device_name, "OPTIMIZATION_CAPABILITIES"))
+
+    def read(self, path: Path) -> Any:
+        """An ONNX graph as an `openvino.Model`.
+
+        Raises:
+            OSError: the file cannot be read.
+            RuntimeError: OpenVINO does not take the graph.
+        """
+        # `Core.read_model` would try every format, whatever the file is called.
+        onnx = self._openvino.frontend.FrontEndManager().load_by_framework("onnx")
+        with utf8_name(path) as name:
+            return onnx.convert(onnx.load(name))
+
+    def compile(self, model: Any, device_name: str, properties: dict[str, Any]) -> Any:
+        """Compile a model for a device; an `openvino.CompiledModel`.
+
+        Raises:
+            RuntimeError: OpenVINO cannot.
+        """
+        return self._core.compile_model(model, device_name, properties)
+
+    def arithmetic_of(self, compiled: Any) -> str:
+        """The type that a compiled model computes in: "f32", "bf16" or "f16"."""
+        return str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+
+
+def reason(exc: Exception) -> str:
+    """The reason in an error of OpenVINO, without the places in its sources."""
+    lines = str(exc).strip().splitlines()
+    line = next(
+        (line for line in lines if not _AROUND_REASONS.match(line)), lines[0] if lines else ""
+    )
+    # A library's name is the end of a long path; the loader's words follow.
+    return one_line(re.sub(r'^Cannot load library ".*?": ', "", line).strip())
+
+
+def _our_name(name: str) -> str:
+    """OpenVINO's "GPU.1" as the "gpu:1" of `--device`; a single GPU is its "GPU"."""
+    kind, _, index = name.lower().partition(".")
+    return f"gpu:{index or 0}" if kind == "gpu" else kind

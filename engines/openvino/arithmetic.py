@@ -1,0 +1,136 @@
+"""Which type OpenVINO computes in: that of the export, where the device has it, and no other.
+
+Left to itself OpenVINO computes float32 graphs in bfloat16 or float16 where the CPU has them, and
+silently takes another type for one that it has not. Here the type is always named, and what a
+device cannot compute as the export promises is an error.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Collection
+from typing import Literal, get_args
+
+from munit_edge.engines.devices import DeviceKind
+from munit_edge.errors import ConfigError, UnsupportedGraphError
+from munit_edge.model.manifest import GraphEntry
+from munit_edge.system.cpu_features import cpu_features
+
+CpuPrecision = Literal["fp32", "bf16", "fp16"]
+"""What a CPU computes in instead of what the export promises."""
+CPU_PRECISIONS: tuple[CpuPrecision, ...] = get_args(CpuPrecision)
+
+Hint = Literal["f32", "bf16", "f16"]
+"""A type as OpenVINO names it."""
+
+_HINTS: dict[str, Hint] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+_CAPABILITY: dict[Hint, str] = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
+
+_VNNI = ("avx512_vnni", "avx_vnni")
+"""Instructions of x86 that sum products of 8-bit integers in 32 bits, by Linux's names."""
+
+
+def check_cpu_precision(cpu_precision: str | None, kind: DeviceKind) -> None:
+    """Check an option before anything is opened; None: it was not given.
+
+    Raises:
+        ConfigError: it is unknown, or the device is no CPU.
+    """
+    if cpu_precision is None:
+        return
+    if cpu_precision not in CPU_PRECISIONS:
+        raise ConfigError(
+            f"CPU precision '{cpu_precision}' is unknown: use {', '.join(CPU_PRECISIONS)}"
+        )
+    if kind != "cpu":
+        raise ConfigError(
+            f"CPU precision {cpu_precision} is for CPUs, and the device is '{kind}': leave it out, "
+            "or use --device cpu"
+        )
+
+
+def choose(
+    entry: GraphEntry,
+    kind: DeviceKind,
+    capabilities: Collection[str],
+    cpu_precision: CpuPrecision | None = None,
+) -> Hint:
+    """The type to compute a graph in.
+
+    Args:
+        entry: the graph.
+        kind: what it runs on.
+        capabilities: types of the device, as OpenVINO lists them.
+        cpu_precision: what the user asked for; None: what the export promises.
+
+    Raises:
+        UnsupportedGraphError: the device does not compute as the export promises, or not in what
+            was asked for.
+    """
+    _check_eight_bits(entry, kind, capabilities)
+    if cpu_precision is not None:
+        return _asked_for(entry, capabilities, cpu_precision)
+    precision = entry.precision
+    if precision == "bf16":
+        wanted: tuple[Hint, ...] = ("bf16",)
+    elif precision == "fp16":
+        # Where there is no arithmetic in float16 the numbers stay exact and only memory is saved.
+        wanted = ("f16", "f32")
+    elif precision == "int8":
+        # What is not quantised: NPUs have no float32.
+        wanted = ("f32", "f16")
+    else:
+        wanted = ("f32",)
+    for hint in wanted:
+        if _CAPABILITY[hint] in capabilities:
+            return hint
+    others = "fp16 or int8" if precision == "fp32" else "fp16, int8 or fp32"
+    raise UnsupportedGraphError(
+        f"graph {entry.name} is in {precision}, which this {_called(kind)} does not compute "
+        f"({_listed(capabilities)}): use another engine, or export the model with --precision "
+        f"{others}"
+    )
+
+
+def _asked_for(entry: GraphEntry, capabilities: Collection[str], asked: CpuPrecision) -> Hint:
+    hint = _HINTS[asked]
+    if entry.precision == "bf16" and asked != "bf16":
+        # Its file says bfloat16 for each convolution: OpenVINO computes them so in any case.
+        raise UnsupportedGraphError(
+            f"graph {entry.name} was exported in bf16 and cannot compute in {asked}: use the fp32 "
+            "export, or leave the CPU precision out"
+        )
+    if _CAPABILITY[hint] not in capabilities:
+        raise UnsupportedGraphError(
+            f"this CPU does not compute in {asked} ({_listed(capabilities)}): leave the CPU "
+            "precision out"
+        )
+    return hint
+
+
+def _check_eight_bits(entry: GraphEntry, kind: DeviceKind, capabilities: Collection[str]) -> None:
+    if entry.precision == "fp8":
+        # It emulates them, and rounds differently: content codes were off by 2.5 % on average.
+        raise UnsupportedGraphError(
+            f"graph {entry.name} is in fp8, which OpenVINO does not compute exactly: use --engine "
+            "onnxruntime or tensorrt, or export the model with --precision int8, bf16 or fp32"
+        )
+    if entry.precision != "int8" or kind != "cpu":
+        return
+    # Without VNNI pairs of products are summed in 16 bits, which overflow: content codes were off
+    # by 16 % on average.
+    if platform.machine().lower() in ("x86_64", "amd64") and cpu_features().isdisjoint(_VNNI):
+        raise UnsupportedGraphError(
+            f"graph {entry.name} is in int8, which OpenVINO computes exactly only on x86 CPUs with "
+            "VNNI, and this one has none: export the model with --precision fp32, or use --engine "
+            "onnxruntime"
+        )
+
+
+def _called(kind: DeviceKind) -> str:
+    return {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}.get(kind, kind)
+
+
+def _listed(capabilities: Collection[str]) -> str:
+    names = [name for name in ("FP32", "BF16", "FP16", "INT8") if name in capabilities]
+    return f"it has {', '.join(names)}"
