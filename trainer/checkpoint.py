@@ -27,9 +27,10 @@ from munit_edge.errors import ConfigError, InputError, ModelError
 from munit_edge.extras import require
 from munit_edge.files.atomic import BeforeReplacing, atomic_file, atomic_folder, sha256
 from munit_edge.files.paths import exists, is_file, is_folder, utf8_name
-from munit_edge.files.plain_data import dump_yaml, read_json, read_yaml, shown
+from munit_edge.files.plain_data import read_json, shown
 from munit_edge.files.replacing import FolderKind
 from munit_edge.files.unfinished import PARTIAL_PREFIX
+from munit_edge.files.yaml_data import dump_yaml, read_yaml
 from munit_edge.model.config import DOMAINS, ModelConfig
 from munit_edge.settings import StrictModel, validate
 from munit_edge.trainer.networks import Generator, build_discriminator, fold_spectral_norm

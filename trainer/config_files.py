@@ -11,7 +11,8 @@ from typing import Any
 
 from munit_edge.errors import ConfigError
 from munit_edge.files.paths import is_file
-from munit_edge.files.plain_data import dump_yaml, parse_yaml, read_yaml, shown
+from munit_edge.files.plain_data import shown
+from munit_edge.files.yaml_data import dump_yaml, parse_yaml, read_yaml
 from munit_edge.model.config import ModelConfig
 from munit_edge.settings import closest, validate
 from munit_edge.trainer.config import TrainConfig

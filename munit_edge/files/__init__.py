@@ -3,7 +3,8 @@
 paths           what is at a path that a user named
 names           file names as text, for the terminal and for JSON
 system_errors   errors of the operating system as messages with a fix
-plain_data      JSON and YAML
+plain_data      JSON
+yaml_data       YAML
 replacing       what a command may overwrite
 atomic          files and folders that appear when they are complete
 appending       files that lines are appended to

@@ -1,12 +1,9 @@
-"""Reading JSON and YAML: plain data that is safe to validate and to print, or a `ConfigError`.
+"""Reading JSON: plain data that is safe to validate and to print, or a `ConfigError`.
 
-All data files are read here, the program's own and the user's. The data holds nothing that could
-break the code that uses it: it is shallow, its keys are unique text, its numbers are finite and not
-huge, its text has no NUL and no surrogates except those that represent bytes of a path.
-
-YAML follows version 1.2 where 1.1 is surprising: only `true` and `false` are booleans (`no`, `on`
-and `off` are text, accepted as booleans where one is expected), `1e-4` is a number, `1:30` and
-dates are text. Tags and second documents are refused.
+All data files are read here or, if they are YAML, in `yaml_data`: the program's own and the user's.
+The data holds nothing that could break the code that uses it: it is shallow, its keys are unique
+text, its numbers are finite and not huge, its text has no NUL and no surrogates except those that
+represent bytes of a path.
 """
 
 from __future__ import annotations
@@ -14,11 +11,8 @@ from __future__ import annotations
 import codecs
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from munit_edge.errors import ConfigError
 from munit_edge.files.paths import open_file
@@ -26,14 +20,10 @@ from munit_edge.files.system_errors import unusable
 
 MAX_JSON_BYTES = 64 * 2**20
 """The program's own JSON files have at most some hundred kilobytes."""
-MAX_YAML_BYTES = 2**20
-"""Configurations have a few kilobytes, and a megabyte takes seconds to parse."""
 MAX_DEPTH = 64
 """Levels of mappings and lists; on deeper data other code could hit Python's recursion limit."""
-MAX_YAML_VALUES = 100_000
-"""Values with aliases expanded: a few lines can expand to more than fits into memory."""
-MAX_MERGED = 16
-"""Mappings in one merge key (`<<`)."""
+TOO_DEEP = f"is nested too deeply: at most {MAX_DEPTH} levels are read"
+"""The end of a message on deeper data."""
 MAX_BITS = 128
 """Size of an integer."""
 MAX_SHOWN = 120
@@ -47,32 +37,6 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-_YAML = "tag:yaml.org,2002:"
-_KEPT_TAGS = {_YAML + name for name in ("null", "bool", "int", "float", "str", "seq", "map")}
-# As in YAML 1.2: the pattern of 1.1 wants a point and a signed exponent, so 1e-4 is text.
-_FLOAT = re.compile(
-    r"""[-+]?(?:[0-9][0-9_]*)?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?$
-       |[-+]?[0-9][0-9_]*\.?(?:[eE][-+]?[0-9]+)$
-       |[-+]?[0-9][0-9_]*\.$
-       |[-+]?\.(?:inf|Inf|INF)$
-       |\.(?:nan|NaN|NAN)$""",
-    re.VERBOSE,
-)
-# Type, pattern, and the first characters for which it is tried; NUL stands for empty text.
-_RESOLVERS = (
-    ("bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), "tTfF"),
-    ("float", _FLOAT, "-+0123456789."),
-    (
-        "int",
-        # Without the base 60 of YAML 1.1, in which 1:30 is 90.
-        re.compile(
-            r"[-+]?(?:0|0[0-7_]+|[1-9][0-9_]*|0b_*[01][01_]*|0x_*[0-9a-fA-F][0-9a-fA-F_]*)$"
-        ),
-        "-+0123456789",
-    ),
-    ("merge", re.compile(r"<<$"), "<"),
-    ("null", re.compile(r"(?:~|null|Null|NULL|)$"), "~nN\0"),
-)
 
 
 def read_json(path: Path) -> Any:
@@ -82,7 +46,7 @@ def read_json(path: Path) -> Any:
         ConfigError: the file cannot be read, is not JSON, or holds data that is refused (see
             above).
     """
-    return parse_json(_read(path, MAX_JSON_BYTES), str(path))
+    return parse_json(read_limited(path, MAX_JSON_BYTES), str(path))
 
 
 def parse_json(data: bytes | str, source: str) -> Any:
@@ -103,59 +67,13 @@ def parse_json(data: bytes | str, source: str) -> Any:
         found = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except json.JSONDecodeError as exc:
         where = f"line {exc.lineno}, column {exc.colno}"
-        raise ConfigError(f"{source} is not JSON: {exc.msg} in {where}{_guess(text)}") from exc
+        raise ConfigError(f"{source} is not JSON: {exc.msg} in {where}{guess_at(text)}") from exc
     except RecursionError as exc:
-        raise ConfigError(f"{source} {_TOO_DEEP}") from exc
+        raise ConfigError(f"{source} {TOO_DEEP}") from exc
     except ValueError as exc:  # of the hooks, or a number with thousands of digits
-        raise ConfigError(f"{source}: {_plainly(exc)}") from exc
-    _check(found, source, max_values=None)
+        raise ConfigError(f"{source}: {plainly(exc)}") from exc
+    check_plain(found, source, max_values=None)
     return found
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        ConfigError: the file is missing, cannot be read, is not YAML, or does not hold a mapping.
-    """
-    raw = _read(path, MAX_YAML_BYTES, "configuration file ")
-    data = parse_yaml(raw, str(path))
-    if data is None:
-        raise ConfigError(f"{path} is empty: it must hold settings, one `key: value` per line")
-    if not isinstance(data, dict):
-        guess = _guess(decode_text(raw, str(path)))
-        raise ConfigError(f"{path}: expected keys and values, got {type(data).__name__}{guess}")
-    return data
-
-
-def parse_yaml(data: bytes | str, source: str) -> Any:
-    """The data in YAML text; None for empty text.
-
-    Args:
-        data: the text, or its bytes.
-        source: what messages call it, such as the file's path.
-
-    Raises:
-        ConfigError: it is not YAML, or holds data that is refused (see above).
-    """
-    text = data if isinstance(data, str) else decode_text(data, source)
-    try:
-        # A SafeLoader: it makes plain data only, never objects.
-        found = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as exc:
-        raise ConfigError(f"{source} is not YAML: {_yaml_fault(exc, text)}") from exc
-    except RecursionError as exc:
-        raise ConfigError(f"{source} {_TOO_DEEP}") from exc
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as exc:
-        # A number with thousands of digits, or a tag that its value does not fit.
-        raise ConfigError(f"{source} is not YAML: {_plainly(exc)}") from exc
-    _check(found, source, max_values=MAX_YAML_VALUES)
-    return found
-
-
-def dump_yaml(data: Any) -> str:
-    """Plain data as YAML that `parse_yaml` reads back."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False)
 
 
 def decode_text(data: bytes, source: str) -> str:
@@ -188,16 +106,23 @@ def shown_path(path: Path) -> str:
     return cut(str(path))
 
 
-_TOO_DEEP = f"is nested too deeply: at most {MAX_DEPTH} levels are read"
-
-
 def cut(text: str, most: int = MAX_SHOWN) -> str:
     """Text for a message: its beginning and its length; control characters are escaped."""
     text = text if text.isprintable() else repr(text)[1:-1]
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
-def _read(path: Path, limit: int, what: str = "") -> bytes:
+def read_limited(path: Path, limit: int, what: str = "") -> bytes:
+    """The bytes of a file.
+
+    Args:
+        path: the file; it may be a pipe.
+        limit: most bytes that such a file has.
+        what: what a message on a missing file puts before its path.
+
+    Raises:
+        ConfigError: it cannot be read, or is larger.
+    """
     try:
         with open_file(path) as file:
             # The size is unknown before: it may be a pipe.
@@ -215,8 +140,17 @@ def _read(path: Path, limit: int, what: str = "") -> bytes:
     return data
 
 
-def _check(data: Any, source: str, *, max_values: int | None) -> None:
-    """Refuse what the module's docstring excludes."""
+def check_plain(data: Any, source: str, *, max_values: int | None) -> None:
+    """Refuse what the module's docstring excludes.
+
+    Args:
+        data: mappings, lists and scalars.
+        source: what messages call it.
+        max_values: most values, aliases expanded; None: no limit.
+
+    Raises:
+        ConfigError: it holds such data.
+    """
     # A stack instead of recursion, which deep data could bring to its limit.
     waiting: list[tuple[Any, tuple[str, ...]]] = [(data, ())]
     values = 0
@@ -225,7 +159,7 @@ def _check(data: Any, source: str, *, max_values: int | None) -> None:
         # An alias is the object itself: it counts each time, so expanding aliases ends here.
         values += 1
         if len(place) > MAX_DEPTH:
-            raise ConfigError(f"{source} {_TOO_DEEP}")
+            raise ConfigError(f"{source} {TOO_DEEP}")
         if max_values is not None and values > max_values:
             raise ConfigError(f"{source} holds more than {max_values} values, aliases written out")
         if isinstance(value, dict):
@@ -262,7 +196,7 @@ def _at(place: tuple[str, ...]) -> str:
     return f" of '{cut('.'.join(place))}'" if place else ""
 
 
-def _guess(text: str) -> str:
+def guess_at(text: str) -> str:
     """A guess at what text is that is not data."""
     begin = text.lstrip()[:200].lower()
     if begin.startswith("version https://git-lfs"):
@@ -272,7 +206,8 @@ def _guess(text: str) -> str:
     return ""
 
 
-def _plainly(exc: Exception) -> str:
+def plainly(exc: Exception) -> str:
+    """A parser's error as one short line."""
     if "integer string conversion" in str(exc):
         return "a number has too many digits"
     if isinstance(exc, LookupError):
@@ -291,78 +226,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"it holds {name}, which is not finite")
-
-
-def _yaml_fault(exc: yaml.YAMLError, text: str) -> str:
-    """One line: the problem, its place, and the fix of common problems."""
-    if isinstance(exc, yaml.reader.ReaderError):
-        line = text.count("\n", 0, exc.position) + 1
-        return f"the character U+{int(exc.character):04X} in line {line} is not allowed"
-    if not isinstance(exc, yaml.MarkedYAMLError):
-        return _plainly(exc)
-    problem = " ".join(str(exc.problem or exc.context).split()).removeprefix("but ")
-    mark = exc.problem_mark or exc.context_mark
-    where = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
-    return f"{cut(problem)}{where}{_yaml_help(problem, text)}"
-
-
-def _yaml_help(problem: str, text: str) -> str:
-    if guess := _guess(text):
-        return guess
-    if r"'\t'" in problem:
-        return ": use spaces instead of tabs"
-    if "another document" in problem:
-        return ": only one document is allowed, remove the rest from `---` on"
-    if "escape character" in problem:
-        return r": in double quotes write \\ for \, or use single quotes"
-    if "could not determine a constructor" in problem:
-        return ": tags are not supported, remove it"
-    if "expected ':'" in problem and "\uff1a" in text:
-        return ": the colon must be ':', not the full-width one"
-    return ": the character U+00A0 is not a space" if "\u00a0" in text else ""
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads plain data only; a key that occurs twice is an error."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        # Here, before merges are expanded: a mapping may replace a key that `<<` brings.
-        lines: dict[str, int] = {}
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if (first := lines.get(key.value)) is not None:
-                problem = f"the key {shown(key.value)} occurs twice, first in line {first}"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            lines[key.value] = key.start_mark.line + 1
-        return node
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        for key, value in node.value:
-            merged = key.tag == _YAML + "merge" and isinstance(value, yaml.SequenceNode)
-            if merged and len(value.value) > MAX_MERGED:
-                problem = f"a merge key takes at most {MAX_MERGED} mappings"
-                raise yaml.constructor.ConstructorError(None, None, problem, value.start_mark)
-        # Merges copy: a few lines that merge each other grow exponentially.
-        super().flatten_mapping(node)
-        if len(node.value) > MAX_YAML_VALUES:
-            problem = f"merge keys expand to more than {MAX_YAML_VALUES} values"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes text that either version of YAML would read as another type."""
-
-
-# A tag without a constructor falls to that of None, which refuses it.
-_Loader.yaml_constructors = {
-    tag: make for tag, make in _Loader.yaml_constructors.items() if tag is None or tag in _KEPT_TAGS
-}
-# None of those that PyYAML declares for YAML 1.1.
-_Loader.yaml_implicit_resolvers = {}
-for _name, _pattern, _first in _RESOLVERS:
-    _Loader.add_implicit_resolver(
-        _YAML + _name, _pattern, ["" if char == "\0" else char for char in _first]
-    )
-_Dumper.add_implicit_resolver(_YAML + "float", _FLOAT, list("-+0123456789."))

@@ -9,8 +9,8 @@ from typing import Any
 
 from munit_edge.errors import ConfigError, ModelError
 from munit_edge.extras import require
-from munit_edge.files.plain_data import read_yaml
 from munit_edge.files.replacing import FolderTarget
+from munit_edge.files.yaml_data import read_yaml
 from munit_edge.model.config import DOMAINS, ModelConfig
 from munit_edge.trainer.checkpoint import (
     CONVERTED_CHECKPOINT,

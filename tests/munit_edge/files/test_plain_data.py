@@ -9,16 +9,8 @@ from typing import Any
 import pytest
 
 from munit_edge.errors import ConfigError
-from munit_edge.files.plain_data import (
-    MAX_DEPTH,
-    MAX_YAML_BYTES,
-    dump_yaml,
-    parse_json,
-    parse_yaml,
-    read_json,
-    read_yaml,
-    shown,
-)
+from munit_edge.files.plain_data import MAX_DEPTH, parse_json, read_json, shown
+from munit_edge.files.yaml_data import MAX_YAML_BYTES, dump_yaml, parse_yaml, read_yaml
 
 LETTERS = "abcdefghij"
 
