@@ -14,8 +14,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from munit_edge.cli.main import app
+from munit_edge.cli.main import make_app
 
+APP = make_app()
 GOLDEN = Path(__file__).parent / "golden"
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 WRITE = bool(os.environ.get("MUNIT_EDGE_WRITE_GOLDEN"))
@@ -27,7 +28,7 @@ def _commands(command: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]
     return [path] + [p for name in below for p in _commands(below[name], (*path, name))]
 
 
-COMMANDS = _commands(typer.main.get_command(app))
+COMMANDS = _commands(typer.main.get_command(APP))
 
 
 def _file(command: tuple[str, ...]) -> Path:
@@ -44,7 +45,7 @@ def _layout_is_pinned() -> bool:
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_help_is_as_recorded(command: tuple[str, ...]) -> None:
     result = CliRunner().invoke(
-        app,
+        APP,
         [*command, "--help"],
         prog_name="munit-edge",
         env={"COLUMNS": "100", "NO_COLOR": "1"},
@@ -61,7 +62,7 @@ def test_help_is_as_recorded(command: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_summaries_of_commands_are_whole_at_80_columns(command: tuple[str, ...]) -> None:
-    help_text = CliRunner().invoke(app, [*command, "--help"], terminal_width=80).output
+    help_text = CliRunner().invoke(APP, [*command, "--help"], terminal_width=80).output
     _, _, summaries = help_text.partition("\nCommands:\n")
     assert "..." not in summaries
     assert all(line.endswith(".") for line in summaries.splitlines() if line)

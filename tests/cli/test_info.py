@@ -82,8 +82,8 @@ def test_padding_is_reported() -> None:
 
 def test_a_model_directory_needs_no_torch(tiny_sn_model: Path) -> None:
     code = (
-        "import sys; from munit_edge.cli.main import app\n"
-        f"app(['info', {str(tiny_sn_model)!r}], standalone_mode=False)\n"
+        "import sys; from munit_edge.cli.main import make_app\n"
+        f"make_app()(['info', {str(tiny_sn_model)!r}], standalone_mode=False)\n"
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

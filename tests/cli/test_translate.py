@@ -660,8 +660,8 @@ def test_translating_loads_no_torch(tiny_model: Path, tmp_path: Path) -> None:
     words += ["--direction", "a2b", "--grid", "--style-image", str(source)]
     code = (
         "import sys\n"
-        "from munit_edge.cli.main import app\n"
-        f"app({words!r}, standalone_mode=False)\n"
+        "from munit_edge.cli.main import make_app\n"
+        f"make_app()({words!r}, standalone_mode=False)\n"
         "assert 'onnxruntime' in sys.modules\n"
         "loaded = [m for m in sys.modules if m.split('.')[0] in ('torch', 'onnx', 'accelerate')]\n"
         "assert not loaded, loaded\n"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer
 
-from munit_edge.cli.main import app
+from munit_edge.cli.main import make_app
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAGES = sorted((CHECKOUT / "docs").rglob("*.md"))
@@ -30,7 +30,7 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 def faults(words: list[str]) -> Iterator[str]:
     """Commands and options in `words` that munit-edge does not have."""
-    command: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(make_app())
     for word in words[1:]:
         below = getattr(command, "commands", {})
         if below and not word.startswith("-"):

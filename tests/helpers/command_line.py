@@ -6,14 +6,14 @@ import sys
 
 from typer.testing import CliRunner, Result
 
-from munit_edge.cli.main import app
+from munit_edge.cli.main import make_app
 
 PROGRAM = [sys.executable, "-m", "munit_edge"]
 
 
 def invoke(*words: object, stdin: bytes | None = None) -> Result:
     """Call munit-edge in this process."""
-    return CliRunner().invoke(app, [str(word) for word in words], input=stdin)
+    return CliRunner().invoke(make_app(), [str(word) for word in words], input=stdin)
 
 
 def outcome(*words: object) -> tuple[int, str, str]:
