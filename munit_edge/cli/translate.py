@@ -45,10 +45,13 @@ def translate(given: Parameters) -> None:
     Prints the paths of the results, one per line. The exit code is 1 if an image could not be
     read, 2 after any other error.
     """
+    from munit_edge.system.blas import import_numpy_without_threads
     from munit_edge.system.heap import keep_heap_small
-    from munit_edge.translate.options import TranslateOptions
 
     keep_heap_small()
+    import_numpy_without_threads()
+    from munit_edge.translate.options import TranslateOptions
+
     if translate_if_video(given):
         return
     options = checked(TranslateOptions, given, **given.destination())
