@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Union, overload
@@ -173,8 +175,12 @@ def check_feeds(runner: Runner, feeds: Mapping[str, AnyArray]) -> None:
         raise EngineError(f"graph {runner.name} cannot take its inputs: " + "; ".join(faults))
 
 
+_HEAD_START_S = 0.003
+"""Head start of whoever asks for a graph ahead of its use, before the graph is opened (seconds)."""
+
+
 class GraphSet(Closing):
-    """The graphs of one model on one backend; each is opened when first asked for.
+    """The graphs of one model on one backend; each is opened when first asked for, or just before.
 
     Attributes:
         config: the model's configuration.
@@ -182,7 +188,10 @@ class GraphSet(Closing):
         model_id: SHA-256 of configuration and weights, the same in a checkpoint and its exports.
         engine: name of the backend.
         device: where it runs, such as "cpu" or "cuda:0".
+        opens_ahead: whether `open_ahead` does anything; not where opening may take minutes.
     """
+
+    opens_ahead = True
 
     def __init__(
         self, config: ModelConfig, io: TensorIO, model_id: str, *, engine: str, device: str
@@ -194,6 +203,10 @@ class GraphSet(Closing):
         self.device = device
         self._runners: dict[tuple[GraphKind, Domain], Runner] = {}
         self._lock = threading.Lock()
+        self._ahead: dict[tuple[GraphKind, Domain], threading.Thread] = {}
+        """Threads that open graphs; `_starting` guards it."""
+        self._starting = threading.Lock()
+        self._closed = False
 
     def runner(self, kind: GraphKind, domain: Domain) -> Runner:
         """The runner of one graph, opened at the first call.
@@ -202,17 +215,44 @@ class GraphSet(Closing):
             ModelError: the graph's file is damaged.
             EngineError: the backend cannot open it.
         """
+        key = (kind, domain)
+        # Without the lock: what is open can run while another graph is being opened.
+        if (opened := self._runners.get(key)) is not None:
+            return opened
         # Opening may build a TensorRT engine for minutes: a second thread waits for it.
         with self._lock:
-            key = (kind, domain)
             if key not in self._runners:
                 self._runners[key] = self._open(kind, domain)
             return self._runners[key]
 
+    def open_ahead(self, kind: GraphKind, domain: Domain) -> None:
+        """Begin to open a graph that is about to be used; returns at once.
+
+        `runner` waits for it. An error is raised there: it opens the graph once more.
+        """
+        key = (kind, domain)
+        if not self.opens_ahead or key in self._runners:
+            return
+        with self._starting:
+            if self._closed or key in self._ahead:
+                return
+            name = f"munit-edge-open-{graph_name(kind, domain)}"
+            thread = threading.Thread(target=self._open_quietly, args=key, name=name, daemon=True)
+            self._ahead[key] = thread
+            thread.start()
+
+    def _open_quietly(self, kind: GraphKind, domain: Domain) -> None:
+        # Opening may hold Python's own lock all the time (ONNX Runtime's does): the caller's next
+        # step, such as the run of another graph, which lets go of it, has to begin first.
+        time.sleep(_HEAD_START_S)
+        with self._lock, contextlib.suppress(Exception):
+            if (kind, domain) not in self._runners and not self._closed:
+                self._runners[kind, domain] = self._open(kind, domain)
+
     @property
     def opened(self) -> list[str]:
         """Names of the graphs opened so far, such as `decoder_b`."""
-        return [graph_name(kind, domain) for kind, domain in self._runners]
+        return [graph_name(kind, domain) for kind, domain in list(self._runners)]
 
     @abstractmethod
     def _open(self, kind: GraphKind, domain: Domain) -> Runner:
@@ -220,6 +260,10 @@ class GraphSet(Closing):
 
     def close(self) -> None:
         """Close every runner."""
+        with self._starting:
+            self._closed = True
+        for thread in self._ahead.values():
+            thread.join()  # not left alone with a backend that is being freed
         with self._lock:
             for runner in self._runners.values():
                 runner.close()

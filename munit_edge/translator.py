@@ -45,7 +45,8 @@ class Content:
 class Translator(Closing):
     """Translates images between domains a and b. Safe to use from several threads.
 
-    Only the graphs that a call needs are opened, at the first call that needs them.
+    Only the graphs that a call needs are opened, at the first call that needs them, or a moment
+    earlier in a thread of their own.
 
     Example:
         >>> with Translator.open("model") as translator:
@@ -129,6 +130,17 @@ class Translator(Closing):
         """Number of pixels best translated in one call: more only take larger buffers."""
         return DECODE_PIXELS_CPU if self.device == "cpu" else DECODE_PIXELS
 
+    def open_ahead(self, kind: GraphKind, domain: Domain) -> None:
+        """Begin to open a graph that a later call will use; returns at once.
+
+        Useful while an image is being read, or another graph runs. Errors are left to that call.
+
+        Args:
+            kind: "content_encoder", "style_encoder" or "decoder".
+            domain: the images' domain; of a decoder that of its results.
+        """
+        self._graphs.open_ahead(kind, domain)
+
     def padded_size(self, size_hw: tuple[int, int], domain: Domain) -> tuple[int, int]:
         """Height and width that images of a size are padded to; equal ones can share a batch.
 
@@ -177,6 +189,8 @@ class Translator(Closing):
             EngineError: the engine failed.
         """
         source, target = split_direction(direction)
+        self._check_images(images, source)
+        self.open_ahead("decoder", target)  # while the encoder runs
         return self.decode(self.encode_content(images, source), styles, target)
 
     def encode_content(self, images: Images, domain: Domain) -> Content:

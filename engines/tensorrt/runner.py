@@ -363,6 +363,8 @@ class TensorRTRunner(Runner):
 class TensorRTGraphs(GraphSet):
     """The graphs of a model directory in TensorRT; plans are taken from the cache or built."""
 
+    opens_ahead = False  # building takes minutes: not while another graph is measured or runs
+
     def __init__(
         self,
         directory: Path,

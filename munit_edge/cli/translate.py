@@ -145,6 +145,14 @@ def _translate_files(given: Parameters, options: TranslateOptions) -> None:
 
 
 def _job(translator: Translator, options: TranslateOptions) -> TranslateJob:
+    from munit_edge.model.config import split_direction
+
+    source, target = split_direction(options.style.direction)
+    if options.style.style_images:
+        translator.open_ahead("style_encoder", target)
+    if not options.keeps_done:  # else there may be nothing to translate
+        translator.open_ahead("content_encoder", source)
+    # Imported meanwhile.
     from munit_edge.styles.choose import choose_styles
     from munit_edge.translate.run import TranslateJob
 
@@ -257,9 +265,9 @@ def _report(outcome: TranslatedInput, options: TranslateOptions) -> None:
 def _translate_stream(given: Parameters, options: TranslateOptions) -> None:
     if sys.stdout.isatty():
         raise OutputError("the result is an image: redirect standard output to a file or a program")
-    data = sys.stdin.buffer.read()
     with given.open_translator() as translator:
         job = _job(translator, options)
+        data = sys.stdin.buffer.read()
         with progress("translating", 1) as bar:
             result = job.translate_bytes(data, "standard input", bar.reach)
         write_bytes(result)

@@ -62,6 +62,10 @@ class ImageTranslator:
         """Number of pixels that is best translated together."""
         return self._translator.pixels_at_once
 
+    def open_ahead(self) -> None:
+        """Begin to open the graph that the first image needs first; returns at once."""
+        self._translator.open_ahead("content_encoder", self._source)
+
     def padded_size(self, image: ImageData) -> tuple[int, int]:
         """Height and width that the engine gets; images of one such size can share a batch.
 
@@ -139,6 +143,8 @@ class ImageTranslator:
         # As many pixels at once as suit the engine: first all styles of several images, and only if
         # those are too many, some styles of one image.
         images_at_once, styles_at_once = max(1, at_once // num_styles), min(at_once, num_styles)
+        # Opened while the encoder runs.
+        self._translator.open_ahead("decoder", self._target)
         content = self._encode(images, (height, width))
         # Encoding is shared: each result bears an equal part of its time.
         share = self.busy.last / (len(images) * num_styles)

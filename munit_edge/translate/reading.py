@@ -84,6 +84,9 @@ class Reader:
             sha256 = hashlib.sha256(data).hexdigest()
             if self._options.keeps_done:
                 done = self._if_same_tiles(log.find_done(planned.outputs, sha256))
+            if done is None:
+                # While the image is being decoded.
+                self._translator.open_ahead()
             if done is None or always:
                 image = self.decode(data, str(planned.path))
             if done is None and image is not None:

@@ -161,6 +161,7 @@ class TranslateJob:
                 f"standard output takes one image and there are {num_styles} styles: pass --grid "
                 "for a contact sheet, or choose one style"
             )
+        self._translator.open_ahead()
         image = self._reader.decode(data, name)
         self.frames.add(name, image.frames)
         results = (result for result, _ in self._translator.translate([image], name, on_part))

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +16,7 @@ from munit_edge import Translator
 from munit_edge import translator as translator_module
 from munit_edge.engines.base import AnyArray, Array
 from munit_edge.engines.onnxruntime.runner import open_onnxruntime
-from munit_edge.errors import EngineError, InputError
+from munit_edge.errors import EngineError, InputError, ModelError
 from munit_edge.trainer.checkpoint import open_checkpoint
 from munit_edge.trainer.graphs import build_graph
 from munit_edge.translator import Content
@@ -72,6 +74,44 @@ def test_only_needed_graphs_are_opened(tiny_model: Path) -> None:
         assert translator.opened_graphs == []
         translator.translate(noise_images(1, 16, 16), "b2a", styles=translator.sample_styles(1))
         assert sorted(translator.opened_graphs) == ["content_encoder_b", "decoder_a"]
+
+
+def test_a_decoder_that_is_not_the_exported_one_never_runs(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    """It is opened ahead, in a thread, while the encoder runs."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    decoder = folder / "decoder_b.onnx"
+    data = bytearray(decoder.read_bytes())
+    data[len(data) // 2] ^= 1
+    decoder.write_bytes(data)
+    with Translator.open(folder) as translator:
+        styles = translator.sample_styles(1)
+        with pytest.raises(ModelError, match=r"decoder_b\.onnx is not the file that was exported"):
+            translator.translate(noise_images(1, 16, 16), "a2b", styles=styles)
+        assert translator.opened_graphs == ["content_encoder_a"]
+
+
+def test_the_decoder_is_opened_while_the_encoder_runs(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs = open_onnxruntime(tiny_model, "cpu")
+    with Translator(graphs) as translator:
+        encoder = graphs.runner("content_encoder", "a")
+        run = encoder.run
+
+        def slow(feeds: Mapping[str, AnyArray], **options: bool) -> dict[str, Array]:
+            codes = run(feeds, **options)
+            for _ in range(200):
+                if "decoder_b" in translator.opened_graphs:
+                    return codes
+                time.sleep(0.05)
+            raise AssertionError("nobody opened the decoder")
+
+        monkeypatch.setattr(encoder, "run", slow)
+        styles = translator.sample_styles(1)
+        translator.translate(noise_images(1, 16, 16), "a2b", styles=styles)
 
 
 @pytest.mark.parametrize(
