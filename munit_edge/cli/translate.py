@@ -26,9 +26,11 @@ from munit_edge.text import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from munit_edge.engines.base import GraphSet
     from munit_edge.images.folders import ImageFile
     from munit_edge.images.left_out import LeftOut
     from munit_edge.images.watch import FolderWatch
+    from munit_edge.system.threads import Ahead
     from munit_edge.translate.leftovers import Leftovers
     from munit_edge.translate.options import TranslateOptions
     from munit_edge.translate.run import TranslatedInput, TranslateJob
@@ -50,18 +52,19 @@ def translate(given: Parameters) -> None:
 
     keep_heap_small()
     import_numpy_without_threads()
-    from munit_edge.translate.options import TranslateOptions
+    with given.model_ahead() as model, warnings.catch_warnings():
+        # Imported while the model is being opened.
+        from munit_edge.translate.options import TranslateOptions
 
-    if translate_if_video(given):
-        return
-    options = checked(TranslateOptions, given, **given.destination())
-    with warnings.catch_warnings():
+        if translate_if_video(given, model):
+            return
+        options = checked(TranslateOptions, given, **given.destination())
         # Pillow's warnings about odd metadata are of no use here; damaged pixels are errors.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
         if options.from_stdin:
-            _translate_stream(given, options)
+            _translate_stream(given, options, model)
         else:
-            _translate_files(given, options)
+            _translate_files(given, options, model)
 
 
 @dataclass
@@ -100,11 +103,12 @@ class _Tally:
         return text
 
 
-def _translate_files(given: Parameters, options: TranslateOptions) -> None:
+def _translate_files(given: Parameters, options: TranslateOptions, model: Ahead[GraphSet]) -> None:
     from munit_edge.images.folders import find_images
     from munit_edge.images.left_out import LeftOut
     from munit_edge.images.watch import FolderWatch
     from munit_edge.translate.log import recording_folders
+    from munit_edge.translator import Translator
 
     assert options.output is not None, "the options were checked"
     started = time.monotonic()
@@ -129,7 +133,7 @@ def _translate_files(given: Parameters, options: TranslateOptions) -> None:
                 stack.enter_context(writing_into(folder))
         else:
             stack.enter_context(writing_into(options.output))
-        translator = stack.enter_context(given.open_translator())
+        translator = stack.enter_context(Translator(model.take(), given.model))
         job = _job(translator, options)
         if coming is None:
             _translate(job, files, options, tally)
@@ -147,11 +151,8 @@ def _translate_files(given: Parameters, options: TranslateOptions) -> None:
 def _job(translator: Translator, options: TranslateOptions) -> TranslateJob:
     from munit_edge.model.config import split_direction
 
-    source, target = split_direction(options.style.direction)
     if options.style.style_images:
-        translator.open_ahead("style_encoder", target)
-    if not options.keeps_done:  # else there may be nothing to translate
-        translator.open_ahead("content_encoder", source)
+        translator.open_ahead("style_encoder", split_direction(options.style.direction)[1])
     # Imported meanwhile.
     from munit_edge.styles.choose import choose_styles
     from munit_edge.translate.run import TranslateJob
@@ -262,10 +263,12 @@ def _report(outcome: TranslatedInput, options: TranslateOptions) -> None:
     warn(f"skipped: {outcome.error}")
 
 
-def _translate_stream(given: Parameters, options: TranslateOptions) -> None:
+def _translate_stream(given: Parameters, options: TranslateOptions, model: Ahead[GraphSet]) -> None:
+    from munit_edge.translator import Translator
+
     if sys.stdout.isatty():
         raise OutputError("the result is an image: redirect standard output to a file or a program")
-    with given.open_translator() as translator:
+    with Translator(model.take(), given.model) as translator:
         job = _job(translator, options)
         data = sys.stdin.buffer.read()
         with progress("translating", 1) as bar:

@@ -25,7 +25,8 @@ from munit_edge.cli.options import (
 from munit_edge.cli.parameters import negated
 
 if TYPE_CHECKING:
-    from munit_edge.translator import Translator
+    from munit_edge.engines.base import GraphSet
+    from munit_edge.system.threads import Ahead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,18 +275,26 @@ class Parameters:
             return {"output": None, "to_file": False}
         return {"output": Path(self.output), "to_file": names_file(self.output)}
 
-    def open_translator(self) -> Translator:
-        """Open the model.
+    def model_ahead(self) -> Ahead[GraphSet]:
+        """Begin to open the model in a thread, with the graph that the first image needs.
 
-        Raises:
-            MunitEdgeError: it cannot be opened; see `Translator.open`.
+        `Translator(ahead.take(), given.model)` is the opened model; see `open_graphs` for the
+        errors of `take`.
         """
-        from munit_edge.translator import Translator
+        # Imported before the thread starts: of modules that two threads import at the same time
+        # one thread could see a half.
+        from munit_edge.engines.base import GraphSet
+        from munit_edge.engines.factory import open_graphs
+        from munit_edge.model.config import split_direction
+        from munit_edge.system.threads import Ahead
 
-        return Translator.open(
-            self.model,
-            engine=self.engine,
-            device=self.device,
-            tf32=self.tf32,
-            cuda_graph=self.cuda_graph,
-        )
+        def opened() -> GraphSet:
+            graphs = open_graphs(
+                self.model, self.engine, self.device, tf32=self.tf32, cuda_graph=self.cuda_graph
+            )
+            # Else there may be nothing to translate, or with other graphs.
+            if not (self.resume or self.watch or self.stabilise):
+                graphs.open_ahead("content_encoder", split_direction(self.direction)[0])
+            return graphs
+
+        return Ahead(opened, GraphSet.close, name="munit-edge-open")

@@ -21,7 +21,9 @@ from munit_edge.text import counted
 
 if TYPE_CHECKING:
     from munit_edge.cli.translate_parameters import Parameters
+    from munit_edge.engines.base import GraphSet
     from munit_edge.styles.options import StyleOptions
+    from munit_edge.system.threads import Ahead
     from munit_edge.translator import Translator
     from munit_edge.video.frames import Clip
     from munit_edge.video.job import Source, VideoJob, VideoSummary
@@ -30,8 +32,12 @@ if TYPE_CHECKING:
     from munit_edge.video.style_track import StyleTrack
 
 
-def translate_if_video(given: Parameters) -> bool:
+def translate_if_video(given: Parameters, model: Ahead[GraphSet]) -> bool:
     """Translate, if the input is video.
+
+    Args:
+        given: the options.
+        model: the model, taken if the input is video.
 
     Returns:
         Whether it is video; if not, nothing has been done.
@@ -67,7 +73,7 @@ def translate_if_video(given: Parameters) -> bool:
     options = checked(
         VideoOptions, given, input=given.inputs[0], style_keys=keys, **given.destination()
     )
-    _translate(given, style, options)
+    _translate(given, style, options, model)
     return True
 
 
@@ -78,8 +84,11 @@ def _refuse_other_styles(given: Parameters) -> None:
         raise ConfigError(f"--style-keys names its styles itself: leave out {' and '.join(others)}")
 
 
-def _translate(given: Parameters, style: StyleOptions, options: VideoOptions) -> None:
+def _translate(
+    given: Parameters, style: StyleOptions, options: VideoOptions, model: Ahead[GraphSet]
+) -> None:
     from munit_edge.model.config import split_direction
+    from munit_edge.translator import Translator
     from munit_edge.video.av_api import pyav
     from munit_edge.video.frame_translator import PlainFrames, SteadyFrames
     from munit_edge.video.job import VideoJob
@@ -89,7 +98,7 @@ def _translate(given: Parameters, style: StyleOptions, options: VideoOptions) ->
         raise OutputError("the result is raw RGB: redirect standard output to a program, or use -o")
     pyav()
     with contextlib.ExitStack() as stack:
-        translator = stack.enter_context(given.open_translator())
+        translator = stack.enter_context(Translator(model.take(), given.model))
         domain, _ = split_direction(style.direction)
         source = open_source(options, translator.config.channels(domain), warn)
         track = _styles(translator, style, options)

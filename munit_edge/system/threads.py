@@ -10,6 +10,8 @@ of the next:
 `translated` then runs in the second stage's own thread, and the caller's thread only waits, so it
 reacts to Ctrl-C at once.
 
+`Ahead` makes one value ahead of its use.
+
 `Prefetch` iterates ahead over a source that may be silent or too fast: waiting for it can be
 stopped, and new items can replace old ones.
 """
@@ -281,6 +283,62 @@ class Prefetch(Generic[T]):
         except queue.Empty:
             return  # the reader was faster
         self.num_dropped += 1
+
+
+class Ahead(Generic[R]):
+    """A value that a thread makes while the caller does something else.
+
+    As a context manager it waits for the thread at the end of the block, so that no library is left
+    at work in a program that ends.
+
+    Args:
+        make: called once, by the thread.
+        discard: called at the end with a value that was not taken.
+        name: of the thread.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], R],
+        discard: Callable[[R], None] = lambda value: None,
+        *,
+        name: str = "ahead",
+    ) -> None:
+        self._make = make
+        self._discard = discard
+        self._made: list[R] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def take(self) -> R:
+        """The value, once it is made; it is the caller's from then on.
+
+        Raises:
+            BaseException: whatever `make` raised.
+        """
+        self._wait()
+        if self._error is not None:
+            raise self._error
+        return self._made.pop()
+
+    def __enter__(self) -> Ahead[R]:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._wait()
+        for value in self._made:
+            self._discard(value)
+
+    def _wait(self) -> None:
+        while self._thread.is_alive():
+            self._thread.join(_WAKE_S)
+
+    def _run(self) -> None:
+        try:
+            self._made.append(self._make())
+        except BaseException as exc:  # re-raised in the thread that takes the value
+            self._error = exc
 
 
 class Stopwatch:

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from typer.testing import Result
 
 from munit_edge import Translator
+from munit_edge.cli.translate_parameters import Parameters
 from munit_edge.files import atomic as files
 from munit_edge.files.unfinished import PARTIAL_PREFIX
 from munit_edge.images.io import ImageData, write_image
@@ -860,3 +862,22 @@ def test_a_result_that_appears_meanwhile_is_not_replaced(
     assert result.exit_code == 2
     assert "another program has created" in result.stderr
     assert out.read_text() == "theirs"
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_first_graph_is_opened_before_an_image_is_read(tiny_model: Path, resume: bool) -> None:
+    """With --resume there may be nothing to translate, and none is."""
+    given = Parameters(model=tiny_model, inputs=["x.png"], direction="a2b", resume=resume)
+    with given.model_ahead() as model, model.take() as graphs:
+        for thread in threading.enumerate():
+            if thread.name.startswith("munit-edge-open"):
+                thread.join(HANG_S)
+        assert graphs.opened == ([] if resume else ["content_encoder_a"])
+
+
+def test_a_model_that_nobody_takes_is_closed(tiny_model: Path, tmp_path: Path) -> None:
+    """A mistake in an option is found while the model is being opened."""
+    result = run(tiny_model, "x.png", "-o", tmp_path / "out", "--styles", 0)
+    assert result.exit_code == 2
+    assert "--styles" in result.stderr
+    assert not [thread for thread in threading.enumerate() if "munit-edge" in thread.name]
