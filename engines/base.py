@@ -242,8 +242,8 @@ class GraphSet(Closing):
             thread.start()
 
     def _open_quietly(self, kind: GraphKind, domain: Domain) -> None:
-        # Opening may hold Python's own lock all the time (ONNX Runtime's does): the caller's next
-        # step, such as the run of another graph, which lets go of it, has to begin first.
+        # Opening may hold Python's own lock all the time, as that of some ONNX Runtimes does: what
+        # the caller does next, such as decoding an image without that lock, has to begin first.
         time.sleep(_HEAD_START_S)
         with self._lock, contextlib.suppress(Exception):
             if (kind, domain) not in self._runners and not self._closed:

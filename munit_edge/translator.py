@@ -133,7 +133,9 @@ class Translator(Closing):
     def open_ahead(self, kind: GraphKind, domain: Domain) -> None:
         """Begin to open a graph that a later call will use; returns at once.
 
-        Useful while an image is being read, or another graph runs. Errors are left to that call.
+        Useful while an image is being read. While another graph runs it saves little, as both want
+        all cores, and memory peaks: a graph takes three times its size while it is opened. Errors
+        are left to the later call.
 
         Args:
             kind: "content_encoder", "style_encoder" or "decoder".
@@ -189,8 +191,6 @@ class Translator(Closing):
             EngineError: the engine failed.
         """
         source, target = split_direction(direction)
-        self._check_images(images, source)
-        self.open_ahead("decoder", target)  # while the encoder runs
         return self.decode(self.encode_content(images, source), styles, target)
 
     def encode_content(self, images: Images, domain: Domain) -> Content:

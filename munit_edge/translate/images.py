@@ -143,8 +143,6 @@ class ImageTranslator:
         # As many pixels at once as suit the engine: first all styles of several images, and only if
         # those are too many, some styles of one image.
         images_at_once, styles_at_once = max(1, at_once // num_styles), min(at_once, num_styles)
-        # Opened while the encoder runs.
-        self._translator.open_ahead("decoder", self._target)
         content = self._encode(images, (height, width))
         # Encoding is shared: each result bears an equal part of its time.
         share = self.busy.last / (len(images) * num_styles)
