@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from munit_edge.engines.automatic import Choice, choose_engine
 from munit_edge.engines.base import GraphSet
 from munit_edge.engines.gpu_presence import gpu_first
 from munit_edge.engines.table import ENGINE_FACTS, OPTIONS, EngineName, engines_with, function
@@ -20,18 +21,19 @@ def open_graphs(
     tf32: bool = False,
     cuda_graph: bool = False,
     warm_up: bool = False,
+    cpu_precision: str | None = None,
 ) -> GraphSet:
     """Open a model on a backend; graphs themselves are opened when first used.
 
     Args:
         path: model directory; for torch a checkpoint or run folder.
-        engine: a name in `munit_edge.engines.table`, or "auto": ONNX Runtime for a model directory
-            and torch for a checkpoint or run folder. TensorRT is taken only by name, since it may
-            have to build its engines first, which takes minutes.
-        device: "cpu", "cuda", "cuda:N" or "auto".
+        engine: a name in `munit_edge.engines.table`, or "auto": torch for a checkpoint or run
+            folder, else see `munit_edge.engines.automatic`.
+        device: "cpu", "cuda", "cuda:N" or "auto"; with OpenVINO also "gpu", "gpu:N" and "npu".
         tf32: see `munit_edge.engines.devices.Device`; GPUs only.
         cuda_graph: see `munit_edge.engines.tensorrt.runner.TensorRTRunner`; TensorRT only.
         warm_up: see `munit_edge.engines.tensorrt.runner.open_tensorrt`; TensorRT only.
+        cpu_precision: see `munit_edge.engines.openvino.runner.open_openvino`; OpenVINO only.
 
     Raises:
         ConfigError: the engine or device is unknown, or one of them does not have an option.
@@ -45,11 +47,17 @@ def open_graphs(
             f"model {path} does not exist: name a model directory (`munit-edge export onnx` makes "
             "one)"
         )
-    name = asked or ("torch" if _looks_like_checkpoint(path) else "onnxruntime")
-    facts = ENGINE_FACTS[name]
-    options = {"tf32": tf32, "cuda_graph": cuda_graph, "warm_up": warm_up}
-    for option, value in options.items():
-        if value and option not in facts.options:
+    options = {
+        "tf32": tf32,
+        "cuda_graph": cuda_graph,
+        "warm_up": warm_up,
+        "cpu_precision": cpu_precision,
+    }
+    wanted = [option for option, value in options.items() if value]
+    choice = Choice(asked) if asked else _automatic(path, device, wanted)
+    name, facts = choice.name, ENGINE_FACTS[choice.name]
+    for option in wanted:
+        if option not in facts.options:
             others = " or ".join(engines_with(option))
             raise ConfigError(
                 f"engine {name} does not support {OPTIONS[option]}: leave it out, or use "
@@ -59,7 +67,14 @@ def open_graphs(
     with gpu_first("cpu" not in facts.devices or device.startswith("cuda")):
         opener = function(facts.opener)
         graphs: GraphSet = opener(path, device, **{key: options[key] for key in facts.options})
-        return graphs
+    graphs.reason, graphs.hint = choice.reason, choice.hint
+    return graphs
+
+
+def _automatic(path: Path, device: str, wanted: list[str]) -> Choice:
+    if _looks_like_checkpoint(path):
+        return Choice("torch")
+    return choose_engine(path, device, wanted)
 
 
 def _name(engine: str) -> EngineName | None:

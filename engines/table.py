@@ -6,6 +6,7 @@ dotted names, since a backend is imported only when it is used.
 
 from __future__ import annotations
 
+import importlib.util
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ OPTIONS: Mapping[str, str] = {
     "tf32": "TF32",
     "cuda_graph": "a CUDA graph",
     "warm_up": "a warm-up",
+    "cpu_precision": "another precision on the CPU",
 }
 """What only some engines have: keyword arguments of their openers, and words for messages."""
 
@@ -75,6 +77,13 @@ class EngineFacts:
     """Versions that do not read every export."""
     lacks: Mapping[str, frozenset[Precision]] = field(default_factory=dict)
     """Precisions that it does not compute, by kind of device."""
+    built_for_gpu: str | None = None
+    """`module:function` that tells, importing nothing, whether its build is for NVIDIA's GPUs."""
+    lacks_here: str | None = None
+    """`module:function` that tells which others it does not compute on this CPU."""
+    cpu_speed: Mapping[Precision, float] = field(default_factory=dict)
+    """Speed of whole translations on a CPU, with ONNX Runtime in fp32 as 1 (docs/benchmarks.md):
+    "auto" takes the fastest engine. None of those that are not in it."""
 
 
 ENGINE_FACTS: dict[EngineName, EngineFacts] = {
@@ -94,7 +103,9 @@ ENGINE_FACTS: dict[EngineName, EngineFacts] = {
             "CUDA and cuDNN for this build; `--device cpu` works without them"
         ),
         options=frozenset({"tf32"}),
+        built_for_gpu="munit_edge.engines.onnxruntime.build:has_cuda",
         lacks={"cpu": frozenset({"bf16"})},  # no convolutions in bfloat16
+        cpu_speed={"fp32": 1.0, "fp16": 0.9, "int8": 1.5, "fp8": 0.5},
     ),
     "openvino": EngineFacts(
         title="OpenVINO",
@@ -104,7 +115,10 @@ ENGINE_FACTS: dict[EngineName, EngineFacts] = {
         devices=("cpu", "gpu", "npu"),
         install="run `pip install 'munit-edge[openvino]'`",
         purpose="it is for CPUs, and for Intel's GPUs and NPUs",
+        options=frozenset({"cpu_precision"}),
         lacks={"cpu": frozenset({"fp8"})},  # it emulates them, and rounds differently
+        lacks_here="munit_edge.engines.openvino.arithmetic:lacks_here",
+        cpu_speed={"fp32": 0.9, "fp16": 0.9, "bf16": 1.8, "int8": 2.5},
     ),
     "tensorrt": EngineFacts(
         title="TensorRT",
@@ -154,6 +168,30 @@ ENGINE_FACTS: dict[EngineName, EngineFacts] = {
 
 MODEL_ENGINES: tuple[EngineName, ...] = get_args(ModelEngine)
 """Names of the engines that run the graphs of a model directory."""
+
+
+def is_installed(name: EngineName) -> bool:
+    """Whether an engine's module can be found; nothing is imported."""
+    return any(_found(module) for module in ENGINE_FACTS[name].modules)
+
+
+def _found(module: str) -> bool:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):  # the parent is missing, or a stand-in is there instead
+        return False
+    return spec is not None and spec.origin is not None  # else a folder that only has the name
+
+
+def fastest_on_cpu(precision: Precision) -> list[EngineName]:
+    """The engines that compute a precision on this CPU, installed or not; the fastest first."""
+    able = [
+        name
+        for name, facts in ENGINE_FACTS.items()
+        if precision in facts.cpu_speed
+        and not (facts.lacks_here and precision in function(facts.lacks_here)())
+    ]
+    return sorted(able, key=lambda name: -ENGINE_FACTS[name].cpu_speed[precision])
 
 
 def builds_plans(engine: str) -> bool:

@@ -68,27 +68,40 @@ class Translator(Closing):
         tf32: bool = False,
         cuda_graph: bool = False,
         warm_up: bool = False,
+        cpu_precision: str | None = None,
     ) -> Translator:
         """Open a model.
 
         Args:
             path: model directory; with torch a checkpoint or run folder.
-            engine: "auto", "onnxruntime", "tensorrt", "tensorrt-rtx" or "torch"; "auto" is ONNX
-                Runtime for a model directory, torch for a checkpoint or run folder.
-            device: "auto", "cpu", "cuda" or "cuda:N". A device that cannot be used is an error;
-                only "auto" falls back to another, which `device` names.
+            engine: "auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx" or "torch"; "auto"
+                is the fastest one installed that computes what a model directory promises (never
+                TensorRT), torch for a checkpoint or run folder.
+            device: "auto", "cpu", "cuda" or "cuda:N"; with OpenVINO also "gpu", "gpu:N" (Intel's)
+                and "npu". A device that cannot be used is an error; only "auto" falls back to
+                another, which `device` names.
             tf32: let float32 convolutions round their inputs to 10 bits: faster on NVIDIA GPUs from
                 Ampere on, but results differ from other engines.
             cuda_graph: record the GPU's work when images of one size follow each other, and start
                 it with one call (TensorRT only).
             warm_up: run each graph once for every size range of its engine when it is opened, so
                 that the first image takes no longer than the others (TensorRT only).
+            cpu_precision: let a CPU compute an fp32 export in "bf16" or "fp16" if it has the type
+                (OpenVINO only); None: in what the export promises.
 
         Raises:
             MunitEdgeError: see `munit_edge.engines.factory.open_graphs`.
         """
-        options = {"tf32": tf32, "cuda_graph": cuda_graph, "warm_up": warm_up}
-        return cls(open_graphs(Path(path), engine, device, **options), Path(path))
+        graphs = open_graphs(
+            Path(path),
+            engine,
+            device,
+            tf32=tf32,
+            cuda_graph=cuda_graph,
+            warm_up=warm_up,
+            cpu_precision=cpu_precision,
+        )
+        return cls(graphs, Path(path))
 
     @property
     def config(self) -> ModelConfig:
@@ -99,6 +112,17 @@ class Translator(Closing):
     def engine(self) -> str:
         """The backend in use."""
         return self._graphs.engine
+
+    @property
+    def runs_on(self) -> str:
+        """Backend and device in words, and why they were taken where there was a choice."""
+        reason = f" ({self._graphs.reason})" if self._graphs.reason else ""
+        return f"{self.engine} on {self.device}{reason}"
+
+    @property
+    def hint(self) -> str:
+        """What the user could install to be faster; "" if that is little."""
+        return self._graphs.hint
 
     @property
     def device(self) -> str:

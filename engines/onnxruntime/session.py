@@ -19,6 +19,7 @@ from typing import Any
 
 from munit_edge.engines.devices import Device
 from munit_edge.engines.gpu_presence import require_gpu
+from munit_edge.engines.onnxruntime.build import provider_library
 from munit_edge.errors import EngineError, ModelError, UnsupportedGraphError
 from munit_edge.extras import require
 from munit_edge.files.paths import utf8_name
@@ -122,12 +123,6 @@ def load_cuda_libraries() -> None:
     logging.getLogger(__name__).debug("preload_dlls: %s", printed.getvalue())
 
 
-def provider_library(onnxruntime: Any, provider: str) -> Path:
-    """Where the library of a provider ("cuda", "shared") is, if it is there."""
-    folder = Path(str(onnxruntime.__file__)).parent / "capi"
-    return folder / f"libonnxruntime_providers_{provider}.so"
-
-
 def first_line(exc: Exception) -> str:
     """The message of an ONNX Runtime error: CUDA's own words, or else its first line."""
     text = str(exc).strip()
@@ -203,12 +198,13 @@ def _fell_back(onnxruntime: Any, session: Any, device: Device) -> str:
 
 def _library_fault(onnxruntime: Any, provider: str) -> str | None:
     """The loader's own reason why a provider's library cannot be loaded, or None when it can."""
-    library = provider_library(onnxruntime, provider)
+    package = Path(str(onnxruntime.__file__)).parent
+    library = provider_library(package, provider)
     if not library.is_file():
         return None
     try:
         # The provider needs symbols of this library.
-        shared = provider_library(onnxruntime, "shared")
+        shared = provider_library(package, "shared")
         ctypes.CDLL(str(shared), mode=ctypes.RTLD_GLOBAL)
         ctypes.CDLL(str(library))
     except OSError as exc:

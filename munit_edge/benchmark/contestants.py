@@ -15,7 +15,7 @@ from munit_edge.engines.table import ENGINE_FACTS, MODEL_ENGINES, EngineName
 from munit_edge.errors import ConfigError, InputError
 from munit_edge.files.paths import exists
 from munit_edge.model.config import ModelConfig
-from munit_edge.model.manifest import Manifest, is_model_directory, read_manifest
+from munit_edge.model.manifest import is_model_directory, read_manifest, reduced_precision
 from munit_edge.settings import StrictModel
 
 
@@ -102,9 +102,9 @@ def find_reference(options: BenchmarkOptions) -> Path | None:
     """
     if options.reference is None:
         directories = [path for path in options.models if is_model_directory(path)]
-        fp32 = (path for path in directories if _precision(read_manifest(path)) == "fp32")
+        fp32 = (path for path in directories if reduced_precision(read_manifest(path)) == "fp32")
         return next(fp32, None)
-    precision = _precision(read_manifest(options.reference))
+    precision = reduced_precision(read_manifest(options.reference))
     if precision != "fp32":
         raise ConfigError(
             f"--reference {options.reference} is {precision}: name the fp32 model directory of the "
@@ -126,13 +126,7 @@ def _kind(path: Path) -> tuple[str, tuple[EngineName, ...]]:
     if not is_model_directory(path):
         return "fp32", tuple(name for name in ENGINE_FACTS if name not in MODEL_ENGINES)
     manifest = read_manifest(path)
-    return _precision(manifest), MODEL_ENGINES
-
-
-def _precision(manifest: Manifest) -> str:
-    """The reduced precision of any graph: a model with some graphs in fp32 is still reduced."""
-    named = [entry.precision for entry in manifest.graphs if entry.precision != "fp32"]
-    return named[0] if named else "fp32"
+    return reduced_precision(manifest), MODEL_ENGINES
 
 
 def _devices(engine: EngineName, wanted: str, examined: Report) -> tuple[list[str], str]:

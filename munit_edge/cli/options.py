@@ -49,9 +49,9 @@ MaxMegapixels = Annotated[
 Engine = Annotated[
     table.Engine,
     typer.Option(
-        help="What runs the model. auto: ONNX Runtime for a model directory, torch for a "
-        "checkpoint. TensorRT builds missing engines, which takes minutes (`munit-edge export "
-        "trt`)."
+        help="What runs the model. auto: the fastest installed engine that computes the export's "
+        "precision, torch for a checkpoint. TensorRT, only by name, builds missing engines, which "
+        "takes minutes (`munit-edge export trt`)."
     ),
 ]
 ExportedEngine = Annotated[
@@ -72,5 +72,13 @@ Tf32 = Annotated[
         help="Let an NVIDIA GPU round the inputs of float32 convolutions to TF32's 10 bits: "
         "faster, but results differ from other engines. TensorRT then takes engines of "
         "`munit-edge export trt --tf32`.",
+    ),
+]
+CpuPrecision = Annotated[
+    Literal["fp32", "bf16", "fp16"] | None,
+    typer.Option(
+        help="OpenVINO on a CPU: compute an fp32 export in this type, if the CPU has it. bf16 is "
+        "about twice as fast and changes the translations by some levels.",
+        show_default="as the export promises",
     ),
 ]

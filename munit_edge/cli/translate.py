@@ -142,8 +142,10 @@ def _translate_files(given: Parameters, options: TranslateOptions, model: Ahead[
     _report_notes(job, options)
     seconds = time.monotonic() - started
     busy = f"engine busy {job.engine_seconds / seconds:.0%}"
-    facts = f"{seconds:.1f} s, {busy}, {translator.engine} on {translator.device}"
+    facts = f"{seconds:.1f} s, {busy}, {translator.runs_on}"
     tell(f"{tally.summary(options.output)} ({facts})")
+    if translator.hint:
+        tell(f"note: {translator.hint}")
     if tally.failed:
         raise typer.Exit(1)
 

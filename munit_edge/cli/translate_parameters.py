@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from munit_edge.cli.options import (
+    CpuPrecision,
     Device,
     Direction,
     Engine,
@@ -180,6 +181,7 @@ class Parameters:
     engine: Engine = "auto"
     device: Device = "auto"
     tf32: Tf32 = False
+    cpu_precision: CpuPrecision = None
     cuda_graph: Annotated[
         bool,
         typer.Option(
@@ -290,7 +292,12 @@ class Parameters:
 
         def opened() -> GraphSet:
             graphs = open_graphs(
-                self.model, self.engine, self.device, tf32=self.tf32, cuda_graph=self.cuda_graph
+                self.model,
+                self.engine,
+                self.device,
+                tf32=self.tf32,
+                cuda_graph=self.cuda_graph,
+                cpu_precision=self.cpu_precision,
             )
             # Else there may be nothing to translate, or with other graphs.
             if not (self.resume or self.watch or self.stabilise):

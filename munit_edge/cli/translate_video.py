@@ -130,7 +130,7 @@ def _translate(
             duration=options.duration,
             state=frames.state,
         )
-        _run(job, skip, source.clip, options, f"{translator.engine} on {translator.device}")
+        _run(job, skip, source.clip, options, translator.runs_on)
 
 
 def _styles(translator: Translator, style: StyleOptions, options: VideoOptions) -> StyleTrack:

@@ -314,6 +314,11 @@ def _of_results(tensor: TensorEntry) -> TensorEntry:
     return tensor.model_copy(update={"shape": ("results", *tensor.shape[1:])})
 
 
+def reduced_precision(manifest: Manifest) -> Precision:
+    """The precision of a model: that of its reduced graphs, if some are still in fp32."""
+    return next((e.precision for e in manifest.graphs if e.precision != "fp32"), "fp32")
+
+
 def size_rules(config: ModelConfig) -> SizeRules:
     """The size rules of a model."""
     return SizeRules(
