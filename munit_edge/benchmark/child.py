@@ -57,6 +57,8 @@ class Request(StrictModel):
     """"cpu" or "cuda:0"."""
     tf32: bool = False
     """See `Translator.open`."""
+    cpu_precision: str | None = None
+    """See `Translator.open`."""
     direction: Direction
     """Source and target domain."""
     part: Part
@@ -115,7 +117,11 @@ def _prepare(request: Request) -> Answer:
 
 def _open(request: Request) -> Translator:
     return Translator.open(
-        real_name(request.model), engine=request.engine, device=request.device, tf32=request.tf32
+        real_name(request.model),
+        engine=request.engine,
+        device=request.device,
+        tf32=request.tf32,
+        cpu_precision=request.cpu_precision,
     )
 
 

@@ -26,6 +26,8 @@ class Contestant(StrictModel):
     """Model, engine, device."""
     path: Path
     """Model directory or checkpoint."""
+    cpu_precision: str | None = None
+    """See `Translator.open`."""
     fault: str | None = None
     """Why it cannot be measured; None: no reason is known."""
 
@@ -65,7 +67,10 @@ def find_contestants(
                     engine=engine,
                     device=device,
                 )
-                found.append(Contestant(subject=subject, path=path, fault=reason or None))
+                contestant = Contestant(subject=subject, path=path, fault=reason or None)
+                found.append(contestant)
+                if device == "cpu" and "cpu_precision" in ENGINE_FACTS[engine].options:
+                    found += _in_cpu_precision(contestant, options)
     idle = [e for e in options.engines if e not in {c.subject.engine for c in found}]
     if idle:
         raise ConfigError(
@@ -142,7 +147,9 @@ def _devices(engine: EngineName, wanted: str, examined: Report) -> tuple[list[st
         reason = why_no_plans(examined, engine)
         return ([], reason) if reason else ([_gpu(wanted)], "")
     if wanted != "all":
-        return [wanted if wanted == "cpu" else _gpu(wanted)], ""
+        if wanted.partition(":")[0] not in ENGINE_FACTS[engine].devices:
+            return [], f"it does not run on {wanted}"
+        return [_gpu(wanted) if wanted == "cuda" else wanted], ""
     # A GPU build that cannot use this GPU is tried anyway: its row says why it fails.
     usable = answer.facts.gpus or answer.facts.gpu_fault
     return [*answer.facts.devices, *(["cuda:0"] if usable else [])], ""
@@ -150,6 +157,15 @@ def _devices(engine: EngineName, wanted: str, examined: Report) -> tuple[list[st
 
 def _gpu(wanted: str) -> str:
     return "cuda:0" if wanted in ("all", "cuda") else wanted
+
+
+def _in_cpu_precision(plain: Contestant, options: BenchmarkOptions) -> list[Contestant]:
+    """The same once more in the precision that the CPU is to compute in."""
+    asked = options.cpu_precision
+    if asked is None or plain.subject.precision != "fp32":
+        return []
+    subject = plain.subject.model_copy(update={"precision": f"fp32 in {asked}"})
+    return [plain.model_copy(update={"subject": subject, "cpu_precision": asked})]
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:

@@ -41,9 +41,11 @@ class BenchmarkOptions(StrictModel):
     engines: tuple[str, ...] = ()
     """Only these engines; empty: all that are found."""
     device: str = "all"
-    """"cpu", "cuda", "cuda:N", or "all" that are found."""
+    """"cpu", "cuda", "cuda:N", in OpenVINO "gpu", "gpu:N" or "npu", or "all" that are found."""
     tf32: bool = False
     """Let GPUs round float32 to TF32 in convolutions; no effect on the CPU."""
+    cpu_precision: str | None = None
+    """Also measure fp32 models on a CPU in this type, where engines can; see `Translator.open`."""
     image: Path | None = None
     """Photo to translate; None: generated images."""
     runs: int = Field(DEFAULT_RUNS, ge=1)
@@ -55,8 +57,11 @@ class BenchmarkOptions(StrictModel):
 
     @model_validator(mode="after")
     def _check(self) -> BenchmarkOptions:
-        if not re.fullmatch(r"all|cpu|cuda(:\d+)?", self.device):
-            raise ValueError(f"--device '{self.device}' is not known: use all, cpu, cuda or cuda:N")
+        if not re.fullmatch(r"all|cpu|npu|(cuda|gpu)(:\d+)?", self.device):
+            raise ValueError(
+                f"--device '{self.device}' is not known: use all, cpu, cuda, cuda:N, or in "
+                "OpenVINO gpu, gpu:N or npu"
+            )
         for option, numbers in (("--batch", self.batches), ("--styles", self.styles)):
             for number in numbers:
                 if not 1 <= number <= MAX_COUNT:

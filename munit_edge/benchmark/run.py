@@ -177,6 +177,7 @@ class _Bench:
             engine=contestant.subject.engine,
             device=contestant.subject.device,
             tf32=self._options.tf32 and contestant.subject.device.startswith("cuda"),
+            cpu_precision=contestant.cpu_precision,
             direction=self._options.direction,
             part=part,
             styles=styles,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from munit_edge.cli.options import Direction, Tf32
+from munit_edge.cli.options import CpuPrecision, Direction, Tf32
 from munit_edge.cli.outputs import check_files
 from munit_edge.cli.parameters import checked, takes
 from munit_edge.cli.progress import Progress, progress
@@ -60,8 +60,11 @@ class Parameters:
             show_default="all that are found",
         ),
     ] = None
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or all that are found.")] = "all"
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:N, gpu, npu, or all that are found.")
+    ] = "all"
     tf32: Tf32 = False
+    cpu_precision: CpuPrecision = None
     reference: Annotated[
         Path | None,
         typer.Option(

@@ -77,8 +77,9 @@ Tf32 = Annotated[
 CpuPrecision = Annotated[
     Literal["fp32", "bf16", "fp16"] | None,
     typer.Option(
-        help="OpenVINO on a CPU: compute an fp32 export in this type, if the CPU has it. bf16 is "
-        "about twice as fast and changes the translations by some levels.",
+        metavar="TYPE",
+        help="OpenVINO on a CPU: compute an fp32 export in bf16 or fp16, if the CPU has it. bf16 "
+        "is about twice as fast and changes the translations by a few levels.",
         show_default="as the export promises",
     ),
 ]
