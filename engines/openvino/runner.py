@@ -178,6 +178,8 @@ class OpenVinoGraphs(GraphSet):
             device=str(device),
         )
         check_cpu_precision(cpu_precision, device.kind)
+        # Compiling for a GPU or an NPU takes long, and is not to be done twice at the same time.
+        self.opens_ahead = device.kind == "cpu"
         self._directory = directory
         self._manifest = manifest
         self._openvino = openvino
