@@ -217,7 +217,7 @@ def test_a_damaged_graph_and_a_lack_of_time_are_rows(
         (["--json", "--markdown"], "choose one"),
         (["--plot", "chart.svg"], "'.svg' is not known"),
         (["--runs", "0"], "runs"),
-        (["--device", "gpu"], "--device 'gpu' is not known"),
+        (["--device", "tpu"], "--device 'tpu' is not known"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -345,6 +345,8 @@ class Engine:
     engine, device = "none", "cpu"
     def padded_size(self, size_hw, domain):
         return size_hw
+    def open_ahead(self, kind, domain):
+        pass
     def encode_padded(self, images, domain):
         return Content(images[:, None], images.shape[1:3])
     def decode(self, content, styles, domain):

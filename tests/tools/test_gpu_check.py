@@ -24,7 +24,7 @@ from gpu_measure import Rows
 
 from munit_edge.doctor.examine import Report, examine
 from munit_edge.doctor.selftest import CHECKPOINT_FOLDER, FOLDER, Result, Trial, graphs_folder
-from munit_edge.engines.probe import Answer, Facts, ask
+from munit_edge.engines.probe import SUBJECTS, Answer, Facts, ask
 from munit_edge.model.manifest import MANIFEST_FILE
 from munit_edge.system.nvidia_smi import SmiFacts, SmiGpu
 from munit_edge.version import __version__
@@ -332,6 +332,9 @@ def test_a_precision_without_a_reference_of_its_own_takes_the_first(
 
     monkeypatch.setattr(Check, "_ask", ask_engine)
     models = [FOLDER / graphs_folder(precision) for precision in ("fp32", "bf16")]
+    others = [Answer(subject=s, installed=False) for s in SUBJECTS if s != "onnxruntime"]
+    found = [answer for answer in machine.answers if answer.subject == "onnxruntime"]
+    machine = machine.model_copy(update={"answers": (*found, *others)})
     check = Check(options(model=models), Clock(9), machine, tmp_path)
     _, opened = check.models()
     tasks = list(check._tasks(tmp_path / "inputs.npz", None, opened))
