@@ -4,8 +4,10 @@
     python benchmarks/translate.py --sections one,folder         some of it
     python benchmarks/translate.py --width 8 --size 64 --pictures 6 --runs 1     tries the script
 
-one      one photo, 1 and 10 styles, from the start of the process to files on disk, alternating
-         with benchmarks/plain_torch_translate.py: time and peak memory
+one      one photo, 1 and 10 styles, from the start of the process to files on disk, in ONNX Runtime
+         and in OpenVINO (bf16), alternating with benchmarks/plain_torch_translate.py: time and peak
+         memory
+engines  benchmarks/engines.py: graphs on every CPU engine, in every precision
 folder   a folder of photos, one style each: the engine's share of the time
 memory   peak memory of a short and of a long folder, and of a video of 1 and of 4 seconds; the
          short folder has twice the photos that can be in progress at once, so queues and batch fill
@@ -40,7 +42,14 @@ from munit_edge.translate.run import MAX_DEFAULT_JOBS, QUEUE_PIXELS
 from munit_edge.translator import DECODE_PIXELS_CPU
 
 HERE = Path(__file__).resolve().parent
-SECTIONS = ("one", "folder", "memory", "tiles", "decoder")
+SECTIONS = ("one", "engines", "folder", "memory", "tiles", "decoder")
+
+
+SIDES = {
+    "onnxruntime": ("--engine", "onnxruntime"),
+    "openvino": ("--engine", "openvino", "--cpu-precision", "bf16"),
+}
+"""Engines of section one, and the options that choose them."""
 
 
 @dataclass
@@ -84,6 +93,7 @@ def main() -> int:
     started = time.monotonic()
     sections: dict[str, Callable[[Setting], Iterator[Result]]] = {
         "one": one_photo,
+        "engines": engines,
         "folder": folder_of_photos,
         "memory": memory_does_not_grow,
         "tiles": tiled,
@@ -143,27 +153,24 @@ def one_photo(setting: Setting) -> Iterator[Result]:
     options = setting.options
     _need_model(setting.checkpoint, setting.model, options.width)
     photo = _photos(setting, 1, options.size)[0]
-    for styles, target in ((1, 1.7), (10, 1.5)):
-        ours: list[Run] = []
+    for styles, targets in ((1, (1.7, 2.6)), (10, (1.5, 3.2))):
+        ours: dict[str, list[Run]] = {side: [] for side in SIDES if _installed(side)}
         plain: dict[str, list[Run]] = {"each": [], "batch": []} if styles > 1 else {"each": []}
         lean: list[Run] = []
         for _ in range(options.runs):
-            command = [*MUNIT_EDGE, "translate", setting.model, photo, "--direction", "a2b"]
-            command += ["--styles", styles, "-o", setting.fresh()]
-            ours.append(run_process(command))
+            for side, runs in ours.items():
+                command = [*MUNIT_EDGE, "translate", setting.model, photo, "--direction", "a2b"]
+                command += ["--styles", styles, "-o", setting.fresh(), *SIDES[side]]
+                runs.append(run_process(command))
             for decode, runs in plain.items():
                 program = [sys.executable, HERE / "plain_torch_translate.py", setting.checkpoint]
                 program += [photo, setting.fresh(), "--styles", styles, "--decode", decode]
                 runs.append(run_process(program))
             lean.append(run_process([*program[:-1], "each", "--lean"]))
-        seconds, peak = _median_seconds(ours), _largest(ours)
         best = min(plain, key=lambda decode: _median_seconds(plain[decode]))
         their_seconds, their_peak = _median_seconds(plain[best]), _largest(plain[best])
-        speed, memory = their_seconds / seconds, peak / their_peak
         noun = "1 style" if styles == 1 else f"{styles} styles"
-        what = f"one photo, {options.size} x {options.size}, {noun}, plain torch / translate"
-        detail = [f"translate: {_all_seconds(ours)}, {peak / MEBI:.0f} MiB"]
-        detail += [
+        detail = [
             f"plain torch, {'all in a batch' if decode == 'batch' else 'one by one'}: "
             f"{_all_seconds(runs)}, {_largest(runs) / MEBI:.0f} MiB"
             for decode, runs in plain.items()
@@ -172,19 +179,49 @@ def one_photo(setting: Setting) -> Iterator[Result]:
             "plain torch, one by one, loading only the two networks that are needed: "
             f"{_all_seconds(lean)}, {_largest(lean) / MEBI:.0f} MiB"
         )
+        for (side, runs), target in zip(ours.items(), targets, strict=False):
+            seconds, peak = _median_seconds(runs), _largest(runs)
+            speed, memory = their_seconds / seconds, peak / their_peak
+            size = f"{options.size} x {options.size}"
+            yield Result(
+                f"one photo, {size}, {noun}, plain torch / translate in {side}: time",
+                f">= {target}",
+                f"{speed:.2f} ({their_seconds:.2f} s / {seconds:.2f} s)",
+                speed >= target,
+                [f"{side}: {_all_seconds(runs)}, {peak / MEBI:.0f} MiB", *detail],
+            )
+            detail = []
+            yield Result(
+                f"one photo, {noun}, peak memory, translate in {side} / the faster plain torch",
+                "<= 0.5",
+                f"{memory:.2f} ({peak / MEBI:.0f} MiB / {their_peak / MEBI:.0f} MiB)",
+                memory <= 0.5,
+            )
+
+
+def engines(setting: Setting) -> Iterator[Result]:
+    """Graphs on every engine of the CPU."""
+    options = setting.options
+    _need_model(setting.checkpoint, setting.model, options.width)
+    command = [sys.executable, HERE / "engines.py", setting.checkpoint, setting.model]
+    command += ["--work", setting.work, "--size", options.size]
+    done = run_process(command, both_streams=True)
+    lines = done.output.splitlines()
+    _, _, decoder = done.output.partition("| decoder |")
+    for what, target in (("OpenVINO fp32 in bf16", 1.8), ("OpenVINO int8", 2.5)):
+        match = re.search(rf"\| {what} \| \d+ \| \d+ \| (\d+\.\d+) \|", decoder)
+        if match is None:
+            yield Result(f"decoder, {what}", f">= {target}", "not measured: not installed", None)
+            continue
+        ratio = float(match[1])
         yield Result(
-            f"{what}: time",
+            f"decoder, ONNX Runtime fp32 / {what}: time",
             f">= {target}",
-            f"{speed:.2f} ({their_seconds:.2f} s / {seconds:.2f} s)",
-            speed >= target,
-            detail,
+            f"{ratio:.2f}",
+            ratio >= target,
+            lines,
         )
-        yield Result(
-            f"one photo, {noun}, peak memory, translate / plain torch (the faster way)",
-            "<= 0.5",
-            f"{memory:.2f} ({peak / MEBI:.0f} MiB / {their_peak / MEBI:.0f} MiB)",
-            memory <= 0.5,
-        )
+        lines = []
 
 
 def folder_of_photos(setting: Setting) -> Iterator[Result]:
@@ -391,7 +428,7 @@ def _print(
     after = os.getloadavg()
     versions = ", ".join(
         f"{package} {importlib.metadata.version(package)}"
-        for package in ("onnxruntime", "torch")
+        for package in ("onnxruntime", "openvino", "torch")
         if _installed(package)
     )
     print(f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, {hardware()}, {versions}")

@@ -138,8 +138,8 @@ def directory_graphs(
         if entry.precision == "bf16" and device.kind == "cpu":
             raise UnsupportedGraphError(
                 f"graph {entry.name} is in bf16, and ONNX Runtime has no bf16 convolutions on the "
-                "CPU: use --engine tensorrt on a machine with a GPU, or export the model with "
-                "--precision fp16, int8 or fp32"
+                "CPU: use --engine openvino on a CPU that has them, --engine tensorrt on a machine "
+                "with a GPU, or export the model with --precision fp16, int8 or fp32"
             )
         return checked_graph(directory, entry)
 
