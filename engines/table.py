@@ -110,7 +110,7 @@ ENGINE_FACTS: dict[EngineName, EngineFacts] = {
         options=frozenset({"tf32"}),
         built_for_gpu="munit_edge.engines.onnxruntime.build:has_cuda",
         lacks={"cpu": frozenset({"bf16"})},  # no convolutions in bfloat16
-        cpu_speed={"fp32": 1.0, "fp16": 1.0, "int8": 2.2, "fp8": 1.0},
+        cpu_speed={"fp32": 1.0, "fp16": 1.0, "int8": 2.2, "fp8": 0.7},
     ),
     "openvino": EngineFacts(
         title="OpenVINO",
