@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from munit_edge.engines.gpu_presence import has_device_file
 from munit_edge.engines.table import (
     ENGINE_FACTS,
     EngineName,
@@ -17,9 +18,6 @@ from munit_edge.errors import EngineError
 from munit_edge.model.manifest import read_manifest, reduced_precision
 from munit_edge.model.precision import Precision
 
-WORTH_A_HINT = 1.3
-"""How many times faster an engine must be for its installation to be suggested."""
-
 
 class Choice(NamedTuple):
     """An engine, and why it was taken."""
@@ -27,8 +25,6 @@ class Choice(NamedTuple):
     name: EngineName
     reason: str = ""
     """In some words; "" if there was no other."""
-    hint: str = ""
-    """What the user could install to be faster; "" if that is little."""
 
 
 def choose_engine(directory: Path, device: str, options: Collection[str] = ()) -> Choice:
@@ -48,25 +44,35 @@ def choose_engine(directory: Path, device: str, options: Collection[str] = ()) -
     precision = reduced_precision(read_manifest(directory))
     kind = device.partition(":")[0]
     if kind not in ("auto", "cpu"):
-        return Choice(_for_device(kind), f"it runs on {kind}")
-    if kind == "auto":
-        for name, facts in ENGINE_FACTS.items():
-            if facts.built_for_gpu and is_installed(name) and function(facts.built_for_gpu)():
-                return Choice(name, "its build is for GPUs")
+        return Choice(_for_device(kind))
+    if kind == "auto" and (name := _built_for_gpu(precision, options)) is not None:
+        return Choice(name)
     able = fastest_on_cpu(precision)
     able = [name for name in able if set(options) <= ENGINE_FACTS[name].options] or able
     found = [name for name in able if is_installed(name)]
     if found:
         reason = f"fastest installed for {precision} on this CPU" if len(found) > 1 else ""
-        return Choice(found[0], reason, _hint(found[0], able[0], precision))
-    if precision not in ENGINE_FACTS["onnxruntime"].lacks["cpu"]:
+        return Choice(found[0], reason)
+    if precision in ENGINE_FACTS["onnxruntime"].cpu_speed:
         return Choice("onnxruntime")  # its own error names the extra
-    facts = ENGINE_FACTS[able[0]]
+    fixes = ["export the model with another --precision"]
+    fixes[:0] = [f"for {ENGINE_FACTS[n].title} {ENGINE_FACTS[n].install}" for n in able[:1]]
     raise EngineError(
-        f"{directory} is in {precision}, which no installed engine computes on a CPU: for "
-        f"{facts.title} {facts.install}, use --engine tensorrt on a machine with an NVIDIA GPU, or "
-        "export the model with another --precision"
+        f"{directory} is in {precision}, which no installed engine computes on this CPU: "
+        f"{', '.join(fixes)}, or use --engine tensorrt on a machine with an NVIDIA GPU"
     )
+
+
+def _built_for_gpu(precision: Precision, options: Collection[str]) -> EngineName | None:
+    """An installed engine for NVIDIA's GPUs; None: there is none, or it would be of no use."""
+    for name, facts in ENGINE_FACTS.items():
+        if not facts.built_for_gpu or not set(options) <= facts.options or not is_installed(name):
+            continue
+        # Without a GPU it runs on the CPU.
+        useful = precision in facts.cpu_speed or has_device_file()
+        if useful and function(facts.built_for_gpu)():
+            return name
+    return None
 
 
 def _for_device(kind: str) -> EngineName:
@@ -75,11 +81,3 @@ def _for_device(kind: str) -> EngineName:
         if kind in facts.devices and not facts.builds_plans:
             return name
     return "onnxruntime"
-
-
-def _hint(name: EngineName, best: EngineName, precision: Precision) -> str:
-    facts = ENGINE_FACTS[best]
-    factor = facts.cpu_speed[precision] / ENGINE_FACTS[name].cpu_speed[precision]
-    if factor < WORTH_A_HINT:
-        return ""
-    return f"{facts.title} is about {factor:.1f} times as fast in {precision}: {facts.install}"

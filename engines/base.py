@@ -190,12 +190,10 @@ class GraphSet(Closing):
         device: where it runs, such as "cpu" or "cuda:0".
         opens_ahead: whether `open_ahead` does anything; not where opening may take minutes.
         reason: why "auto" took this backend; "" if the user named it, or there was no other.
-        hint: what the user could install to be faster; "" if that is little.
     """
 
     opens_ahead = True
     reason = ""
-    hint = ""
 
     def __init__(
         self, config: ModelConfig, io: TensorIO, model_id: str, *, engine: str, device: str

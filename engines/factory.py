@@ -7,7 +7,14 @@ from pathlib import Path
 from munit_edge.engines.automatic import Choice, choose_engine
 from munit_edge.engines.base import GraphSet
 from munit_edge.engines.gpu_presence import gpu_first
-from munit_edge.engines.table import ENGINE_FACTS, OPTIONS, EngineName, engines_with, function
+from munit_edge.engines.table import (
+    ENGINE_FACTS,
+    OPTIONS,
+    EngineName,
+    engines_with,
+    function,
+    is_installed,
+)
 from munit_edge.errors import ConfigError, InputError
 from munit_edge.files.paths import exists, is_file, is_folder
 from munit_edge.model.manifest import MANIFEST_FILE, is_model_directory
@@ -58,16 +65,17 @@ def open_graphs(
     name, facts = choice.name, ENGINE_FACTS[choice.name]
     for option in wanted:
         if option not in facts.options:
-            others = " or ".join(engines_with(option))
+            others = engines_with(option)
+            fix = "" if any(map(is_installed, others)) else f" ({ENGINE_FACTS[others[0]].install})"
             raise ConfigError(
                 f"engine {name} does not support {OPTIONS[option]}: leave it out, or use "
-                f"--engine {others}"
+                f"--engine {' or '.join(others)}{fix}"
             )
     # Where the GPU is missing, report that rather than a missing package.
     with gpu_first("cpu" not in facts.devices or device.startswith("cuda")):
         opener = function(facts.opener)
         graphs: GraphSet = opener(path, device, **{key: options[key] for key in facts.options})
-    graphs.reason, graphs.hint = choice.reason, choice.hint
+    graphs.reason = choice.reason
     return graphs
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 from munit_edge.engines.probe import ask
 from munit_edge.errors import EngineError
@@ -16,6 +17,16 @@ NO_GPU_HINT = (
     "check `nvidia-smi` and CUDA_VISIBLE_DEVICES; `translate --engine onnxruntime --device cpu` "
     "needs none"
 )
+
+
+def has_device_file(root: Path = Path("/")) -> bool:
+    """Whether the system has a device file of an NVIDIA GPU; asks no driver.
+
+    Args:
+        root: where device files are looked up.
+    """
+    # Servers and desktops have the first, Jetsons one of the others.
+    return any(next((root / "dev").glob(p), None) for p in ("nvidia[0-9]*", "nvhost-gpu", "nvgpu"))
 
 
 def require_gpu() -> None:

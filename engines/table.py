@@ -31,7 +31,7 @@ OPTIONS: Mapping[str, str] = {
 
 
 ABOUT_AS_FAST = 1.1
-"""Factor between two speeds that decides nothing."""
+"""Speeds within this factor count as equal."""
 
 
 class OldVersions(NamedTuple):
@@ -79,16 +79,14 @@ class EngineFacts:
     """Compute capabilities of the only GPUs that it builds for; None: all."""
     old_versions: OldVersions | None = None
     """Versions that do not read every export."""
-    lacks: Mapping[str, frozenset[Precision]] = field(default_factory=dict)
-    """Precisions that it does not compute, by kind of device."""
     built_for_gpu: str | None = None
     """`module:function` that tells, importing nothing, whether its build is for NVIDIA's GPUs."""
     lacks_here: str | None = None
     """`module:function` that tells which others it does not compute on this CPU."""
     cpu_speed: Mapping[Precision, float] = field(default_factory=dict)
-    """Speed of a folder's translation on a CPU, with ONNX Runtime in fp32 as 1
-    (docs/benchmarks.md): "auto" takes the fastest engine. Precisions that are not in it it does not
-    compute on a CPU."""
+    """Speed on a CPU, with ONNX Runtime in fp32 as 1, of a folder's translation, or of single
+    graphs where only those were measured (docs/precision.md): "auto" takes the fastest engine. It
+    does not compute the precisions missing here."""
 
 
 ENGINE_FACTS: dict[EngineName, EngineFacts] = {
@@ -109,7 +107,6 @@ ENGINE_FACTS: dict[EngineName, EngineFacts] = {
         ),
         options=frozenset({"tf32"}),
         built_for_gpu="munit_edge.engines.onnxruntime.build:has_cuda",
-        lacks={"cpu": frozenset({"bf16"})},  # no convolutions in bfloat16
         cpu_speed={"fp32": 1.0, "fp16": 1.0, "int8": 2.2, "fp8": 0.7},
     ),
     "openvino": EngineFacts(
@@ -121,7 +118,6 @@ ENGINE_FACTS: dict[EngineName, EngineFacts] = {
         install="run `pip install 'munit-edge[openvino]'`",
         purpose="it is for CPUs, and for Intel's GPUs and NPUs",
         options=frozenset({"cpu_precision"}),
-        lacks={"cpu": frozenset({"fp8"})},  # it emulates them, and rounds differently
         lacks_here="munit_edge.engines.openvino.arithmetic:lacks_here",
         cpu_speed={"fp32": 1.0, "fp16": 1.0, "bf16": 1.8, "int8": 2.3},
     ),

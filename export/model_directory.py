@@ -75,7 +75,7 @@ def num_steps(options: ExportOptions) -> int:
 
 def _lacks_kernels(precision: Precision) -> bool:
     """Whether ONNX Runtime has no convolutions of this precision on a CPU."""
-    return precision in ENGINE_FACTS["onnxruntime"].lacks["cpu"]
+    return precision not in ENGINE_FACTS["onnxruntime"].cpu_speed
 
 
 class _Steps:

@@ -116,13 +116,8 @@ class Translator(Closing):
     @property
     def runs_on(self) -> str:
         """Backend and device in words, and why they were taken where there was a choice."""
-        reason = f" ({self._graphs.reason})" if self._graphs.reason else ""
+        reason = f", {self._graphs.reason}" if self._graphs.reason else ""
         return f"{self.engine} on {self.device}{reason}"
-
-    @property
-    def hint(self) -> str:
-        """What the user could install to be faster; "" if that is little."""
-        return self._graphs.hint
 
     @property
     def device(self) -> str:

@@ -10,10 +10,9 @@ import contextlib
 import ctypes
 import functools
 import importlib.metadata
-import io
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +116,23 @@ def load_cuda_libraries() -> None:
     preload = getattr(onnxruntime, "preload_dlls", None)
     if preload is None:
         return
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        preload()
-    logging.getLogger(__name__).debug("preload_dlls: %s", printed.getvalue())
+    logging.getLogger(__name__).debug("preload_dlls: %s", "; ".join(_printed_by(preload)))
+
+
+def _printed_by(function: Callable[[], object]) -> list[str]:
+    """Call a function of another package; returns its lines instead of printing them.
+
+    The process's streams stay as they are: other threads print, too.
+    """
+    lines: list[str] = []
+    names = getattr(function, "__globals__", {})
+    # Found before the built-in one.
+    names["print"] = lambda *parts, **_: lines.append(" ".join(map(str, parts)))
+    try:
+        function()
+    finally:
+        del names["print"]
+    return lines
 
 
 def first_line(exc: Exception) -> str:

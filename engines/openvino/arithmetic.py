@@ -27,6 +27,8 @@ Hint = Literal["f32", "bf16", "f16"]
 _HINTS: dict[str, Hint] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 _CAPABILITY: dict[Hint, str] = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
 
+_BF16 = ("avx512_bf16", "amx_bf16", "avx_ne_convert")
+"""Instructions of x86 for bfloat16 that OpenVINO uses, by Linux's names."""
 _VNNI = ("avx512_vnni", "avx_vnni")
 """Instructions of x86 that sum products of 8-bit integers in 32 bits, by Linux's names."""
 
@@ -116,7 +118,7 @@ def _check_eight_bits(entry: GraphEntry, kind: DeviceKind, capabilities: Collect
             f"graph {entry.name} is in fp8, which OpenVINO does not compute exactly: use --engine "
             "onnxruntime or tensorrt, or export the model with --precision int8, bf16 or fp32"
         )
-    if kind == "cpu" and entry.precision in lacks_here():
+    if kind == "cpu" and entry.precision == "int8" and "int8" in lacks_here():
         raise UnsupportedGraphError(
             f"graph {entry.name} is in int8, which OpenVINO computes exactly only on x86 CPUs with "
             "VNNI, and this one has none: export the model with --precision fp32, or use --engine "
@@ -126,10 +128,16 @@ def _check_eight_bits(entry: GraphEntry, kind: DeviceKind, capabilities: Collect
 
 def lacks_here() -> frozenset[Precision]:
     """Precisions that OpenVINO does not compute exactly on this CPU, though it does on others."""
-    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return frozenset()
+    lacks: set[Precision] = set()
+    if cpu_features().isdisjoint(_BF16):
+        lacks.add("bf16")
     # Without VNNI pairs of products are summed in 16 bits, which overflow: content codes were off
     # by 16 % on average.
-    return frozenset({"int8"}) if is_x86 and cpu_features().isdisjoint(_VNNI) else frozenset()
+    if cpu_features().isdisjoint(_VNNI):
+        lacks.add("int8")
+    return frozenset(lacks)
 
 
 def _called(kind: DeviceKind) -> str:

@@ -77,6 +77,11 @@ def find_contestants(
             f"--engine {' and '.join(idle)} has nothing to run: torch takes a checkpoint or run "
             "folder, the other engines a model directory: name one of those, too"
         )
+    if options.cpu_precision and not any(c.cpu_precision for c in found):
+        raise ConfigError(
+            f"--cpu-precision {options.cpu_precision} has nothing to run: name an fp32 model "
+            "directory, and measure OpenVINO on the CPU"
+        )
     if not found:
         raise ConfigError(f"no engine can run this: {'; '.join(left_out)}; see `munit-edge doctor`")
     return found, list(left_out)

@@ -144,8 +144,6 @@ def _translate_files(given: Parameters, options: TranslateOptions, model: Ahead[
     busy = f"engine busy {job.engine_seconds / seconds:.0%}"
     facts = f"{seconds:.1f} s, {busy}, {translator.runs_on}"
     tell(f"{tally.summary(options.output)} ({facts})")
-    if translator.hint:
-        tell(f"note: {translator.hint}")
     if tally.failed:
         raise typer.Exit(1)
 

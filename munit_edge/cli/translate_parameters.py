@@ -283,8 +283,8 @@ class Parameters:
         `Translator(ahead.take(), given.model)` is the opened model; see `open_graphs` for the
         errors of `take`.
         """
-        # Imported before the thread starts: of modules that two threads import at the same time
-        # one thread could see a half.
+        # Imported before the thread starts: a thread could see a half-initialised module that
+        # another one is importing.
         from munit_edge.engines.base import GraphSet
         from munit_edge.engines.factory import open_graphs
         from munit_edge.model.config import split_direction

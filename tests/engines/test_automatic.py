@@ -55,7 +55,6 @@ def test_the_fastest_of_those_installed(
     }
     choice = choose_engine(model(precision), "cpu")
     assert speeds[choice.name] * table.ABOUT_AS_FAST >= max(speeds.values())
-    assert choice.hint == ""
     assert (choice.reason == f"fastest installed for {precision} on this CPU") == (len(speeds) > 1)
 
 
@@ -88,18 +87,6 @@ def test_an_engine_that_lacks_the_precision_on_this_cpu_is_passed_over(
     monkeypatch.setattr(table, "function", lambda dotted: lambda: frozenset({"int8"}))
     assert fastest_on_cpu("int8") == ["onnxruntime"]
     assert choose_engine(model("int8"), "auto").name == "onnxruntime"
-
-
-def test_a_faster_engine_that_is_not_installed_is_named(
-    monkeypatch: pytest.MonkeyPatch, install: Install, model: Callable[[Precision], Path]
-) -> None:
-    install("onnxruntime")
-    _with_speeds(monkeypatch, onnxruntime=1.0, openvino=3.0)
-    choice = choose_engine(model("int8"), "cpu")
-    assert (choice.name, choice.reason) == ("onnxruntime", "")
-    assert choice.hint.startswith("OpenVINO is about 3.0 times as fast in int8")
-    assert "pip install 'munit-edge[openvino]'" in choice.hint
-    assert choose_engine(model("fp32"), "cpu").hint == ""
 
 
 def test_a_precision_that_nothing_installed_computes(
@@ -136,6 +123,28 @@ def test_a_build_for_gpus_is_taken_for_any_device(
     monkeypatch.setitem(ENGINE_FACTS, "onnxruntime", for_gpus)
     assert choose_engine(model("int8"), "auto").name == "onnxruntime"
     assert choose_engine(model("int8"), "cpu").name == "openvino"
+
+
+def test_a_build_for_gpus_is_passed_over_where_it_is_of_no_use(
+    monkeypatch: pytest.MonkeyPatch, install: Install, model: Callable[[Precision], Path]
+) -> None:
+    install("onnxruntime", "openvino")
+    for_gpus = replace(ENGINE_FACTS["onnxruntime"], built_for_gpu="builtins:object")
+    monkeypatch.setitem(ENGINE_FACTS, "onnxruntime", for_gpus)
+    monkeypatch.setattr(automatic, "has_device_file", lambda: False)
+    assert choose_engine(model("bf16"), "auto").name == "openvino"
+    assert choose_engine(model("fp32"), "auto", ["cpu_precision"]).name == "openvino"
+    monkeypatch.setattr(automatic, "has_device_file", lambda: True)
+    assert choose_engine(model("bf16"), "auto").name == "onnxruntime"
+
+
+def test_a_cpu_on_which_nothing_computes_the_precision(
+    monkeypatch: pytest.MonkeyPatch, install: Install, model: Callable[[Precision], Path]
+) -> None:
+    install("onnxruntime", "openvino")
+    monkeypatch.setattr(automatic, "fastest_on_cpu", lambda precision: [])
+    with pytest.raises(EngineError, match=r"on this CPU: export the model with another"):
+        choose_engine(model("bf16"), "cpu")
 
 
 def test_an_option_is_a_reason_for_the_engine_that_has_it(
