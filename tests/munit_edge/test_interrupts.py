@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ def test_the_first_signal_is_noted(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with stop_requests() as stop:
         assert stop.signal is None
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         assert stop.signal is number
     assert signal.getsignal(number) is before
 
@@ -27,8 +26,8 @@ def test_the_first_signal_is_noted(number: signal.Signals) -> None:
 def test_a_second_ctrl_c_interrupts_at_once() -> None:
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), stop_requests():
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -65,5 +64,5 @@ def test_child_processes_leave_signals_to_their_parent() -> None:
 def test_the_parent_sees_a_signal_that_came_while_children_began(number: signal.Signals) -> None:
     with stop_requests() as stop:
         with signals_left_to_parent():
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         assert stop.signal is number
