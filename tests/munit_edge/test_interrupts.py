@@ -1,4 +1,4 @@
-"""Signals as requests: the tests beside this file, in a process whose signals nothing has changed."""
+"""Signals as requests: the tests beside this file, in a process that nothing has changed."""
 
 from __future__ import annotations
 
