@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from munit_edge.files.names import one_line
 from munit_edge.files.paths import utf8_name
 
 _PURPOSE = "running graphs in OpenVINO"
+_REINSTALL = "`pip install --force-reinstall openvino`"
 
 _AROUND_REASONS = re.compile(
     r"Exception from |Check '|FrontEnd API failed|Errors during |While validating |\s*$"
@@ -22,6 +24,23 @@ _DRIVERS = {
     "gpu": "install Intel's compute runtime for GPUs (in a container pass `--device /dev/dri`)",
     "npu": "install Intel's driver for NPUs (in a container pass `--device /dev/accel`)",
 }
+
+
+_cores: list[Any] = []
+_creating = threading.Lock()
+
+
+def _core(openvino: Any) -> Any:
+    """The `openvino.Core` of this process, which lives as long as that.
+
+    Each core gives the thread that loads its CPU plugin a stack for signal handlers, and frees it
+    with itself. Of several cores the last can leave a thread with the freed stack of an earlier
+    one: then Ctrl-C is a segmentation fault (seen with 2026.4.1).
+    """
+    with _creating:
+        if not _cores:
+            _cores.append(openvino.Core())
+        return _cores[0]
 
 
 class OpenVino:
@@ -39,11 +58,13 @@ class OpenVino:
             self._openvino: Any = require("openvino", _PURPOSE)
         except ImportError as exc:
             raise EngineError(
-                f"openvino cannot be imported ({reason(exc)}): run "
-                "`pip install --force-reinstall openvino`"
+                f"openvino cannot be imported ({reason(exc)}): run {_REINSTALL}"
             ) from exc
+        try:
+            self._core: Any = _core(self._openvino)
+        except RuntimeError as exc:
+            raise EngineError(f"OpenVINO does not start ({reason(exc)}): run {_REINSTALL}") from exc
         self.version: str = self._openvino.__version__.partition("-")[0]
-        self._core: Any = self._openvino.Core()
 
     def device_name(self, device: Device) -> str:
         """What OpenVINO calls a device.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import outcome
+from hang_guard import HANG_S
 from noise_images import save_noise
 
 from munit_edge.doctor.selftest import FOLDER, graphs_folder
@@ -201,3 +203,33 @@ def test_a_folder_whose_name_is_not_utf8(tmp_path: Path) -> None:
 )
 def test_reasons(text: str, expected: str) -> None:
     assert reason(RuntimeError(text)) == expected
+
+
+SEVERAL = """
+import gc, signal, sys
+from pathlib import Path
+import numpy as np
+from munit_edge.engines.factory import open_graphs
+
+def opened():
+    graphs = open_graphs(Path(sys.argv[1]), "openvino", "cpu")
+    graphs.runner("content_encoder", "a").run({"image": np.zeros((1, 32, 32, 3), np.uint8)})
+    return graphs
+
+first, second = opened(), opened()
+for graphs in (first, second):
+    graphs.close()
+del first, second, graphs
+gc.collect()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_after_several_models_were_closed(tiny_model: Path) -> None:
+    """Each core of OpenVINO's replaces the stack of signal handlers, and frees its own."""
+    command = [sys.executable, "-c", SEVERAL, str(tiny_model)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
