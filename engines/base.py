@@ -179,6 +179,23 @@ _HEAD_START_S = 0.003
 """Head start of whoever asks for a graph ahead of its use, before the graph is opened (seconds)."""
 
 
+MEMORY_FIX = "if memory ran out, use a smaller image (--size) or fewer styles at once"
+"""End of a message on a run that failed."""
+
+
+def failed_run(title: str, runner: Runner, feeds: Mapping[str, AnyArray], why: str) -> EngineError:
+    """The error of a run that failed.
+
+    Args:
+        title: the backend, such as "ONNX Runtime".
+        runner: the graph.
+        feeds: its inputs.
+        why: the backend's reason, and what to do.
+    """
+    shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
+    return EngineError(f"{title} failed in graph {runner.name} on {shapes}: {why}")
+
+
 class GraphSet(Closing):
     """The graphs of one model on one backend; each is opened when first asked for, or just before.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from munit_edge.engines.base import AnyArray, GraphSet, Runner, check_feeds
+from munit_edge.engines.base import MEMORY_FIX, AnyArray, GraphSet, Runner, check_feeds, failed_run
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime.arrays import OrtMemory, picking_graph
 from munit_edge.engines.onnxruntime.session import CUDA_PROVIDER, first_line, open_session
@@ -67,11 +67,8 @@ class OnnxRuntimeRunner(Runner):
         except EngineError:
             raise
         except Exception as exc:  # the binding raises its own, undocumented classes
-            shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
-            raise EngineError(
-                f"ONNX Runtime failed in graph {self.name} on {shapes}: {first_line(exc)}; "
-                "if memory ran out, use a smaller image (--size) or fewer styles at once"
-            ) from exc
+            why = f"{first_line(exc)}; {MEMORY_FIX}"
+            raise failed_run("ONNX Runtime", self, feeds, why) from exc
 
     def close(self) -> None:
         """Free the session."""

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from munit_edge.engines.base import AnyArray, GraphSet, Runner, check_feeds
+from munit_edge.engines.base import MEMORY_FIX, AnyArray, GraphSet, Runner, check_feeds, failed_run
 from munit_edge.engines.devices import Device, DeviceKind
 from munit_edge.engines.openvino.api import OpenVino, reason
 from munit_edge.engines.openvino.arithmetic import CpuPrecision, Hint, check_cpu_precision, choose
 from munit_edge.engines.openvino.shapes import CompiledSizes, Sizes, check_sizes
-from munit_edge.errors import ConfigError, EngineError, UnsupportedGraphError
+from munit_edge.errors import ConfigError, UnsupportedGraphError
 from munit_edge.model.config import Domain, GraphKind
 from munit_edge.model.manifest import GraphEntry, Manifest, checked_graph, read_manifest
 from munit_edge.system.heap import give_back_freed_memory
@@ -139,11 +139,7 @@ class OpenVinoRunner(Runner):
         try:
             yield
         except (RuntimeError, MemoryError) as exc:
-            shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
-            raise EngineError(
-                f"OpenVINO failed in graph {self.name} on {shapes}: {reason(exc)}; "
-                "if memory ran out, use a smaller image (--size) or fewer styles at once"
-            ) from exc
+            raise failed_run("OpenVINO", self, feeds, f"{reason(exc)}; {MEMORY_FIX}") from exc
 
 
 class OpenVinoGraphs(GraphSet):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from munit_edge.engines.base import AnyArray, Runner
-from munit_edge.errors import EngineError
+from munit_edge.engines.base import AnyArray, Runner, failed_run
 
 Sizes = Mapping[str, tuple[int, ...]]
 """The shape of each input, by name."""
@@ -66,10 +65,7 @@ def check_sizes(runner: Runner, feeds: Mapping[str, AnyArray]) -> None:
         if batch == 0 or results % batch:
             faults = [f"{results} styles cannot be shared by {batch} contents"]
     if faults:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
-        raise EngineError(
-            f"OpenVINO failed in graph {runner.name} on {shapes}: " + "; ".join(faults)
-        )
+        raise failed_run("OpenVINO", runner, feeds, "; ".join(faults))
 
 
 def _listed(sizes: set[int]) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from munit_edge.engines.base import AnyArray, Array, GraphSet, Runner, check_feeds
+from munit_edge.engines.base import MEMORY_FIX, AnyArray, Array, GraphSet, Runner, check_feeds
 from munit_edge.engines.cuda import (
     CudaArray,
     CudaDevice,
@@ -49,10 +49,7 @@ from munit_edge.model.config import Domain, GraphKind
 from munit_edge.model.manifest import GraphEntry, Manifest, TensorEntry, read_manifest
 
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8"}
-_MEMORY_FIX = (
-    "if memory ran out, use a smaller image (--size) or fewer styles at once, or stop other "
-    "programs on the GPU"
-)
+_MEMORY_FIX = f"{MEMORY_FIX}, or stop other programs on the GPU"
 _CUDA_MAJORS = range(11, 20)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from munit_edge.engines.base import AnyArray, GraphSet, Runner, check_feeds
+from munit_edge.engines.base import AnyArray, GraphSet, Runner, check_feeds, failed_run
 from munit_edge.engines.devices import Device
 from munit_edge.errors import EngineError
 from munit_edge.extras import require
@@ -53,8 +53,7 @@ class TorchRunner(Runner):
                     results = (results,)
                 arrays = [result.cpu().numpy() for result in results]
         except RuntimeError as exc:
-            shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
-            raise EngineError(f"torch failed in graph {self.name} on {shapes}: {exc}") from exc
+            raise failed_run("torch", self, feeds, str(exc)) from exc
         return {spec.name: array for spec, array in zip(self.outputs, arrays, strict=True)}
 
     def close(self) -> None:

@@ -5,31 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from doctor_reports import report_of
 from pydantic import ValidationError
 
 from munit_edge.benchmark.contestants import find_contestants
 from munit_edge.benchmark.options import BenchmarkOptions
 from munit_edge.doctor import examine as doctor
 from munit_edge.engines.probe import SUBJECTS, Answer, Facts
-from munit_edge.system.machine import look_at_machine
 
 
 def report(**devices: tuple[str, ...]) -> doctor.Report:
     """A report in which these engines are installed, each with these devices."""
-    answers = tuple(
+    return report_of(
         Answer(subject=s, installed=True, facts=Facts(version="1", devices=devices[s]))
-        if s in devices
-        else Answer(subject=s, installed=False)
         for s in SUBJECTS
-    )
-    return doctor.Report(
-        created="2026-01-02T03:04:05+00:00",
-        munit_edge="0",
-        machine=look_at_machine(),
-        answers=answers,
-        packages={},
-        cache=doctor.look_at_cache(),
-        findings=(),
+        if s in devices
     )
 
 
