@@ -48,8 +48,8 @@ class OpenVinoRunner(Runner):
         self._openvino = openvino
         self._device_name = device_name
         self._hint: Hint = hint
-        # Freed after an encoder's run: 33 MiB less at width 64 and 256 x 256 while the decoder
-        # runs, for 1 % of the time. A decoder runs for each style, and would take 5 % longer.
+        # Freed after an encoder's run: it is not held while the decoder runs. A decoder runs for
+        # each style, where that cost about 5 % of the time.
         decodes = entry.kind in ("decoder", "decoder_stats")
         self._frees_memory = device_name == "CPU" and not decodes
         # A graph computes with all threads: two runs at a time would gain nothing.
