@@ -90,13 +90,13 @@ def _configuration(file: Path) -> _Subject:
 
 
 def _model(directory: Path) -> _Subject:
-    from munit_edge.model.manifest import read_manifest
+    from munit_edge.model.manifest import read_manifest, reduced_precision
 
     manifest = read_manifest(directory)
     facts = {
         "iteration": manifest.checkpoint_iteration,
         "origin": manifest.origin,
-        "precision": manifest.graph("decoder", "a").precision,
+        "precision": reduced_precision(manifest),
         "decoders": "folded" if manifest.folded else "as trained",
         "licence_note": manifest.licence_note,
     }
