@@ -7,6 +7,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from munit_edge.engines.devices import Device
 from munit_edge.errors import EngineError
 from munit_edge.extras import require
@@ -24,7 +26,7 @@ _DRIVERS = {
     "gpu": "install Intel's compute runtime for GPUs (in a container pass `--device /dev/dri`)",
     "npu": "install Intel's driver for NPUs (in a container pass `--device /dev/accel`)",
 }
-
+_MAX_XML = 1 << 16  # bytes
 
 _cores: list[Any] = []
 _creating = threading.Lock()
@@ -48,6 +50,7 @@ class OpenVino:
 
     Attributes:
         version: such as "2026.4.1".
+        build: the version, with what tells builds of it apart.
 
     Raises:
         EngineError: OpenVINO is not installed, or broken.
@@ -64,7 +67,8 @@ class OpenVino:
             self._core: Any = _core(self._openvino)
         except RuntimeError as exc:
             raise EngineError(f"OpenVINO does not start ({reason(exc)}): run {_REINSTALL}") from exc
-        self.version: str = self._openvino.__version__.partition("-")[0]
+        self.build: str = self._openvino.__version__
+        self.version: str = self.build.partition("-")[0]
 
     def device_name(self, device: Device) -> str:
         """What OpenVINO calls a device.
@@ -109,6 +113,10 @@ class OpenVino:
         """Types that a device computes in, such as "FP32", "BF16" and "INT8"; not emulated ones."""
         return frozenset(self._core.get_property(device_name, "OPTIMIZATION_CAPABILITIES"))
 
+    def full_name(self, device_name: str) -> str:
+        """The product's name, such as "Intel(R) Xeon(R) Gold 6430"."""
+        return str(self._core.get_property(device_name, "FULL_DEVICE_NAME"))
+
     def read(self, path: Path) -> Any:
         """An ONNX graph as an `openvino.Model`.
 
@@ -121,13 +129,42 @@ class OpenVino:
         with utf8_name(path) as name:
             return onnx.convert(onnx.load(name))
 
-    def compile(self, model: Any, device_name: str, properties: dict[str, Any]) -> Any:
+    def compile(
+        self, model: Any, device_name: str, properties: dict[str, Any], folder: Path | None = None
+    ) -> Any:
         """Compile a model for a device; an `openvino.CompiledModel`.
+
+        Args:
+            model: the model.
+            device_name: OpenVINO's name of the device.
+            properties: how.
+            folder: an empty folder to write its blob to, see `written`; None: it is not written.
 
         Raises:
             RuntimeError: OpenVINO cannot.
         """
+        if folder is not None:
+            # `CompiledModel.export_model` holds two copies of it in memory.
+            properties = {**properties, "CACHE_DIR": str(folder)}
         return self._core.compile_model(model, device_name, properties)
+
+    def written(self, folder: Path) -> tuple[Path, int] | None:
+        """File with the blob that `compile` wrote, and where it begins; None: it could not."""
+        for path in folder.glob("*.blob"):
+            with path.open("rb") as file:
+                # One line of XML; `Core.import_model` takes what follows.
+                if file.readline(_MAX_XML).startswith(b"<?xml"):
+                    return path, file.tell()
+        return None
+
+    def load(self, blob: memoryview, device_name: str, properties: dict[str, Any]) -> Any:
+        """A compiled model from its blob, whose memory has to outlive it: weights stay there.
+
+        Raises:
+            RuntimeError: OpenVINO does not take it.
+        """
+        memory = self._openvino.Tensor(np.frombuffer(blob, np.uint8), shared_memory=True)
+        return self._core.import_model(memory, device_name, properties)
 
     def arithmetic_of(self, compiled: Any) -> str:
         """The type that a compiled model computes in: "f32", "bf16" or "f16"."""

@@ -14,6 +14,7 @@ from munit_edge.engines.base import MEMORY_FIX, AnyArray, GraphSet, Runner, chec
 from munit_edge.engines.devices import Device, DeviceKind
 from munit_edge.engines.openvino.api import OpenVino, reason
 from munit_edge.engines.openvino.arithmetic import CpuPrecision, Hint, check_cpu_precision, choose
+from munit_edge.engines.openvino.blobs import Blob, BlobCache, BlobKey, BlobSetting, machine_of
 from munit_edge.engines.openvino.shapes import CompiledSizes, Sizes, check_sizes
 from munit_edge.errors import ConfigError, UnsupportedGraphError
 from munit_edge.model.config import Domain, GraphKind
@@ -33,14 +34,21 @@ class OpenVinoRunner(Runner):
         openvino: reads and compiles it.
         device_name: OpenVINO's name of the device.
         hint: the type to compute in.
+        cache: where it is kept when it is compiled; None: nowhere.
 
     Raises:
-        ModelError: the file is damaged.
+        ModelError: the file is damaged. One whose compiled graphs are in the cache is not read.
         UnsupportedGraphError: this OpenVINO does not read the graph.
     """
 
     def __init__(
-        self, directory: Path, entry: GraphEntry, openvino: OpenVino, device_name: str, hint: Hint
+        self,
+        directory: Path,
+        entry: GraphEntry,
+        openvino: OpenVino,
+        device_name: str,
+        hint: Hint,
+        cache: BlobCache | None = None,
     ) -> None:
         super().__init__(entry.name, entry.inputs, entry.outputs)
         self._directory = directory
@@ -54,9 +62,20 @@ class OpenVinoRunner(Runner):
         self._frees_memory = device_name == "CPU" and not decodes
         # A graph computes with all threads: two runs at a time would gain nothing.
         self._lock = threading.Lock()
+        self._cache = cache
+        self._setting = cache and BlobSetting(
+            onnx_sha256=entry.sha256,
+            precision=entry.precision,
+            computes_in=hint,
+            machine=cache.machine,
+        )
         # Read now, so that opening fails if this does; compiled when the first sizes are known.
-        self._model: Any = self._read()
+        self._model: Any = None
+        if not (cache and self._setting and cache.has_any(self.name, self._setting)):
+            self._model = self._read()
         self._compiled = CompiledSizes(self._compile)
+        # What `_compiled` uses the memory of, so it is freed later.
+        self._blobs: list[Blob] = []
 
     def run(self, feeds: Mapping[str, AnyArray], *, keep_on_device: bool = False) -> dict[str, Any]:
         """See `Runner.run`; outputs are always on the host.
@@ -83,6 +102,7 @@ class OpenVinoRunner(Runner):
         with self._lock:
             self._model = None
             self._compiled = CompiledSizes(self._compile)
+            self._blobs.clear()
         give_back_freed_memory()
 
     def _read(self) -> Any:
@@ -91,9 +111,58 @@ class OpenVinoRunner(Runner):
             return self._openvino.read(path)
 
     def _compile(self, sizes: Sizes | None) -> Any:
-        """Compile the graph in exactly the type that was chosen, for some sizes or for any."""
+        """The graph in exactly the type that was chosen, for some sizes or for any."""
+        if self._cache is None or self._setting is None:
+            compiled = self._compile_anew(sizes)
+        else:
+            key = BlobKey(setting=self._setting, sizes=None if sizes is None else dict(sizes))
+            compiled = self._cached(self._cache, key)
+            if compiled is None:
+                with self._cache.scratch() as folder:
+                    compiled = self._compile_anew(sizes, folder)
+                    if folder is not None:
+                        self._cache.keep(self.name, key, self._openvino.written(folder))
+        give_back_freed_memory()
+        return compiled
+
+    def _compile_anew(self, sizes: Sizes | None, folder: Path | None = None) -> Any:
         # Kept for the first time only: it takes as much memory as the weights.
         model, self._model = self._model or self._read(), None
+        with self._refusals():
+            if sizes is not None:
+                model.reshape({name: list(shape) for name, shape in sizes.items()})
+            properties = self._properties()
+            compiled = self._openvino.compile(model, self._device_name, properties, folder)
+            return self._checked(compiled)
+
+    def _cached(self, cache: BlobCache, key: BlobKey) -> Any | None:
+        """The compiled graph of the cache, or None."""
+        blob = cache.find(self.name, key)
+        if blob is None:
+            return None
+        try:
+            compiled = self._openvino.load(blob.memory, self._device_name, self._properties())
+        except RuntimeError as exc:
+            cache.refuse(self.name, reason(exc))
+            return None
+        self._blobs.append(blob)
+        # Most weights were copied into the order that the instructions want.
+        blob.give_back()
+        self._model = None
+        return self._checked(compiled)
+
+    def _checked(self, compiled: Any) -> Any:
+        """A compiled graph, if it computes in the type that it was told."""
+        computes_in = self._openvino.arithmetic_of(compiled)
+        if computes_in != self._hint:
+            raise UnsupportedGraphError(
+                f"OpenVINO {self._openvino.version} computes graph {self.name} in {computes_in} "
+                f"instead of {self._hint} on {self._device_name}: export the model in another "
+                "--precision, or use another engine"
+            )
+        return compiled
+
+    def _properties(self) -> dict[str, Any]:
         properties: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": self._hint,
             # All threads work on one image, as in the other engines.
@@ -106,20 +175,7 @@ class OpenVinoRunner(Runner):
                 # Two programs would pin their threads to the same cores.
                 "ENABLE_CPU_PINNING": False,
             }
-        with self._refusals():
-            if sizes is not None:
-                model.reshape({name: list(shape) for name, shape in sizes.items()})
-            compiled = self._openvino.compile(model, self._device_name, properties)
-            computes_in = self._openvino.arithmetic_of(compiled)
-        if computes_in != self._hint:
-            raise UnsupportedGraphError(
-                f"OpenVINO {self._openvino.version} computes graph {self.name} in {computes_in} "
-                f"instead of {self._hint} on {self._device_name}: export the model in another "
-                "--precision, or use another engine"
-            )
-        del model
-        give_back_freed_memory()
-        return compiled
+        return properties
 
     @contextlib.contextmanager
     def _refusals(self) -> Iterator[None]:
@@ -183,11 +239,17 @@ class OpenVinoGraphs(GraphSet):
         self._cpu_precision = cpu_precision
         self._device_name = openvino.device_name(device)
         self._capabilities = openvino.capabilities(self._device_name)
+        # Compiled graphs of GPUs and NPUs depend on their drivers, too.
+        self._cache: BlobCache | None = None
+        if device.kind == "cpu":
+            self._cache = BlobCache(machine_of(openvino, self._device_name))
 
     def _open(self, kind: GraphKind, domain: Domain) -> Runner:
         entry = self._manifest.graph(kind, domain)
         hint = choose(entry, self._on.kind, self._capabilities, self._cpu_precision)
-        return OpenVinoRunner(self._directory, entry, self._openvino, self._device_name, hint)
+        return OpenVinoRunner(
+            self._directory, entry, self._openvino, self._device_name, hint, self._cache
+        )
 
 
 def open_openvino(

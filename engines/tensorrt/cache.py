@@ -1,33 +1,36 @@
 """The user's cache of TensorRT engines: found there, or built from the ONNX graph and kept.
 
-    <cache>/engines/                          mode 0700: an engine is executable code
+    <cache>/engines/                          see `munit_edge.engines.cache_folder`
         decoder_b-<ONNX hash>-<key>.plan      as TensorRT wrote it: every TensorRT tool reads it
         decoder_b-<ONNX hash>-<key>.json      its sidecar: what it was built from and for; its hash
         timing-<TensorRT, GPU, CUDA>.cache    what TensorRT measured, for the next build
         locks/                                one file for each graph: two processes build once
 
-<cache> is $MUNIT_EDGE_CACHE, or the platform's cache folder. A plan (a serialised engine) is used
-only if its sidecar fits this machine and its bytes have the sidecar's hash; otherwise the reason is
-reported and it is built again.
+A plan (a serialised engine) is used only if its sidecar fits this machine and its bytes have the
+sidecar's hash; otherwise the reason is reported and it is built again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import logging
-import os
 import platform
 import re
-import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from munit_edge.engines import cuda as cuda_runtime
+from munit_edge.engines.cache_folder import (
+    KEY_DIGITS,
+    Say,
+    file_stem,
+    locked,
+    make_engines_folder,
+)
 from munit_edge.engines.cuda import DeviceFacts
 from munit_edge.engines.gpu_types import check_types, dotted
 from munit_edge.engines.tensorrt.api import TensorRT, load
@@ -39,7 +42,6 @@ from munit_edge.engines.tensorrt.builder import (
 )
 from munit_edge.engines.tensorrt.profiles import Profile, declare_profiles, graph_profiles
 from munit_edge.engines.tensorrt.sidecar import (
-    KEY_DIGITS,
     PlanKey,
     Sidecar,
     SidecarError,
@@ -48,20 +50,12 @@ from munit_edge.engines.tensorrt.sidecar import (
     misfit,
     read_sidecar,
 )
-from munit_edge.errors import EngineError, OutputError
+from munit_edge.errors import EngineError
 from munit_edge.files.atomic import atomic_file
-from munit_edge.files.system_errors import output_errors
 from munit_edge.files.unfinished import sweep
 from munit_edge.model.manifest import GraphEntry, Manifest, read_graph
 from munit_edge.settings import StrictModel
 from munit_edge.version import __version__
-
-CACHE_ENVIRONMENT = "MUNIT_EDGE_CACHE"
-
-_ONNX_DIGITS = 16  # in file names; the whole hash is in the sidecar
-
-Say = Callable[[str], None]
-"""Shows one line to the user."""
 
 
 class BuildRequest(StrictModel):
@@ -114,47 +108,6 @@ class BuildHost:
     options: BuildOptions
 
 
-def cache_folder() -> Path:
-    """Where munit-edge keeps files that it can make again.
-
-    Raises:
-        OutputError: the user has no home folder and `$MUNIT_EDGE_CACHE` is not set.
-    """
-    if named := os.environ.get(CACHE_ENVIRONMENT):
-        return Path(named).expanduser()
-    try:
-        home = Path.home()
-    except RuntimeError as exc:
-        raise OutputError(
-            f"there is no home folder to cache engines in: set ${CACHE_ENVIRONMENT} to a folder"
-        ) from exc
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "munit-edge"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "munit-edge"
-
-
-def plans_folder() -> Path:
-    """The folder of plans, made private to this user.
-
-    Raises:
-        OutputError: it cannot be made.
-        EngineError: it belongs to another user.
-    """
-    folder = cache_folder() / "engines"
-    with output_errors(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-        if status.st_uid != os.getuid():
-            raise EngineError(
-                f"{folder} belongs to another user, and engines are executable code: set "
-                f"${CACHE_ENVIRONMENT} to a folder of your own"
-            )
-        # `mkdir` leaves the mode of an existing folder as it is.
-        if stat.S_IMODE(status.st_mode) != 0o700:
-            folder.chmod(0o700)
-    return folder
-
-
 def find_or_build(
     directory: Path,
     manifest: Manifest,
@@ -187,7 +140,7 @@ def find_or_build(
     say = say or logging.getLogger(__name__).warning
     here = _look_around(request)
     check_types(entry, _capabilities(here))
-    folder, stem = plans_folder(), _stem(entry)
+    folder, stem = make_engines_folder(), _stem(entry)
     sweep(folder)
     # Finding is under the lock, too: a second process then finds what the first one built.
     with locked(folder, stem, say):
@@ -381,32 +334,8 @@ def _newest_first(folder: Path, entry: GraphEntry, say: Say) -> list[tuple[Path,
     return sorted(known, key=lambda pair: pair[1].built_at, reverse=True)
 
 
-@contextlib.contextmanager
-def locked(folder: Path, stem: str, say: Say) -> Iterator[None]:
-    """Only one process at a time finds, builds or removes the plans of a graph.
-
-    Args:
-        folder: the folder of plans.
-        stem: beginning of the graph's file names, up to the key.
-        say: called before waiting for another process.
-    """
-    locks = folder / "locks"
-    with output_errors(locks):
-        locks.mkdir(mode=0o700, exist_ok=True)
-        # The file stays: if it were removed, two processes could hold locks on different files.
-        file = (locks / f"{stem}.lock").open("a")
-    with file:
-        try:
-            # Without blocking first, so that a wait can be announced.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"another process uses the engines of {stem.partition('-')[0]}: waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield  # closing the file releases the lock, and so does the end of the process
-
-
 def _stem(entry: GraphEntry) -> str:
-    return f"{entry.name}-{entry.sha256[:_ONNX_DIGITS]}"
+    return file_stem(entry.name, entry.sha256)
 
 
 def _sidecar_path(folder: Path, entry: GraphEntry, key: PlanKey) -> Path:

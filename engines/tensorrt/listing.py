@@ -6,8 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from munit_edge.engines.cache_folder import (
+    GRAPH_DIGITS,
+    Say,
+    engines_folder,
+    locked,
+    make_engines_folder,
+)
 from munit_edge.engines.tensorrt.api import FLAVOURS, Flavour, load
-from munit_edge.engines.tensorrt.cache import Say, cache_folder, locked, plans_folder
 from munit_edge.engines.tensorrt.sidecar import (
     Sidecar,
     SidecarError,
@@ -39,7 +45,7 @@ def list_plans(manifest: Manifest | None = None) -> list[ListedPlan]:
 
     Reads every plan, to compare its hash.
     """
-    folder = cache_folder() / "engines"
+    folder = engines_folder()
     wanted = None if manifest is None else {entry.sha256 for entry in manifest.graphs}
     installed = _installed_versions()
     found = [_look_at(path, installed) for path in _plan_paths(folder)]
@@ -63,9 +69,9 @@ def prune_plans(
         OutputError: a file cannot be removed.
         EngineError: the cache belongs to another user.
     """
-    if not (cache_folder() / "engines").is_dir():
+    if not engines_folder().is_dir():
         return []
-    folder, removed = plans_folder(), []
+    folder, removed = make_engines_folder(), []
     for plan in list_plans(manifest):
         if plan.unusable is None and not everything:
             continue
@@ -109,7 +115,7 @@ def _look_at(path: Path, installed: dict[Flavour, str]) -> ListedPlan:
 def _belongs(plan: ListedPlan, wanted: set[str]) -> bool:
     if plan.sidecar:
         return plan.sidecar.key.onnx_sha256 in wanted
-    return any(f"-{digest[:16]}-" in plan.path.name for digest in wanted)
+    return any(f"-{digest[:GRAPH_DIGITS]}-" in plan.path.name for digest in wanted)
 
 
 def _installed_versions() -> dict[Flavour, str]:

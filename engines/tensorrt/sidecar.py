@@ -10,14 +10,13 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from munit_edge.engines.cache_folder import KEY_DIGITS
 from munit_edge.engines.tensorrt.builder import BuildOptions
 from munit_edge.engines.tensorrt.profiles import Profile
 from munit_edge.files.atomic import sha256
 from munit_edge.settings import StrictModel
 
 _OTHER = "its sidecar belongs to another engine"
-KEY_DIGITS = 16
-"""Digits of a key's digest in file names."""
 
 
 class PlanKey(StrictModel):

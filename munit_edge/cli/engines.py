@@ -1,4 +1,4 @@
-"""`munit-edge engines`: the TensorRT engines in your cache."""
+"""`munit-edge engines`: TensorRT's engines and OpenVINO's compiled graphs in your cache."""
 
 from __future__ import annotations
 
@@ -15,11 +15,18 @@ from munit_edge.files.names import stored_name
 from munit_edge.text import counted
 
 if TYPE_CHECKING:
+    from munit_edge.engines.openvino.blobs import BlobHeader
+    from munit_edge.engines.openvino.listing import ListedBlob
     from munit_edge.engines.tensorrt.listing import ListedPlan
     from munit_edge.engines.tensorrt.sidecar import Sidecar
     from munit_edge.model.manifest import Manifest
 
-app = typer.Typer(help="List and remove the TensorRT engines in your cache.", no_args_is_help=True)
+    Engine = ListedPlan | ListedBlob
+
+app = typer.Typer(
+    help="List and remove the engines of TensorRT and OpenVINO in your cache.",
+    no_args_is_help=True,
+)
 
 Model = Annotated[
     Path | None,
@@ -35,16 +42,16 @@ def list_(model: Model = None, json_lines: Json = False) -> None:
 
     Shows graph, size, precision, what each was built with and for, and why one is not used.
     """
-    from munit_edge.engines.tensorrt.cache import cache_folder
+    from munit_edge.engines.cache_folder import engines_folder
+    from munit_edge.engines.openvino.listing import list_blobs
     from munit_edge.engines.tensorrt.listing import list_plans
 
-    plans = list_plans(_manifest(model))
-    _show(plans, json_lines)
+    manifest = _manifest(model)
+    found: list[Engine] = [*list_plans(manifest), *list_blobs(manifest)]
+    _show(found, json_lines)
     if not json_lines:
-        size = sum(plan.nbytes for plan in plans) / 1e6
-        write_line(
-            f"{counted(len(plans), 'engine')}, {size:.2f} MB, in {cache_folder() / 'engines'}"
-        )
+        size = sum(engine.nbytes for engine in found) / 1e6
+        write_line(f"{counted(len(found), 'engine')}, {size:.2f} MB, in {engines_folder()}")
 
 
 def prune(
@@ -56,14 +63,20 @@ def prune(
 ) -> None:
     """Remove engines that this machine cannot use.
 
-    These are damaged or were built with another TensorRT version. All others are kept.
+    These are damaged, or were built with another version of TensorRT or OpenVINO, or by OpenVINO
+    for another processor. All others are kept.
     """
+    from munit_edge.engines.openvino.listing import prune_blobs
     from munit_edge.engines.tensorrt.listing import prune_plans
 
-    removed = prune_plans(_manifest(model), everything=everything, say=warn)
+    manifest = _manifest(model)
+    removed: list[Engine] = [
+        *prune_plans(manifest, everything=everything, say=warn),
+        *prune_blobs(manifest, everything=everything),
+    ]
     _show(removed, json_lines)
     if not json_lines:
-        size = sum(plan.nbytes for plan in removed) / 1e6
+        size = sum(engine.nbytes for engine in removed) / 1e6
         write_line(f"removed {counted(len(removed), 'engine')}, {size:.2f} MB")
 
 
@@ -73,20 +86,27 @@ def _manifest(model: Path | None) -> Manifest | None:
     return read_manifest(model) if model else None
 
 
-def _show(plans: Sequence[ListedPlan], json_lines: bool) -> None:
+def _show(found: Sequence[Engine], json_lines: bool) -> None:
     if json_lines:
-        for plan in plans:
-            _show_json(plan)
+        for engine in found:
+            _show_json(engine)
         return
-    for line in _table([_HEADINGS, *map(_row, plans)] if plans else []):
+    for line in _table([_HEADINGS, *map(_row, found)] if found else []):
         write_line(line)
 
 
-def _show_json(plan: ListedPlan) -> None:
-    facts: dict[str, Any] = {"path": stored_name(plan.path), "bytes": plan.nbytes}
-    facts["unusable"] = plan.unusable
-    facts["sidecar"] = plan.sidecar.model_dump(mode="json") if plan.sidecar else None
+def _show_json(engine: Engine) -> None:
+    facts: dict[str, Any] = {"path": stored_name(engine.path), "bytes": engine.nbytes}
+    facts["unusable"] = engine.unusable
+    known = _known(engine)
+    facts["sidecar"] = known.model_dump(mode="json") if known else None
     write_json(json.dumps(facts))
+
+
+def _known(engine: Engine) -> Sidecar | BlobHeader | None:
+    from munit_edge.engines.tensorrt.listing import ListedPlan
+
+    return engine.sidecar if isinstance(engine, ListedPlan) else engine.header
 
 
 _HEADINGS = (
@@ -95,12 +115,12 @@ _HEADINGS = (
 )
 
 
-def _row(plan: ListedPlan) -> Sequence[str]:
-    size = f"{plan.nbytes / 1e6:.2f}"
-    if plan.sidecar is None:
-        return (plan.path.name, size, "", "", "", plan.unusable or "", "")
-    precision, built_with, gpu, sizes = _facts(plan.sidecar)
-    return (plan.sidecar.graph, size, precision, built_with, gpu, plan.unusable or "", sizes)
+def _row(engine: Engine) -> Sequence[str]:
+    size, unusable, known = f"{engine.nbytes / 1e6:.2f}", engine.unusable or "", _known(engine)
+    if known is None:
+        return (engine.path.name, size, "", "", "", unusable, "")
+    precision, built_with, made_for, sizes = _facts(known)
+    return (known.graph, size, precision, built_with, made_for, unusable, sizes)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -115,13 +135,23 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
-def _facts(sidecar: Sidecar) -> tuple[str, str, str, str]:
-    """Precision, what an engine was built with, the GPU that it is for, and its sizes."""
-    key = sidecar.key
-    gpu = f"{key.gpu} ({key.compute_capability})" if key.gpu else ""
-    gpu = gpu or ", ".join(key.options.compute_capabilities)
-    profiles = "; ".join(map(str, key.profiles))
-    return key.precision, f"{key.options.target} {key.tensorrt}", gpu, profiles
+def _facts(known: Sidecar | BlobHeader) -> tuple[str, str, str, str]:
+    """Precision, what an engine was built with, the processor that it is for, and its sizes."""
+    from munit_edge.engines.tensorrt.sidecar import Sidecar
+
+    if isinstance(known, Sidecar):
+        key = known.key
+        gpu = f"{key.gpu} ({key.compute_capability})" if key.gpu else ""
+        gpu = gpu or ", ".join(key.options.compute_capabilities)
+        profiles = "; ".join(map(str, key.profiles))
+        return key.precision, f"{key.options.target} {key.tensorrt}", gpu, profiles
+    setting, machine = known.key.setting, known.key.setting.machine
+    return (
+        f"{setting.precision} in {setting.computes_in}",
+        f"openvino {machine.openvino.partition('-')[0]}",
+        f"{machine.processor}, {counted(machine.threads, 'thread')}",
+        known.key.sizes_text,
+    )
 
 
 app.command("list")(reporting_errors(list_))

@@ -1,4 +1,4 @@
-"""The user's cache of TensorRT engines, as a fact about this machine."""
+"""The user's cache of engines, as a fact about this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from munit_edge.settings import StrictModel
 
 
 class CacheFacts(StrictModel):
-    """The user's cache of TensorRT engines."""
+    """The user's cache of TensorRT's engines and OpenVINO's compiled graphs."""
 
     folder: str
     """Where it is, or will be."""
@@ -22,11 +22,11 @@ class CacheFacts(StrictModel):
 
 
 def look_at_cache() -> CacheFacts:
-    """Where TensorRT engines are kept, and what is there. Creates nothing."""
-    from munit_edge.engines.tensorrt.cache import cache_folder
+    """Where engines are kept, and what is there. Creates nothing."""
+    from munit_edge.engines.cache_folder import engines_folder
 
     try:
-        folder = cache_folder() / "engines"
+        folder = engines_folder()
     except OutputError as exc:
         return CacheFacts(folder="", fault=str(exc))
     try:
@@ -36,7 +36,8 @@ def look_at_cache() -> CacheFacts:
             return CacheFacts(folder=str(folder), fault="it belongs to another user")
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             return CacheFacts(folder=str(folder), fault="you do not have permission to write to it")
-        sizes = [path.stat().st_size for path in folder.rglob("*.plan")]
+        engines = [path for path in folder.iterdir() if path.suffix in (".plan", ".blob")]
+        sizes = [path.stat().st_size for path in engines]
     except OSError as exc:
         return CacheFacts(folder=str(folder), fault=exc.strerror or str(exc))
     return CacheFacts(folder=str(folder), num_plans=len(sizes), num_bytes=sum(sizes))

@@ -47,7 +47,7 @@ class Report(StrictModel):
     packages: dict[str, str]
     """Relevant installed distributions, and their versions."""
     cache: CacheFacts
-    """The cache of TensorRT engines."""
+    """The cache of engines."""
     findings: tuple[Finding, ...]
     """What the facts mean."""
 

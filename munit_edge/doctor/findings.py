@@ -57,7 +57,7 @@ def judge(
         answers: what the driver and the backends report, one for each of `SUBJECTS`.
         packages: installed distributions and their versions.
         extras: distributions of each extra to look for.
-        cache: the cache of TensorRT engines.
+        cache: the cache of engines.
     """
     by_subject = {answer.subject: answer for answer in answers}
     has_gpu = bool(_gpus(machine, by_subject["driver"]))

@@ -68,7 +68,7 @@ TORCH_DOOR = "munit_edge.trainer.torch_api"
 ALLOWED = {
     ("munit_edge.engines.torch.runner", "trainer"),  # runs a checkpoint without an export
     ("munit_edge.engines.torch.runner", "torch"),
-    ("munit_edge.doctor.engine_cache", "munit_edge.engines.tensorrt.cache"),  # says where plans are
+    ("munit_edge.doctor.engine_cache", "munit_edge.engines.cache_folder"),  # says where plans are
     ("munit_edge.doctor.selftest_child", "munit_edge.engines.tensorrt.cache"),  # tries to build
     ("munit_edge.doctor.selftest_child", "munit_edge.engines.tensorrt.builder"),
     ("munit_edge.evaluation.onnx_network", "munit_edge.engines.onnxruntime.session"),

@@ -21,6 +21,7 @@ import pytest
 from hang_guard import HANG_S
 from needs_rtx import needs_rtx
 
+from munit_edge.engines.cache_folder import engines_folder
 from munit_edge.engines.cuda import DeviceFacts
 from munit_edge.engines.tensorrt import cache as plan_cache
 from munit_edge.engines.tensorrt import listing as plan_list
@@ -383,7 +384,7 @@ def test_the_cache_folder(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert str(plan_cache.cache_folder()) == expected
+    assert engines_folder() == Path(expected) / "engines"
 
 
 RTX = {"target": "tensorrt-rtx", "compute_capabilities": ("8.6",), "optimization_level": 0}
