@@ -143,10 +143,11 @@ class OpenVino:
         Raises:
             RuntimeError: OpenVINO cannot.
         """
-        if folder is not None:
-            # `CompiledModel.export_model` holds two copies of it in memory.
-            properties = {**properties, "CACHE_DIR": str(folder)}
-        return self._core.compile_model(model, device_name, properties)
+        if folder is None:
+            return self._core.compile_model(model, device_name, properties)
+        with utf8_name(folder) as name:
+            # `CompiledModel.export_model` would hold two copies of it in memory.
+            return self._core.compile_model(model, device_name, {**properties, "CACHE_DIR": name})
 
     def written(self, folder: Path) -> tuple[Path, int] | None:
         """File with the blob that `compile` wrote, and where it begins; None: it could not."""

@@ -172,7 +172,8 @@ class BlobCache:
             with path.open("rb") as file:
                 # OpenVINO trusts a blob. Where somebody else may write, theirs are not ours.
                 if os.fstat(file.fileno()).st_uid != os.getuid():
-                    raise BlobError("it belongs to another user")
+                    self._give_up(f"{path} belongs to another user")
+                    return None
                 blob = Blob(file, key)
             # How long it was not used: access times are not kept everywhere.
             with contextlib.suppress(OSError):
@@ -243,11 +244,14 @@ class BlobCache:
             # The advice on outputs, such as "name another output path", does not fit.
             cause = exc.__cause__
             why = (cause.strerror if isinstance(cause, OSError) else None) or str(exc)
-            self._usable = False
-            self.say(
-                f"compiled graphs cannot be kept ({why}), and every start takes longer: set "
-                f"${CACHE_ENVIRONMENT} to a folder of your own with free space"
-            )
+            self._give_up(why)
+
+    def _give_up(self, why: str) -> None:
+        self._usable = False
+        self.say(
+            f"compiled graphs cannot be kept ({why}), and every start takes longer: set "
+            f"${CACHE_ENVIRONMENT} to a folder of your own with free space"
+        )
 
 
 class Blob:
