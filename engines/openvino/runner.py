@@ -17,7 +17,8 @@ from munit_edge.engines.openvino.arithmetic import CpuPrecision, Hint, check_cpu
 from munit_edge.engines.openvino.shapes import CompiledSizes, Sizes, check_sizes
 from munit_edge.errors import ConfigError, UnsupportedGraphError
 from munit_edge.model.config import Domain, GraphKind
-from munit_edge.model.manifest import GraphEntry, Manifest, checked_graph, read_manifest
+from munit_edge.model.manifest import GraphEntry, Manifest, read_manifest
+from munit_edge.model.opening import FileHashes, checked_graph
 from munit_edge.system.heap import give_back_freed_memory
 from munit_edge.system.limits import usable_cores
 
@@ -33,18 +34,26 @@ class OpenVinoRunner(Runner):
         openvino: reads and compiles it.
         device_name: OpenVINO's name of the device.
         hint: the type to compute in.
+        hashes: those of files that were compared with the manifest before.
 
     Raises:
-        ModelError: the file is damaged.
+        ModelError: a file is damaged.
         UnsupportedGraphError: this OpenVINO does not read the graph.
     """
 
     def __init__(
-        self, directory: Path, entry: GraphEntry, openvino: OpenVino, device_name: str, hint: Hint
+        self,
+        directory: Path,
+        entry: GraphEntry,
+        openvino: OpenVino,
+        device_name: str,
+        hint: Hint,
+        hashes: FileHashes,
     ) -> None:
         super().__init__(entry.name, entry.inputs, entry.outputs)
         self._directory = directory
         self._entry = entry
+        self._hashes = hashes
         self._openvino = openvino
         self._device_name = device_name
         self._hint: Hint = hint
@@ -86,7 +95,7 @@ class OpenVinoRunner(Runner):
         give_back_freed_memory()
 
     def _read(self) -> Any:
-        path = checked_graph(self._directory, self._entry)
+        path = checked_graph(self._directory, self._entry, self._hashes)
         with self._refusals():
             return self._openvino.read(path)
 
@@ -177,6 +186,7 @@ class OpenVinoGraphs(GraphSet):
         # Compiling for a GPU or an NPU takes long, and is not to be done twice at the same time.
         self.opens_ahead = device.kind == "cpu"
         self._directory = directory
+        self._hashes = FileHashes()
         self._manifest = manifest
         self._openvino = openvino
         self._on = device
@@ -187,7 +197,9 @@ class OpenVinoGraphs(GraphSet):
     def _open(self, kind: GraphKind, domain: Domain) -> Runner:
         entry = self._manifest.graph(kind, domain)
         hint = choose(entry, self._on.kind, self._capabilities, self._cpu_precision)
-        return OpenVinoRunner(self._directory, entry, self._openvino, self._device_name, hint)
+        return OpenVinoRunner(
+            self._directory, entry, self._openvino, self._device_name, hint, self._hashes
+        )
 
 
 def open_openvino(
