@@ -32,8 +32,9 @@ from munit_edge.export.options import ExportOptions
 from munit_edge.export.other_domain import with_weights_of
 from munit_edge.export.parity import check_parity, failures, num_cases
 from munit_edge.export.quality_gate import OnTrial
+from munit_edge.export.weights_files import load_graph, move_weights, write_graph
 from munit_edge.extras import require
-from munit_edge.files.atomic import atomic_folder, sha256
+from munit_edge.files.atomic import atomic_folder
 from munit_edge.files.replacing import FolderTarget
 from munit_edge.model.config import DOMAINS, GRAPH_KINDS, STATS_KINDS, GraphKind, graph_name
 from munit_edge.model.manifest import (
@@ -43,7 +44,6 @@ from munit_edge.model.manifest import (
     Manifest,
     ParityEntry,
     manifest_json,
-    read_graph,
     size_rules,
 )
 from munit_edge.model.precision import PRECISION_FACTS, Precision
@@ -218,11 +218,9 @@ def _export_half_checked_as_float32(
     """
     choice, _, manifest = _write_half(export, reference, precision)
     config, device = export.checkpoint.config, Device("cpu")
-    onnx = require("onnx", f"checking {precision} graphs")
 
     def model_of(entry: GraphEntry) -> bytes:
-        model = onnx.load_from_string(read_graph(export.directory, entry))
-        copied: bytes = as_float32(model).SerializeToString()
+        copied: bytes = as_float32(load_graph(export.directory, entry)).SerializeToString()
         return copied
 
     networks = round_weights(reference.generators, precision, choice.gate.kept_fp32)
@@ -255,7 +253,7 @@ def _export_eight_bits(export: _Export, reference: Reference, precision: Precisi
     before = options.model_copy(update={"precision": "fp32"})
     manifest = _export_fp32(replace(export, options=before))
     with directory_graphs(export.directory, manifest, Device("cpu")) as exported:
-        choice, graphs = choose_eight_bits(
+        choice, calibrated = choose_eight_bits(
             reference,
             precision,
             export.directory,
@@ -267,15 +265,17 @@ def _export_eight_bits(export: _Export, reference: Reference, precision: Precisi
     export.steps.step("quality gate")
     entries = [
         _write_graph(
-            graphs[entry.name].quantised(choice.reduced, precision),
+            calibrated[entry.name].quantised(choice.reduced, precision),
             export.directory,
-            entry.model_copy(update={"precision": precision}),
+            entry.model_copy(update={"precision": precision, "weights": None}),
         )
         if entry.kind in GRAPH_KINDS
         else entry
         for entry in manifest.graphs
     ]
-    return manifest.model_copy(update={"graphs": tuple(entries), "gate": (choice.gate,)})
+    # The twins stay in float32, and find little of theirs in the new files.
+    graphs = move_weights(export.directory, entries)
+    return manifest.model_copy(update={"graphs": graphs, "gate": (choice.gate,)})
 
 
 def _generators(export: _Export) -> nn.ModuleDict:
@@ -311,7 +311,8 @@ def _write_graphs(
             traced = (model, module) if domains_alike else None
             entries[entry.name] = _write_graph(model, export.directory, entry)
             export.steps.step(entry.name)
-    return tuple(entries[graph_name(k, domain)] for domain in DOMAINS for k in graph_kinds(options))
+    written = [entries[graph_name(k, domain)] for domain in DOMAINS for k in graph_kinds(options)]
+    return move_weights(export.directory, written)
 
 
 def _write_graph(model: Any, directory: Path, entry: GraphEntry) -> GraphEntry:
@@ -320,9 +321,7 @@ def _write_graph(model: Any, directory: Path, entry: GraphEntry) -> GraphEntry:
     metadata = {item.key: item.value for item in model.metadata_props}
     metadata["munit_edge.precision"] = entry.precision
     onnx.helper.set_model_props(model, metadata)
-    path = directory / entry.file
-    path.write_bytes(model.SerializeToString())
-    return entry.model_copy(update={"sha256": sha256(path)})
+    return write_graph(model, directory, entry)
 
 
 def _metadata(export: _Export, entry: GraphEntry) -> dict[str, str]:

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from munit_edge.engines.devices import Device
 from munit_edge.engines.onnxruntime.runner import OnnxRuntimeGraphs, OnnxRuntimeRunner
 from munit_edge.export.quality_gate import Array, OnPart, batch_feeds, image_feed
+from munit_edge.export.weights_files import load_graph
 from munit_edge.extras import require
 from munit_edge.images.io import Images
 from munit_edge.model.config import DOMAINS, GRAPH_KINDS, Domain, GraphKind
-from munit_edge.model.manifest import GraphEntry, Manifest, TensorEntry, read_graph
+from munit_edge.model.manifest import GraphEntry, Manifest, TensorEntry
 from munit_edge.model.precision import PRECISION_FACTS, Precision
 from munit_edge.styles.codes import sample_styles
 from munit_edge.trainer.torch_api import torch
@@ -269,13 +270,12 @@ def calibrate(
     Returns:
         The translating graphs by name, such as `decoder_b`.
     """
-    onnx = require("onnx", _PURPOSE)
     entries = {entry.name: entry for entry in manifest.graphs if entry.kind in GRAPH_KINDS}
     found = {}
     codes: dict[tuple[GraphKind, Domain], list[Array]] = {}
     # Decoders last: they get the encoders' codes.
     for entry in sorted(entries.values(), key=lambda entry: entry.kind == "decoder"):
-        model = onnx.load_from_string(read_graph(directory, entry))
+        model = load_graph(directory, entry)
         key = entry.kind, entry.domain
         with contextlib.closing(_observed(model, entry)) as runner:
             if entry.kind == "decoder":

@@ -153,8 +153,8 @@ class Translator(Closing):
         """Begin to open a graph that a later call will use; returns at once.
 
         Useful while an image is being read. While another graph runs it saves little, as both want
-        all cores, and memory peaks: a graph takes three times its size while it is opened. Errors
-        are left to the later call.
+        all cores, and memory peaks: a graph takes up to three times its size while it is opened.
+        Errors are left to the later call.
 
         Args:
             kind: "content_encoder", "style_encoder" or "decoder".

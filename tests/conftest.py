@@ -117,15 +117,17 @@ def make_checkpoint(path: Path, config: ModelConfig, seed: int = 0) -> Path:
     return path
 
 
-def _exported(request: pytest.FixtureRequest, checkpoint: Path) -> Path:
+def _exported(
+    request: pytest.FixtureRequest, checkpoint: Path, folder: str = "model", *, twins: bool = False
+) -> Path:
     from munit_edge.export.model_directory import export_model
     from munit_edge.export.options import ExportOptions
 
     def make(folder: Path) -> None:
-        export_model(checkpoint, folder, ExportOptions(stats_graphs=False))
+        export_model(checkpoint, folder, ExportOptions(stats_graphs=twins))
 
     name = str(request.fixturename)
-    return shared_folder(request.config, name, make, checkpoint.with_name("model"))
+    return shared_folder(request.config, name, make, checkpoint.with_name(folder))
 
 
 @pytest.fixture(scope="session")
@@ -150,3 +152,9 @@ def tiny_model(request: pytest.FixtureRequest, tiny_checkpoint: Path) -> Path:
 def tiny_sn_model(request: pytest.FixtureRequest, tiny_sn_checkpoint: Path) -> Path:
     """The model directory of `tiny_sn_checkpoint`. Do not write to it."""
     return _exported(request, tiny_sn_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def tiny_twins_model(request: pytest.FixtureRequest, tiny_checkpoint: Path) -> Path:
+    """The model directory of `tiny_checkpoint` with `*_stats` graphs. Do not write to it."""
+    return _exported(request, tiny_checkpoint, "twins", twins=True)

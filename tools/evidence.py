@@ -169,7 +169,7 @@ class Subject(StrictModel):
     seeded: bool
     """Whether it was made for the measurement, with random weights from a fixed seed."""
     graphs: dict[str, dict[str, Sha256]]
-    """Hashes of the graphs' files by name, by precision."""
+    """Hashes of the graphs (`GraphEntry.content_sha256`) by name, by precision."""
 
 
 class Evidence(StrictModel):

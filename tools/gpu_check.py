@@ -424,7 +424,7 @@ def _check_same(checkpoint: Path | None, models: list[Model]) -> None:
 
 def _subject(checkpoint: Path | None, models: list[Model], *, seeded: bool) -> Subject:
     graphs = {
-        model.precision: {entry.name: entry.sha256 for entry in model.manifest.graphs}
+        model.precision: {entry.name: entry.content_sha256 for entry in model.manifest.graphs}
         for model in models
     }
     if models:

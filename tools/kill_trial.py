@@ -254,10 +254,11 @@ def _check_model(work: Path) -> Iterator[str]:
 
 def _check_hashes(model: Path) -> None:
     manifest = json.loads((model / "munit_edge.json").read_text())
-    for graph in manifest["graphs"]:
-        data = (model / graph["file"]).read_bytes()
-        if hashlib.sha256(data).hexdigest() != graph["sha256"]:
-            raise ValueError(f"{graph['file']} is not what the manifest says")
+    graphs = manifest["graphs"]
+    for file in [*graphs, *(graph["weights"] for graph in graphs if graph["weights"])]:
+        data = (model / file["file"]).read_bytes()
+        if hashlib.sha256(data).hexdigest() != file["sha256"]:
+            raise ValueError(f"{file['file']} is not what the manifest says")
 
 
 def _check_images(work: Path) -> Iterator[str]:

@@ -168,7 +168,8 @@ def _trim(directory: Path, precision: Precision) -> None:
     }
     for entry in manifest.graphs:
         if entry.name not in needed:
-            (directory / entry.file).unlink()
+            for file in entry.files:
+                (directory / file).unlink()
     kept = {
         "graphs": tuple(entry for entry in manifest.graphs if entry.name in needed),
         "parity": tuple(p for p in manifest.parity if p.check in {*needed, *directions(precision)}),

@@ -16,7 +16,8 @@ from munit_edge.engines.onnxruntime.session import CUDA_PROVIDER, first_line, op
 from munit_edge.errors import EngineError, UnsupportedGraphError
 from munit_edge.extras import require
 from munit_edge.model.config import Domain, GraphKind
-from munit_edge.model.manifest import GraphEntry, Manifest, checked_graph, read_manifest
+from munit_edge.model.manifest import GraphEntry, Manifest, read_manifest
+from munit_edge.model.opening import FileHashes, checked_graph
 
 
 class OnnxRuntimeRunner(Runner):
@@ -130,6 +131,7 @@ def directory_graphs(
         device: where to run.
         keep_content: see `OnnxRuntimeGraphs`.
     """
+    hashes = FileHashes()
 
     def model_of(entry: GraphEntry) -> Path:
         if entry.precision == "bf16" and device.kind == "cpu":
@@ -138,7 +140,7 @@ def directory_graphs(
                 "CPU: use --engine openvino on a CPU that has them, --engine tensorrt on a machine "
                 "with a GPU, or export the model with --precision fp16, int8 or fp32"
             )
-        return checked_graph(directory, entry)
+        return checked_graph(directory, entry, hashes)
 
     return OnnxRuntimeGraphs(manifest, device, model_of, keep_content=keep_content)
 

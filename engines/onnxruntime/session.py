@@ -73,7 +73,7 @@ def open_session(model: bytes | Path, name: str, device: Device) -> Any:
     # ONNX Runtime's own heap takes and keeps more than it needs: 650 instead of 480 MiB at width
     # 64, 256 x 256 pixels and two styles. Allocating from the system each time costs 4 % more time.
     options.enable_cpu_mem_arena = device.kind != "cpu"
-    give_back_freed_memory()  # opening a graph takes three times its size
+    give_back_freed_memory()  # opening a graph takes up to three times its size
     try:
         with _quiet(onnxruntime, device), _source(model) as source:
             # Its own fallback would print to standard output.

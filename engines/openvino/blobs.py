@@ -82,7 +82,7 @@ class BlobSetting(StrictModel):
     """Everything but the sizes that a compiled graph depends on."""
 
     onnx_sha256: str
-    """Of the graph."""
+    """Of the graph and its weights: `GraphEntry.content_sha256`."""
     precision: str
     """Of the graph's weights and arithmetic."""
     computes_in: Hint

@@ -43,7 +43,7 @@ def list_blobs(manifest: Manifest | None = None) -> list[ListedBlob]:
     """
     paths = entry_paths(engines_folder())
     if manifest is not None:
-        starts = {f"-{entry.sha256[:GRAPH_DIGITS]}-" for entry in manifest.graphs}
+        starts = {f"-{entry.content_sha256[:GRAPH_DIGITS]}-" for entry in manifest.graphs}
         paths = [path for path in paths if any(start in path.name for start in starts)]
     # Loads OpenVINO, which takes time.
     here = _here() if paths else None

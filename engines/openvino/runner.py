@@ -18,7 +18,8 @@ from munit_edge.engines.openvino.blobs import Blob, BlobCache, BlobKey, BlobSett
 from munit_edge.engines.openvino.shapes import CompiledSizes, Sizes, check_sizes
 from munit_edge.errors import ConfigError, UnsupportedGraphError
 from munit_edge.model.config import Domain, GraphKind
-from munit_edge.model.manifest import GraphEntry, Manifest, checked_graph, read_manifest
+from munit_edge.model.manifest import GraphEntry, Manifest, read_manifest
+from munit_edge.model.opening import FileHashes, checked_graph
 from munit_edge.system.heap import give_back_freed_memory
 from munit_edge.system.limits import usable_cores
 
@@ -34,10 +35,11 @@ class OpenVinoRunner(Runner):
         openvino: reads and compiles it.
         device_name: OpenVINO's name of the device.
         hint: the type to compute in.
+        hashes: those of files that were compared with the manifest before.
         cache: where it is kept when it is compiled; None: nowhere.
 
     Raises:
-        ModelError: the file is damaged. One whose compiled graphs are in the cache is not read.
+        ModelError: a file is damaged. Those whose compiled graphs are in the cache are not read.
         UnsupportedGraphError: this OpenVINO does not read the graph.
     """
 
@@ -48,11 +50,13 @@ class OpenVinoRunner(Runner):
         openvino: OpenVino,
         device_name: str,
         hint: Hint,
+        hashes: FileHashes,
         cache: BlobCache | None = None,
     ) -> None:
         super().__init__(entry.name, entry.inputs, entry.outputs)
         self._directory = directory
         self._entry = entry
+        self._hashes = hashes
         self._openvino = openvino
         self._device_name = device_name
         self._hint: Hint = hint
@@ -64,7 +68,7 @@ class OpenVinoRunner(Runner):
         self._lock = threading.Lock()
         self._cache = cache
         self._setting = cache and BlobSetting(
-            onnx_sha256=entry.sha256,
+            onnx_sha256=entry.content_sha256,
             precision=entry.precision,
             computes_in=hint,
             machine=cache.machine,
@@ -106,7 +110,7 @@ class OpenVinoRunner(Runner):
         give_back_freed_memory()
 
     def _read(self) -> Any:
-        path = checked_graph(self._directory, self._entry)
+        path = checked_graph(self._directory, self._entry, self._hashes)
         with self._refusals():
             return self._openvino.read(path)
 
@@ -233,6 +237,7 @@ class OpenVinoGraphs(GraphSet):
         # Compiling for a GPU or an NPU takes long, and is not to be done twice at the same time.
         self.opens_ahead = device.kind == "cpu"
         self._directory = directory
+        self._hashes = FileHashes()
         self._manifest = manifest
         self._openvino = openvino
         self._on = device
@@ -248,7 +253,13 @@ class OpenVinoGraphs(GraphSet):
         entry = self._manifest.graph(kind, domain)
         hint = choose(entry, self._on.kind, self._capabilities, self._cpu_precision)
         return OpenVinoRunner(
-            self._directory, entry, self._openvino, self._device_name, hint, self._cache
+            self._directory,
+            entry,
+            self._openvino,
+            self._device_name,
+            hint,
+            self._hashes,
+            self._cache,
         )
 
 

@@ -6,10 +6,12 @@ binding returns is checked, since it reports most failures by False or None and 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pydantic import Field, field_validator, model_validator
@@ -25,6 +27,7 @@ from munit_edge.engines.tensorrt.api import (
 )
 from munit_edge.engines.tensorrt.profiles import GraphProfile
 from munit_edge.errors import ConfigError, EngineError
+from munit_edge.files.paths import utf8_name
 from munit_edge.settings import StrictModel
 
 HardwareCompatibility = Literal["none", "ampere-plus", "same-compute-capability"]
@@ -114,6 +117,7 @@ def build_plan(
     profiles: Sequence[GraphProfile],
     options: BuildOptions,
     *,
+    file: Path | None = None,
     progress: BuildProgress | None = None,
     timing_cache: bytes | None = None,
     on_thread_start: Callable[[], None] | None = None,
@@ -127,6 +131,7 @@ def build_plan(
         onnx: the graph's bytes.
         profiles: shapes of the free inputs; () if no input has a free size.
         options: what to build.
+        file: the graph's file, beside which its weights file lies; None: `onnx` holds all weights.
         progress: receives every phase and step.
         timing_cache: of an earlier build (b"" for none yet); None: build without one.
         on_thread_start: called in the thread that builds, to choose its CUDA device.
@@ -146,7 +151,7 @@ def build_plan(
             if on_thread_start:
                 on_thread_start()
             build = _Build(api, name, options, cancelled, progress)
-            results.append(build.run(onnx, profiles, timing_cache))
+            results.append(build.run(onnx, file, profiles, timing_cache))
         except BaseException as exc:  # handed to the caller's thread
             failures.append(exc)
         finally:
@@ -189,7 +194,11 @@ class _Build:
         self._progress = progress
 
     def run(
-        self, onnx: bytes, profiles: Sequence[GraphProfile], timing_cache: bytes | None
+        self,
+        onnx: bytes,
+        file: Path | None,
+        profiles: Sequence[GraphProfile],
+        timing_cache: bytes | None,
     ) -> BuiltPlan:
         api, trt = self._api, self._api.module
         started = time.monotonic()
@@ -203,7 +212,11 @@ class _Build:
             )
             # The network's weights lie in the parser's memory: it must outlive the build.
             parser = trt.OnnxParser(network, api.logger)
-            if not parser.parse(onnx):
+            # The bytes, which were compared with the manifest; the path only shows where the
+            # weights file is, which is read here.
+            with utf8_name(file) if file else contextlib.nullcontext() as path:
+                parsed = parser.parse(onnx, path)
+            if not parsed:
                 raise EngineError(self._parser_faults(parser, messages))
             config = self._made(builder.create_builder_config(), "a configuration", messages)
             self._configure(config)

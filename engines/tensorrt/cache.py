@@ -53,7 +53,8 @@ from munit_edge.engines.tensorrt.sidecar import (
 from munit_edge.errors import EngineError
 from munit_edge.files.atomic import atomic_file
 from munit_edge.files.unfinished import sweep
-from munit_edge.model.manifest import GraphEntry, Manifest, read_graph
+from munit_edge.model.manifest import GraphEntry, Manifest
+from munit_edge.model.opening import read_graph
 from munit_edge.settings import StrictModel
 from munit_edge.version import __version__
 
@@ -187,7 +188,7 @@ def _key(entry: GraphEntry, here: BuildHost, profiles: tuple[Profile, ...]) -> P
     facts = here.facts
     return PlanKey(
         # The driver is not in the key: a newer one runs the same plan.
-        onnx_sha256=entry.sha256,
+        onnx_sha256=entry.content_sha256,
         precision=entry.precision,
         tensorrt=here.api.version,
         gpu=facts.name if facts else None,
@@ -212,7 +213,7 @@ def _newest_that_fits(
     reasons, again = [], None
     for path, sidecar in _newest_first(folder, entry, say):
         key = sidecar.key
-        if key.onnx_sha256 != entry.sha256 or not (any_options or key.options == asked):
+        if key.onnx_sha256 != entry.content_sha256 or not (any_options or key.options == asked):
             continue
         # The key that this machine would give it: the differences are the reasons not to use it.
         here_and_now = _key(entry, here, key.profiles)
@@ -272,6 +273,7 @@ def _build(
         read_graph(directory, entry),
         shapes,
         key.options,
+        file=directory / entry.file,
         progress=progress,
         timing_cache=_read_timings(timings) if timings else None,
         on_thread_start=_device_chooser(request, here),
@@ -335,7 +337,7 @@ def _newest_first(folder: Path, entry: GraphEntry, say: Say) -> list[tuple[Path,
 
 
 def _stem(entry: GraphEntry) -> str:
-    return file_stem(entry.name, entry.sha256)
+    return file_stem(entry.name, entry.content_sha256)
 
 
 def _sidecar_path(folder: Path, entry: GraphEntry, key: PlanKey) -> Path:

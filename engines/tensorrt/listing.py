@@ -46,7 +46,7 @@ def list_plans(manifest: Manifest | None = None) -> list[ListedPlan]:
     Reads every plan, to compare its hash.
     """
     folder = engines_folder()
-    wanted = None if manifest is None else {entry.sha256 for entry in manifest.graphs}
+    wanted = None if manifest is None else {entry.content_sha256 for entry in manifest.graphs}
     installed = _installed_versions()
     found = [_look_at(path, installed) for path in _plan_paths(folder)]
     return [plan for plan in found if wanted is None or _belongs(plan, wanted)]

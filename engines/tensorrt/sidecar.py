@@ -23,7 +23,7 @@ class PlanKey(StrictModel):
     """Everything that a plan depends on; plans with other keys lie beside it."""
 
     onnx_sha256: str
-    """Of the graph."""
+    """Of the graph and its weights: `GraphEntry.content_sha256`."""
     precision: str
     """Of the graph's weights and arithmetic."""
     tensorrt: str

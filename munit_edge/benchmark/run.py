@@ -266,5 +266,5 @@ def _file_bytes(path: Path, part: Part, direction: Direction) -> int | None:
         "decoder": (("decoder", target),),
         "translation": (("content_encoder", source), ("decoder", target)),
     }
-    files = [manifest.graph(kind, domain).file for kind, domain in graphs[part]]
+    files = [file for graph in graphs[part] for file in manifest.graph(*graph).files]
     return sum((path / file).stat().st_size for file in files)

@@ -162,6 +162,9 @@ def _report(output: Path, manifest: Manifest, seconds: float) -> None:
             f"{entry.file:<26} {size / 1e6:8.2f} MB   largest difference from torch: "
             f"{worst.worst:.2g} {_unit(worst.unit)}"
         )
+    for weights in dict.fromkeys(entry.weights for entry in manifest.graphs if entry.weights):
+        users = [entry.file for entry in manifest.graphs if entry.weights == weights]
+        write_line(f"{weights.file:<26} {weights.bytes / 1e6:8.2f} MB   of {' and '.join(users)}")
     for direction in ("a2b", "b2a"):
         levels = max(p.worst for p in manifest.parity if p.check == direction)
         write_line(f"{direction}: largest difference from torch: {levels:.2g} of 255 levels")

@@ -29,8 +29,12 @@ DOMAINS: tuple[Domain, ...] = get_args(Domain)
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 GRAPH_KINDS: tuple[GraphKind, ...] = ("content_encoder", "style_encoder", "decoder")
 """The graphs that translate."""
-STATS_KINDS: tuple[GraphKind, ...] = ("content_encoder_stats", "decoder_stats")
+TWINS: dict[GraphKind, GraphKind] = {
+    "content_encoder": "content_encoder_stats",
+    "decoder": "decoder_stats",
+}
 """Their twins with the norms' statistics as input and output; see `norm_statistics`."""
+STATS_KINDS: tuple[GraphKind, ...] = tuple(TWINS.values())
 
 MAX_WIDTH = 65_536
 """Most channels or numbers of any layer; more is a typing error that would exhaust the memory."""

@@ -1,10 +1,10 @@
 """Which other files an ONNX graph would load, found without the onnx package or the weights.
 
-The manifest has the hash of each graph file, and a graph holds all it needs: an export writes no
-other file. A graph that names one is refused before an engine reads it, since that file could be
-any. Devices have no onnx package, so the few fields that can name a file are looked up in the
-protobuf encoding itself: numbers and nesting are those of onnx.proto, which never change. Weights
-are skipped over; they are not read.
+The manifest has the hashes of each graph file and of the one weights file that it may name. A graph
+that names another is refused before an engine reads it, since that file could be any. Devices have
+no onnx package, so the few fields that can name a file are looked up in the protobuf encoding
+itself: numbers and nesting are those of onnx.proto, which never change. Weights are skipped over;
+they are not read.
 """
 
 from __future__ import annotations
@@ -13,12 +13,19 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from munit_edge.errors import ModelError
+from munit_edge.files.plain_data import shown
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DEEPEST = 64
 """Messages inside messages; those of an export are four deep."""
 
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+_KEY, _VALUE = 1, 2
+"""Of an entry in `external_data`."""
+_EXTERNAL = 1
+"""TensorProto.EXTERNAL; DEFAULT is 0."""
+_MAX_DIGITS = 18
+"""Of an offset or a length: such numbers fit in 64 bits."""
 _OPERATOR = 4
 _CONTEXT_NODE = b"EPContext"
 """Operator of ONNX Runtime that may load a compiled graph from a file."""
@@ -40,7 +47,6 @@ _NESTED: dict[str, dict[int, str]] = {
         23: "sparse tensor",
     },
     "sparse tensor": {1: "tensor", 2: "tensor"},
-    "tensor": {},
 }
 """Messages of onnx.proto in which a tensor can be: field number -> message."""
 
@@ -56,15 +62,27 @@ class _Field(NamedTuple):
     """Where the field ends."""
 
 
-def check_self_contained(data: bytes | memoryview, name: str) -> None:
-    """Check that an ONNX graph loads no other file.
+class WeightsFile(NamedTuple):
+    """The only file beside a graph's own that the graph may load."""
+
+    name: str
+    """Its name in the graph's folder."""
+    size: int
+    """In bytes."""
+
+
+def check_other_files(
+    data: bytes | memoryview, name: str, weights: WeightsFile | None = None
+) -> None:
+    """Check that an ONNX graph loads no file but its weights file, and nothing beyond its end.
 
     Args:
         data: the graph file.
         name: what messages call it.
+        weights: the file that may hold its weights; None: the graph file itself holds all.
 
     Raises:
-        ModelError: it would load one, or is not a valid ONNX file.
+        ModelError: it would load something else, or is not a valid ONNX file.
     """
     try:
         with memoryview(data) as view:
@@ -74,43 +92,85 @@ def check_self_contained(data: bytes | memoryview, name: str) -> None:
             # Any bytes without a graph parse as a model of nothing; 7 is ModelProto.graph.
             if not any(field.number == 7 for field in _fields(view, 0, len(view))):
                 raise ValueError("it holds no graph")
-            fault = _find(view, "model", 0, len(view), 0)
+            fault = _find(view, "model", 0, len(view), 0, weights)
     except (ValueError, IndexError) as exc:
         raise ModelError(
             f"{name} is not a valid ONNX file ({exc}): export the model again"
         ) from exc
     if fault is not None:
-        raise ModelError(
-            f"{name} would load {fault}, which the manifest has no hash of: a model directory "
-            "holds each graph in one file; export the model again"
-        )
+        raise ModelError(f"{name} would load {fault}: export the model again")
 
 
-def _find(view: memoryview, message: str, start: int, end: int, depth: int) -> str | None:
-    """What a message would load from another file, or None."""
+def _find(
+    view: memoryview, message: str, start: int, end: int, depth: int, weights: WeightsFile | None
+) -> str | None:
+    """What a message would load from elsewhere than the weights file, or None."""
     if depth > _DEEPEST:
         raise ValueError("it is nested too deeply")
+    if message == "tensor":
+        return _fault_of_tensor(view, start, end, weights)
     nested = _NESTED[message]
     for field in _fields(view, start, end):
         if field.kind == _BYTES and field.number in nested:
-            fault = _find(view, nested[field.number], field.value, field.end, depth + 1)
+            inner = nested[field.number]
+            fault = _find(view, inner, field.value, field.end, depth + 1, weights)
             if fault is not None:
                 return fault
-        if message == "tensor" and _is_external(field):
-            return "weights from another file"
         if message == "node" and field.number == _OPERATOR and field.kind == _BYTES:
             operator = bytes(view[field.value : field.end])
             if operator == _CONTEXT_NODE:
-                return "a compiled graph"
+                return "a compiled graph, which the manifest has no hash of"
     return None
 
 
-def _is_external(field: _Field) -> bool:
-    # TensorProto.DEFAULT is 0, EXTERNAL is 1. A list of file names (external_data) is refused even
-    # without EXTERNAL.
-    if field.number == _DATA_LOCATION:
-        return field.value != 0
-    return field.number == _EXTERNAL_DATA
+def _fault_of_tensor(
+    view: memoryview, start: int, end: int, weights: WeightsFile | None
+) -> str | None:
+    """What is wrong with where a tensor's numbers lie, or None."""
+    locations, entries = [], []
+    for field in _fields(view, start, end):
+        if field.number == _DATA_LOCATION:
+            locations.append(field.value)
+        elif field.number == _EXTERNAL_DATA:
+            entries.append(_entry(view, field))
+    # A list of file names is refused even without EXTERNAL.
+    if not any(locations) and not entries:
+        return None
+    facts = dict(entries)
+    place = facts.get("location", "")
+    if weights is None or place != weights.name:
+        return f"weights from another file ({shown(place)}), which the manifest has no hash of"
+    # Exactly what an export writes: parsers differ in what they make of the rest.
+    if locations != [_EXTERNAL] or sorted(key for key, _ in entries) != [
+        *("length", "location", "offset")
+    ]:
+        return f"weights from {weights.name} in an unknown way"
+    offset, length = (_whole(facts[key]) for key in ("offset", "length"))
+    if offset is None or length is None or offset + length > weights.size:
+        return (
+            f"weights that are not in {weights.name} (offset {shown(facts['offset'])}, length "
+            f"{shown(facts['length'])}, and the file has {weights.size} bytes)"
+        )
+    return None
+
+
+def _entry(view: memoryview, entry: _Field) -> tuple[str, str]:
+    """Key and value of an entry in `external_data`."""
+    if entry.kind != _BYTES:
+        raise ValueError("it has a field of an unknown kind")
+    found = {_KEY: "", _VALUE: ""}
+    for field in _fields(view, entry.value, entry.end):
+        # Of repeated fields parsers take the last.
+        if field.kind == _BYTES and field.number in found:
+            found[field.number] = str(view[field.value : field.end], "utf-8", "replace")
+    return found[_KEY], found[_VALUE]
+
+
+def _whole(text: str) -> int | None:
+    """A number in plain decimal digits; None: it is something else, or too large."""
+    if len(text) > _MAX_DIGITS or not (text.isascii() and text.isdigit()):
+        return None
+    return int(text)
 
 
 def _fields(view: memoryview, start: int, end: int) -> Iterator[_Field]:

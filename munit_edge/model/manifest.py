@@ -1,25 +1,23 @@
-"""The manifest: the description of a model directory, and the check that its files are intact.
+"""The manifest: the description of a model directory.
 
 model/
 munit_edge.json          this manifest
-content_encoder_a.onnx   ... three graphs for each domain
+content_encoder_a.onnx   ... three graphs for each domain, and `*_stats` twins of two
+decoder_a.weights        ... large tensors, of a graph and its twin
 styles/*.json            saved style codes (optional)
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from munit_edge.errors import ConfigError, InputError, ModelError
-from munit_edge.files.atomic import sha256
 from munit_edge.files.paths import exists, is_file, is_folder
 from munit_edge.files.plain_data import read_json, shown
 from munit_edge.files.replacing import FolderKind
@@ -34,7 +32,6 @@ from munit_edge.model.config import (
     TensorIO,
     graph_name,
 )
-from munit_edge.model.graph_files import check_self_contained
 from munit_edge.model.norm_statistics import num_rows
 from munit_edge.model.precision import PRECISION_FACTS, Precision
 from munit_edge.settings import StrictModel, validate
@@ -42,8 +39,6 @@ from munit_edge.settings import StrictModel, validate
 MANIFEST_FILE = "munit_edge.json"
 STYLES_FOLDER = "styles"
 """Where a model directory keeps saved styles (`munit_edge.styles.saved`)."""
-MAX_NAME = 255
-"""Characters of a graph's file name."""
 FORMAT_VERSION: Literal[1] = 1
 
 
@@ -59,6 +54,17 @@ class TensorEntry(StrictModel):
     """A number where the size is fixed, a name where it is free."""
 
 
+class WeightsEntry(StrictModel):
+    """A file with large tensors of a graph and its `*_stats` twin: ONNX external data."""
+
+    file: str
+    """File name inside the model directory."""
+    sha256: str
+    """Hash of the file, hexadecimal."""
+    bytes: int = Field(ge=1)
+    """Size of the file."""
+
+
 class GraphEntry(StrictModel):
     """One graph of the model directory."""
 
@@ -70,6 +76,8 @@ class GraphEntry(StrictModel):
     """File name inside the model directory."""
     sha256: str
     """Hash of the file, hexadecimal."""
+    weights: WeightsEntry | None = None
+    """The file with those of its tensors that are not in `file`; None: all are in `file`."""
     opset: int
     """ONNX operator set."""
     precision: Precision = "fp32"
@@ -83,6 +91,18 @@ class GraphEntry(StrictModel):
     def name(self) -> str:
         """What the graph is called, such as `decoder_b`."""
         return graph_name(self.kind, self.domain)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that an engine reads."""
+        return (self.file, *([self.weights.file] if self.weights else []))
+
+    @property
+    def content_sha256(self) -> str:
+        """Hash of all that is in the files: that of `file` alone, or of both hashes."""
+        if self.weights is None:
+            return self.sha256
+        return hashlib.sha256(f"{self.sha256} {self.weights.sha256}".encode()).hexdigest()
 
 
 class ParityEntry(StrictModel):
@@ -218,6 +238,15 @@ class Manifest(StrictModel):
     versions: dict[str, str]
     """Versions of the programs that made the export."""
 
+    @model_validator(mode="after")
+    def _check_weights(self) -> Manifest:
+        known: dict[str, WeightsEntry] = {}
+        for entry in self.graphs:
+            weights = entry.weights
+            if weights and known.setdefault(weights.file, weights) != weights:
+                raise ValueError(f"two graphs disagree on {shown(weights.file)}")
+        return self
+
     def graph(self, kind: GraphKind, domain: Domain) -> GraphEntry:
         """The entry of one graph.
 
@@ -232,11 +261,17 @@ class Manifest(StrictModel):
         )
 
 
+def weights_file(kind: GraphKind, domain: Domain) -> str:
+    """Name of the weights file of a translating graph and its twin."""
+    return f"{graph_name(kind, domain)}.weights"
+
+
 def _model_files(data: Mapping[str, Any]) -> frozenset[str]:
     """Names of the files that an export writes; the manifest's contents do not change them."""
     kinds = (*GRAPH_KINDS, *STATS_KINDS)
     graphs = [f"{graph_name(kind, domain)}.onnx" for kind in kinds for domain in DOMAINS]
-    return frozenset([MANIFEST_FILE, *graphs])
+    weights = [weights_file(kind, domain) for kind in GRAPH_KINDS for domain in DOMAINS]
+    return frozenset([MANIFEST_FILE, *graphs, *weights])
 
 
 MODEL_DIRECTORY = FolderKind(
@@ -361,71 +396,6 @@ def read_manifest(directory: Path) -> Manifest:
         return validate(Manifest, data, str(path))
     except ConfigError as exc:
         raise ModelError(f"{exc}; export the model again") from exc
-
-
-def read_graph(directory: Path, entry: GraphEntry) -> bytes:
-    """The bytes of a graph file, after its hash was compared with the manifest.
-
-    Raises:
-        ModelError: the file is missing, not the one that was exported, or would load another file.
-    """
-    path = _graph_path(directory, entry)
-    with _read_errors(path):
-        data = path.read_bytes()
-    _check_hash(path, entry, hashlib.sha256(data).hexdigest())
-    check_self_contained(data, str(path))
-    return data
-
-
-def checked_graph(directory: Path, entry: GraphEntry) -> Path:
-    """The path of a graph file, after its hash was compared with the manifest.
-
-    For engines that read the file themselves, so that its bytes are not held twice.
-
-    Raises:
-        ModelError: the file is missing, not the one that was exported, or would load another file.
-    """
-    path = _graph_path(directory, entry)
-    with _read_errors(path):
-        found = sha256(path)
-    _check_hash(path, entry, found)
-    with _read_errors(path), path.open("rb") as file:
-        # An empty file cannot be mapped.
-        if not file.read(1):
-            check_self_contained(b"", str(path))
-        # What is skipped over is not read, and nothing is copied.
-        with (
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-            memoryview(mapped) as view,
-        ):
-            check_self_contained(view, str(path))
-    return path
-
-
-def _graph_path(directory: Path, entry: GraphEntry) -> Path:
-    # The manifest may come from anybody: a name with a folder in it could point at any file.
-    if Path(entry.file).name != entry.file or len(entry.file) > MAX_NAME or "\0" in entry.file:
-        raise ModelError(
-            f"the manifest names {shown(entry.file)}, which is no file in {directory}: "
-            "export the model again"
-        )
-    return directory / entry.file
-
-
-@contextlib.contextmanager
-def _read_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise ModelError(f"{path} cannot be read ({exc.strerror}): export the model again") from exc
-
-
-def _check_hash(path: Path, entry: GraphEntry, found: str) -> None:
-    if found != entry.sha256:
-        raise ModelError(
-            f"{path} is not the file that was exported: its SHA-256 is {found[:12]}..., the "
-            f"manifest says {entry.sha256[:12]}...; copy the model directory again or export it"
-        )
 
 
 def manifest_json(manifest: Manifest) -> str:

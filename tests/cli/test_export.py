@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from functools import partial
@@ -120,6 +121,7 @@ def test_fp16(
         assert gate.kept_fp32 == ("decoder_a.to_image", "decoder_b.to_image")
         assert min(result.psnr_db for result in gate.results) > 45
     assert "fp16 against fp32, rounded arithmetic, a2b: PSNR " in out
+    assert re.search(r"^decoder_b\.weights +\d+\.\d\d MB   of decoder_b\.onnx$", out, re.MULTILINE)
     assert "kept in fp32: decoder_a.to_image, decoder_b.to_image\n" in out
     graph = onnx.load(model / "decoder_b.onnx")
     assert {"munit_edge.precision": "fp16"}.items() <= {

@@ -32,7 +32,8 @@ STATS_GRAPHS = {
 
 def test_directory_holds_graphs_and_manifest(tiny_model: Path) -> None:
     files = {path.name for path in tiny_model.iterdir()}
-    assert files == {"munit_edge.json", *(f"{name}.onnx" for name in ALL_GRAPHS)}
+    graphs = {f"{name}.{suffix}" for name in ALL_GRAPHS for suffix in ("onnx", "weights")}
+    assert files == {"munit_edge.json", *graphs}
 
 
 def test_manifest_says_what_is_there(tiny_model: Path, tiny_checkpoint: Path) -> None:

@@ -12,7 +12,9 @@ from munit_edge.export.half_precision import in_half
 from munit_edge.export.onnx_graph import export_graph
 from munit_edge.export.options import ExportOptions
 from munit_edge.export.other_domain import with_weights_of
+from munit_edge.export.weights_files import load_graph
 from munit_edge.model.config import Domain
+from munit_edge.model.manifest import read_manifest
 from munit_edge.model.precision import Precision
 from munit_edge.trainer.checkpoint import open_checkpoint
 from munit_edge.trainer.fast.folding import fold_decoders
@@ -28,7 +30,12 @@ def test_the_copy_is_what_tracing_gives(tiny_checkpoint: Path, tiny_model: Path)
     """A decoder has weights of every form: some norms' scales are stored as [C, 1, 1]."""
     generators = open_checkpoint(tiny_checkpoint).generators()
     fold_decoders(generators)
-    _check_copy(onnx.load(tiny_model / "decoder_a.onnx"), generators, "fp32", tiny_checkpoint)
+    _check_copy(
+        load_graph(tiny_model, read_manifest(tiny_model).graph("decoder", "a")),
+        generators,
+        "fp32",
+        tiny_checkpoint,
+    )
 
 
 @pytest.mark.slow
@@ -72,7 +79,7 @@ def test_weights_that_cannot_be_told_apart_are_not_exchanged(
     """Neither where the graph holds a result of them, nor where two that it reshapes are equal."""
     generators = open_checkpoint(tiny_checkpoint).generators()
     fold_decoders(generators)
-    graph = onnx.load(tiny_model / "decoder_a.onnx")
+    graph = load_graph(tiny_model, read_manifest(tiny_model).graph("decoder", "a"))
     a, b = (_module(generators, "decoder", domain) for domain in ("a", "b"))
     assert with_weights_of(graph, a, b, "decoder_b", {}) is not None
     norms = [value for name, value in a.named_parameters() if ".up.0.norm." in name]

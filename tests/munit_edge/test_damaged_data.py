@@ -17,7 +17,8 @@ import munit_edge
 from munit_edge.engines.tensorrt.sidecar import SidecarError, read_sidecar
 from munit_edge.errors import ModelError, MunitEdgeError
 from munit_edge.images.sample_data import LABELS_FILE, read_labels
-from munit_edge.model.manifest import MANIFEST_FILE, checked_graph, read_manifest
+from munit_edge.model.manifest import MANIFEST_FILE, read_manifest
+from munit_edge.model.opening import checked_graph
 from munit_edge.styles.files import read_style_file, sampled_style
 from munit_edge.trainer.checkpoint import (
     INFO_FILE,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -32,7 +33,8 @@ from munit_edge.engines.tensorrt.profiles import (
     graph_profiles,
 )
 from munit_edge.errors import EngineError
-from munit_edge.model.manifest import GraphEntry, read_graph, read_manifest
+from munit_edge.model.manifest import GraphEntry, read_manifest
+from munit_edge.model.opening import read_graph
 
 RTX = BuildOptions(target="tensorrt-rtx", compute_capabilities=("8.6",), optimization_level=0)
 
@@ -67,7 +69,19 @@ def _profiles(model: Path, entry: GraphEntry, **words: Any) -> tuple[GraphProfil
 def _build(model: Path, kind: Any, domain: Any, **words: Any) -> BuiltPlan:
     entry = read_manifest(model).graph(kind, domain)
     profiles = _profiles(model, entry, **words)
-    return build_plan(f"{kind}_{domain}", read_graph(model, entry), profiles, RTX)
+    return _plan(f"{kind}_{domain}", model, entry, profiles)
+
+
+def _plan(
+    name: str,
+    model: Path,
+    entry: GraphEntry,
+    profiles: tuple[GraphProfile, ...],
+    options: BuildOptions = RTX,
+    **words: Any,
+) -> BuiltPlan:
+    data, file = read_graph(model, entry), model / entry.file
+    return build_plan(name, data, profiles, options, file=file, **words)
 
 
 @needs_rtx
@@ -83,7 +97,7 @@ def test_progress_streams(tiny_model: Path) -> None:
     entry = read_manifest(tiny_model).graph("style_encoder", "a")
     recorder = Recorder()
     profiles = _profiles(tiny_model, entry, sizes="32")
-    build_plan("s", read_graph(tiny_model, entry), profiles, RTX, progress=recorder)
+    _plan("s", tiny_model, entry, profiles, progress=recorder)
     roots = [phase for phase, parent in recorder.parents.items() if parent is None]
     assert len(roots) == 1
     assert len(recorder.steps) > len(recorder.phases) > 1
@@ -116,10 +130,10 @@ def test_ctrl_c_cancels_the_build(tiny_model: Path, monkeypatch: pytest.MonkeyPa
     recorder = Interrupting()
     profiles = _profiles(tiny_model, entry, sizes="32")
     with pytest.raises(KeyboardInterrupt):
-        build_plan("d", read_graph(tiny_model, entry), profiles, RTX, progress=recorder)
+        _plan("d", tiny_model, entry, profiles, progress=recorder)
     stopped_at = len(recorder.steps)
     complete = Recorder()
-    build_plan("d", read_graph(tiny_model, entry), profiles, RTX, progress=complete)
+    _plan("d", tiny_model, entry, profiles, progress=complete)
     assert stopped_at < len(complete.steps) / 2
 
 
@@ -132,13 +146,8 @@ def test_a_progress_display_that_fails_is_named(tiny_model: Path) -> None:
             raise OSError("no terminal")
 
     with pytest.raises(EngineError, match=r"the progress display failed \(OSError: no terminal\)"):
-        build_plan(
-            "s",
-            read_graph(tiny_model, entry),
-            _profiles(tiny_model, entry, sizes="32"),
-            RTX,
-            progress=Broken(),
-        )
+        profiles = _profiles(tiny_model, entry, sizes="32")
+        _plan("s", tiny_model, entry, profiles, progress=Broken())
 
 
 def _graph(node: onnx.NodeProto, *types: int) -> bytes:
@@ -194,23 +203,37 @@ def test_a_bad_profile_is_refused(
     low, best, high = shapes
     profile = {"image": ShapeRange(min=low, opt=best, max=high)}
     with pytest.raises(EngineError, match=message):
-        build_plan("s", read_graph(tiny_model, entry), (profile,), RTX)
+        _plan("s", tiny_model, entry, (profile,))
+
+
+@needs_rtx
+def test_weights_are_read_beside_the_graph(tiny_model: Path, tmp_path: Path) -> None:
+    """Also in a folder whose name is not UTF-8; without the path they are not found."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/gr\xfcn"))
+    try:
+        model = Path(shutil.copytree(tiny_model, folder))
+    except OSError:
+        pytest.skip("this file system takes only UTF-8")
+    entry = read_manifest(model).graph("style_encoder", "a")
+    profiles = _profiles(model, entry, sizes="32")
+    assert _plan("s", model, entry, profiles).plan == _plan("s", tiny_model, entry, profiles).plan
+    with pytest.raises(EngineError, match="cannot read graph s"):
+        build_plan("s", read_graph(model, entry), profiles, RTX)
 
 
 @needs_rtx
 def test_a_free_size_needs_a_profile(tiny_model: Path) -> None:
     entry = read_manifest(tiny_model).graph("style_encoder", "a")
     with pytest.raises(EngineError, match=r"could not build graph s: .*profile.*--sizes"):
-        build_plan("s", read_graph(tiny_model, entry), (), RTX)
+        _plan("s", tiny_model, entry, ())
 
 
 @needs_rtx
 def test_a_profile_of_another_graph_is_refused(tiny_model: Path) -> None:
     manifest = read_manifest(tiny_model)
     profiles = _profiles(tiny_model, manifest.graph("decoder", "b"), sizes="32")
-    data = read_graph(tiny_model, manifest.graph("style_encoder", "a"))
     with pytest.raises(EngineError, match="has the inputs image and the profile names content"):
-        build_plan("s", data, profiles, RTX)
+        _plan("s", tiny_model, manifest.graph("style_encoder", "a"), profiles)
 
 
 @needs_rtx
@@ -227,7 +250,7 @@ def test_compute_capabilities_are_checked(
     entry = read_manifest(tiny_model).graph("style_encoder", "a")
     options = RTX.model_copy(update={"compute_capabilities": capabilities})
     with pytest.raises(EngineError, match=message):
-        build_plan("s", read_graph(tiny_model, entry), (), options)
+        _plan("s", tiny_model, entry, (), options)
 
 
 @pytest.mark.parametrize(

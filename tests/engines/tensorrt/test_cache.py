@@ -30,6 +30,7 @@ from munit_edge.engines.tensorrt.cache import BuildRequest, Plan, find_or_build
 from munit_edge.engines.tensorrt.listing import list_plans, prune_plans
 from munit_edge.engines.tensorrt.profiles import declare_profiles
 from munit_edge.errors import EngineError, ModelError, OutputError
+from munit_edge.files.atomic import sha256
 from munit_edge.model.manifest import GraphEntry, read_manifest
 from munit_edge.model.precision import Precision
 
@@ -106,7 +107,7 @@ def test_a_plan_is_built_once_and_then_found(ask: Asker, machine: Machine, cache
     assert stat.S_IMODE((cache / "engines").stat().st_mode) == 0o700
     key = first.sidecar.key
     assert (key.gpu, key.compute_capability, key.cuda_major) == ("Orin", "8.7", 12)
-    assert key.onnx_sha256 == ask.entry.sha256
+    assert key.onnx_sha256 == ask.entry.content_sha256
     assert first.sidecar.driver_version == 12060
 
 
@@ -297,11 +298,30 @@ def test_timings_are_kept_unless_not_wanted(ask: Asker, machine: Machine) -> Non
     assert machine.timing_caches[-1] is None
 
 
+def test_other_weights_are_another_engine(ask: Asker, machine: Machine, tmp_path: Path) -> None:
+    """The same graph file, with a weights file of which only the numbers differ."""
+    first = ask("64")
+    ask.model = Path(shutil.copytree(ask.model, tmp_path / "model"))
+    assert ask.entry.weights
+    file = ask.model / ask.entry.weights.file
+    _flip(file)
+    weights = ask.entry.weights.model_copy(update={"sha256": sha256(file)})
+    ask.entry = ask.entry.model_copy(update={"weights": weights})
+    second = ask("64")
+    assert second.built
+    assert second.path != first.path
+    others = tuple(e for e in ask.manifest.graphs if e.name != ask.entry.name)
+    changed = ask.manifest.model_copy(update={"graphs": (ask.entry, *others)})
+    assert [plan.path for plan in list_plans(changed)] == [second.path]
+    assert [plan.path for plan in list_plans(ask.manifest)] == [first.path]
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "weights"])
 def test_a_damaged_graph_is_not_built(
-    ask: Asker, machine: Machine, tiny_model: Path, tmp_path: Path
+    suffix: str, ask: Asker, machine: Machine, tiny_model: Path, tmp_path: Path
 ) -> None:
     ask.model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
-    _flip(ask.model / "decoder_b.onnx")
+    _flip(ask.model / f"decoder_b.{suffix}")
     with pytest.raises(ModelError, match="is not the file that was exported"):
         ask("64")
     assert not machine.built

@@ -24,6 +24,7 @@ def model(tmp_path: Path) -> Path:
     path.mkdir()
     (path / MANIFEST_FILE).write_text(json.dumps({"format_version": 1, "graphs": []}))
     (path / "decoder_b.onnx").write_bytes(b"old")
+    (path / "decoder_b.weights").write_bytes(b"old")
     (path / ".DS_Store").touch()
     (path / f"{PARTIAL_PREFIX}x").touch()
     return path
@@ -46,7 +47,11 @@ def test_a_folder_of_the_same_kind_is_replaced_when_asked(model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["notes.txt", "decoder_b.onnx.data", "sub/decoder_b.onnx", "photos/x.jpg", "style/a"]
+    "name",
+    [
+        *("notes.txt", "decoder_b.onnx.data", "decoder_b_stats.weights", "my.weights"),
+        *("sub/decoder_b.onnx", "photos/x.jpg", "style/a"),
+    ],
 )
 def test_files_of_the_user_are_named_and_stay(name: str, model: Path) -> None:
     (model / name).parent.mkdir(exist_ok=True)
