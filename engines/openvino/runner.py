@@ -15,9 +15,15 @@ from munit_edge.engines.devices import Device, DeviceKind
 from munit_edge.engines.openvino.api import OpenVino, reason
 from munit_edge.engines.openvino.arithmetic import CpuPrecision, Hint, check_cpu_precision, choose
 from munit_edge.engines.openvino.shapes import CompiledSizes, Sizes, check_sizes
-from munit_edge.errors import ConfigError, UnsupportedGraphError
+from munit_edge.errors import UnsupportedGraphError
 from munit_edge.model.config import Domain, GraphKind
-from munit_edge.model.manifest import GraphEntry, Manifest, checked_graph, read_manifest
+from munit_edge.model.manifest import (
+    GraphEntry,
+    Manifest,
+    checked_graph,
+    graph_read_errors,
+    read_manifest,
+)
 from munit_edge.system.heap import give_back_freed_memory
 from munit_edge.system.limits import usable_cores
 
@@ -35,7 +41,7 @@ class OpenVinoRunner(Runner):
         hint: the type to compute in.
 
     Raises:
-        ModelError: the file is damaged.
+        ModelError: the file is damaged, or cannot be read.
         UnsupportedGraphError: this OpenVINO does not read the graph.
     """
 
@@ -87,7 +93,7 @@ class OpenVinoRunner(Runner):
 
     def _read(self) -> Any:
         path = checked_graph(self._directory, self._entry)
-        with self._refusals():
+        with graph_read_errors(path), self._refusals():
             return self._openvino.read(path)
 
     def _compile(self, sizes: Sizes | None) -> Any:
@@ -126,7 +132,7 @@ class OpenVinoRunner(Runner):
         """Errors in reading or compiling."""
         try:
             yield
-        except (RuntimeError, OSError) as exc:
+        except RuntimeError as exc:
             raise UnsupportedGraphError(
                 f"OpenVINO {self._openvino.version} cannot run graph {self.name} on "
                 f"{self._device_name} ({reason(exc)}): update it with `pip install -U openvino`, "
@@ -209,11 +215,6 @@ def open_openvino(
         EngineError: OpenVINO is not installed, or finds no such device.
     """
     manifest = read_manifest(directory)
-    if device.partition(":")[0] == "cuda":
-        raise ConfigError(
-            f"device '{device}' is a GPU of NVIDIA's, which OpenVINO does not run on: use "
-            "--device cpu, gpu (Intel's) or npu, or --engine onnxruntime or tensorrt"
-        )
     name = "cpu" if device == "auto" else device
     chosen = Device.parse(name, kinds=DEVICE_KINDS)
     return OpenVinoGraphs(directory, manifest, OpenVino(), chosen, cpu_precision=cpu_precision)

@@ -370,7 +370,7 @@ def read_graph(directory: Path, entry: GraphEntry) -> bytes:
         ModelError: the file is missing, not the one that was exported, or would load another file.
     """
     path = _graph_path(directory, entry)
-    with _read_errors(path):
+    with graph_read_errors(path):
         data = path.read_bytes()
     _check_hash(path, entry, hashlib.sha256(data).hexdigest())
     check_self_contained(data, str(path))
@@ -386,10 +386,10 @@ def checked_graph(directory: Path, entry: GraphEntry) -> Path:
         ModelError: the file is missing, not the one that was exported, or would load another file.
     """
     path = _graph_path(directory, entry)
-    with _read_errors(path):
+    with graph_read_errors(path):
         found = sha256(path)
     _check_hash(path, entry, found)
-    with _read_errors(path), path.open("rb") as file:
+    with graph_read_errors(path), path.open("rb") as file:
         # An empty file cannot be mapped.
         if not file.read(1):
             check_self_contained(b"", str(path))
@@ -413,7 +413,8 @@ def _graph_path(directory: Path, entry: GraphEntry) -> Path:
 
 
 @contextlib.contextmanager
-def _read_errors(path: Path) -> Iterator[None]:
+def graph_read_errors(path: Path) -> Iterator[None]:
+    """Turn an `OSError` in reading a graph's file into a `ModelError`."""
     try:
         yield
     except OSError as exc:
