@@ -117,15 +117,17 @@ def make_checkpoint(path: Path, config: ModelConfig, seed: int = 0) -> Path:
     return path
 
 
-def _exported(request: pytest.FixtureRequest, checkpoint: Path) -> Path:
+def _exported(
+    request: pytest.FixtureRequest, checkpoint: Path, *, stats_graphs: bool = False
+) -> Path:
     from munit_edge.export.model_directory import export_model
     from munit_edge.export.options import ExportOptions
 
     def make(folder: Path) -> None:
-        export_model(checkpoint, folder, ExportOptions(stats_graphs=False))
+        export_model(checkpoint, folder, ExportOptions(stats_graphs=stats_graphs))
 
     name = str(request.fixturename)
-    return shared_folder(request.config, name, make, checkpoint.with_name("model"))
+    return shared_folder(request.config, name, make, checkpoint.with_name(name))
 
 
 @pytest.fixture(scope="session")
@@ -144,6 +146,12 @@ def tiny_sn_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_model(request: pytest.FixtureRequest, tiny_checkpoint: Path) -> Path:
     """The model directory of `tiny_checkpoint`. Do not write to it."""
     return _exported(request, tiny_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def tiny_stats_model(request: pytest.FixtureRequest, tiny_checkpoint: Path) -> Path:
+    """`tiny_model` with the graphs for tiles and steady video. Do not write to it."""
+    return _exported(request, tiny_checkpoint, stats_graphs=True)
 
 
 @pytest.fixture(scope="session")

@@ -90,27 +90,14 @@ def test_float32_borders_and_fixed_sizes(
     assert np.abs(got.astype(int) - expected).max() <= 1
 
 
-@pytest.fixture(scope="module")
-def model_with_stats(
-    tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Path:
-    target = tmp_path_factory.mktemp("stats") / "model"
-    return shared_folder(
-        request.config,
-        "tiny-stats",
-        lambda folder: export_model(tiny_checkpoint, folder, ExportOptions()),
-        target,
-    )
-
-
-def test_stats_graphs(model_with_stats: Path) -> None:
+def test_stats_graphs(tiny_stats_model: Path) -> None:
     """With norms of its own, with given ones, and with a part of the image that is measured."""
     images = noise(32, 48, 3)[None]
     core = np.zeros((8, 12), np.float32)
     core[1:5, 2:9] = 1
     with (
-        Translator.open(model_with_stats, engine="openvino") as opened,
-        Translator.open(model_with_stats, engine="onnxruntime", device="cpu") as other,
+        Translator.open(tiny_stats_model, engine="openvino") as opened,
+        Translator.open(tiny_stats_model, engine="onnxruntime", device="cpu") as other,
     ):
         styles = opened.sample_styles(1)
         found = []
@@ -173,8 +160,8 @@ def test_styles_that_do_not_fit(batch: int, results: int, message: str, tiny_mod
             decoder.run({"content": content, "style": np.zeros((results, 8), np.float32)})
 
 
-def test_sizes_that_do_not_fit(model_with_stats: Path) -> None:
-    with open_openvino(model_with_stats, "cpu") as graphs:
+def test_sizes_that_do_not_fit(tiny_stats_model: Path) -> None:
+    with open_openvino(tiny_stats_model, "cpu") as graphs:
         decoder = graphs.runner("decoder_stats", "b")
         rows = next(spec.shape[1] for spec in decoder.inputs if spec.name == "norm_stats")
         assert isinstance(rows, int)
