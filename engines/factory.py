@@ -68,7 +68,9 @@ def open_graphs(
     _check_device(device, name, any_engine=asked is None)
     for option in wanted:
         if option not in facts.options:
-            others = engines_with(option)
+            able = engines_with(option)
+            # Those that run this model, if any does.
+            others = [n for n in able if ENGINE_FACTS[n].checkpoints == facts.checkpoints] or able
             fix = "" if any(map(is_installed, others)) else f" ({ENGINE_FACTS[others[0]].install})"
             raise ConfigError(
                 f"engine {name} does not support {OPTIONS[option]}: leave it out, or use "

@@ -17,20 +17,22 @@ from munit_edge.model.manifest import GraphEntry
 from munit_edge.model.precision import Precision
 from munit_edge.system.cpu_features import cpu_features
 
-CpuPrecision = Literal["fp32", "bf16", "fp16"]
+CpuPrecision = Literal["fp32", "bf16"]
 """What a CPU computes in instead of what the export promises."""
 CPU_PRECISIONS: tuple[CpuPrecision, ...] = get_args(CpuPrecision)
 
 Hint = Literal["f32", "bf16", "f16"]
 """A type as OpenVINO names it."""
 
-_HINTS: dict[str, Hint] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+_HINTS: dict[CpuPrecision, Hint] = {"fp32": "f32", "bf16": "bf16"}
 _CAPABILITY: dict[Hint, str] = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
 
 _HINTS_OF: dict[Precision, tuple[Hint, ...]] = {
     "fp32": ("f32",),
-    # Where there is no arithmetic in float16 the numbers stay exact and only memory is saved.
-    "fp16": ("f16", "f32"),
+    # In f16 OpenVINO rounds the norms too, whatever type the graph gives them: a layer norm over
+    # more than 65504 values divides by infinity. At 64 x 64 pixels and width 16 decoders were off
+    # by 237 levels on a CPU with AVX-512 FP16, at 60 x 60 by 1. In f32 only memory is saved.
+    "fp16": ("f32", "f16"),
     "bf16": ("bf16",),
     "int8": ("f32", "f16"),  # what is not quantised: NPUs have no float32
 }

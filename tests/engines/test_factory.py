@@ -49,6 +49,11 @@ def test_a_checkpoint_has_one_engine() -> None:
         open_graphs(CHECKPOINT, "auto", "npu")
 
 
+def test_an_option_is_answered_with_engines_that_run_the_model() -> None:
+    with pytest.raises(ConfigError, match=r"--engine onnxruntime or tensorrt or tensorrt-rtx$"):
+        open_graphs(MODEL, "openvino", "cpu", tf32=True)
+
+
 @pytest.mark.parametrize("device", ["gpu", "npu"])
 def test_a_device_whose_engine_is_not_installed(
     device: str, monkeypatch: pytest.MonkeyPatch

@@ -21,6 +21,7 @@ from munit_edge.errors import EngineError
 from munit_edge.export.model_directory import export_model
 from munit_edge.export.options import ExportOptions
 from munit_edge.model.config import Domain, GraphKind
+from munit_edge.model.precision import PRECISION_FACTS
 from munit_edge.translator import Translator
 
 SIZES_HW = [(32, 48), (33, 47), (7, 5), (48, 32)]
@@ -69,6 +70,21 @@ def test_reduced_precision_differs_as_little_as_in_onnxruntime(precision: str) -
         got, expected = (t.translate(images, "a2b", styles=styles) for t in translators)
     worst = np.abs(got.astype(int) - expected).max()
     assert worst <= {"fp16": 1, "bf16": 4, "int8": 1}[precision]
+
+
+def test_norms_over_many_values_in_an_fp16_export() -> None:
+    """More than 65504, the largest number of float16: with f16 arithmetic OpenVINO divides by
+    infinity, on CPUs that have it."""
+    images = noise(256, 256, 3)[None]
+    model = FOLDER / graphs_folder("fp16")
+    with (
+        Translator.open(model, engine="openvino", device="cpu") as opened,
+        Translator.open(model, engine="onnxruntime", device="cpu") as other,
+    ):
+        assert 256 * 256 * opened.config.width > 65504
+        styles = opened.sample_styles(1)
+        got, expected = (t.translate(images, "a2b", styles=styles) for t in (opened, other))
+    assert np.abs(got.astype(int) - expected).max() <= PRECISION_FACTS["fp16"].on_cpu.levels
 
 
 def test_float32_borders_and_fixed_sizes(
