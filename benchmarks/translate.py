@@ -2,11 +2,12 @@
 
     python benchmarks/translate.py                               everything: half an hour
     python benchmarks/translate.py --sections one,folder         some of it
-    python benchmarks/translate.py --width 8 --size 64 --pictures 6 --runs 1     tries the script
+    python benchmarks/translate.py --width 8 --size 64 --pictures 6 --runs 1 --megapixels 1,2
+                                                                 tries the script
 
 one      one photo, 1 and 10 styles, from the start of the process to files on disk, in ONNX Runtime
-         and in OpenVINO (bf16), alternating with benchmarks/plain_torch_translate.py: time and peak
-         memory
+         and in OpenVINO, in each precision of `SIDES`, alternating with
+         benchmarks/plain_torch_translate.py: time and peak memory
 engines  benchmarks/engines.py: graphs on every CPU engine, in every precision
 folder   a folder of photos, one style each: the engine's share of the time
 memory   peak memory of a short and of a long folder, and of a video of 1 and of 4 seconds; the
@@ -37,6 +38,8 @@ from pathlib import Path
 from cli_startup import hardware
 from processes import MEBI, MUNIT_EDGE, NotMeasuredError, Run, run_process
 
+from munit_edge.engines.openvino.arithmetic import lacks_here
+from munit_edge.model.precision import Precision
 from munit_edge.system.limits import usable_cores
 from munit_edge.translate.run import MAX_DEFAULT_JOBS, QUEUE_PIXELS
 from munit_edge.translator import DECODE_PIXELS_CPU
@@ -45,11 +48,40 @@ HERE = Path(__file__).resolve().parent
 SECTIONS = ("one", "engines", "folder", "memory", "tiles", "decoder")
 
 
-SIDES = {
-    "onnxruntime": ("--engine", "onnxruntime"),
-    "openvino": ("--engine", "openvino", "--cpu-precision", "bf16"),
-}
-"""Engines of section one, and the options that choose them."""
+@dataclass(frozen=True)
+class Side:
+    """What section one compares with plain torch."""
+
+    engine: str
+    computes: Precision = "fp32"
+    """bf16 is computed from the export in fp32."""
+    targets: tuple[float, float] | None = None
+    """Times as fast as plain torch with 1 and with 10 styles; None: only measured."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.engine} {self.computes}"
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is installed, and computes in its type on this CPU."""
+        lacks = lacks_here() if self.engine == "openvino" else ()
+        return _installed(self.engine) and self.computes not in lacks
+
+    def command(self, setting: Setting) -> list[object]:
+        """`translate` with its engine, model and options."""
+        model = setting.int8_model if self.computes == "int8" else setting.model
+        command = [*MUNIT_EDGE, "translate", model, "--engine", self.engine, "--device", "cpu"]
+        return [*command, *(["--cpu-precision", "bf16"] if self.computes == "bf16" else [])]
+
+
+SIDES = (
+    Side("onnxruntime", targets=(1.7, 1.5)),
+    Side("onnxruntime", "int8"),
+    Side("openvino"),
+    Side("openvino", "bf16", targets=(2.6, 3.2)),
+    Side("openvino", "int8"),
+)
 
 
 @dataclass
@@ -60,7 +92,7 @@ class Result:
     target: str
     measured: str
     met: bool | None
-    """None: it could not be measured; `measured` has the reason."""
+    """None: it has no target, or could not be measured; `measured` has the reason."""
     details: list[str] = field(default_factory=list)
 
 
@@ -79,6 +111,10 @@ class Setting:
     @property
     def model(self) -> Path:
         return self.work / f"model-{self.options.width}"
+
+    @property
+    def int8_model(self) -> Path:
+        return self.work / f"model-{self.options.width}-int8"  # as engines.py names it
 
     def fresh(self) -> Path:
         """An unused path for results."""
@@ -130,6 +166,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=256, help="height and width of photos [256]")
     parser.add_argument("--pictures", type=int, default=50, help="photos of section folder [50]")
     parser.add_argument("--runs", type=int, default=5, help="runs of each side of section one [5]")
+    parser.add_argument("--megapixels", default="12,48", help="images of section tiles [12,48]")
     parser.add_argument(
         "--work",
         type=Path,
@@ -152,16 +189,16 @@ def one_photo(setting: Setting) -> Iterator[Result]:
     """From the start of the process to files on disk, both sides alternating."""
     options = setting.options
     _need_model(setting.checkpoint, setting.model, options.width)
+    _need_int8_model(setting)
     photo = _photos(setting, 1, options.size)[0]
-    for styles, targets in ((1, (1.7, 2.6)), (10, (1.5, 3.2))):
-        ours: dict[str, list[Run]] = {side: [] for side in SIDES if _installed(side)}
+    for index, styles in enumerate((1, 10)):
+        ours: dict[Side, list[Run]] = {side: [] for side in SIDES if side.is_there}
         plain: dict[str, list[Run]] = {"each": [], "batch": []} if styles > 1 else {"each": []}
         lean: list[Run] = []
         for _ in range(options.runs):
             for side, runs in ours.items():
-                command = [*MUNIT_EDGE, "translate", setting.model, photo, "--direction", "a2b"]
-                command += ["--styles", styles, "-o", setting.fresh(), *SIDES[side]]
-                runs.append(run_process(command))
+                command = [*side.command(setting), photo, "--direction", "a2b"]
+                runs.append(run_process([*command, "--styles", styles, "-o", setting.fresh()]))
             for decode, runs in plain.items():
                 program = [sys.executable, HERE / "plain_torch_translate.py", setting.checkpoint]
                 program += [photo, setting.fresh(), "--styles", styles, "--decode", decode]
@@ -179,23 +216,24 @@ def one_photo(setting: Setting) -> Iterator[Result]:
             "plain torch, one by one, loading only the two networks that are needed: "
             f"{_all_seconds(lean)}, {_largest(lean) / MEBI:.0f} MiB"
         )
-        for (side, runs), target in zip(ours.items(), targets, strict=False):
+        for side, runs in ours.items():
+            target = side.targets[index] if side.targets else None
             seconds, peak = _median_seconds(runs), _largest(runs)
             speed, memory = their_seconds / seconds, peak / their_peak
             size = f"{options.size} x {options.size}"
             yield Result(
-                f"one photo, {size}, {noun}, plain torch / translate in {side}: time",
-                f">= {target}",
+                f"one photo, {size}, {noun}, plain torch / translate in {side.name}: time",
+                f">= {target}" if target else "",
                 f"{speed:.2f} ({their_seconds:.2f} s / {seconds:.2f} s)",
-                speed >= target,
-                [f"{side}: {_all_seconds(runs)}, {peak / MEBI:.0f} MiB", *detail],
+                speed >= target if target else None,
+                [f"{side.name}: {_all_seconds(runs)}, {peak / MEBI:.0f} MiB", *detail],
             )
             detail = []
             yield Result(
-                f"one photo, {noun}, peak memory, translate in {side} / the faster plain torch",
-                "<= 0.5",
+                f"one photo, {noun}, peak memory, translate in {side.name} / faster plain torch",
+                "<= 0.5" if target else "",
                 f"{memory:.2f} ({peak / MEBI:.0f} MiB / {their_peak / MEBI:.0f} MiB)",
-                memory <= 0.5,
+                memory <= 0.5 if target else None,
             )
 
 
@@ -285,13 +323,15 @@ def _most_under_way(size: int) -> int:
 
 def tiled(setting: Setting) -> Iterator[Result]:
     """Memory in addition to the input and output pixels must not depend on the image's size."""
-    done = run_process([sys.executable, HERE / "tiling_memory.py"], both_streams=True, codes=(0, 1))
+    sizes = setting.options.megapixels
+    command = [sys.executable, HERE / "tiling_memory.py", "--megapixels", sizes]
+    done = run_process(command, both_streams=True, codes=(0, 1))
     match = re.search(r"growth from the first to the last: ([+-][\d.]+)%", done.output)
     if match is None:
         raise NotMeasuredError(f"tiling_memory.py gave no growth: {done.output}")
     growth = float(match[1])
     yield Result(
-        "tiled, peak memory above 6 bytes a pixel, 48 / 12 megapixels",
+        f"tiled, peak memory above 6 bytes a pixel, megapixels {sizes}",
         "< 5 % more",
         f"{growth:+.1f}%",
         growth < 5,
@@ -332,7 +372,18 @@ def _translate_folder(setting: Setting, model: Path, photos: Path) -> list[objec
     return [*command, "--styles", 1, "-o", setting.fresh()]
 
 
-def _need_model(checkpoint: Path, model: Path, width: int) -> None:
+def _need_int8_model(setting: Setting) -> None:
+    photos = _photos(setting, 2, 128)[0].parent
+    _need_model(
+        setting.checkpoint,
+        setting.int8_model,
+        setting.options.width,
+        *("--precision", "int8", "--calibration", photos, "--calibration", photos),
+        *("--calibration-images", 1, "--min-psnr", 5),
+    )
+
+
+def _need_model(checkpoint: Path, model: Path, width: int, *options: object) -> None:
     """A random checkpoint and its export, made once, in processes of their own."""
     if not checkpoint.exists():
         program = (
@@ -352,9 +403,9 @@ def _need_model(checkpoint: Path, model: Path, width: int) -> None:
     if (
         not model.exists() or model.stat().st_mtime < newest
     ):  # a changed exporter may give another graph
-        print(f"exporting width {width}", file=sys.stderr, flush=True)
+        print(f"exporting {model.name}", file=sys.stderr, flush=True)
         command = [*MUNIT_EDGE, "export", "onnx", checkpoint, "-o", model, "--overwrite"]
-        run_process([*command, "--no-stats-graphs"])
+        run_process([*command, "--no-stats-graphs", *options])
 
 
 def _photos(setting: Setting, count: int, size: int) -> list[Path]:

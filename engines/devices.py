@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from munit_edge.errors import ConfigError
 
 DeviceKind = Literal["cpu", "cuda", "gpu", "npu"]
 """`cuda` is a GPU of NVIDIA's, `gpu` and `npu` are Intel's."""
+DEVICE_KINDS: tuple[DeviceKind, ...] = get_args(DeviceKind)
+KIND_WORDS: Mapping[DeviceKind, str] = {
+    "cpu": "a CPU",
+    "cuda": "a GPU of NVIDIA's",
+    "gpu": "a GPU of Intel's",
+    "npu": "an NPU of Intel's",
+}
 
 _NUMBERED = ("cuda", "gpu")
 
@@ -51,14 +58,17 @@ class Device:
         match = re.fullmatch(r"([a-z]+)(?::(\d+))?", name)
         kind = next((kind for kind in kinds if match and match[1] == kind), None)
         if match is None or kind is None or (match[2] and kind not in _NUMBERED):
-            known = [word for kind in kinds for word in _spellings(kind)]
-            raise ConfigError(
-                f"device '{name}' is not known: use auto, {', '.join(known[:-1])} or {known[-1]}"
-            )
+            raise ConfigError(f"device '{name}' is not known: use {device_names(kinds)}")
         return Device(kind, int(match[2] or 0), tf32)
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.index}" if self.kind in _NUMBERED else self.kind
+
+
+def device_names(kinds: Collection[DeviceKind]) -> str:
+    """What can be asked for where there are these kinds, such as "auto, cpu, cuda or cuda:N"."""
+    known = ["auto", *(word for kind in kinds for word in _spellings(kind))]
+    return f"{', '.join(known[:-1])} or {known[-1]}"
 
 
 def _spellings(kind: DeviceKind) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from munit_edge.engines.automatic import Choice, choose_engine
 from munit_edge.engines.base import GraphSet
+from munit_edge.engines.devices import DEVICE_KINDS, KIND_WORDS, Device, device_names
 from munit_edge.engines.gpu_presence import gpu_first
 from munit_edge.engines.table import (
     ENGINE_FACTS,
@@ -43,7 +44,8 @@ def open_graphs(
         cpu_precision: see `munit_edge.engines.openvino.runner.open_openvino`; OpenVINO only.
 
     Raises:
-        ConfigError: the engine or device is unknown, or one of them does not have an option.
+        ConfigError: the engine or device is unknown, or they do not go together, or one of them
+            does not have an option.
         InputError: there is no model at `path`.
         ModelError: the model is damaged.
         EngineError: the backend is not installed, or cannot use the device.
@@ -63,9 +65,12 @@ def open_graphs(
     wanted = [option for option, value in options.items() if value]
     choice = Choice(asked) if asked else _automatic(path, device, wanted)
     name, facts = choice.name, ENGINE_FACTS[choice.name]
+    _check_device(device, name, any_engine=asked is None)
     for option in wanted:
         if option not in facts.options:
-            others = engines_with(option)
+            able = engines_with(option)
+            # Those that run this model, if any does.
+            others = [n for n in able if ENGINE_FACTS[n].checkpoints == facts.checkpoints] or able
             fix = "" if any(map(is_installed, others)) else f" ({ENGINE_FACTS[others[0]].install})"
             raise ConfigError(
                 f"engine {name} does not support {OPTIONS[option]}: leave it out, or use "
@@ -77,6 +82,37 @@ def open_graphs(
         graphs: GraphSet = opener(path, device, **{key: options[key] for key in facts.options})
     graphs.reason = choice.reason
     return graphs
+
+
+def _check_device(device: str, name: EngineName, *, any_engine: bool) -> None:
+    """Check that an engine has such devices, whether or not this machine has one.
+
+    Args:
+        device: as `open_graphs` takes it.
+        name: the engine.
+        any_engine: the user left the engine to us: a message lists the devices of all.
+
+    Raises:
+        ConfigError: only other engines have them, or none.
+    """
+    if device == "auto":
+        return
+    facts = ENGINE_FACTS[name]
+    kind = next((kind for kind in DEVICE_KINDS if kind == device.partition(":")[0]), None)
+    if kind is None or kind in facts.devices:
+        Device.parse(device, kinds=DEVICE_KINDS if any_engine and not kind else facts.devices)
+        return
+    others = [
+        f"{other}{'' if is_installed(other) else f' ({row.install})'}"
+        for other, row in ENGINE_FACTS.items()
+        if kind in row.devices and row.checkpoints == facts.checkpoints
+    ]
+    # A checkpoint has one engine.
+    other = f"--engine {' or '.join(others)}" if others else "export the model for another engine"
+    raise ConfigError(
+        f"device '{device}' is {KIND_WORDS[kind]}, which engine {name} does not run on: use "
+        f"--device {device_names(facts.devices)}, or {other}"
+    )
 
 
 def _automatic(path: Path, device: str, wanted: list[str]) -> Choice:

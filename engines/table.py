@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
+from munit_edge.engines.devices import DeviceKind
 from munit_edge.model.precision import Precision
 
 ModelEngine = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
@@ -55,7 +56,7 @@ class EngineFacts:
     """`module:function` that asks its module for `munit_edge.engines.probe.Facts`."""
     modules: tuple[str, ...]
     """Names of its module; the first one found is imported."""
-    devices: tuple[str, ...]
+    devices: tuple[DeviceKind, ...]
     """Kinds of devices that it can run on."""
     install: str
     """How to install it."""

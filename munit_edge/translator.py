@@ -86,7 +86,7 @@ class Translator(Closing):
                 it with one call (TensorRT only).
             warm_up: run each graph once for every size range of its engine when it is opened, so
                 that the first image takes no longer than the others (TensorRT only).
-            cpu_precision: let a CPU compute an fp32 export in "bf16" or "fp16" if it has the type
+            cpu_precision: let a CPU compute an fp32 export in "bf16" if it has the type
                 (OpenVINO only); None: in what the export promises.
 
         Raises:

@@ -118,16 +118,16 @@ def make_checkpoint(path: Path, config: ModelConfig, seed: int = 0) -> Path:
 
 
 def _exported(
-    request: pytest.FixtureRequest, checkpoint: Path, folder: str = "model", *, twins: bool = False
+    request: pytest.FixtureRequest, checkpoint: Path, *, stats_graphs: bool = False
 ) -> Path:
     from munit_edge.export.model_directory import export_model
     from munit_edge.export.options import ExportOptions
 
     def make(folder: Path) -> None:
-        export_model(checkpoint, folder, ExportOptions(stats_graphs=twins))
+        export_model(checkpoint, folder, ExportOptions(stats_graphs=stats_graphs))
 
     name = str(request.fixturename)
-    return shared_folder(request.config, name, make, checkpoint.with_name(folder))
+    return shared_folder(request.config, name, make, checkpoint.with_name(name))
 
 
 @pytest.fixture(scope="session")
@@ -149,12 +149,12 @@ def tiny_model(request: pytest.FixtureRequest, tiny_checkpoint: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_sn_model(request: pytest.FixtureRequest, tiny_sn_checkpoint: Path) -> Path:
-    """The model directory of `tiny_sn_checkpoint`. Do not write to it."""
-    return _exported(request, tiny_sn_checkpoint)
+def tiny_stats_model(request: pytest.FixtureRequest, tiny_checkpoint: Path) -> Path:
+    """`tiny_model` with the graphs for tiles and steady video. Do not write to it."""
+    return _exported(request, tiny_checkpoint, stats_graphs=True)
 
 
 @pytest.fixture(scope="session")
-def tiny_twins_model(request: pytest.FixtureRequest, tiny_checkpoint: Path) -> Path:
-    """The model directory of `tiny_checkpoint` with `*_stats` graphs. Do not write to it."""
-    return _exported(request, tiny_checkpoint, "twins", twins=True)
+def tiny_sn_model(request: pytest.FixtureRequest, tiny_sn_checkpoint: Path) -> Path:
+    """The model directory of `tiny_sn_checkpoint`. Do not write to it."""
+    return _exported(request, tiny_sn_checkpoint)

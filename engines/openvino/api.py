@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +65,8 @@ class OpenVino:
             raise EngineError(
                 f"openvino cannot be imported ({reason(exc)}): run {_REINSTALL}"
             ) from exc
-        try:
+        with _sound("does not start"):
             self._core: Any = _core(self._openvino)
-        except RuntimeError as exc:
-            raise EngineError(f"OpenVINO does not start ({reason(exc)}): run {_REINSTALL}") from exc
         self.build: str = self._openvino.__version__
         self.version: str = self.build.partition("-")[0]
 
@@ -81,7 +81,7 @@ class OpenVino:
             return "CPU"
         kind = device.kind.upper()
         # One GPU is "GPU", several are "GPU.0" and so on; the NPU may have its type behind the dot.
-        found = [name for name in self._core.available_devices if name.partition(".")[0] == kind]
+        found = [name for name in self._available if name.partition(".")[0] == kind]
         if len(found) == 1 and device.index == 0:
             return str(found[0])
         if device.kind == "gpu" and f"{kind}.{device.index}" in found:
@@ -106,12 +106,28 @@ class OpenVino:
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """All devices that it finds, as `--device` names them."""
-        return tuple(_our_name(name) for name in self._core.available_devices)
+        """All devices that it finds, as `--device` names them.
+
+        Raises:
+            EngineError: the installation is broken.
+        """
+        return tuple(_our_name(name) for name in self._available)
+
+    @property
+    def _available(self) -> list[str]:
+        with _sound("cannot list its devices"):
+            return list(self._core.available_devices)
 
     def capabilities(self, device_name: str) -> frozenset[str]:
-        """Types that a device computes in, such as "FP32", "BF16" and "INT8"; not emulated ones."""
-        return frozenset(self._core.get_property(device_name, "OPTIMIZATION_CAPABILITIES"))
+        """Types that a device computes in, such as "FP32", "BF16" and "INT8"; not emulated ones.
+
+        Raises:
+            EngineError: the device's library is missing or broken, or its driver.
+        """
+        kind = device_name.partition(".")[0]
+        fix = _DRIVERS.get(kind.lower(), f"run {_REINSTALL}")
+        with _sound(f"cannot use the {kind}", fix):
+            return frozenset(self._core.get_property(device_name, "OPTIMIZATION_CAPABILITIES"))
 
     def full_name(self, device_name: str) -> str:
         """The product's name, such as "Intel(R) Xeon(R) Gold 6430"."""
@@ -123,11 +139,20 @@ class OpenVino:
         Raises:
             OSError: the file cannot be read.
             RuntimeError: OpenVINO does not take the graph.
+            EngineError: the installation is broken.
         """
         # `Core.read_model` would try every format, whatever the file is called.
-        onnx = self._openvino.frontend.FrontEndManager().load_by_framework("onnx")
+        with _sound("cannot read ONNX graphs"):
+            onnx = self._openvino.frontend.FrontEndManager().load_by_framework("onnx")
         with utf8_name(path) as name:
-            return onnx.convert(onnx.load(name))
+            try:
+                return onnx.convert(onnx.load(name))
+            except (OSError, MemoryError):
+                raise
+            except Exception as exc:  # front ends have classes of their own
+                with path.open("rb"):  # of a file that cannot be read the system knows why
+                    pass
+                raise RuntimeError(str(exc)) from exc
 
     def compile(
         self, model: Any, device_name: str, properties: dict[str, Any], folder: Path | None = None
@@ -170,6 +195,20 @@ class OpenVino:
     def arithmetic_of(self, compiled: Any) -> str:
         """The type that a compiled model computes in: "f32", "bf16" or "f16"."""
         return str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+
+
+@contextlib.contextmanager
+def _sound(fault: str, fix: str = f"run {_REINSTALL}") -> Iterator[None]:
+    """For what works in every sound installation: any error says that this one is not.
+
+    Args:
+        fault: what does not work, the words after "OpenVINO".
+        fix: what to do.
+    """
+    try:
+        yield
+    except Exception as exc:  # front ends have classes of their own
+        raise EngineError(f"OpenVINO {fault} ({reason(exc)}): {fix}") from exc
 
 
 def reason(exc: Exception) -> str:

@@ -17,15 +17,26 @@ from munit_edge.model.manifest import GraphEntry
 from munit_edge.model.precision import Precision
 from munit_edge.system.cpu_features import cpu_features
 
-CpuPrecision = Literal["fp32", "bf16", "fp16"]
+CpuPrecision = Literal["fp32", "bf16"]
 """What a CPU computes in instead of what the export promises."""
 CPU_PRECISIONS: tuple[CpuPrecision, ...] = get_args(CpuPrecision)
 
 Hint = Literal["f32", "bf16", "f16"]
 """A type as OpenVINO names it."""
 
-_HINTS: dict[str, Hint] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+_HINTS: dict[CpuPrecision, Hint] = {"fp32": "f32", "bf16": "bf16"}
 _CAPABILITY: dict[Hint, str] = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
+
+_HINTS_OF: dict[Precision, tuple[Hint, ...]] = {
+    "fp32": ("f32",),
+    # In f16 OpenVINO rounds the norms too, whatever type the graph gives them: a layer norm over
+    # more than 65504 values divides by infinity. At 64 x 64 pixels and width 16 decoders were off
+    # by 237 levels on a CPU with AVX-512 FP16, at 60 x 60 by 1. In f32 only memory is saved.
+    "fp16": ("f32", "f16"),
+    "bf16": ("bf16",),
+    "int8": ("f32", "f16"),  # what is not quantised: NPUs have no float32
+}
+"""The types that keep what an export promises, the best first; none for fp8."""
 
 _BF16 = ("avx512_bf16", "amx_bf16", "avx_ne_convert")
 """Instructions of x86 for bfloat16 that OpenVINO uses, by Linux's names."""
@@ -73,25 +84,12 @@ def choose(
     _check_eight_bits(entry, kind, capabilities)
     if cpu_precision is not None:
         return _asked_for(entry, capabilities, cpu_precision)
-    precision = entry.precision
-    if precision == "bf16":
-        wanted: tuple[Hint, ...] = ("bf16",)
-    elif precision == "fp16":
-        # Where there is no arithmetic in float16 the numbers stay exact and only memory is saved.
-        wanted = ("f16", "f32")
-    elif precision == "int8":
-        # What is not quantised: NPUs have no float32.
-        wanted = ("f32", "f16")
-    else:
-        wanted = ("f32",)
-    for hint in wanted:
+    for hint in _HINTS_OF[entry.precision]:
         if _CAPABILITY[hint] in capabilities:
             return hint
-    others = "fp16 or int8" if precision == "fp32" else "fp16, int8 or fp32"
     raise UnsupportedGraphError(
-        f"graph {entry.name} is in {precision}, which this {_called(kind)} does not compute "
-        f"({_listed(capabilities)}): use another engine, or export the model with --precision "
-        f"{others}"
+        f"graph {entry.name} is in {entry.precision}, which this {_called(kind)} does not compute "
+        f"({_listed(capabilities)}): use another engine{_other_exports(kind, capabilities)}"
     )
 
 
@@ -99,9 +97,10 @@ def _asked_for(entry: GraphEntry, capabilities: Collection[str], asked: CpuPreci
     hint = _HINTS[asked]
     if entry.precision == "bf16" and asked != "bf16":
         # Its file says bfloat16 for each convolution: OpenVINO computes them so in any case.
+        other = ", or leave the CPU precision out" if "BF16" in capabilities else ""
         raise UnsupportedGraphError(
             f"graph {entry.name} was exported in bf16 and cannot compute in {asked}: use the fp32 "
-            "export, or leave the CPU precision out"
+            f"export{other}"
         )
     if _CAPABILITY[hint] not in capabilities:
         raise UnsupportedGraphError(
@@ -116,14 +115,29 @@ def _check_eight_bits(entry: GraphEntry, kind: DeviceKind, capabilities: Collect
         # It emulates them, and rounds differently: content codes were off by 2.5 % on average.
         raise UnsupportedGraphError(
             f"graph {entry.name} is in fp8, which OpenVINO does not compute exactly: use --engine "
-            "onnxruntime or tensorrt, or export the model with --precision int8, bf16 or fp32"
+            f"onnxruntime or tensorrt{_other_exports(kind, capabilities)}"
         )
     if kind == "cpu" and entry.precision == "int8" and "int8" in lacks_here():
         raise UnsupportedGraphError(
             f"graph {entry.name} is in int8, which OpenVINO computes exactly only on x86 CPUs with "
-            "VNNI, and this one has none: export the model with --precision fp32, or use --engine "
-            "onnxruntime"
+            "VNNI, and this one has none: use --engine onnxruntime"
+            f"{_other_exports(kind, capabilities)}"
         )
+
+
+def _other_exports(kind: DeviceKind, capabilities: Collection[str]) -> str:
+    """The end of a message: which exports this device does compute as they promise."""
+    inexact = kind == "cpu" and "int8" in lacks_here()
+    able = [
+        precision
+        for precision, hints in _HINTS_OF.items()
+        if any(_CAPABILITY[hint] in capabilities for hint in hints)
+        and (precision != "int8" or ("INT8" in capabilities and not inexact))
+    ]
+    if not able:
+        return ""
+    listed = " or ".join(filter(None, (", ".join(able[:-1]), able[-1])))
+    return f", or export the model with --precision {listed}"
 
 
 def lacks_here() -> frozenset[Precision]:

@@ -16,10 +16,10 @@ from munit_edge.engines.openvino.api import OpenVino, reason
 from munit_edge.engines.openvino.arithmetic import CpuPrecision, Hint, check_cpu_precision, choose
 from munit_edge.engines.openvino.blobs import Blob, BlobCache, BlobKey, BlobSetting, machine_of
 from munit_edge.engines.openvino.shapes import CompiledSizes, Sizes, check_sizes
-from munit_edge.errors import ConfigError, UnsupportedGraphError
+from munit_edge.errors import UnsupportedGraphError
 from munit_edge.model.config import Domain, GraphKind
 from munit_edge.model.manifest import GraphEntry, Manifest, read_manifest
-from munit_edge.model.opening import FileHashes, checked_graph
+from munit_edge.model.opening import FileHashes, checked_graph, graph_read_errors
 from munit_edge.system.heap import give_back_freed_memory
 from munit_edge.system.limits import usable_cores
 
@@ -39,7 +39,8 @@ class OpenVinoRunner(Runner):
         cache: where it is kept when it is compiled; None: nowhere.
 
     Raises:
-        ModelError: a file is damaged. Those whose compiled graphs are in the cache are not read.
+        ModelError: a file is damaged, or cannot be read. Where compiled graphs are in the cache,
+            none is read.
         UnsupportedGraphError: this OpenVINO does not read the graph.
     """
 
@@ -111,7 +112,7 @@ class OpenVinoRunner(Runner):
 
     def _read(self) -> Any:
         path = checked_graph(self._directory, self._entry, self._hashes)
-        with self._refusals():
+        with graph_read_errors(path), self._refusals():
             return self._openvino.read(path)
 
     def _compile(self, sizes: Sizes | None) -> Any:
@@ -186,7 +187,7 @@ class OpenVinoRunner(Runner):
         """Errors in reading or compiling."""
         try:
             yield
-        except (RuntimeError, OSError) as exc:
+        except RuntimeError as exc:
             raise UnsupportedGraphError(
                 f"OpenVINO {self._openvino.version} cannot run graph {self.name} on "
                 f"{self._device_name} ({reason(exc)}): update it with `pip install -U openvino`, "
@@ -282,11 +283,6 @@ def open_openvino(
         EngineError: OpenVINO is not installed, or finds no such device.
     """
     manifest = read_manifest(directory)
-    if device.partition(":")[0] == "cuda":
-        raise ConfigError(
-            f"device '{device}' is a GPU of NVIDIA's, which OpenVINO does not run on: use "
-            "--device cpu, gpu (Intel's) or npu, or --engine onnxruntime or tensorrt"
-        )
     name = "cpu" if device == "auto" else device
     chosen = Device.parse(name, kinds=DEVICE_KINDS)
     return OpenVinoGraphs(directory, manifest, OpenVino(), chosen, cpu_precision=cpu_precision)

@@ -44,7 +44,7 @@ from munit_edge.engines.tensorrt.profile_choice import (
     batch_limits,
     choose_profile,
 )
-from munit_edge.errors import ConfigError, EngineError
+from munit_edge.errors import EngineError
 from munit_edge.model.config import Domain, GraphKind
 from munit_edge.model.manifest import GraphEntry, Manifest, TensorEntry, read_manifest
 
@@ -475,11 +475,7 @@ def open_tensorrt(
         EngineError: there is no usable GPU, driver or TensorRT.
     """
     manifest = read_manifest(directory)
-    chosen = Device.parse("cuda" if device == "auto" else device)
-    if chosen.kind != "cuda":
-        raise ConfigError(
-            f"engine {flavour} runs on a GPU only: use --device cuda, or --engine onnxruntime"
-        )
+    chosen = Device.parse("cuda" if device == "auto" else device, kinds=["cuda"])
     gpu = open_device(chosen.index)  # first: without a GPU TensorRT would crash the process
     api = load(flavour)
     check_cuda_majors(api.wheels, gpu.facts)

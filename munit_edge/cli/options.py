@@ -75,11 +75,11 @@ Tf32 = Annotated[
     ),
 ]
 CpuPrecision = Annotated[
-    Literal["fp32", "bf16", "fp16"] | None,
+    Literal["fp32", "bf16"] | None,
     typer.Option(
         metavar="TYPE",
-        help="OpenVINO on a CPU: compute an fp32 export in bf16 or fp16, if the CPU has it. bf16 "
-        "is about twice as fast and changes the translations by a few levels.",
+        help="OpenVINO on a CPU: compute an fp32 export in bf16, if the CPU has it: about twice as "
+        "fast, and the translations change by a few levels.",
         show_default="as the export promises",
     ),
 ]

@@ -256,8 +256,9 @@ class Manifest(StrictModel):
         for entry in self.graphs:
             if entry.kind == kind and entry.domain == domain:
                 return entry
+        fix = " without --no-stats-graphs" if kind in STATS_KINDS else ""
         raise ModelError(
-            f"the manifest lists no {graph_name(kind, domain)}: export the model again"
+            f"the manifest lists no {graph_name(kind, domain)}: export the model again{fix}"
         )
 
 

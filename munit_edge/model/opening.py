@@ -55,7 +55,7 @@ def read_graph(directory: Path, entry: GraphEntry) -> bytes:
         ModelError: a file is missing, not the one that was exported, or would load another file.
     """
     path = _path(directory, entry.file)
-    with _read_errors(path):
+    with graph_read_errors(path):
         data = path.read_bytes()
     _check_hash(path, entry.sha256, hashlib.sha256(data).hexdigest())
     check_other_files(data, str(path), _checked_weights(directory, entry, FileHashes()))
@@ -75,11 +75,11 @@ def checked_graph(directory: Path, entry: GraphEntry, hashes: FileHashes | None 
     """
     hashes = hashes or FileHashes()
     path = _path(directory, entry.file)
-    with _read_errors(path):
+    with graph_read_errors(path):
         found = hashes.of(path)
     _check_hash(path, entry.sha256, found)
     weights = _checked_weights(directory, entry, hashes)
-    with _read_errors(path), path.open("rb") as file:
+    with graph_read_errors(path), path.open("rb") as file:
         # An empty file cannot be mapped.
         if not file.read(1):
             check_other_files(b"", str(path))
@@ -99,7 +99,7 @@ def _checked_weights(directory: Path, entry: GraphEntry, hashes: FileHashes) -> 
         return None
     path = _path(directory, weights.file)
     fix = f", and {entry.file} needs it: copy the whole model directory again, or"
-    with _read_errors(path, fix):
+    with graph_read_errors(path, fix):
         size = path.stat().st_size
         # Beside a graph that is a link, an engine could look for weights in either folder.
         for file in (path, directory / entry.file):
@@ -110,7 +110,7 @@ def _checked_weights(directory: Path, entry: GraphEntry, hashes: FileHashes) -> 
             f"{path} is not the file that was exported: it has {size} bytes, the manifest says "
             f"{weights.bytes}; copy the model directory again or export it"
         )
-    with _read_errors(path, fix):
+    with graph_read_errors(path, fix):
         found = hashes.of(path)
     _check_hash(path, weights.sha256, found)
     return WeightsFile(weights.file, weights.bytes)
@@ -143,7 +143,13 @@ def _version(path: Path) -> _Version:
 
 
 @contextlib.contextmanager
-def _read_errors(path: Path, fix: str = ":") -> Iterator[None]:
+def graph_read_errors(path: Path, fix: str = ":") -> Iterator[None]:
+    """Turn an `OSError` in reading a file of a graph into a `ModelError`.
+
+    Args:
+        path: the file.
+        fix: what comes before "export the model again".
+    """
     try:
         yield
     except OSError as exc:

@@ -64,7 +64,7 @@ class Batches:
 
     def translate(
         self, reads: Generator[ReadInput, None, None], on_part: OnPart, *, sheets: bool
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """Every result, input after input, and one item for each input that has none.
 
         Args:

@@ -56,7 +56,8 @@ class TranslateLog(Closing):
     """Appends to the log of a folder, and knows its earlier lines.
 
     Every line is flushed at once, so the finished results of a killed run are known. Lines that
-    cannot be read, such as the last one after a power failure, are ignored.
+    cannot be read, such as the last one after a power failure, are ignored. A new log without a
+    line is removed again: a run that was refused leaves nothing.
 
     Args:
         folder: existing folder of the results. None: no log is kept.
@@ -71,9 +72,11 @@ class TranslateLog(Closing):
         self._settings = settings
         self._last_writer: dict[str, LogEntry] = {}
         self._file: BinaryIO | None = None
+        self._is_new = False
         if folder is None:
             return
         path = folder / LOG_FILE
+        self._is_new = not os.path.lexists(path)
         self._file = open_to_append(path)
         with output_errors(path):
             self._last_writer = _read_log(self._file)
@@ -177,14 +180,18 @@ class TranslateLog(Closing):
     def _append(self, entry: LogEntry) -> None:
         if self._file is None or self._folder is None:
             return
+        self._is_new = False
         with output_errors(self._folder / LOG_FILE):
             append_line(self._file, entry.model_dump_json())
 
     def close(self) -> None:
         """Close the file."""
         if self._file is not None and self._folder is not None:
-            with output_errors(self._folder / LOG_FILE):
+            path = self._folder / LOG_FILE
+            with output_errors(path):
                 self._file.close()
+                if self._is_new:
+                    path.unlink(missing_ok=True)
 
     def _names(self, outputs: Iterable[Path]) -> list[str]:
         folder = self._folder

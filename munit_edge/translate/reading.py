@@ -91,9 +91,6 @@ class Reader:
                 image = self.decode(data, str(planned.path))
             if done is None and image is not None:
                 padded = self._translator.padded_size(image)
-                # Before the first result is replaced: a run killed in between leaves a mixture of
-                # old and new results, and the old line would call it done.
-                log.begin(planned.path, sha256, planned.outputs)
         except MemoryError as exc:
             fault = InputError(
                 f"{planned.path} needs more memory than is available: make it smaller"

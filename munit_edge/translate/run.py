@@ -21,7 +21,7 @@ from munit_edge.settings import StrictModel
 from munit_edge.styles.choose import StyleSet
 from munit_edge.system.limits import usable_cores
 from munit_edge.system.threads import in_threads
-from munit_edge.translate.batches import Batches
+from munit_edge.translate.batches import Batches, Result
 from munit_edge.translate.images import ImageTranslator
 from munit_edge.translate.leftovers import Leftovers
 from munit_edge.translate.log import TranslateLog, disown
@@ -193,13 +193,26 @@ class TranslateJob:
         # yet written cost too much: a slow disk slows the engine down instead of filling memory.
         return in_threads(
             lambda result: write_result(result, self._options),
-            self._batches.translate(reads, on_part, sheets=bool(plan.sheets)),
+            self._begun(self._batches.translate(reads, on_part, sheets=bool(plan.sheets)), log),
             workers=jobs,
             limit=QUEUE_PIXELS,
             cost=lambda result: max(result.pixels, least),
             settle=True,  # after Ctrl-C, too, no result is half written
             name="munit-edge-write",
         )
+
+    def _begun(self, results: Generator[Result, None, None], log: TranslateLog) -> Iterator[Result]:
+        """The results, each input's noted in the log before its first one replaces another.
+
+        A run killed in between leaves a mixture of old and new results, and the old line would
+        call it done. One that is refused before leaves the log as it was.
+        """
+        with contextlib.closing(results):
+            for result in results:
+                facts = result.facts
+                if result.image is not None and result.index == 0 and facts.sha256 is not None:
+                    log.begin(facts.planned.path, facts.sha256, facts.planned.outputs)
+                yield result
 
     def _find_leftovers(self, plan: Plan, log: TranslateLog) -> Leftovers | None:
         options = self._options

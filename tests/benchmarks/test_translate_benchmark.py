@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -49,6 +52,33 @@ def test_peak_memory_is_that_of_the_process_alone(monkeypatch: pytest.MonkeyPatc
         processes.run_process(
             [sys.executable, "-c", "import sys; print('gone', file=sys.stderr); sys.exit(3)"]
         )
+
+
+@pytest.mark.slow
+def test_every_section_runs_through(
+    tiny_checkpoint: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bench = load("translate", monkeypatch)
+    shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint-8")
+    shutil.copytree(tiny_model, tmp_path / "model-8")
+    os.utime(tmp_path / "model-8")  # not older than the exporter
+    words = ["--work", tmp_path, "--json", tmp_path / "report.json", "--width", 8, "--size", 64]
+    words += ["--pictures", 2, "--runs", 1, "--megapixels", "1,1.2"]
+    monkeypatch.setattr(sys, "argv", ["translate.py", *map(str, words)])
+    bench.main()  # 0 or 1: such a small model need not meet the targets
+    shown = capsys.readouterr()
+    assert "not measured" not in shown.out
+    assert [line for line in shown.err.splitlines() if line.startswith("section ")] == [
+        f"section {name}" for name in bench.SECTIONS
+    ]
+    for side in bench.SIDES:
+        assert shown.out.count(f"translate in {side.name}: time") >= 2 * side.is_there
+    results = json.loads((tmp_path / "report.json").read_text())["results"]
+    assert len(results) == 4 * sum(side.is_there for side in bench.SIDES) + 7
 
 
 def test_growth_and_sections_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:

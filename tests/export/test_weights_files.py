@@ -32,8 +32,8 @@ def _places(path: Path) -> dict[str, dict[str, str]]:
     }
 
 
-def test_twins_share_one_file(tiny_twins_model: Path) -> None:
-    manifest = read_manifest(tiny_twins_model)
+def test_twins_share_one_file(tiny_stats_model: Path) -> None:
+    manifest = read_manifest(tiny_stats_model)
     for kind, twin in TWINS.items():
         for domain in DOMAINS:
             entries = manifest.graph(kind, domain), manifest.graph(twin, domain)
@@ -41,10 +41,10 @@ def test_twins_share_one_file(tiny_twins_model: Path) -> None:
             assert weights
             assert weights == entries[1].weights
             assert weights.file == f"{graph_name(kind, domain)}.weights"
-            assert weights.sha256 == sha256(tiny_twins_model / weights.file)
-            assert weights.bytes == (tiny_twins_model / weights.file).stat().st_size
+            assert weights.sha256 == sha256(tiny_stats_model / weights.file)
+            assert weights.bytes == (tiny_stats_model / weights.file).stat().st_size
             for entry in entries:
-                places = _places(tiny_twins_model / entry.file)
+                places = _places(tiny_stats_model / entry.file)
                 assert places
                 for place in places.values():
                     assert place["location"] == weights.file
@@ -59,12 +59,12 @@ def test_graphs_without_twins_have_weights_files(tiny_model: Path) -> None:
         assert _places(tiny_model / entry.file)
 
 
-def test_each_large_tensor_is_stored_once(tiny_twins_model: Path) -> None:
-    manifest = read_manifest(tiny_twins_model)
+def test_each_large_tensor_is_stored_once(tiny_stats_model: Path) -> None:
+    manifest = read_manifest(tiny_stats_model)
     graph, twin = (manifest.graph(kind, "b") for kind in ("decoder", "decoder_stats"))
-    held = [len(t.raw_data) for e in (graph, twin) for t in _inside(tiny_twins_model / e.file)]
+    held = [len(t.raw_data) for e in (graph, twin) for t in _inside(tiny_stats_model / e.file)]
     assert max(held) < LARGE
-    places = [_places(tiny_twins_model / entry.file) for entry in (graph, twin)]
+    places = [_places(tiny_stats_model / entry.file) for entry in (graph, twin)]
     offsets = [{place["offset"] for place in found.values()} for found in places]
     assert offsets[0] == offsets[1]
 
@@ -74,14 +74,14 @@ def _inside(path: Path) -> list[onnx.TensorProto]:
     return [t for t in model.graph.initializer if t.data_location != onnx.TensorProto.EXTERNAL]
 
 
-def test_both_exports_hold_the_same_graphs(tiny_twins_model: Path, tiny_model: Path) -> None:
+def test_both_exports_hold_the_same_graphs(tiny_stats_model: Path, tiny_model: Path) -> None:
     for entry in read_manifest(tiny_model).graphs:
         for file in entry.files:
-            assert (tiny_twins_model / file).read_bytes() == (tiny_model / file).read_bytes()
+            assert (tiny_stats_model / file).read_bytes() == (tiny_model / file).read_bytes()
 
 
-def test_moving_again_changes_nothing(tiny_twins_model: Path, tmp_path: Path) -> None:
-    model = Path(shutil.copytree(tiny_twins_model, tmp_path / "model"))
+def test_moving_again_changes_nothing(tiny_stats_model: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(tiny_stats_model, tmp_path / "model"))
     before = {path.name: sha256(path) for path in model.iterdir() if path.is_file()}
     entries = read_manifest(model).graphs
     assert move_weights(model, entries) == entries
@@ -90,10 +90,10 @@ def test_moving_again_changes_nothing(tiny_twins_model: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("factor", [0, 1, 2])
 def test_a_twin_with_other_weights_keeps_them(
-    factor: int, tiny_twins_model: Path, tmp_path: Path
+    factor: int, tiny_stats_model: Path, tmp_path: Path
 ) -> None:
     """As int8 graphs and their twins in float32."""
-    model = Path(shutil.copytree(tiny_twins_model, tmp_path / "model"))
+    model = Path(shutil.copytree(tiny_stats_model, tmp_path / "model"))
     manifest = read_manifest(model)
     entry = manifest.graph("decoder", "b")
     other = load_graph(model, entry)
@@ -111,7 +111,7 @@ def test_a_twin_with_other_weights_keeps_them(
     assert load_graph(model, moved["decoder_b"]) == other
     twin = "decoder_b_stats"
     assert load_graph(model, moved[twin]) == load_graph(
-        tiny_twins_model, manifest.graph("decoder_stats", "b")
+        tiny_stats_model, manifest.graph("decoder_stats", "b")
     )
     assert moved[twin].weights or onnx.load(model / f"{twin}.onnx", load_external_data=False) == (
         load_graph(model, moved[twin])

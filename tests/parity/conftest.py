@@ -114,6 +114,10 @@ OWN_CASES: dict[str, dict[str, Callable[[Path], Path]]] = {
 }
 
 
+EXPORTING = ("test_exported_graphs.py", "test_engines.py")
+"""Files whose tests export the case, which takes longest."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One reference case of each release is exported by `make test`; the others are `slow`.
@@ -122,11 +126,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     seen = set()
     for item in items:
-        if not isinstance(item, pytest.Function) or item.path.name != "test_exported_graphs.py":
+        if not isinstance(item, pytest.Function) or item.path.name not in EXPORTING:
             continue
         case = item.callspec.id
-        is_first = case.startswith("reference") and item.originalname not in seen
-        seen.add(item.originalname)
+        test = (item.path.name, item.originalname)
+        is_first = case.startswith("reference") and test not in seen
+        seen.add(test)
         if not is_first:
             item.add_marker("slow")
 

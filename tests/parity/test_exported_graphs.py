@@ -1,7 +1,8 @@
-"""Exported graphs in ONNX Runtime against what the original programs gave."""
+"""Exported graphs on every engine of this CPU against what the original programs gave."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from munit_edge.engines.base import GraphSet
 from munit_edge.engines.factory import open_graphs
+from munit_edge.engines.table import fastest_on_cpu, is_installed
 from munit_edge.export.model_directory import export_model
 from munit_edge.export.options import ExportOptions
 from munit_edge.model.config import Domain
@@ -18,11 +20,12 @@ from munit_edge.trainer.foreign.convert import convert_checkpoint
 
 CODE_TOLERANCE = 1e-4
 LEVEL_TOLERANCE = 1
+ENGINES = [engine for engine in fastest_on_cpu("fp32") if is_installed(engine)]
 
 
 def test_munit(munit_case: Any, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     arrays = munit_case.arrays
-    with exported(request, munit_case, tmp_path, "live") as graphs:
+    for graphs in exported(request, munit_case, tmp_path, "live"):
         check_codes(graphs, arrays, prefix="")
         check_translations(graphs, arrays, prefix="")
 
@@ -34,13 +37,15 @@ def test_imaginaire(
     arrays = imaginaire_case.arrays
     if f"{weights}_c_a" not in arrays:
         pytest.skip(f"this case has no {weights} weights")
-    with exported(request, imaginaire_case, tmp_path, weights) as graphs:
+    for graphs in exported(request, imaginaire_case, tmp_path, weights):
         check_codes(graphs, arrays, prefix=f"{weights}_")
         check_translations(graphs, arrays, prefix=f"{weights}_")
 
 
-def exported(request: pytest.FixtureRequest, case: Any, folder: Path, weights: str) -> GraphSet:
-    """The case converted and exported, opened in ONNX Runtime."""
+def exported(
+    request: pytest.FixtureRequest, case: Any, folder: Path, weights: str
+) -> Iterator[GraphSet]:
+    """The case converted and exported, opened in one engine after the other."""
     convert_checkpoint(case.checkpoint, case.config, folder / "checkpoint")
     options = ExportOptions(weights=weights, stats_graphs=False)  # type: ignore[arg-type]
     is_slow = request.node.get_closest_marker("slow") is not None
@@ -49,7 +54,9 @@ def exported(request: pytest.FixtureRequest, case: Any, folder: Path, weights: s
         batch, _, height, width = case.arrays["x_a"].shape
         options = options.model_copy(update={"batch": batch, "height": height, "width": width})
     export_model(folder / "checkpoint", folder / "model", options)
-    return open_graphs(folder / "model", device="cpu")
+    for engine in ENGINES:
+        with open_graphs(folder / "model", engine, "cpu") as graphs:
+            yield graphs
 
 
 def check_codes(graphs: GraphSet, arrays: dict[str, np.ndarray], prefix: str) -> None:
@@ -82,7 +89,7 @@ def check_translations(graphs: GraphSet, arrays: dict[str, np.ndarray], prefix: 
         expected = bytes_from_floats(arrays[prefix + name])
         assert decoded.shape == expected.shape
         worst = np.abs(decoded.astype(int) - expected.astype(int)).max()
-        assert worst <= LEVEL_TOLERANCE, f"{prefix}{name}: {worst} levels"
+        assert worst <= LEVEL_TOLERANCE, f"{graphs.engine}, {prefix}{name}: {worst} levels"
         checked.append(name)
     assert {"x_ab", "x_ba"} <= set(checked)
 

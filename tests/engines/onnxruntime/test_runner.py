@@ -106,7 +106,7 @@ def test_auto_starts_no_process_where_onnxruntime_has_no_cuda(
 @pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:x", "CPU", ""])
 def test_unknown_device(device: str, tiny_model: Path) -> None:
     with pytest.raises(ConfigError, match="use auto, cpu, cuda or cuda:N"):
-        open_graphs(tiny_model, device=device)
+        open_graphs(tiny_model, "onnxruntime", device)
 
 
 def test_unknown_engine(tiny_model: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from hang_guard import HANG_S
 from noise_images import save_noise
 
 from munit_edge.doctor.selftest import FOLDER, graphs_folder
+from munit_edge.engines.openvino import api
 from munit_edge.engines.openvino.api import OpenVino, reason
 from munit_edge.engines.openvino.runner import open_openvino
 from munit_edge.errors import (
@@ -112,13 +114,11 @@ def test_an_absent_device_is_an_error_that_lists_the_others(
 @pytest.mark.parametrize(
     ("device", "message"),
     [
-        ("cuda", "'cuda' is a GPU of NVIDIA's"),
-        ("cuda:1", "--engine onnxruntime or tensorrt"),
         ("npu:1", "use auto, cpu, gpu, gpu:N or npu"),
         ("CPU", "use auto, cpu"),
     ],
 )
-def test_devices_of_others(device: str, message: str) -> None:
+def test_unknown_devices(device: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         open_openvino(MODEL, device)
 
@@ -144,6 +144,111 @@ def test_broken_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delitem(sys.modules, "openvino", raising=False)
     with pytest.raises(EngineError, match=r"cannot be imported \(libtbb.so.12: no such file\)"):
         open_openvino(MODEL, "cpu")
+
+
+class FakePackage:
+    """A module `openvino` whose parts fail; `real` are the classes of its own errors."""
+
+    def __init__(self, real: Any, *, core: str = "", devices: str = "", onnx: str = "") -> None:
+        self.__version__ = real.__version__
+        self.frontend = self
+        self._real = real
+        self._core, self._devices, self._onnx = core, devices, onnx
+
+    def Core(self) -> FakePackage:
+        if self._core:
+            raise RuntimeError(self._core)
+        return self
+
+    @property
+    def available_devices(self) -> list[str]:
+        if self._devices:
+            raise RuntimeError(self._devices)
+        return ["CPU", "GPU"]
+
+    def get_property(self, device: str, name: str) -> list[str]:
+        if device == "GPU" or self._devices:
+            raise RuntimeError(NO_LIBRARY if device == "GPU" else self._devices)
+        return ["FP32"]
+
+    def FrontEndManager(self) -> FakePackage:
+        return self
+
+    def load_by_framework(self, name: str) -> FakePackage:
+        # No RuntimeError: OpenVINO's front ends have exceptions of their own.
+        raise self._real._pyopenvino.InitializationFailure(self._onnx)
+
+
+NO_PLUGIN = (
+    "Exception from src/inference/src/cpp/core.cpp:268:\n"
+    "Exception from src/inference/src/dev/core_impl.cpp:706:\n"
+    'Device with "CPU" name is not registered in the OpenVINO Runtime\n\n'
+)
+NO_FRONT_END = (
+    "Check 'false' failed at src/frontends/common/src/manager.cpp:80:\n"
+    "FrontEnd API failed with InitializationFailure:\n"
+    "FrontEnd for Framework onnx is not found\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("device", "faults", "message"),
+    [
+        ("cpu", {"core": NO_LIBRARY}, "OpenVINO does not start (libOpenCL.so.1: cannot open"),
+        ("cpu", {"devices": NO_PLUGIN}, 'OpenVINO cannot use the CPU (Device with "CPU" name is'),
+        ("gpu", {"devices": NO_PLUGIN}, 'cannot list its devices (Device with "CPU" name is'),
+        ("cpu", {"onnx": NO_FRONT_END}, "cannot read ONNX graphs (FrontEnd for Framework onnx is"),
+    ],
+)
+def test_a_part_of_the_installation_is_missing(
+    device: str,
+    faults: dict[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    import openvino
+
+    monkeypatch.setattr(api, "_cores", [])
+    monkeypatch.setattr(api, "require", lambda *words: FakePackage(openvino, **faults))
+    image = save_noise(tmp_path / "image.png")
+    words = ["translate", MODEL, image, "--direction", "a2b", "-o", tmp_path / "out"]
+    code, _, errors = outcome(*words, "--engine", "openvino", "--device", device)
+    assert code == 2
+    assert len(errors.splitlines()) == 1
+    assert message in errors
+    assert errors.endswith("run `pip install --force-reinstall openvino`\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_broken_driver_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    monkeypatch.setattr(api, "_cores", [])
+    monkeypatch.setattr(api, "require", lambda *words: FakePackage(openvino))
+    with pytest.raises(EngineError, match=r"the GPU \(libOpenCL.*compute runtime for GPUs"):
+        open_openvino(MODEL, "gpu")
+
+
+def test_a_graph_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(self: OpenVino, path: Path) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(OpenVino, "read", read)
+    with (
+        open_openvino(MODEL, "cpu") as graphs,
+        pytest.raises(ModelError, match=r"decoder_b.onnx cannot be read \(Permission denied\)"),
+    ):
+        graphs.runner("decoder", "b")
+
+
+def test_errors_in_reading_are_of_two_kinds(tmp_path: Path) -> None:
+    """Of the file, as the system names them, and of what is in it."""
+    with pytest.raises(FileNotFoundError):
+        OpenVino().read(tmp_path / "gone.onnx")
+    (tmp_path / "graph.onnx").write_bytes(b"no graph")
+    with pytest.raises(RuntimeError):
+        OpenVino().read(tmp_path / "graph.onnx")
 
 
 def test_too_old_for_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from munit_edge.errors import EngineError
 from munit_edge.export.model_directory import export_model
 from munit_edge.export.options import ExportOptions
 from munit_edge.model.config import Domain, GraphKind
+from munit_edge.model.precision import PRECISION_FACTS
 from munit_edge.translator import Translator
 
 SIZES_HW = [(32, 48), (33, 47), (7, 5), (48, 32)]
@@ -71,6 +72,21 @@ def test_reduced_precision_differs_as_little_as_in_onnxruntime(precision: str) -
     assert worst <= {"fp16": 1, "bf16": 4, "int8": 1}[precision]
 
 
+def test_norms_over_many_values_in_an_fp16_export() -> None:
+    """More than 65504, the largest number of float16: with f16 arithmetic OpenVINO divides by
+    infinity, on CPUs that have it."""
+    images = noise(256, 256, 3)[None]
+    model = FOLDER / graphs_folder("fp16")
+    with (
+        Translator.open(model, engine="openvino", device="cpu") as opened,
+        Translator.open(model, engine="onnxruntime", device="cpu") as other,
+    ):
+        assert 256 * 256 * opened.config.width > 65504
+        styles = opened.sample_styles(1)
+        got, expected = (t.translate(images, "a2b", styles=styles) for t in (opened, other))
+    assert np.abs(got.astype(int) - expected).max() <= PRECISION_FACTS["fp16"].on_cpu.levels
+
+
 def test_float32_borders_and_fixed_sizes(
     tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> None:
@@ -90,14 +106,14 @@ def test_float32_borders_and_fixed_sizes(
     assert np.abs(got.astype(int) - expected).max() <= 1
 
 
-def test_stats_graphs(tiny_twins_model: Path) -> None:
+def test_stats_graphs(tiny_stats_model: Path) -> None:
     """With norms of its own, with given ones, and with a part of the image that is measured."""
     images = noise(32, 48, 3)[None]
     core = np.zeros((8, 12), np.float32)
     core[1:5, 2:9] = 1
     with (
-        Translator.open(tiny_twins_model, engine="openvino") as opened,
-        Translator.open(tiny_twins_model, engine="onnxruntime", device="cpu") as other,
+        Translator.open(tiny_stats_model, engine="openvino") as opened,
+        Translator.open(tiny_stats_model, engine="onnxruntime", device="cpu") as other,
     ):
         styles = opened.sample_styles(1)
         found = []
@@ -160,8 +176,8 @@ def test_styles_that_do_not_fit(batch: int, results: int, message: str, tiny_mod
             decoder.run({"content": content, "style": np.zeros((results, 8), np.float32)})
 
 
-def test_sizes_that_do_not_fit(tiny_twins_model: Path) -> None:
-    with open_openvino(tiny_twins_model, "cpu") as graphs:
+def test_sizes_that_do_not_fit(tiny_stats_model: Path) -> None:
+    with open_openvino(tiny_stats_model, "cpu") as graphs:
         decoder = graphs.runner("decoder_stats", "b")
         rows = next(spec.shape[1] for spec in decoder.inputs if spec.name == "norm_stats")
         assert isinstance(rows, int)

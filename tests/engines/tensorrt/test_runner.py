@@ -460,7 +460,7 @@ def test_machine_without_a_gpu_for_real(engine: str, tiny_model: Path, tmp_path:
 
 
 def test_cpu_is_refused(machine: Machine) -> None:
-    with pytest.raises(ConfigError, match="engine tensorrt runs on a GPU only"):
+    with pytest.raises(ConfigError, match="'cpu' is a CPU, which engine tensorrt does not run on"):
         machine.open(device="cpu")
 
 

@@ -25,8 +25,8 @@ WEIGHTS = "decoder_b.weights"
 
 
 @pytest.fixture
-def model(tiny_twins_model: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_twins_model, tmp_path / "model"))
+def model(tiny_stats_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_stats_model, tmp_path / "model"))
 
 
 def changed(model: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -193,8 +193,8 @@ def test_a_file_that_changed_is_hashed_again(tmp_path: Path) -> None:
     assert hashes.of(path) == sha256(path)
 
 
-def test_the_hash_of_a_graph_covers_its_weights(tiny_twins_model: Path) -> None:
-    manifest = read_manifest(tiny_twins_model)
+def test_the_hash_of_a_graph_covers_its_weights(tiny_stats_model: Path) -> None:
+    manifest = read_manifest(tiny_stats_model)
     for entry in manifest.graphs:
         if entry.weights is None:
             assert entry.content_sha256 == entry.sha256

@@ -78,6 +78,13 @@ def test_results_that_another_run_has_begun_to_replace_are_not_done(tmp_path: Pa
 def test_new_results_begin_without_a_line(tmp_path: Path) -> None:
     with TranslateLog(tmp_path, "s") as log:
         log.begin(Path("in/x.jpg"), "h", outputs(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_log_of_somebody_else_stays(tmp_path: Path) -> None:
+    (tmp_path / LOG_FILE).touch()
+    with TranslateLog(tmp_path, "s"):
+        pass
     assert (tmp_path / LOG_FILE).read_bytes() == b""
 
 
