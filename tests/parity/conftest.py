@@ -114,7 +114,7 @@ OWN_CASES: dict[str, dict[str, Callable[[Path], Path]]] = {
 }
 
 
-EXPORTING = ("test_exported_graphs.py", "test_engines.py")
+EXPORTING = [Path(__file__).with_name(n) for n in ("test_exported_graphs.py", "test_engines.py")]
 """Files whose tests export the case, which takes longest."""
 
 
@@ -126,7 +126,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     seen = set()
     for item in items:
-        if not isinstance(item, pytest.Function) or item.path.name not in EXPORTING:
+        if not isinstance(item, pytest.Function) or item.path not in EXPORTING:
             continue
         case = item.callspec.id
         test = (item.path.name, item.originalname)
