@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Engine = ListedPlan | ListedBlob
 
 app = typer.Typer(
-    help="List and remove the engines of TensorRT and OpenVINO in your cache.",
+    help="List and remove the compiled engines in your cache.",
     no_args_is_help=True,
 )
 
