@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from munit_edge.engines.devices import DeviceKind
 from munit_edge.model.precision import Precision
+from munit_edge.system.cpu_features import cpu_features
 
 ModelEngine = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
 """Engines that run the graphs of a model directory."""
@@ -33,6 +34,8 @@ OPTIONS: Mapping[str, str] = {
 
 ABOUT_AS_FAST = 1.1
 """Speeds within this factor count as equal."""
+
+_AMX = frozenset({"amx_tile", "amx_bf16", "amx_int8"})
 
 
 class OldVersions(NamedTuple):
@@ -88,6 +91,15 @@ class EngineFacts:
     """Speed on a CPU, with ONNX Runtime in fp32 as 1, of a folder's translation, or of single
     graphs where only those were measured (docs/precision.md): "auto" takes the fastest engine. It
     does not compute the precisions missing here."""
+    amx_speed: Mapping[Precision, float] = field(default_factory=dict)
+    """The same of CPUs with AMX, where it differs."""
+
+    def speed_here(self, precision: Precision) -> float | None:
+        """Its speed on this CPU; None: it does not compute the precision."""
+        speed = self.cpu_speed.get(precision)
+        if speed is not None and precision in self.amx_speed and cpu_features() >= _AMX:
+            return self.amx_speed[precision]
+        return speed
 
 
 ENGINE_FACTS: dict[EngineName, EngineFacts] = {
@@ -121,6 +133,7 @@ ENGINE_FACTS: dict[EngineName, EngineFacts] = {
         options=frozenset({"cpu_precision"}),
         lacks_here="munit_edge.engines.openvino.arithmetic:lacks_here",
         cpu_speed={"fp32": 1.0, "fp16": 1.0, "bf16": 1.8, "int8": 2.3},
+        amx_speed={"bf16": 3.3, "int8": 3.7},
     ),
     "tensorrt": EngineFacts(
         title="TensorRT",
@@ -191,15 +204,14 @@ def fastest_on_cpu(precision: Precision) -> list[EngineName]:
     Of engines that are about as fast the one that comes first in the table: it starts sooner and
     takes less memory.
     """
-    able = [
-        name
+    speeds = {
+        name: speed
         for name, facts in ENGINE_FACTS.items()
-        if precision in facts.cpu_speed
+        if (speed := facts.speed_here(precision)) is not None
         and not (facts.lacks_here and precision in function(facts.lacks_here)())
-    ]
-    speeds = {name: ENGINE_FACTS[name].cpu_speed[precision] for name in able}
-    close = [name for name in able if speeds[name] * ABOUT_AS_FAST >= max(speeds.values())]
-    others = sorted(set(able) - set(close), key=lambda name: -speeds[name])
+    }
+    close = [name for name in speeds if speeds[name] * ABOUT_AS_FAST >= max(speeds.values())]
+    others = sorted(set(speeds) - set(close), key=lambda name: -speeds[name])
     return [*close, *others]
 
 

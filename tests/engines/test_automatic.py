@@ -49,9 +49,9 @@ def test_the_fastest_of_those_installed(
 ) -> None:
     install(*ENGINE_FACTS)
     speeds = {
-        name: facts.cpu_speed[precision]
+        name: speed
         for name, facts in ENGINE_FACTS.items()
-        if precision in facts.cpu_speed
+        if (speed := facts.speed_here(precision)) is not None
     }
     choice = choose_engine(model(precision), "cpu")
     assert speeds[choice.name] * table.ABOUT_AS_FAST >= max(speeds.values())
@@ -62,7 +62,7 @@ def _with_speeds(monkeypatch: pytest.MonkeyPatch, **speeds: float) -> None:
     """Other speeds in int8."""
     for name, speed in speeds.items():
         row = ENGINE_FACTS[name]  # type: ignore[index]
-        changed = replace(row, cpu_speed={**row.cpu_speed, "int8": speed})
+        changed = replace(row, cpu_speed={**row.cpu_speed, "int8": speed}, amx_speed={})
         monkeypatch.setitem(ENGINE_FACTS, name, changed)
 
 
@@ -74,6 +74,22 @@ def test_a_small_difference_decides_nothing(
     assert fastest_on_cpu("int8") == ["onnxruntime", "openvino"]
     _with_speeds(monkeypatch, onnxruntime=2.0, openvino=2.5)
     assert fastest_on_cpu("int8") == ["openvino", "onnxruntime"]
+
+
+def test_cpus_with_amx_have_an_order_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, install: Install
+) -> None:
+    install("onnxruntime", "openvino")
+    vnni = {"avx512_vnni", "avx512_bf16"}
+    for features, first in (
+        (vnni, "onnxruntime"),
+        (vnni | {"amx_tile", "amx_bf16"}, "onnxruntime"),
+        (vnni | {"amx_tile", "amx_bf16", "amx_int8"}, "openvino"),
+    ):
+        monkeypatch.setattr(table, "cpu_features", lambda found=features: frozenset(found))
+        assert fastest_on_cpu("int8")[0] == first
+        assert fastest_on_cpu("fp32")[0] == "onnxruntime"
+        assert fastest_on_cpu("bf16") == ["openvino"]
 
 
 def test_an_engine_that_lacks_the_precision_on_this_cpu_is_passed_over(
