@@ -36,6 +36,7 @@ TINY_CONFIGS = {
 }
 
 LONGEST_FILES = (
+    "parity/test_engines.py",
     "parity/test_exported_graphs.py",
     "cli/test_signals.py",
     "cli/test_export.py",
