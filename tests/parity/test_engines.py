@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from reference_cases import Case
 
 from munit_edge.engines.devices import Device
@@ -25,14 +24,20 @@ from munit_edge.trainer.foreign.convert import convert_checkpoint
 ENGINES = [engine for engine in fastest_on_cpu("fp32") if is_installed(engine)]
 
 
-@pytest.mark.parametrize("io", ["uint8", "float32"])
-def test_munit(munit_case: Case, io: TensorIO, tmp_path: Path) -> None:
-    check_engines(munit_case, io, tmp_path)
+def test_munit(munit_case: Case, tmp_path: Path) -> None:
+    check_engines(munit_case, "uint8", tmp_path)
 
 
-@pytest.mark.parametrize("io", ["uint8", "float32"])
-def test_imaginaire(imaginaire_case: Case, io: TensorIO, tmp_path: Path) -> None:
-    check_engines(imaginaire_case, io, tmp_path)
+def test_imaginaire(imaginaire_case: Case, tmp_path: Path) -> None:
+    check_engines(imaginaire_case, "uint8", tmp_path)
+
+
+def test_munit_with_stats_graphs(munit_case: Case, tmp_path: Path) -> None:
+    check_engines(munit_case, "float32", tmp_path)
+
+
+def test_imaginaire_with_stats_graphs(imaginaire_case: Case, tmp_path: Path) -> None:
+    check_engines(imaginaire_case, "float32", tmp_path)
 
 
 def check_engines(case: Case, io: TensorIO, folder: Path) -> None:
