@@ -1,4 +1,4 @@
-"""Every engine that computes fp32 on this CPU against torch and ONNX Runtime, on every reference case.
+"""Every engine that computes fp32 on this CPU against torch and ONNX Runtime: reference cases.
 
 All graphs, with the sizes, batches and styles of the parity check that an export passes in ONNX
 Runtime: of two image sizes only the first is the one that an engine may have prepared itself for.
